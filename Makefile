@@ -1,0 +1,64 @@
+# Every verb of the project. `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+STAMP := .venv/.installed
+SFT := runs/vsp/tiny/sft-seed42
+STAGE2 := runs/vsp/tiny/stage2-k4-seed42
+PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
+
+.DEFAULT_GOAL := help
+.PHONY: help setup format check test test-slow test-gpu demo demo-from-scratch pretrain picture constraints clean
+
+help:  ## list these verbs
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+setup: $(STAMP)  ## make .venv with the tested versions (about a minute)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+format: setup  ## format and sort imports
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+check: setup  ## format, lint, types: what CI runs
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+test: setup  ## the test suite (minutes on two cores)
+	$(BIN)/pytest -m 'not slow and not gpu'
+
+test-slow: setup  ## tests that take many minutes
+	$(BIN)/pytest -m slow
+
+test-gpu: setup  ## tests that need a CUDA device
+	$(BIN)/pytest -m gpu
+
+demo: setup  ## data, baseline, stage 1, stage 2, evaluation, report: on a CPU, nothing downloaded
+	$(RUN) mirage_pl.data task=vsp
+	$(RUN) mirage_pl.train stage=sft task=vsp
+	$(RUN) mirage_pl.train stage=stage1 task=vsp
+	$(RUN) mirage_pl.train stage=stage2 task=vsp
+	$(RUN) mirage_pl.evaluate ckpt=$(SFT) task=vsp
+	$(RUN) mirage_pl.evaluate ckpt=$(STAGE2) task=vsp compare=[$(SFT)]
+
+demo-from-scratch: pretrain demo  ## the same, after pretraining the tiny backbone anew into assets/tiny
+
+pretrain: setup  ## give model=tiny eyes: from random weights to assets/tiny/model.safetensors
+	$(RUN) mirage_pl.train stage=pretrain task=vsp_reading model.random_weights=true run_dir=$(PRETRAIN)
+	$(RUN) mirage_pl.evaluate ckpt=$(PRETRAIN) task=vsp_reading
+	$(RUN) mirage_pl.export ckpt=$(PRETRAIN) out=assets/tiny dtype=float16
+
+picture: setup  ## draw docs/method.png
+	$(RUN) docs.draw_method
+
+constraints: setup  ## write the installed versions into constraints.txt
+	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt
+
+clean:  ## remove the environment, runs and generated data
+	rm -rf .venv runs multirun data

@@ -1,0 +1,1 @@
+"""Lightning callbacks, one concern each. Only YAML names them."""

@@ -1,0 +1,179 @@
+"""Read the official Mirage JSONL format: interleaved text and images, one row a line.
+
+Keys of a row: ``text_input``, ``image_input`` (a path or a list), and for training ``text_output`` and
+``image_output`` (helper image or images). ``<image>`` in ``text_input`` says where an input image goes and
+``<output_image>`` in ``text_output`` where a latent block goes; without markers both come first.
+
+The one rule for image paths: a relative path is looked up under the image root (by default the folder of the JSONL
+file), and if it is not there, with its leading folders dropped one by one until a file is found.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from data_modules.samples import Latent, Picture, Sample, Text, open_image
+
+KEYS = {"text_input", "image_input", "text_output", "image_output", "map_desc", "map_id", "level"}
+IMAGE, OUTPUT_IMAGE = "<image>", "<output_image>"
+
+P = TypeVar("P", Picture, Latent)
+
+
+def locate(path: str, root: Path) -> Path:
+    """Apply the path rule of this module; a file found nowhere is returned under ``root``, to fail when opened."""
+    given = Path(path)
+    if given.is_absolute():
+        return given
+    parts = [part for part in given.parts if part != "."]
+    tails = (root.joinpath(*parts[first:]) for first in range(len(parts)))
+    return next((tail for tail in tails if tail.is_file()), root / given)
+
+
+def interleave(text: str, marker: str, parts: Sequence[P]) -> tuple[Text | P, ...]:
+    """Put ``parts`` where ``marker`` stands in ``text``, or in front where there is no marker.
+
+    Raises:
+        ValueError: there are markers, but not one for each part.
+    """
+    pieces = text.split(marker)
+    if len(pieces) == 1:
+        pieces = [""] * len(parts) + pieces
+    if len(pieces) - 1 != len(parts):
+        raise ValueError(
+            f"{len(pieces) - 1} {marker} marker(s) for {len(parts)} image(s); give one marker for each image, or none"
+        )
+    sequence: list[Text | P] = [Text(pieces[0])]
+    for part, piece in zip(parts, pieces[1:], strict=True):
+        sequence += [part, Text(piece)]
+    return tuple(part for part in sequence if not (isinstance(part, Text) and not part.text))
+
+
+def _paths(row: Mapping[str, Any], key: str) -> list[str]:
+    value = row.get(key) or []
+    value = [value] if isinstance(value, str) else value
+    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
+        raise ValueError(f"{key} must be a path or a list of paths, got {value!r}")
+    return value
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key, "")
+    if not isinstance(value, str):
+        raise ValueError(f"{key} must be text, got {type(value).__name__}")
+    return value
+
+
+def parse_row(row: object, where: str, root: Path) -> Sample:
+    """Turn one decoded row into a sample.
+
+    Args:
+        row: the JSON value of the line.
+        where: ``file:line``, kept in the sample.
+        root: folder for relative image paths.
+
+    Raises:
+        ValueError: what is wrong, without ``where``.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"a row must be a JSON object, got {type(row).__name__}")
+    if missing := {"text_input", "image_input"} - row.keys():
+        raise ValueError(f"missing key(s) {sorted(missing)}")
+    if unknown := row.keys() - KEYS:
+        raise ValueError(f"unknown key(s) {sorted(unknown)}; known are {sorted(KEYS)}")
+    pictures = [Picture(locate(path, root)) for path in _paths(row, "image_input")]
+    latents = [Latent(locate(path, root)) for path in _paths(row, "image_output")]
+    question, answer = _text(row, "text_input"), _text(row, "text_output")
+    return Sample(
+        where=where,
+        question=interleave(question, IMAGE, pictures),
+        answer=interleave(answer, OUTPUT_IMAGE, latents) if answer else (),
+        meta={key: row[key] for key in row.keys() & {"map_desc", "map_id", "level"}},
+    )
+
+
+def decode_line(line: bytes) -> object:
+    """Decode one line of JSON.
+
+    Raises:
+        ValueError: not UTF-8, or not JSON (a truncated row, say).
+    """
+    try:
+        return json.loads(line)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"broken JSON ({error.msg} at column {error.colno}); is the row truncated?") from None
+
+
+def read_samples(
+    file: Path, image_root: Path | None = None, check: Callable[[Sample], object] = lambda sample: None
+) -> Iterator[Sample | ValueError]:
+    """Yield every row of a file as a sample, or as the error that names file and line.
+
+    Args:
+        file: the JSONL file; empty lines are skipped.
+        image_root: folder for relative image paths; the file's own when ``None``.
+        check: further demands of a data set; it raises ``ValueError`` on a bad sample.
+
+    Raises:
+        ValueError: the file does not exist.
+    """
+    if not file.is_file():
+        raise ValueError(f"data file {file} does not exist; make it with python -m mirage_pl.data, or correct the path")
+    root = image_root or file.parent
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"{file}:{number}"
+            try:
+                sample = parse_row(decode_line(line), where, root)
+                check(sample)
+            except ValueError as error:
+                yield ValueError(f"{where}: {error}")
+            else:
+                yield sample
+
+
+def load_samples(
+    file: Path, image_root: Path | None = None, check: Callable[[Sample], object] = lambda sample: None
+) -> list[Sample]:
+    """Read a whole file.
+
+    Raises:
+        ValueError: at the first bad row, or when there is no row at all.
+    """
+    samples: list[Sample] = []
+    for sample in read_samples(file, image_root, check):
+        if isinstance(sample, ValueError):
+            raise sample
+        samples.append(sample)
+    if not samples:
+        raise ValueError(f"{file} holds no rows; expected one JSON object a line")
+    return samples
+
+
+def problems(
+    file: Path, image_root: Path | None = None, check: Callable[[Sample], object] = lambda sample: None
+) -> Iterator[str]:
+    """Yield what is wrong with every bad row of a file; every image is decoded.
+
+    Raises:
+        ValueError: the file does not exist, or holds no rows.
+    """
+    empty = True
+    for sample in read_samples(file, image_root, check):
+        empty = False
+        if isinstance(sample, ValueError):
+            yield str(sample)
+            continue
+        for part in (*sample.question, *sample.answer):
+            if not isinstance(part, Text):
+                try:
+                    open_image(part.path, sample.where)
+                except ValueError as error:
+                    yield str(error)
+    if empty:
+        yield f"{file}: holds no rows; expected one JSON object a line"

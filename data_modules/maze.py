@@ -1,0 +1,124 @@
+"""FrozenLake mazes as VSP uses them: a grid of cells, its shortest plan, and what a plan leads to."""
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from random import Random
+
+ICE, START, GOAL, HOLE = 0, 1, 2, -1
+"""Cell codes of the official ``map_desc`` column."""
+
+Grid = tuple[tuple[int, ...], ...]
+Cell = tuple[int, int]
+
+MOVES = {"UP": (-1, 0), "LEFT": (0, -1), "RIGHT": (0, 1), "DOWN": (1, 0)}
+"""Row and column steps, in the order in which the official answers break ties between equally short plans."""
+
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+_LETTERS = {move[0]: move for move in MOVES}
+
+
+def parse_grid(rows: object) -> Grid:
+    """Check a ``map_desc`` value and return it as a grid.
+
+    Raises:
+        ValueError: not a square of known cells with exactly one start and one goal.
+    """
+    if not isinstance(rows, list | tuple) or not rows or not all(isinstance(row, list | tuple) for row in rows):
+        raise ValueError("map_desc must be a list of rows")
+    grid = tuple(tuple(row) for row in rows)
+    if any(len(row) != len(grid) for row in grid):
+        raise ValueError(f"map_desc must be square, got row lengths {[len(row) for row in grid]}")
+    cells = [cell for row in grid for cell in row]
+    if unknown := {repr(cell) for cell in cells} - {repr(cell) for cell in (ICE, START, GOAL, HOLE)}:
+        raise ValueError(f"map_desc has unknown cells {sorted(unknown)}; expected 0 ice, 1 start, 2 goal, -1 hole")
+    for name, code in (("start (1)", START), ("goal (2)", GOAL)):
+        if cells.count(code) != 1:
+            raise ValueError(f"map_desc needs exactly one {name}, found {cells.count(code)}")
+    return grid
+
+
+def find(grid: Grid, code: int) -> Cell:
+    """Return row and column of the first cell with this code."""
+    return next((r, c) for r, row in enumerate(grid) for c, cell in enumerate(row) if cell == code)
+
+
+def step(grid: Grid, cell: Cell, move: str) -> Cell:
+    """Return the cell after one move; a move off the grid changes nothing."""
+    row, column = cell[0] + MOVES[move][0], cell[1] + MOVES[move][1]
+    return (row, column) if 0 <= row < len(grid) and 0 <= column < len(grid) else cell
+
+
+def shortest_plan(grid: Grid) -> list[str] | None:
+    """Breadth-first search from start to goal around the holes; ``None`` if the goal cannot be reached."""
+    start = find(grid, START)
+    plans: dict[Cell, list[str]] = {start: []}
+    queue = deque([start])
+    while queue:
+        cell = queue.popleft()
+        if grid[cell[0]][cell[1]] == GOAL:
+            return plans[cell]
+        for move in MOVES:
+            target = step(grid, cell, move)
+            if target not in plans and grid[target[0]][target[1]] != HOLE:
+                plans[target] = [*plans[cell], move]
+                queue.append(target)
+    return None
+
+
+def walk(grid: Grid, plan: Sequence[str]) -> list[Cell]:
+    """Return the cells a plan visits, the start first; it ends early in a hole."""
+    cells = [find(grid, START)]
+    for move in plan:
+        cells.append(step(grid, cells[-1], move))
+        if grid[cells[-1][0]][cells[-1][1]] == HOLE:
+            break
+    return cells
+
+
+def outcome(grid: Grid, plan: Sequence[str]) -> str:
+    """Say what a plan leads to, by the official rule: ``success``, ``hole`` or ``short`` (safe, not at the goal)."""
+    row, column = walk(grid, plan)[-1]
+    return {HOLE: "hole", GOAL: "success"}.get(grid[row][column], "short")
+
+
+def parse_plan(text: str, parser: str = "lenient") -> list[str] | None:
+    r"""Read the plan out of the last ``\boxed{…}`` of an answer.
+
+    Args:
+        text: the model's answer.
+        parser: ``lenient`` keeps the letters U, D, L, R and drops all else, as the official evaluation does;
+            ``strict`` wants the words UP, DOWN, LEFT, RIGHT between commas and nothing else.
+
+    Returns:
+        The moves, or ``None`` where the parser finds no plan.
+    """
+    boxes = _BOXED.findall(text)
+    if not boxes:
+        return None
+    if parser == "lenient":
+        return [_LETTERS[letter] for letter in boxes[-1] if letter in _LETTERS] or None
+    words = [word.strip() for word in boxes[-1].split(",")]
+    return words if all(word in MOVES for word in words) else None
+
+
+def random_mazes(size: int, hole_rate: float, seed: int) -> Iterator[Grid]:
+    """Yield distinct solvable mazes of ``size`` by ``size`` cells for ever, always the same ones for a seed.
+
+    Raises:
+        ValueError: no new maze was found in 20,000 draws: the space is used up.
+    """
+    random = Random(f"{seed}/{size}/{hole_rate}")
+    seen: set[Grid] = set()
+    misses = 0
+    while misses < 20_000:
+        cells = [HOLE if random.random() < hole_rate else ICE for _ in range(size * size)]
+        start, goal = random.sample(range(size * size), 2)
+        cells[start], cells[goal] = START, GOAL
+        grid = tuple(tuple(cells[row * size : (row + 1) * size]) for row in range(size))
+        misses += 1
+        if grid not in seen and shortest_plan(grid) is not None:
+            seen.add(grid)
+            misses = 0
+            yield grid
+    raise ValueError(f"no more than {len(seen)} distinct {size}x{size} mazes exist; ask for fewer (task.per_level)")

@@ -1,0 +1,84 @@
+"""Reading aloud: the pretraining task that gives the tiny backbone eyes.
+
+Every VSP row becomes two samples: its map, read cell by cell, and its helper image, read cell by cell (a cell that an
+arrow leaves is named by the arrow) and then move by move.
+"""
+
+from collections.abc import Hashable
+from pathlib import Path
+
+from PIL import Image
+from torch.utils.data import Dataset
+
+from data_modules.maze import GOAL, HOLE, ICE, START, Cell, Grid, parse_grid, shortest_plan, walk
+from data_modules.samples import Grade, Latent, Picture, Sample, Text, open_image
+from data_modules.vsp import VSP
+
+WORDS = {ICE: "ice", START: "start", GOAL: "goal", HOLE: "hole"}
+
+
+def read_map(grid: Grid, arrows: dict[Cell, str] | None = None) -> str:
+    """Name every cell, row by row; a cell in ``arrows`` by its arrow."""
+    named = arrows or {}
+    rows = [
+        " ".join(named.get((row, column), WORDS[cell]) for column, cell in enumerate(cells))
+        for row, cells in enumerate(grid)
+    ]
+    return " / ".join(rows)
+
+
+def read_path(grid: Grid) -> str:
+    """Name every cell with the shortest plan's arrows, then the moves in order."""
+    plan = shortest_plan(grid) or []
+    arrows = dict(zip(walk(grid, plan), plan, strict=False))
+    return f"{read_map(grid, arrows)} ; {' '.join(plan)}"
+
+
+class Reading(Dataset[Sample]):
+    """The maps (even indices) and helper images (odd indices) of a VSP file, to be read aloud.
+
+    Args:
+        file: a VSP JSONL file with ``map_desc`` and ``image_output``.
+        prompts: what to ask for a ``map`` and for a ``path``.
+        image_root: as in :class:`data_modules.vsp.VSP`.
+
+    Raises:
+        ValueError: a row has no maze or no helper image.
+    """
+
+    def __init__(self, file: str | Path, prompts: dict[str, str], image_root: str | Path | None = None) -> None:
+        self.rows = VSP(file, image_root)
+        self.prompts = prompts
+        for row in self.rows.samples:
+            if "map_desc" not in row.meta or not any(isinstance(part, Latent) for part in row.answer):
+                raise ValueError(f"{row.where}: reading aloud needs map_desc and image_output in every row")
+
+    def __len__(self) -> int:
+        return 2 * len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        row = self.rows[index // 2]
+        grid = parse_grid(row.meta["map_desc"])
+        if index % 2:
+            picture = Picture(next(part.path for part in row.answer if isinstance(part, Latent)))
+            question, answer = self.prompts["path"], read_path(grid)
+        else:
+            picture = next(part for part in row.question if isinstance(part, Picture))
+            question, answer = self.prompts["map"], read_map(grid)
+        return Sample(row.where, (picture, Text(question)), (Text(" " + answer),), {**row.meta, "reads": index % 2})
+
+    problems = staticmethod(VSP.problems)
+
+    def identities(self) -> dict[Hashable, str]:
+        """The mazes, as in :meth:`data_modules.vsp.VSP.identities`."""
+        return self.rows.identities()
+
+    def grade(self, sample: Sample, text: str) -> Grade:
+        """Grade a reading: every word must be right."""
+        right = text.split() == sample.answer_text.split()
+        group = f"{'path' if sample.meta['reads'] else 'map'}_level_{len(sample.meta['map_desc'])}"
+        return Grade(right, "success" if right else "misread", right, group)
+
+    def draw(self, sample: Sample, text: str) -> Image.Image:
+        """Return the picture that was read."""
+        return open_image(next(part.path for part in sample.question if isinstance(part, Picture)), sample.where)

@@ -1,0 +1,100 @@
+"""What every data set serves: a question and an answer, each a sequence of text, pictures and latent blocks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image, UnidentifiedImageError
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image the model is shown."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A block of latent tokens; ``path`` is the helper image that supervises it in stage 1."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a data set.
+
+    Attributes:
+        where: ``file:line`` of the row, for errors and predictions.
+        question: what the user says, in order.
+        answer: what the model should say, in order; empty when a test file withholds it.
+        meta: the row's other columns (``level``, ``map_desc``, …).
+    """
+
+    where: str
+    question: tuple[Text | Picture, ...]
+    answer: tuple[Text | Latent, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def answer_text(self) -> str:
+        """The answer without its latent blocks."""
+        return "".join(part.text for part in self.answer if isinstance(part, Text))
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What a data set says of one answer. ``outcome`` is a short word such as ``success``, ``hole`` or ``invalid``."""
+
+    success: bool
+    outcome: str
+    optimal: bool
+    group: str
+
+
+class GradedDataset(Protocol):
+    """A data set that grades answers: the same grade serves evaluation and the RL reward."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return one sample; its images are opened later, by the collator."""
+        ...
+
+    def grade(self, sample: Sample, text: str) -> Grade:
+        """Grade the model's ``text`` as an answer to ``sample``."""
+        ...
+
+    def draw(self, sample: Sample, text: str) -> Image.Image:
+        """Draw ``text`` as an answer to ``sample``, for a report."""
+        ...
+
+
+def open_image(path: Path, where: str) -> Image.Image:
+    """Decode an image file as RGB.
+
+    Args:
+        path: the image file.
+        where: the row that asked for it, for the error.
+
+    Raises:
+        ValueError: the file is missing or is no readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise ValueError(f"{where}: image {path} does not exist; correct the row or set task.image_root") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{where}: image {path} cannot be read ({error}); replace the file") from None

@@ -1,0 +1,77 @@
+"""What every verb's command line shares: Hydra, two resolvers, and one-line errors. Imports no torch."""
+
+import hashlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+REPO = Path(__file__).resolve().parents[1]
+NAMED = {"model", "task", "stage", "seed", "latent_size", "run_dir", "runs", "data", "init_from"}
+"""Overrides that a run folder's name already tells, or that don't change the run."""
+
+
+def variant() -> str:
+    """Short suffix for a run folder whose command has overrides its name doesn't tell; the same for the same command."""
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    telling = sorted(item for item in overrides if item.lstrip("+~").split("=")[0].split("@")[0] not in NAMED)
+    return f"-{hashlib.sha256(' '.join(telling).encode()).hexdigest()[:6]}" if telling else ""
+
+
+OmegaConf.register_new_resolver("repo", lambda path: str(REPO / path), replace=True)
+OmegaConf.register_new_resolver("variant", variant, replace=True)
+
+
+def quieten() -> None:
+    """Keep libraries' advertisements and their own deprecations out of a user's console."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("pytorch_lightning.utilities.rank_zero", "tensorboard"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+
+
+def user_error(error: BaseException) -> BaseException | None:
+    """Find the mistake of a user behind an error: a ``ValueError`` of ours, or a config that doesn't resolve."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    return error if isinstance(error, ValueError | OmegaConfBaseException | InstantiationException) else None
+
+
+def verb(config: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make a command of a ``run(cfg)`` function.
+
+    A user's mistake ends in one line and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback.
+
+    Args:
+        config: name of the top file in ``conf/``.
+    """
+
+    def decorate(run: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @wraps(run)
+        def guarded(cfg: DictConfig) -> Any:
+            quieten()
+            try:
+                return run(cfg)
+            except Exception as error:
+                mistake = user_error(error)
+                if mistake is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    raise
+                print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr)
+                sys.exit(1)
+
+        main: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(REPO / "conf"), config_name=config)(guarded)
+        return main
+
+    return decorate

@@ -1,0 +1,70 @@
+"""Train one stage: ``python -m mirage_pl.train stage=stage2 task=vsp``. The same command resumes a killed run."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mirage_pl.cli import verb
+from mirage_pl.runs import LAST, METRICS, find_previous, open_run, write_json
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> dict[str, float]:
+    """Train until ``trainer.max_steps`` (or ``max_epochs``) and return the last metrics.
+
+    Raises:
+        ValueError: a mistake in config, data or checkpoint.
+    """
+    check(cfg)
+    start = cfg.init_from or (cfg.stage.follows and find_previous(cfg))
+    folder = open_run(cfg)
+
+    import pytorch_lightning as pl
+    from hydra.utils import instantiate
+
+    from mirage_pl.weights import checkpoint_of, load_weights
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    module: Any = instantiate(cfg.stage.module).train()
+    data: Any = instantiate(cfg.task.data, collate=instantiate(cfg.stage.collator))
+    resumed = folder / LAST if (folder / LAST).exists() else None
+    if resumed:
+        log.info("continuing from %s", resumed)
+    elif start:
+        log.info("starting from the weights of %s", start)
+        load_weights(module, checkpoint_of(start))
+    callbacks = [callback for callback in instantiate(cfg.callbacks).values() if callback is not None]
+    trainer: Any = instantiate(cfg.trainer, callbacks=callbacks, logger=instantiate(cfg.logger))
+    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    return finish(trainer, folder)
+
+
+def finish(trainer: Any, folder: Path) -> dict[str, float]:
+    """Save the last state and the last metrics, and say where they are."""
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()} | {"step": trainer.global_step}
+    trainer.save_checkpoint(folder / LAST)
+    if trainer.is_global_zero:
+        write_json(folder / METRICS, metrics)
+        print(f"run folder: {folder}")
+    return metrics
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what can't work before anything heavy is loaded.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if not isinstance(cfg.latent_size, int) or cfg.latent_size < 1:
+        raise ValueError(f"latent_size={cfg.latent_size} must be a whole number of 1 or more; for no latents use stage=sft")
+    if cfg.stage.name == "pretrain" and not cfg.model.random_weights:
+        log.warning("pretraining on from %s; for a fresh start set model.random_weights=true", cfg.model.path)
+
+
+main = verb("train")(run)
+
+if __name__ == "__main__":
+    main()

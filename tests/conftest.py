@@ -1,0 +1,78 @@
+"""Small real parts for every test: generated mazes, the tiny backbone with random weights, composed configs."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+REPO = Path(__file__).resolve().parents[1]
+SHARED = REPO.parent / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the reference data of ../shared is not here")
+SMALL = ["task.per_level={train: 12, val: 4, test: 4}", "loader.batch_size=4", "loader.eval_batch_size=8"]
+
+
+def compose(config: str, *overrides: str) -> Any:
+    """Compose one of our configs as the command line would."""
+    import hydra
+
+    import mirage_pl.cli  # noqa: F401  registers the resolvers
+
+    with hydra.initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        return hydra.compose(config, list(overrides))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with 24 train, 8 val and 8 test mazes at 28 px a cell."""
+    from hydra.utils import instantiate
+
+    folder = tmp_path_factory.mktemp("data")
+    instantiate(compose("train", *SMALL, f"data={folder}").task.data.maker, num_workers=1).make()
+    return folder
+
+
+@pytest.fixture
+def train_config(data: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Compose a training config shrunk to a few steps, in a run folder of its own."""
+
+    def shrunk(*overrides: str) -> Any:
+        quiet = ["callbacks.progress=null", "callbacks.generations.num_scored=4", "callbacks.last.every_n_train_steps=1"]
+        folders = [f"data={data}", f"runs={tmp_path}", "trainer.max_steps=3", "trainer.val_check_interval=3"]
+        return compose("train", *SMALL, *quiet, *folders, *overrides)
+
+    return shrunk
+
+
+@pytest.fixture(scope="session")
+def processor() -> Any:
+    from mirage_pl.mirage.backbone import load_processor
+
+    return load_processor(str(REPO / "assets" / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def random_net() -> Any:
+    """A LatentVLM with the tiny architecture and random weights, in float64 so that equality can be exact."""
+    import torch
+
+    from mirage_pl.mirage.backbone import load_backbone
+    from mirage_pl.mirage.compression import Average
+    from mirage_pl.mirage.latents import LatentVLM
+
+    torch.manual_seed(0)
+    backbone = load_backbone(str(REPO / "assets" / "tiny"), random_weights=True)
+    for parameter in backbone.model.visual.parameters():
+        parameter.requires_grad_(False)
+    return LatentVLM(backbone, Average(), 4).double().eval()
+
+
+@pytest.fixture(scope="session")
+def samples(data: Path) -> list[Any]:
+    """Six rows of ragged sizes: 3x3 and 4x4 mazes in turn."""
+    from data_modules.vsp import VSP
+
+    rows = VSP(data / "vsp-28px" / "train.jsonl")
+    return [rows[index] for index in (0, 12, 3, 17, 5, 20)]

@@ -1,0 +1,87 @@
+import json
+
+import pytest
+from PIL import Image
+
+from data_modules.jsonl import load_samples, locate, problems
+from data_modules.samples import Latent, Picture, Text
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (28, 28)).save(tmp_path / "images" / f"{name}.png")
+    return tmp_path
+
+
+def write(folder, *rows):
+    file = folder / "rows.jsonl"
+    file.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return file
+
+
+def row(**changes):
+    base = {"text_input": "q", "image_input": "images/a.png", "text_output": "x", "image_output": "images/b.png"}
+    return base | changes
+
+
+def test_markers_say_where_images_and_latents_go(folder):
+    text = "<think>a</think><output_image>b"
+    sample = load_samples(write(folder, row(text_input="one <image> two", text_output=text)))[0]
+    picture, helper = Picture(folder / "images/a.png"), Latent(folder / "images/b.png")
+    assert sample.question == (Text("one "), picture, Text(" two"))
+    assert sample.answer == (Text("<think>a</think>"), helper, Text("b"))
+    assert sample.answer_text == "<think>a</think>b"
+
+
+def test_without_markers_images_and_latents_come_first(folder):
+    sample = load_samples(write(folder, row(image_input=["images/a.png", "images/c.png"])))[0]
+    assert [type(part) for part in sample.question] == [Picture, Picture, Text]
+    assert [type(part) for part in sample.answer] == [Latent, Text]
+
+
+def test_a_row_without_helper_image_is_plain_text(folder):
+    assert load_samples(write(folder, row(image_output=None)))[0].answer == (Text("x"),)
+
+
+def test_relative_paths_are_found_under_the_root_by_their_longest_tail(folder):
+    assert locate("./data/examples/images/a.png", folder) == folder / "images/a.png"
+    assert locate(str(folder / "images/a.png"), folder / "elsewhere") == folder / "images/a.png"
+    assert locate("images/none.png", folder) == folder / "images/none.png"
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        ('{"text_input": "q", "image_in', "broken JSON"),
+        ("[1, 2]", "must be a JSON object"),
+        ({"text_input": "q"}, "missing key"),
+        (row(text_outptu="x"), "unknown key.*text_outptu"),
+        (row(text_input="<image><image>"), "2 <image> marker.* for 1 image"),
+        (row(text_output="<output_image><output_image>"), "2 <output_image> marker.* for 1 image"),
+        (row(image_input=["images/a.png", "images/b.png"], text_input="<image>"), "1 <image> marker.* for 2 image"),
+        (row(text_input=3), "text_input must be text"),
+        (row(image_input={"a": 1}), "image_input must be a path"),
+    ],
+)
+def test_a_bad_row_names_file_line_and_fault(folder, bad, complaint):
+    file = write(folder, row(), bad)
+    with pytest.raises(ValueError, match=f"rows.jsonl:2: .*{complaint}"):
+        load_samples(file)
+
+
+def test_an_empty_file_and_a_missing_file_are_refused(folder):
+    with pytest.raises(ValueError, match="holds no rows"):
+        load_samples(write(folder))
+    with pytest.raises(ValueError, match="does not exist"):
+        load_samples(folder / "nothing.jsonl")
+
+
+def test_validation_lists_all_bad_rows_at_once_images_included(folder):
+    (folder / "images/c.png").write_bytes(b"not a picture")
+    bad = [row(image_input="images/none.png"), "{", row(image_input="images/c.png"), row(), row(text_input=None)]
+    found = list(problems(write(folder, *bad)))
+    assert [message.split(":")[1] for message in found] == ["1", "2", "3", "5"]
+    assert "does not exist" in found[0]
+    assert "cannot be read" in found[2]

@@ -1,0 +1,99 @@
+import pytest
+import torch
+
+from data_modules.samples import Latent, Sample, Text
+from mirage_pl.mirage.batch import IGNORE, Collator, Row, cut, place
+
+PAD, LATENT = 0, 9
+
+
+def rows(*texts):
+    return [Row(list(text), [IGNORE if token == LATENT else token for token in text]) for text in texts]
+
+
+def test_a_row_is_cut_into_text_and_latent_in_turn():
+    pieces = cut(rows([1, 2, LATENT, LATENT, 3, LATENT])[0], LATENT)
+    assert [piece.tokens for piece in pieces] == [[1, 2], [LATENT, LATENT], [3], [LATENT], []]
+    assert [piece.tokens for piece in cut(rows([1])[0], LATENT)] == [[1]]
+
+
+def test_latent_blocks_stand_in_the_same_columns_of_every_row():
+    batch = place(rows([1, 2, 3, 9, 9, 4], [5, 9, 9, 6, 7], [8, 8]), LATENT, PAD)
+    assert batch.tokens_BT.tolist() == [[1, 2, 3, 9, 9, 4, 0], [0, 0, 5, 9, 9, 6, 7], [0, 8, 8, 0, 0, 0, 0]]
+    assert [(s.start, s.stop, s.latent) for s in batch.segments] == [(0, 3, False), (3, 5, True), (5, 7, False)]
+    assert batch.latent_BT.sum(1).tolist() == [2, 2, 0]
+    assert batch.real_BT.sum(1).tolist() == [6, 5, 2]
+
+
+def test_a_column_predicts_the_next_real_token_across_padding():
+    batch = place(rows([1, 9, 2, 3, 9, 4], [5, 9, 6, 9, 7]), LATENT, PAD)
+    assert batch.tokens_BT[1].tolist() == [5, 9, 0, 6, 9, 7]
+    assert batch.targets_BT[1].tolist() == [IGNORE, 6, IGNORE, IGNORE, 7, IGNORE]
+    assert batch.targets_BT[0].tolist() == [IGNORE, 2, 3, IGNORE, 4, IGNORE]
+
+
+def test_blocks_of_different_lengths_at_one_place_are_refused():
+    with pytest.raises(ValueError, match="different lengths"):
+        place(rows([1, 9, 2], [1, 9, 9, 2]), LATENT, PAD)
+
+
+def decoded(collator, tokens):
+    return collator.tokenizer.decode([token for token in tokens.tolist() if token != collator.image_pad])
+
+
+def test_a_direct_answer_thinks_in_latents_first(processor, samples):
+    collator = Collator(processor, latent_size=2, latents=True, helpers=True)
+    batch = collator(samples[:1])
+    text = decoded(collator, batch.tokens_BT[0][batch.real_BT[0]])
+    block = "<|latent_start|><|latent_pad|><|latent_pad|><|latent_end|>"
+    assert text.startswith("<|im_start|>user\n<|vision_start|><|vision_end|>Write the shortest")
+    assert text.endswith(f"<|im_start|>assistant\n{block}{samples[0].answer_text}<|im_end|>")
+    supervised = [token for token in batch.targets_BT[0].tolist() if token != IGNORE]
+    expected = f"<|latent_start|><|latent_end|>{samples[0].answer_text}<|im_end|>"
+    assert collator.tokenizer.decode(supervised) == expected
+
+
+def test_the_baseline_sees_the_same_answer_without_latents(processor, samples):
+    batch = Collator(processor, latent_size=2, latents=False, helpers=False)(samples)
+    assert not batch.latent_BT.any()
+    assert batch.helper_pixels_PF is None
+    assert len(batch.segments) == 1
+
+
+def test_an_image_takes_one_token_a_cell_at_28_pixels(processor, samples):
+    collator = Collator(processor, latent_size=1, latents=False, helpers=False)
+    batch = collator.prompts(samples[:2])
+    assert (batch.tokens_BT == collator.image_pad).sum(1).tolist() == [9, 16]
+    assert batch.real_BT[:, -1].all()
+    assert (batch.targets_BT == IGNORE).all()
+
+
+def test_text_around_a_latent_block_keeps_its_place(processor, samples):
+    picture = samples[0].question[0]
+    helper = next(part for part in samples[0].answer if isinstance(part, Latent))
+    sample = Sample("x:1", (picture, Text("q")), (Text("<think>a</think>"), helper, Text("b")))
+    collator = Collator(processor, latent_size=1, latents=True, helpers=False)
+    batch = collator([sample])
+    expected = "<think>a</think><|latent_start|><|latent_pad|><|latent_end|>b<|im_end|>"
+    assert decoded(collator, batch.tokens_BT[0]).endswith(expected)
+
+
+@pytest.mark.parametrize("latent_size", [0, -1])
+def test_no_latents_a_block_is_refused(processor, latent_size):
+    with pytest.raises(ValueError, match="latent_size=.* must be 1 or more"):
+        Collator(processor, latent_size, latents=True, helpers=True)
+
+
+def test_a_missing_image_names_the_row(processor, tmp_path, samples):
+    from data_modules.samples import Picture
+
+    sample = Sample("rows.jsonl:3", (Picture(tmp_path / "none.png"),), ())
+    with pytest.raises(ValueError, match="rows.jsonl:3: image .*none.png does not exist"):
+        Collator(processor, 1, latents=True, helpers=False)([sample])
+
+
+def test_a_batch_moves_as_a_whole(processor, samples):
+    batch = Collator(processor, 1, latents=True, helpers=True)(samples).to("meta")
+    tensors = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 8
+    assert all(tensor.device.type == "meta" for tensor in tensors)

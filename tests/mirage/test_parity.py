@@ -1,0 +1,80 @@
+"""The reference implementation's own numbers, on its inputs: losses, gradient norms and latent norms."""
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mirage_pl.mirage.batch import IGNORE, Row, place
+from mirage_pl.mirage.compression import Average
+from mirage_pl.mirage.latents import LatentVLM
+from mirage_pl.mirage.losses import latent_cosine, text_ce
+from tests.conftest import SHARED, needs_shared
+
+pytestmark = needs_shared
+FOLDER = SHARED / "parity"
+CASES = json.loads((FOLDER / "expected.json").read_text())["cases"] if FOLDER.is_dir() else []
+PRECISION = 1e-5
+
+
+@pytest.fixture(scope="module")
+def rebuild():
+    spec = importlib.util.spec_from_file_location("rebuild", FOLDER / "rebuild.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def model(rebuild):
+    return rebuild.build_model()
+
+
+def prepare(rebuild, model, case):
+    raw = rebuild.build_batch(case, case["k"])
+    row = Row(raw["input_ids"][0].tolist(), raw["labels"][0].tolist())
+    batch = replace(
+        place([row], rebuild.CONTROL["latent_pad"], 0),
+        pixels_PF=raw["pixel_values"],
+        grids_N3=raw["image_grid_thw"],
+        helper_pixels_PF=raw["helper_pixel_values"],
+        helper_grids_N3=raw["helper_grid_thw"],
+    )
+    return LatentVLM(model, Average(), case["k"]), batch
+
+
+def backward(model, loss):
+    model.zero_grad(set_to_none=True)
+    loss.backward()
+    norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
+    first = model.model.language_model.layers[0].self_attn.q_proj.weight.grad.norm()
+    return torch.stack(norms).norm().item(), first.item()
+
+
+def ce(net, hidden, batch):
+    asked = batch.targets_BT != IGNORE
+    return text_ce(net.logits(hidden[asked]), batch.targets_BT[asked])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"k{case['k']}-seed{case['seed']}")
+def test_stage_1_is_the_reference(rebuild, model, case):
+    net, batch = prepare(rebuild, model, case)
+    hidden, predicted, target = net.teacher_forced(batch)
+    text, latent = ce(net, hidden, batch), latent_cosine(predicted, target)
+    norm, first = backward(model, 0.1 * text + latent)
+    found = {"ce": text.item(), "cos": latent.item(), "loss": (0.1 * text + latent).item(), "grad_norm": norm}
+    assert found | {"q0_grad": first} == pytest.approx(case["stage1"], rel=PRECISION)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"k{case['k']}-seed{case['seed']}")
+def test_stage_2_is_the_reference(rebuild, model, case):
+    net, batch = prepare(rebuild, model, case)
+    hidden = net.recurrent(batch)
+    text = ce(net, hidden, batch)
+    norm, first = backward(model, text)
+    expected = dict(case["stage2"])
+    latents = hidden[0][batch.latent_BT[0].roll(-1)].norm(dim=-1).tolist()
+    assert latents == pytest.approx(expected.pop("latent_norms"), rel=PRECISION)
+    assert {"ce": text.item(), "grad_norm": norm, "q0_grad": first} == pytest.approx(expected, rel=PRECISION)

@@ -1,0 +1,195 @@
+"""Training as a user meets it: stages, resume, what a run folder holds, and mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mirage_pl import train
+from mirage_pl.runs import find_previous
+from tests.conftest import REPO, SHARED, SMALL, compose, needs_shared
+
+
+class Losses(Callback):
+    """Record the loss of every step; stop dead at ``crash_at``, as a kill would."""
+
+    seen: dict[int, float] = {}
+    crash_at = 0
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        Losses.seen[trainer.global_step] = outputs["loss"].item()
+        if trainer.global_step == Losses.crash_at:
+            raise KeyboardInterrupt
+
+
+def losses_of(cfg, crash_at=0):
+    """Train and return the loss of each step."""
+    Losses.seen, Losses.crash_at = {}, crash_at
+    cfg.callbacks.zz_losses = {"_target_": "tests.test_train.Losses"}
+    try:
+        train.run(cfg)
+    except (SystemExit, KeyboardInterrupt):
+        assert crash_at
+    return dict(Losses.seen)
+
+
+def scalars(folder):
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    return {tag: [event.value for event in board.Scalars(tag)] for tag in board.Tags()["scalars"]}, board.Tags()["images"]
+
+
+@pytest.mark.parametrize("stage", ["sft", "stage1"])
+def test_a_stage_trains_and_leaves_a_run_folder_that_describes_itself(train_config, stage):
+    cfg = train_config(f"stage={stage}", "trainer.log_every_n_steps=1")
+    metrics = train.run(cfg)
+    folder = Path(cfg.run_dir)
+    names = {"text"} if stage == "sft" else {"text", "latent"}
+    assert metrics["step"] == 3
+    assert {f"{split}/{name}" for split in ("train", "val") for name in names} <= metrics.keys()
+    assert 0 <= metrics["val/success"] <= 1
+    assert json.loads((folder / "metrics.json").read_text())["step"] == 3
+    assert json.loads((folder / "environment.json").read_text())["packages"]["torch"]
+    values, images = scalars(folder)
+    assert len(values["train/loss"]) == 3
+    assert images
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 3
+
+
+def test_training_lowers_the_loss_and_leaves_the_vision_tower_alone(train_config):
+    from hydra.utils import instantiate
+
+    cfg = train_config("stage=stage1", "trainer.max_steps=12", "stage.module.schedule.warmup_steps=1")
+    before = instantiate(cfg.model.backbone).state_dict()
+    losses = losses_of(cfg)
+    assert losses[12] < 0.9 * losses[1]
+    after = torch.load(Path(cfg.run_dir) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    changed = {name for name, value in before.items() if not torch.equal(after[f"net.backbone.{name}"], value)}
+    assert changed == {name for name in before if "visual" not in name}
+
+
+@pytest.mark.parametrize(
+    ("stage", "options"),
+    [
+        ("sft", []),
+        ("stage1", ["loader.num_workers=1"]),
+        ("stage2", ["trainer.accumulate_grad_batches=2"]),
+    ],
+)
+@pytest.mark.parametrize("crash_at", [2, 6, 8])
+def test_a_killed_run_continues_with_the_losses_that_would_have_come(train_config, tmp_path, stage, options, crash_at):
+    """24 rows in batches of 4: six batches an epoch; stops in mid-epoch, at its end, and in the second."""
+    common = [f"stage={stage}", "stage.follows=null", "trainer.max_steps=10", "trainer.limit_val_batches=0", *options]
+    straight = losses_of(train_config(*common, f"run_dir={tmp_path}/straight"))
+    broken = [*common, f"run_dir={tmp_path}/broken"]
+    first = losses_of(train_config(*broken), crash_at)
+    assert max(first) == crash_at
+    second = losses_of(train_config(*broken))
+    assert min(second) <= crash_at + 1
+    assert first | second == straight
+
+
+def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(train_config):
+    cfg = train_config("stage=sft", "trainer.val_check_interval=1")
+    train.run(cfg)
+    assert (Path(cfg.run_dir) / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_stage_2_takes_up_the_newest_fitting_stage_1_by_itself(train_config):
+    stage2 = train_config("stage=stage2")
+    with pytest.raises(ValueError, match=r"run python -m mirage_pl.train stage=stage1 task=vsp model=tiny latent_size=4"):
+        train.run(stage2)
+    stage1 = train_config("stage=stage1")
+    train.run(stage1)
+    assert find_previous(stage2) == Path(stage1.run_dir)
+    with pytest.raises(ValueError, match="latent_size=2"):
+        train.run(train_config("stage=stage2", "latent_size=2"))
+    stage2.trainer.max_steps = 1
+    stage2.stage.module.optimizer.lr = 0.0
+    train.run(stage2)
+    weights = [
+        torch.load(Path(cfg.run_dir) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for cfg in (stage1, stage2)
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_folder_of_another_config_is_not_touched(train_config, tmp_path):
+    first = train_config("stage=sft", f"run_dir={tmp_path}/run")
+    train.run(first)
+    last = (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes()
+    with pytest.raises(ValueError, match="holds another run; .*seed was 42 and is 7"):
+        train.run(train_config("stage=sft", "seed=7", f"run_dir={tmp_path}/run"))
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes() == last
+
+
+def test_a_checkpoint_of_another_model_is_refused(train_config, tmp_path):
+    torch.save({"state_dict": {"net.x": torch.zeros(2)}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match="other.ckpt is of another model"):
+        train.run(train_config("stage=sft", f"init_from={tmp_path}/other.ckpt"))
+    (tmp_path / "broken.ckpt").write_bytes(b"PK nothing")
+    with pytest.raises(ValueError, match="broken.ckpt cannot be read"):
+        train.run(train_config("stage=sft", f"init_from={tmp_path}/broken.ckpt", "seed=1"))
+
+
+@pytest.mark.parametrize("latent_size", ["0", "-2", "abc", "1.5"])
+def test_an_impossible_latent_size_names_the_key(train_config, latent_size):
+    with pytest.raises(ValueError, match=f"latent_size={latent_size} must be a whole number"):
+        train.run(train_config(f"latent_size={latent_size}"))
+
+
+def test_a_loss_without_a_weight_stops_at_step_one(train_config):
+    cfg = train_config("stage=stage1")
+    cfg.stage.module.loss_weights = {"text": 1.0}
+    with pytest.raises(ValueError, match=r"losses \['latent', 'text'\] but weights for \['text'\]"):
+        train.run(cfg)
+
+
+@needs_shared
+def test_the_official_sample_trains_as_it_is(train_config):
+    rows = SHARED / "data" / "mirage_sample" / "sample.jsonl"
+    files = [f"task.{split}_file={rows}" for split in ("train", "val", "test")]
+    for stage in ("stage1", "stage2"):
+        options = ["stage.follows=null", "trainer.max_steps=1", "trainer.limit_val_batches=1", "task.max_new_tokens=8"]
+        assert train.run(train_config(f"stage={stage}", *files, *options, "loader.batch_size=2"))["step"] == 1
+
+
+def command(data, runs, *overrides):
+    options = [*SMALL, f"data={data}", f"runs={runs}", "callbacks.progress=null", "callbacks.generations=null"]
+    return [sys.executable, "-m", "mirage_pl.train", "stage=sft", *options, *overrides]
+
+
+def test_a_mistake_ends_in_one_line_and_exit_code_1(data, tmp_path):
+    done = subprocess.run(
+        command(data, tmp_path, "task.train_file=nothing.jsonl"), capture_output=True, text=True, cwd=REPO, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "nothing.jsonl does not exist" in errors[0]
+
+
+def test_a_run_killed_by_the_system_resumes_by_the_same_command(data, tmp_path):
+    options = ["trainer.max_steps=400", "callbacks.last.every_n_train_steps=5", "trainer.val_check_interval=1000"]
+    line = command(data, tmp_path, f"run_dir={tmp_path}/run", *options)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    with subprocess.Popen(line, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.time() + 120
+        while not last.is_file() and time.time() < deadline:
+            time.sleep(0.1)
+        os.kill(process.pid, signal.SIGKILL)
+    reached = torch.load(last, weights_only=True)["global_step"]
+    assert reached % 5 == 0
+    cfg = compose("train", *line[3:])
+    cfg.trainer.max_steps = reached + 2
+    assert sorted(losses_of(cfg)) == [reached + 1, reached + 2]

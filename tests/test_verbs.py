@@ -1,0 +1,181 @@
+"""Evaluate, infer, data and export, on a model trained for two steps."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mirage_pl import data as data_verb
+from mirage_pl import evaluate, export, infer, train
+from mirage_pl.base import BaseModule
+from mirage_pl.optim import parameter_groups, warmup
+from tests.conftest import SMALL, compose
+
+
+@pytest.fixture(scope="module")
+def run_folder(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    quiet = ["callbacks.progress=null", "callbacks.generations=null", "trainer.limit_val_batches=0", "trainer.max_steps=2"]
+    train.run(compose("train", *SMALL, "stage=stage1", f"data={data}", f"run_dir={folder}", *quiet))
+    return folder
+
+
+def test_evaluation_writes_metrics_predictions_pictures_and_a_report(run_folder, data):
+    test = ["task.per_level={train: 12, val: 4, test: 4}", f"data={data}"]
+    metrics = evaluate.run(compose("evaluate", f"ckpt={run_folder}", *test))
+    out = run_folder / "evaluation" / "vsp"
+    assert metrics["success"].keys() == {"level_3", "level_4", "all"}
+    assert metrics["success"]["all"].keys() == {"mean", "low", "high", "n"}
+    assert metrics["success"]["all"]["n"] == 8
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert len(rows) == 8
+    assert sum(row["success"] for row in rows) == metrics["success"]["all"]["mean"] * 8
+    assert len(list((out / "gallery").glob("*.png"))) == 16
+    assert "<html" in (out / "report.html").read_text()[:300]
+    again = evaluate.run(compose("evaluate", f"ckpt={run_folder}", "loader.eval_batch_size=3", *test))
+    assert again["success"] == metrics["success"]
+
+
+def test_comparing_with_a_run_that_was_not_evaluated_says_what_to_run(run_folder, tmp_path, data):
+    with pytest.raises(ValueError, match="run python -m mirage_pl.evaluate ckpt="):
+        evaluate.run(compose("evaluate", f"ckpt={run_folder}", f"compare=[{tmp_path}]", f"data={data}"))
+
+
+@pytest.mark.parametrize("place", ["nowhere", "empty"])
+def test_a_checkpoint_that_is_not_there_is_refused(tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="looked for .*; give a run folder or a .ckpt file"):
+        infer.run(compose("infer", f"ckpt={tmp_path / place}", "image=x.png"))
+
+
+def test_infer_streams_an_answer_and_shows_each_latent(run_folder, data, capsys, monkeypatch):
+    from mirage_pl.mirage.latents import LatentVLM
+
+    image = data / "vsp-28px" / "images" / "level_3_test_0.png"
+    original = LatentVLM.logits
+    calls = []
+
+    def starts_with_a_block(net, hidden):
+        logits = original(net, hidden)
+        if not calls:
+            logits[:, calls_start] = 1e9
+        calls.append(1)
+        return logits
+
+    from mirage_pl.mirage.backbone import load_processor
+
+    calls_start = load_processor("assets/tiny").tokenizer.convert_tokens_to_ids("<|latent_start|>")
+    monkeypatch.setattr(LatentVLM, "logits", starts_with_a_block)
+    infer.run(compose("infer", f"ckpt={run_folder}", f"image={image}", "max_new_tokens=8"))
+    printed = capsys.readouterr().out
+    assert printed.startswith("[latent 1][latent 2][latent 3][latent 4]")
+    assert printed.count("read as words:") == 4
+
+
+def test_an_export_loads_in_stock_transformers_with_identical_logits(run_folder, tmp_path, processor, samples):
+    from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+    from mirage_pl.mirage.batch import Collator
+    from mirage_pl.trained import load_trained
+
+    out = export.run(compose("export", f"ckpt={run_folder}", f"out={tmp_path}/hf"))
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in out.iterdir()}
+    stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(out).eval()
+    AutoProcessor.from_pretrained(out)
+    prompts = Collator(processor, 4, latents=False, helpers=False).prompts(samples[:1])
+    with torch.no_grad():
+        theirs = stock(
+            input_ids=prompts.tokens_BT,
+            pixel_values=prompts.pixels_PF,
+            image_grid_thw=prompts.grids_N3,
+            mm_token_type_ids=(prompts.tokens_BT == processor.image_token_id).int(),
+        ).logits
+        net = load_trained(str(run_folder)).module.net
+        ours = net.logits(net.recurrent(prompts))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_an_export_never_overwrites_something_else(run_folder, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="is no earlier export"):
+        export.run(compose("export", f"ckpt={run_folder}", f"out={tmp_path}"))
+
+
+def test_data_is_made_described_and_validated(tmp_path, capsys):
+    settings = [f"data={tmp_path}", "task.per_level={train: 3, val: 1, test: 1}"]
+    data_verb.run(compose("data", *settings))
+    assert "share no sample" in capsys.readouterr().out
+    data_verb.run(compose("data", *settings, "validate=true"))
+    file = tmp_path / "vsp-28px" / "train.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], lines[1][:40], *lines[2:], '{"text_input": 1}']))
+    with pytest.raises(ValueError, match="bad rows: 2 in .*train.jsonl"):
+        data_verb.run(compose("data", *settings, "validate=true"))
+    printed = capsys.readouterr().out
+    assert "train.jsonl:2: broken JSON" in printed
+    assert "train.jsonl:7: missing key" in printed
+
+
+def test_reading_aloud_names_every_cell_and_every_move(data):
+    from data_modules.reading import Reading
+
+    rows = Reading(data / "vsp-28px" / "val.jsonl", {"map": "Read the map.", "path": "Read the path."})
+    assert len(rows) == 16
+    for index in range(2):
+        sample = rows[index]
+        words = sample.answer_text.split()
+        assert len([word for word in words if word not in "/;"]) >= 9
+        assert rows.grade(sample, sample.answer_text).success
+        assert not rows.grade(sample, sample.answer_text.replace("ice", "hole", 1)).success
+        assert np.asarray(rows.draw(sample, "")).shape == (84, 84, 3)
+    assert rows[0].answer_text.split()[:9].count("start") == 1 or "start" in rows[0].answer_text
+
+
+def test_the_schedule_warms_up_and_decays_to_its_floor():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = warmup(optimizer, total_steps=12, warmup_steps=2, shape="linear", final=0.1)
+    rates = []
+    for _ in range(13):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[:3] == pytest.approx([0.5, 1.0, 1.0])
+    assert rates[7] == pytest.approx(0.55)
+    assert rates[12] == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="shape=stairs is unknown"):
+        warmup(optimizer, 10, 1, "stairs", 0.0)
+
+
+def test_norms_biases_and_embeddings_do_not_decay():
+    net = torch.nn.ModuleDict({"e": torch.nn.Embedding(3, 2), "l": torch.nn.Linear(2, 2), "n": torch.nn.LayerNorm(2)})
+    decayed, rest = parameter_groups(net, 0.1)
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
+    assert [p is net["l"].weight for p in decayed["params"]] == [True]
+    assert len(rest["params"]) == 4
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(ValueError, match="nothing is trainable"):
+        parameter_groups(net, 0.1)
+
+
+class Two(BaseModule):
+    def losses(self, batch):
+        return {"a": batch[0], "b": batch[1]}
+
+
+def test_losses_are_weighed_and_summed():
+    module = Two(torch.nn.Linear(1, 1), {"a": 0.1, "b": 2.0}, lambda p: None, lambda o, n: None, weight_decay=0.0)
+    module.log_dict = lambda *args, **kwargs: None
+    assert module.weigh(module.losses(torch.tensor([1.0, 3.0])), "train", 2).item() == pytest.approx(6.1)
+    with pytest.raises(ValueError, match="losses"):
+        module.weigh({"a": torch.tensor(1.0)}, "train", 1)
+
+
+def test_paths_in_a_run_folder_are_whole(run_folder):
+    from mirage_pl.weights import checkpoint_of, run_of
+
+    file = checkpoint_of(run_folder)
+    assert run_of(file) == Path(run_folder).resolve()
+    assert checkpoint_of(file) == file
