@@ -1,5 +1,6 @@
 """Train one stage: ``python -m mirage_pl.train stage=stage2 task=vsp``. The same command resumes a killed run."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mirage_pl.cli import verb
-from mirage_pl.runs import LAST, METRICS, find_previous, open_run, write_json
+from mirage_pl.runs import LAST, METRICS, find_previous, is_finished, open_run, write_json
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
     check(cfg)
     start = cfg.init_from or (cfg.stage.follows and find_previous(cfg))
     folder = open_run(cfg)
+    if done := finished_metrics(cfg, folder):
+        print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
+        print(f"run folder: {folder}")
+        return done
 
     import pytorch_lightning as pl
     from hydra.utils import instantiate
@@ -44,12 +49,22 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 def finish(trainer: Any, folder: Path) -> dict[str, float]:
     """Save the last state and the last metrics, and say where they are."""
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()} | {"step": trainer.global_step}
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics |= {"step": trainer.global_step, "epoch": trainer.current_epoch}
     trainer.save_checkpoint(folder / LAST)
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
         print(f"run folder: {folder}")
     return metrics
+
+
+def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, float] | None:
+    """Metrics of a run that has nothing left to do."""
+    if not is_finished(folder):
+        return None
+    metrics: dict[str, float] = json.loads((folder / METRICS).read_text())
+    limits = {"step": cfg.trainer.max_steps, "epoch": cfg.trainer.max_epochs}
+    return metrics if any(0 <= limit <= metrics[name] for name, limit in limits.items()) else None
 
 
 def check(cfg: DictConfig) -> None:

@@ -98,6 +98,15 @@ def test_a_killed_run_continues_with_the_losses_that_would_have_come(train_confi
     assert first | second == straight
 
 
+def test_a_finished_run_is_left_as_it_is_and_goes_on_when_asked_for_more_steps(train_config, tmp_path):
+    first = train.run(train_config("stage=sft", f"run_dir={tmp_path}/run"))
+    written = (tmp_path / "run" / "metrics.json").read_text()
+    assert train.run(train_config("stage=sft", f"run_dir={tmp_path}/run")) == first
+    assert (tmp_path / "run" / "metrics.json").read_text() == written
+    more = train_config("stage=sft", f"run_dir={tmp_path}/run", "trainer.max_steps=5")
+    assert train.run(more)["step"] == 5
+
+
 def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(train_config):
     cfg = train_config("stage=sft", "trainer.val_check_interval=1")
     train.run(cfg)
