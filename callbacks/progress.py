@@ -35,7 +35,14 @@ class RunProgress(ProgressBar):
         self.started = perf_counter()
         if self.console.is_terminal:
             text = TextColumn("[bold]{task.description}")
-            columns = [text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+            columns = [
+                text,
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            ]
             self.bar = Progress(*columns, TextColumn("{task.fields[figures]}"), console=self.console)
             self.task = self.bar.add_task("training", total=self.total, completed=self.first, figures="")
             self.bar.start()
@@ -51,7 +58,9 @@ class RunProgress(ProgressBar):
                 self.bar.update(self.task, figures=self.figures(trainer, pl_module))
         elif step % self.line_every == 0 and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             left = (self.total - step) * (perf_counter() - self.started) / max(1, step - self.first)
-            self.console.print(f"step {step}/{self.total}  {self.figures(trainer, pl_module)}  {left / 60:.1f} min left")
+            self.console.print(
+                f"step {step}/{self.total}  {self.figures(trainer, pl_module)}  {left / 60:.1f} min left"
+            )
 
     def figures(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
         """What the module logged for the progress bar."""

@@ -21,7 +21,9 @@ class Throughput(pl.Callback):
         self.waited = self.worked = self.started = 0.0
         self.samples = self.batches = 0
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Note how long the batch took to come."""
         self.started = perf_counter()
         self.waited += self.started - self.ended if self.ended is not None else 0.0

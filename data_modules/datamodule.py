@@ -48,7 +48,9 @@ class EpochBatches(BatchSampler):
         return max(1, self.size // (self.batch_size * self.num_ranks))
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(self.size, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)).tolist()
+        order = torch.randperm(
+            self.size, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        ).tolist()
         width = self.batch_size * self.num_ranks
         order *= -(-width // self.size)
         for batch in range(self.start, len(self)):
@@ -118,7 +120,12 @@ class DataModule(pl.LightningDataModule):
         if batch_size < 1 or eval_batch_size < 1 or num_workers < 0:
             raise ValueError(f"loader sizes must be positive, got {batch_size=}, {eval_batch_size=}, {num_workers=}")
         self.read, self.files, self.collate = dataset, files, collate
-        self.batch_size, self.eval_batch_size, self.num_workers, self.seed = batch_size, eval_batch_size, num_workers, seed
+        self.batch_size, self.eval_batch_size, self.num_workers, self.seed = (
+            batch_size,
+            eval_batch_size,
+            num_workers,
+            seed,
+        )
         self.maker = maker
         self.datasets: dict[str, GradedDataset] = {}
 
@@ -128,7 +135,7 @@ class DataModule(pl.LightningDataModule):
 
     def prepare(self, *splits: str) -> None:
         """Make the data of these splits if the task can and it isn't there; a user's own files are never made."""
-        files = [self.files[split] for split in splits if self.files[split] is not None]
+        files = [file for split in splits if (file := self.files[split]) is not None]
         if self.maker is not None and self.maker.wanted(files) and not self.maker.made():
             self.maker.make()
 
@@ -177,6 +184,6 @@ def check_disjoint(datasets: Mapping[str, Any]) -> None:
             one = min(shared, key=lambda key: rows[key])
             where, other = rows[one], seen[one]
             raise ValueError(
-                f"{len(shared)} sample(s) of {split} are in {other[0]} too ({where} is {other[1]}); remove them from one"
+                f"{len(shared)} sample(s) of {split} are in {other[0]} too ({where} is {other[1]}); remove them"
             )
         seen |= {key: (split, where) for key, where in rows.items()}

@@ -75,7 +75,9 @@ class Generator:
         if not self.levels or not set(self.levels) <= set(range(3, 9)):
             raise ValueError(f"task.levels={list(self.levels)} must name sizes from 3 to 8, e.g. task.levels=[3,4]")
         if self.cell_px < 8 or not 0 <= self.hole_rate < 1:
-            raise ValueError(f"task.cell_px={self.cell_px} must be 8 or more and task.hole_rate={self.hole_rate} in [0, 1)")
+            raise ValueError(
+                f"task.cell_px={self.cell_px} must be 8 or more and task.hole_rate={self.hole_rate} in [0, 1)"
+            )
 
     def settings(self) -> dict[str, object]:
         """Everything that decides what the files hold."""

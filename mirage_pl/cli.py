@@ -22,7 +22,7 @@ NAMED = {"model", "task", "stage", "seed", "latent_size", "run_dir", "runs", "da
 
 
 def variant() -> str:
-    """Short suffix for a run folder whose command has overrides its name doesn't tell; the same for the same command."""
+    """Short suffix for a run folder: a hash of the overrides its name doesn't tell, the same for the same command."""
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     telling = sorted(item for item in overrides if item.lstrip("+~").split("=")[0].split("@")[0] not in NAMED)
     return f"-{hashlib.sha256(' '.join(telling).encode()).hexdigest()[:6]}" if telling else ""
@@ -71,7 +71,9 @@ def verb(config: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], No
                 print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr)
                 sys.exit(1)
 
-        main: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(REPO / "conf"), config_name=config)(guarded)
+        main: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(REPO / "conf"), config_name=config)(
+            guarded
+        )
         return main
 
     return decorate

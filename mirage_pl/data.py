@@ -60,7 +60,9 @@ def describe(dataset: Any, files: dict[str, str]) -> None:
         lengths = [len(rows[index].answer_text) for index in range(len(rows))]
         groups = Counter(rows.grade(rows[index], "").group for index in range(len(rows)))
         by_group = ", ".join(f"{group} {count}" for group, count in sorted(groups.items()))
-        table.add_row(split, str(len(rows)), by_group, f"{sum(lengths) / len(lengths):.1f} ({max(lengths)})", files[split])
+        table.add_row(
+            split, str(len(rows)), by_group, f"{sum(lengths) / len(lengths):.1f} ({max(lengths)})", files[split]
+        )
     check_disjoint(splits)
     Console().print(table)
     print("train, val and test share no sample" if len(splits) > 1 else "one file only: nothing to hold apart")

@@ -61,7 +61,9 @@ def evaluation_of(run_folder: str, label: str) -> Path:
     """
     folder = Path(run_folder) / "evaluation" / label
     if not (folder / "metrics.json").is_file():
-        raise ValueError(f"compare={run_folder} has no {folder}; run python -m mirage_pl.evaluate ckpt={run_folder} first")
+        raise ValueError(
+            f"compare={run_folder} has no {folder}; run python -m mirage_pl.evaluate ckpt={run_folder} first"
+        )
     return folder
 
 

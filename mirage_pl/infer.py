@@ -1,6 +1,7 @@
 """Answer one question, streaming, and show its latents: ``python -m mirage_pl.infer ckpt=RUN image=maze.png``."""
 
 from pathlib import Path
+
 from omegaconf import DictConfig, ListConfig
 
 from mirage_pl.cli import verb

@@ -15,7 +15,17 @@ from mirage_pl.cli import REPO
 
 CONFIG, METRICS, LAST = "config.yaml", "metrics.json", Path("checkpoints", "last.ckpt")
 PACKAGES = ["torch", "torchvision", "pytorch-lightning", "transformers", "hydra-core", "deepspeed"]
-MUST_MATCH = ["model", "task", "stage.name", "stage.collator", "stage.module", "compression", "latent_size", "seed", "loader"]
+MUST_MATCH = [
+    "model",
+    "task",
+    "stage.name",
+    "stage.collator",
+    "stage.module",
+    "compression",
+    "latent_size",
+    "seed",
+    "loader",
+]
 """Config keys that may not change when a run continues; steps, logging and folders may."""
 
 
@@ -67,7 +77,9 @@ def flatten(node: Any, prefix: str) -> dict[str, Any]:
 def environment() -> dict[str, Any]:
     """Command line, time, git revision and package versions."""
     git = ["git", "-C", str(REPO)]
-    revision = subprocess.run([*git, "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    revision = subprocess.run(
+        [*git, "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout.strip()
     return {
         "command": " ".join(sys.argv),
@@ -101,7 +113,12 @@ def find_previous(cfg: DictConfig) -> Path:
         ValueError: there is none; names the command that makes it.
     """
     stage = cfg.stage.follows
-    wanted = {"stage.name": stage, "model.name": cfg.model.name, "task.name": cfg.task.name, "latent_size": cfg.latent_size}
+    wanted = {
+        "stage.name": stage,
+        "model.name": cfg.model.name,
+        "task.name": cfg.task.name,
+        "latent_size": cfg.latent_size,
+    }
     liked = {"seed": cfg.seed, "compression._target_": cfg.compression._target_}
     found: list[tuple[int, float, Path]] = []
     for file in Path(cfg.runs).rglob(CONFIG):

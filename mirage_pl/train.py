@@ -74,7 +74,9 @@ def check(cfg: DictConfig) -> None:
         ValueError: names the key.
     """
     if not isinstance(cfg.latent_size, int) or cfg.latent_size < 1:
-        raise ValueError(f"latent_size={cfg.latent_size} must be a whole number of 1 or more; for no latents use stage=sft")
+        raise ValueError(
+            f"latent_size={cfg.latent_size} must be a whole number of 1 or more; for no latents use stage=sft"
+        )
     if cfg.stage.name == "pretrain" and not cfg.model.random_weights:
         log.warning("pretraining on from %s; for a fresh start set model.random_weights=true", cfg.model.path)
 

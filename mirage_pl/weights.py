@@ -44,7 +44,9 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise ValueError(f"ckpt {file} cannot be read ({type(error).__name__}); is it a checkpoint, and whole?") from error
+        raise ValueError(
+            f"ckpt {file} cannot be read ({type(error).__name__}); is it a checkpoint, and whole?"
+        ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"ckpt {file} has no state_dict; expected a checkpoint of mirage_pl.train")
     return checkpoint

@@ -34,7 +34,9 @@ def test_imports_go_one_way_and_nothing_is_long(file):
     parts = file.relative_to(REPO).parts
     modules = set(imported(tree))
     assert {name.split(".")[0] for name in modules} & MAY_IMPORT.keys() <= MAY_IMPORT[parts[0]] | {parts[0]}
-    families = {name.split(".")[1] for name in modules if name.startswith("mirage_pl.") and name.split(".")[1] in FAMILIES}
+    families = {
+        name.split(".")[1] for name in modules if name.startswith("mirage_pl.") and name.split(".")[1] in FAMILIES
+    }
     if parts[0] == "mirage_pl":
         assert families <= {parts[1]}, "the engine and other families know no family"
     assert len(source.splitlines()) <= 300

@@ -87,7 +87,7 @@ def test_help_and_cfg_answer_without_torch(verb):
 @pytest.mark.parametrize("launcher", ["slurm", "local"])
 def test_launchers_compose_with_submitits_own_settings(launcher):
     done = subprocess.run(
-        [sys.executable, "-m", "mirage_pl.train", "--cfg", "hydra", f"hydra/launcher={launcher}", "-m"],
+        [sys.executable, "-m", "mirage_pl.train", "--cfg", "hydra", f"hydra/launcher={launcher}"],
         capture_output=True,
         text=True,
         cwd=REPO,
@@ -99,7 +99,11 @@ def test_launchers_compose_with_submitits_own_settings(launcher):
 
 def test_an_unknown_key_is_refused_in_one_breath():
     done = subprocess.run(
-        [sys.executable, "-m", "mirage_pl.train", "stage.learning_rat=1"], capture_output=True, text=True, cwd=REPO, check=False
+        [sys.executable, "-m", "mirage_pl.train", "stage.learning_rat=1"],
+        capture_output=True,
+        text=True,
+        cwd=REPO,
+        check=False,
     )
     assert done.returncode == 1
     assert "learning_rat" in done.stderr
@@ -109,4 +113,6 @@ def test_an_unknown_key_is_refused_in_one_breath():
 def test_the_data_folder_follows_the_models_cell_size():
     assert compose("train").task.folder == "data/vsp-28px"
     assert compose("train", "model=qwen2_5_vl_7b").task.folder == "data/vsp-64px"
-    assert Path(compose("train", "stage=stage2", "latent_size=8", "seed=1").run_dir) == Path("runs/vsp/tiny/stage2-k8-seed1")
+    assert Path(compose("train", "stage=stage2", "latent_size=8", "seed=1").run_dir) == Path(
+        "runs/vsp/tiny/stage2-k8-seed1"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import open_dict
 from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -19,21 +20,23 @@ from tests.conftest import REPO, SHARED, SMALL, compose, needs_shared
 
 
 class Losses(Callback):
-    """Record the loss of every step; stop dead at ``crash_at``, as a kill would."""
+    """Record the loss of every batch; stop dead after batch ``crash_at``, as a kill would."""
 
     seen: dict[int, float] = {}
     crash_at = 0
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        Losses.seen[trainer.global_step] = outputs["loss"].item()
-        if trainer.global_step == Losses.crash_at:
+        number = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        Losses.seen[number] = outputs["loss"].item()
+        if number == Losses.crash_at:
             raise KeyboardInterrupt
 
 
 def losses_of(cfg, crash_at=0):
-    """Train and return the loss of each step."""
+    """Train and return the loss of each batch."""
     Losses.seen, Losses.crash_at = {}, crash_at
-    cfg.callbacks.zz_losses = {"_target_": "tests.test_train.Losses"}
+    with open_dict(cfg):
+        cfg.callbacks.zz_losses = {"_target_": "tests.test_train.Losses"}
     try:
         train.run(cfg)
     except (SystemExit, KeyboardInterrupt):
@@ -44,7 +47,9 @@ def losses_of(cfg, crash_at=0):
 def scalars(folder):
     board = EventAccumulator(str(folder / "tensorboard"))
     board.Reload()
-    return {tag: [event.value for event in board.Scalars(tag)] for tag in board.Tags()["scalars"]}, board.Tags()["images"]
+    return {tag: [event.value for event in board.Scalars(tag)] for tag in board.Tags()["scalars"]}, board.Tags()[
+        "images"
+    ]
 
 
 @pytest.mark.parametrize("stage", ["sft", "stage1"])
@@ -115,7 +120,9 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(train_config)
 
 def test_stage_2_takes_up_the_newest_fitting_stage_1_by_itself(train_config):
     stage2 = train_config("stage=stage2")
-    with pytest.raises(ValueError, match=r"run python -m mirage_pl.train stage=stage1 task=vsp model=tiny latent_size=4"):
+    with pytest.raises(
+        ValueError, match=r"run python -m mirage_pl.train stage=stage1 task=vsp model=tiny latent_size=4"
+    ):
         train.run(stage2)
     stage1 = train_config("stage=stage1")
     train.run(stage1)

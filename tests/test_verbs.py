@@ -11,13 +11,18 @@ from mirage_pl import data as data_verb
 from mirage_pl import evaluate, export, infer, train
 from mirage_pl.base import BaseModule
 from mirage_pl.optim import parameter_groups, warmup
-from tests.conftest import SMALL, compose
+from tests.conftest import REPO, SMALL, compose
 
 
 @pytest.fixture(scope="module")
 def run_folder(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    quiet = ["callbacks.progress=null", "callbacks.generations=null", "trainer.limit_val_batches=0", "trainer.max_steps=2"]
+    quiet = [
+        "callbacks.progress=null",
+        "callbacks.generations=null",
+        "trainer.limit_val_batches=0",
+        "trainer.max_steps=2",
+    ]
     train.run(compose("train", *SMALL, "stage=stage1", f"data={data}", f"run_dir={folder}", *quiet))
     return folder
 
@@ -66,7 +71,7 @@ def test_infer_streams_an_answer_and_shows_each_latent(run_folder, data, capsys,
 
     from mirage_pl.mirage.backbone import load_processor
 
-    calls_start = load_processor("assets/tiny").tokenizer.convert_tokens_to_ids("<|latent_start|>")
+    calls_start = load_processor(str(REPO / "assets" / "tiny")).tokenizer.convert_tokens_to_ids("<|latent_start|>")
     monkeypatch.setattr(LatentVLM, "logits", starts_with_a_block)
     infer.run(compose("infer", f"ckpt={run_folder}", f"image={image}", "max_new_tokens=8"))
     printed = capsys.readouterr().out

@@ -80,7 +80,7 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """Move every tensor."""
-        tensors = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        tensors: dict[str, Any] = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         return replace(self, **{name: tensor.to(device, non_blocking=non_blocking) for name, tensor in tensors.items()})
 
 
@@ -147,6 +147,20 @@ def next_targets(labels_BT: Tensor, real_BT: Tensor) -> Tensor:
     return targets_BT
 
 
+@lru_cache(65536)
+def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Token ids of a text, without special tokens around it."""
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+@lru_cache(65536)
+def template(processor: Any, texts: tuple[str | None, ...]) -> tuple[int, ...]:
+    """Token ids of a question in the chat template, up to where the answer starts; ``None`` is an image, one token."""
+    content = [{"type": "image"} if text is None else {"type": "text", "text": text} for text in texts]
+    chat = [{"role": "user", "content": content}]
+    return encode(processor.tokenizer, processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+
+
 class Collator:
     """Turn samples into a batch: chat template, special tokens, latent blocks, image patches.
 
@@ -170,8 +184,6 @@ class Collator:
         self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
         self.image_pad = processor.image_token_id
         self.end, self.pad = self.tokenizer.convert_tokens_to_ids("<|im_end|>"), self.tokenizer.pad_token_id
-        self.encode = lru_cache(65536)(self._encode)
-        self.template = lru_cache(65536)(self._template)
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Build a training batch."""
@@ -200,28 +212,21 @@ class Collator:
 
     def _row(self, sample: Sample, widths: Any, answers: bool) -> Row:
         tokens: list[int] = []
-        for token in self.template(sample.question):
+        texts = tuple(part.text if isinstance(part, Text) else None for part in sample.question)
+        for token in template(self.processor, texts):
             tokens += [token] * next(widths) if token == self.image_pad else [token]
         labels = [IGNORE] * len(tokens)
         if answers:
             for part in sample.answer:
-                piece = self.encode(part.text) if isinstance(part, Text) else self._block()
+                piece = encode(self.tokenizer, part.text) if isinstance(part, Text) else self._block()
                 tokens += piece
                 labels += [IGNORE if token == self.latent_pad else token for token in piece]
             tokens.append(self.end)
             labels.append(self.end)
         return Row(tokens, labels)
 
-    def _block(self) -> list[int]:
-        return [self.latent_start, *[self.latent_pad] * self.latent_size, self.latent_end] if self.latents else []
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _template(self, question: tuple[Text | Picture, ...]) -> list[int]:
-        content = [{"type": "text", "text": p.text} if isinstance(p, Text) else {"type": "image"} for p in question]
-        chat = [{"role": "user", "content": content}]
-        return self._encode(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+    def _block(self) -> tuple[int, ...]:
+        return (self.latent_start, *[self.latent_pad] * self.latent_size, self.latent_end) if self.latents else ()
 
     def _patches(
         self, samples: Sequence[Sample], kind: type[Picture] | type[Latent]

@@ -47,4 +47,6 @@ class Grid:
 def check(n: int, k: int) -> None:
     """Raise if ``n`` features can't make ``k`` latents."""
     if k > n:
-        raise ValueError(f"latent_size={k} exceeds the {n} feature(s) of a helper image; lower latent_size or enlarge it")
+        raise ValueError(
+            f"latent_size={k} exceeds the {n} feature(s) of a helper image; lower latent_size or enlarge it"
+        )

@@ -125,5 +125,7 @@ class Decoder:
         shares, ids = net.logits(state_D.unsqueeze(0)).squeeze(0).float().softmax(-1).topk(3)
         pairs = zip(ids.tolist(), shares.tolist(), strict=True)
         words = ", ".join(f"{self.tokenizer.decode([token])!r} {share:.0%}" for token, share in pairs)
-        cosine = "" if before_D is None else f", cosine to the one before {cosine_similarity(before_D, state_D, dim=0):.2f}"
+        cosine = (
+            "" if before_D is None else f", cosine to the one before {cosine_similarity(before_D, state_D, dim=0):.2f}"
+        )
         return f"norm {state_D.norm():.2f}{cosine}; read as words: {words}"

@@ -64,7 +64,9 @@ class LatentVLM(nn.Module):
         if grids_N3 is None:
             grids_N3 = batch.tokens_BT.new_empty(0, 3)
         merge = self.backbone.config.vision_config.spatial_merge_size
-        return rotary_positions(batch.tokens_BT == self.backbone.config.image_token_id, batch.real_BT, grids_N3 // merge)
+        return rotary_positions(
+            batch.tokens_BT == self.backbone.config.image_token_id, batch.real_BT, grids_N3 // merge
+        )
 
     def latent_targets(self, batch: Batch) -> Tensor:
         """Compressed helper-image features ``[N, D]``, in the order of the batch's latent slots.
@@ -81,7 +83,7 @@ class LatentVLM(nn.Module):
         return torch.cat(blocks)
 
     def run(self, embeds_BSD: Tensor, positions_3BS: Tensor, mask_BST: Tensor, cache: Any = None) -> Tensor:
-        """Call the decoder on S columns that may look at the T columns ``mask_BST`` allows; hidden states ``[B, S, D]``."""
+        """Call the decoder on S columns that see the T columns ``mask_BST`` allows; hidden states ``[B, S, D]``."""
         return self.language_model(
             inputs_embeds=embeds_BSD,
             position_ids=positions_3BS,
@@ -161,5 +163,7 @@ def rotary_positions(image_BT: Tensor, real_BT: Tensor, grids_N3: Tensor) -> Ten
         offset_n = place_n - first_BT.flatten().nonzero().squeeze(1)[number_n]
         start_n = base_BT[image_BT] - grids_N3[number_n, 1:].amax(1)
         columns_n = grids_N3[number_n, 2]
-        positions_3BT[:, image_BT] = torch.stack([start_n, start_n + offset_n // columns_n, start_n + offset_n % columns_n])
+        positions_3BT[:, image_BT] = torch.stack(
+            [start_n, start_n + offset_n // columns_n, start_n + offset_n % columns_n]
+        )
     return positions_3BT

@@ -83,7 +83,9 @@ def build_tokenizer() -> Qwen2Tokenizer:
     )
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=2000, initial_alphabet=alphabet, show_progress=False))
+    bpe.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(vocab_size=2000, initial_alphabet=alphabet, show_progress=False)
+    )
     trained = json.loads(bpe.to_str())["model"]
     tokenizer = Qwen2Tokenizer(vocab=trained["vocab"], merges=[tuple(pair) for pair in trained["merges"]])
     tokenizer.add_tokens(SPECIAL, special_tokens=True)

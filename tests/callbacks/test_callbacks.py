@@ -44,7 +44,10 @@ def test_progress_prints_lines_where_there_is_no_terminal(capsys):
     progress = RunProgress(line_every=2)
     progress.console = type(progress.console)(force_terminal=False, width=120)
     trainer = SimpleNamespace(
-        estimated_stepping_batches=4, global_step=0, accumulate_grad_batches=1, progress_bar_metrics={"train/loss": 0.5},
+        estimated_stepping_batches=4,
+        global_step=0,
+        accumulate_grad_batches=1,
+        progress_bar_metrics={"train/loss": 0.5},
         loggers=[],
     )
     progress.on_train_start(trainer, None)

@@ -6,7 +6,9 @@ from data_modules.datamodule import EpochBatches, ResumableLoader
 def loader(num_workers=0, **options):
     rows = list(range(10))
     context = {"multiprocessing_context": "forkserver", "persistent_workers": True} if num_workers else {}
-    return ResumableLoader(rows, EpochBatches(10, 3, seed=7, **options), num_workers=num_workers, collate_fn=list, **context)
+    return ResumableLoader(
+        rows, EpochBatches(10, 3, seed=7, **options), num_workers=num_workers, collate_fn=list, **context
+    )
 
 
 def stream(loader, count):
