@@ -49,6 +49,14 @@ def user_error(error: BaseException) -> BaseException | None:
     return error if isinstance(error, ValueError | OmegaConfBaseException | InstantiationException) else None
 
 
+def one_line(error: BaseException) -> str:
+    """An error's message on one line; of an error in a loading process, what that process said."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if "Original Traceback" in str(error):
+        return lines[-1].removeprefix("ValueError: ")
+    return " ".join(" ".join(lines).split())
+
+
 def verb(config: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a command of a ``run(cfg)`` function.
 
@@ -68,7 +76,7 @@ def verb(config: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], No
                 mistake = user_error(error)
                 if mistake is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
                     raise
-                print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr)
+                print(f"error: {one_line(mistake)}", file=sys.stderr)
                 sys.exit(1)
 
         main: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(REPO / "conf"), config_name=config)(

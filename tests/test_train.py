@@ -184,6 +184,30 @@ def command(data, runs, *overrides):
     return [sys.executable, "-m", "mirage_pl.train", "stage=sft", *options, *overrides]
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_mistake_deep_in_the_data_is_one_line_too(data, tmp_path, num_workers):
+    row = json.loads((data / "vsp-28px" / "train.jsonl").read_text().splitlines()[0])
+    row["image_input"] = "images/gone.png"
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    files = [f"task.train_file={tmp_path}/rows.jsonl", "task.val_file=null", f"loader.num_workers={num_workers}"]
+    done = subprocess.run(command(data, tmp_path, *files), capture_output=True, text=True, cwd=REPO, check=False)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert done.returncode == 1
+    assert len(errors) == 1
+    assert f"error: {tmp_path}/rows.jsonl:1: image {tmp_path}/images/gone.png does not exist" in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sweep_trains_each_point_and_ends_in_one_table(data, tmp_path):
+    options = ["trainer.max_steps=1", "trainer.limit_val_batches=0", "stage=stage1", "latent_size=1,2"]
+    line = command(data, tmp_path / "runs", *options)
+    line.insert(3, "-m")
+    done = subprocess.run(line, capture_output=True, text=True, cwd=REPO, check=True)
+    results = json.loads((tmp_path / "runs" / "sweep.json").read_text())
+    assert {Path(run).name.split("-seed")[0] for run in results} == {"stage1-k1", "stage1-k2"}
+    assert done.stdout.strip().splitlines()[-1].startswith("sweep:")
+
+
 def test_a_mistake_ends_in_one_line_and_exit_code_1(data, tmp_path):
     done = subprocess.run(
         command(data, tmp_path, "task.train_file=nothing.jsonl"), capture_output=True, text=True, cwd=REPO, check=False

@@ -147,6 +147,17 @@ def next_targets(labels_BT: Tensor, real_BT: Tensor) -> Tensor:
     return targets_BT
 
 
+def check_answers(samples: Sequence[Sample]) -> None:
+    """Demand an answer of every training row.
+
+    Raises:
+        ValueError: names the first row without one.
+    """
+    for sample in samples:
+        if not sample.answer:
+            raise ValueError(f"{sample.where}: no text_output, and a row to train on needs one; add it")
+
+
 @lru_cache(65536)
 def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
     """Token ids of a text, without special tokens around it."""
@@ -196,8 +207,11 @@ class Collator:
     def _build(self, samples: Sequence[Sample], answers: bool) -> Batch:
         pixels_PF, grids_N3 = self._patches(samples, Picture)
         helper_pixels_PF, helper_grids_N3 = None, None
+        if answers:
+            check_answers(samples)
         if answers and self.helpers:
             helper_pixels_PF, helper_grids_N3 = self._patches(samples, Latent)
+            self._check_helpers(samples, helper_grids_N3)
         merge = self.images.merge_size**2
         widths = iter([] if grids_N3 is None else (grids_N3.prod(-1) // merge).tolist())
         rows = [self._row(sample, widths, answers) for sample in samples]
@@ -227,6 +241,16 @@ class Collator:
 
     def _block(self) -> tuple[int, ...]:
         return (self.latent_start, *[self.latent_pad] * self.latent_size, self.latent_end) if self.latents else ()
+
+    def _check_helpers(self, samples: Sequence[Sample], grids_N3: Tensor | None) -> None:
+        helpers = [(part.path, s.where) for s in samples for part in s.answer if isinstance(part, Latent)]
+        sizes = [] if grids_N3 is None else (grids_N3.prod(-1) // self.images.merge_size**2).tolist()
+        for (path, where), size in zip(helpers, sizes, strict=True):
+            if size < self.latent_size:
+                raise ValueError(
+                    f"{where}: helper image {path} makes {size} patch(es), fewer than latent_size={self.latent_size}; "
+                    "lower latent_size, or draw it larger"
+                )
 
     def _patches(
         self, samples: Sequence[Sample], kind: type[Picture] | type[Latent]

@@ -87,9 +87,23 @@ def test_no_latents_a_block_is_refused(processor, latent_size):
 def test_a_missing_image_names_the_row(processor, tmp_path, samples):
     from data_modules.samples import Picture
 
-    sample = Sample("rows.jsonl:3", (Picture(tmp_path / "none.png"),), ())
+    sample = Sample("rows.jsonl:3", (Picture(tmp_path / "none.png"),), (Text("x"),))
     with pytest.raises(ValueError, match="rows.jsonl:3: image .*none.png does not exist"):
         Collator(processor, 1, latents=True, helpers=False)([sample])
+
+
+def test_a_helper_image_smaller_than_a_block_names_row_and_file(processor, samples):
+    where = samples[0].where.replace("[", ".")
+    with pytest.raises(ValueError, match=f"{where}: helper image .*_path.png makes 9 patch.*fewer than latent_size=10"):
+        Collator(processor, 10, latents=True, helpers=True)(samples[:1])
+
+
+def test_a_row_without_an_answer_is_no_training_row(processor, samples):
+    unanswered = Sample("rows.jsonl:2", samples[0].question, ())
+    collator = Collator(processor, 1, latents=True, helpers=False)
+    with pytest.raises(ValueError, match="rows.jsonl:2: no text_output"):
+        collator([unanswered])
+    assert len(collator.prompts([unanswered])) == 1
 
 
 def test_a_batch_moves_as_a_whole(processor, samples):
