@@ -74,10 +74,13 @@ class Reading(Dataset[Sample]):
         return self.rows.identities()
 
     def grade(self, sample: Sample, text: str) -> Grade:
-        """Grade a reading: every word must be right."""
-        right = text.split() == sample.answer_text.split()
+        """Grade a reading: ``misread`` has a wrong cell, ``misordered`` right cells and wrong moves."""
+        given, expected = text.split(), sample.answer_text.split()
+        cells = expected.index(";") if ";" in expected else len(expected)
+        right = given == expected
+        fault = "misread" if given[:cells] != expected[:cells] else "misordered"
         group = f"{'path' if sample.meta['reads'] else 'map'}_level_{len(sample.meta['map_desc'])}"
-        return Grade(right, "success" if right else "misread", right, group)
+        return Grade(right, "success" if right else fault, right, group)
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Return the picture that was read."""

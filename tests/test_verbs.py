@@ -133,9 +133,10 @@ def test_reading_aloud_names_every_cell_and_every_move(data):
         words = sample.answer_text.split()
         assert len([word for word in words if word not in "/;"]) >= 9
         assert rows.grade(sample, sample.answer_text).success
-        assert not rows.grade(sample, sample.answer_text.replace("ice", "hole", 1)).success
+        assert rows.grade(sample, sample.answer_text.replace("ice", "hole", 1)).outcome == "misread"
         assert np.asarray(rows.draw(sample, "")).shape == (84, 84, 3)
-    assert rows[0].answer_text.split()[:9].count("start") == 1 or "start" in rows[0].answer_text
+    assert rows[0].answer_text.split().count("start") == rows[0].answer_text.split().count("goal") == 1
+    assert rows.grade(rows[1], rows[1].answer_text + " UP").outcome == "misordered"
 
 
 def test_the_schedule_warms_up_and_decays_to_its_floor():
