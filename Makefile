@@ -8,7 +8,7 @@ STAGE2 := runs/vsp/tiny/stage2-k4-seed42
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-slow test-gpu demo demo-from-scratch pretrain picture constraints clean
+.PHONY: help setup format check test demo demo-from-scratch pretrain picture constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -31,13 +31,7 @@ check: setup  ## format, lint, types: what CI runs
 	$(BIN)/mypy
 
 test: setup  ## the test suite (minutes on two cores)
-	$(BIN)/pytest -m 'not slow and not gpu'
-
-test-slow: setup  ## tests that take many minutes
-	$(BIN)/pytest -m slow
-
-test-gpu: setup  ## tests that need a CUDA device
-	$(BIN)/pytest -m gpu
+	$(BIN)/pytest
 
 demo: setup  ## data, baseline, stage 1, stage 2, evaluation, report: on a CPU, nothing downloaded
 	$(RUN) mirage_pl.data task=vsp
