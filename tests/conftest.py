@@ -42,7 +42,6 @@ def train_config(data: Path, tmp_path: Path) -> Callable[..., Any]:
         quiet = [
             "callbacks.progress=null",
             "callbacks.generations.num_scored=4",
-            "callbacks.last.every_n_train_steps=1",
         ]
         folders = [f"data={data}", f"runs={tmp_path}", "trainer.max_steps=3", "trainer.val_check_interval=3"]
         return compose("train", *SMALL, *quiet, *folders, *overrides)

@@ -83,17 +83,19 @@ def test_training_lowers_the_loss_and_leaves_the_vision_tower_alone(train_config
 
 
 @pytest.mark.parametrize(
-    ("stage", "options"),
+    ("stage", "options", "crash_at"),
     [
-        ("sft", []),
-        ("stage1", ["loader.num_workers=1"]),
-        ("stage2", ["trainer.accumulate_grad_batches=2"]),
+        ("sft", [], 2),
+        ("sft", [], 6),
+        ("sft", [], 8),
+        ("stage1", ["loader.num_workers=1"], 8),
+        ("stage2", ["trainer.accumulate_grad_batches=2"], 5),
     ],
 )
-@pytest.mark.parametrize("crash_at", [2, 6, 8])
 def test_a_killed_run_continues_with_the_losses_that_would_have_come(train_config, tmp_path, stage, options, crash_at):
     """24 rows in batches of 4: six batches an epoch; stops in mid-epoch, at its end, and in the second."""
     common = [f"stage={stage}", "stage.follows=null", "trainer.max_steps=10", "trainer.limit_val_batches=0", *options]
+    common.append("callbacks.last.every_n_train_steps=2")
     straight = losses_of(train_config(*common, f"run_dir={tmp_path}/straight"))
     broken = [*common, f"run_dir={tmp_path}/broken"]
     first = losses_of(train_config(*broken), crash_at)
