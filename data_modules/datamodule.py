@@ -48,9 +48,8 @@ class EpochBatches(BatchSampler):
         return max(1, self.size // (self.batch_size * self.num_ranks))
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(
-            self.size, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        ).tolist()
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.size, generator=generator).tolist()
         width = self.batch_size * self.num_ranks
         order *= -(-width // self.size)
         for batch in range(self.start, len(self)):
@@ -120,12 +119,8 @@ class DataModule(pl.LightningDataModule):
         if batch_size < 1 or eval_batch_size < 1 or num_workers < 0:
             raise ValueError(f"loader sizes must be positive, got {batch_size=}, {eval_batch_size=}, {num_workers=}")
         self.read, self.files, self.collate = dataset, files, collate
-        self.batch_size, self.eval_batch_size, self.num_workers, self.seed = (
-            batch_size,
-            eval_batch_size,
-            num_workers,
-            seed,
-        )
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers, self.seed = num_workers, seed
         self.maker = maker
         self.datasets: dict[str, GradedDataset] = {}
 

@@ -20,7 +20,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
         ValueError: a mistake in config, data or checkpoint.
     """
     check(cfg)
-    start = cfg.init_from or (cfg.stage.follows and find_previous(cfg))
+    last = Path(cfg.run_dir) / LAST
+    resumed = last if last.exists() else None
+    start = None if resumed else cfg.init_from or (cfg.stage.follows and find_previous(cfg))
     folder = open_run(cfg)
     if done := finished_metrics(cfg, folder):
         print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
@@ -35,7 +37,6 @@ def run(cfg: DictConfig) -> dict[str, float]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module: Any = instantiate(cfg.stage.module).train()
     data: Any = instantiate(cfg.task.data, collate=instantiate(cfg.stage.collator))
-    resumed = folder / LAST if (folder / LAST).exists() else None
     if resumed:
         log.info("continuing from %s", resumed)
     elif start:
