@@ -1,12 +1,12 @@
 """The one LightningDataModule: data sets by split, one collator, loaders that resume in mid-epoch."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
-import torch
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import DataLoader
 
+from data_modules.batches import Batches, EpochBatches, TokenBatches
 from data_modules.samples import GradedDataset, Sample
 
 
@@ -26,35 +26,16 @@ class Maker(Protocol):
         ...
 
 
-class EpochBatches(BatchSampler):
-    """Batches of indices in an order that depends on seed, epoch and rank alone, and can start anywhere.
+class Collate(Protocol):
+    """The part of a family's collator that loading needs."""
 
-    Every rank gets the same number of batches of the same size: at the end of an epoch the incomplete global batch is
-    dropped, or, if there is none other, filled up from the front.
+    def __call__(self, samples: list[Sample]) -> Any:
+        """Build a training batch."""
+        ...
 
-    Args:
-        size: samples in the data set.
-        batch_size: samples of a batch on one rank.
-        seed: order of the samples.
-        rank: this process.
-        num_ranks: processes that share an epoch.
-    """
-
-    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
-        self.size, self.batch_size, self.seed, self.rank, self.num_ranks = size, batch_size, seed, rank, num_ranks
-        self.epoch, self.start = 0, 0
-
-    def __len__(self) -> int:
-        return max(1, self.size // (self.batch_size * self.num_ranks))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.size, generator=generator).tolist()
-        width = self.batch_size * self.num_ranks
-        order *= -(-width // self.size)
-        for batch in range(self.start, len(self)):
-            first = batch * width + self.rank
-            yield order[first : (batch + 1) * width : self.num_ranks]
+    def widths(self, sample: Sample) -> Sequence[int]:
+        """Count the tokens of a sample in each segment of a training batch; asked for with ``max_tokens`` alone."""
+        ...
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -63,9 +44,9 @@ class ResumableLoader(DataLoader[Any]):
     Lightning puts :meth:`state_dict` into every checkpoint and gives it back on resume.
     """
 
-    batches: EpochBatches
+    batches: Batches
 
-    def __init__(self, dataset: Any, batches: EpochBatches, **options: Any) -> None:
+    def __init__(self, dataset: Any, batches: Batches, **options: Any) -> None:
         super().__init__(dataset, batch_sampler=batches, **options)
         self.batches = batches
         self.epoch, self.handed_out = 0, 0
@@ -94,8 +75,9 @@ class DataModule(pl.LightningDataModule):
         dataset: file -> data set.
         files: the file of each split, ``train``, ``val`` and ``test``; ``None`` for a split that isn't there.
         collate: samples -> batch; the family's collator.
-        batch_size: samples of a training batch on one device.
-        eval_batch_size: the same for validation and test.
+        batch_size: samples of a training batch on one device; not used with ``max_tokens``.
+        max_tokens: padded tokens of a training batch on one device; ``None`` for batches of ``batch_size``.
+        eval_batch_size: samples of a batch for validation and test.
         num_workers: loading processes.
         seed: order of the training samples.
         maker: makes the data when it is missing; ``None`` for a user's own files.
@@ -108,8 +90,9 @@ class DataModule(pl.LightningDataModule):
         self,
         dataset: Callable[[str], GradedDataset],
         files: Mapping[str, str | None],
-        collate: Callable[[list[Sample]], Any],
+        collate: Collate,
         batch_size: int,
+        max_tokens: int | None,
         eval_batch_size: int,
         num_workers: int,
         seed: int,
@@ -118,8 +101,10 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1 or num_workers < 0:
             raise ValueError(f"loader sizes must be positive, got {batch_size=}, {eval_batch_size=}, {num_workers=}")
+        if max_tokens is not None and max_tokens < 1:
+            raise ValueError(f"loader.max_tokens={max_tokens} must be 1 or more; for fixed batches set it to null")
         self.read, self.files, self.collate = dataset, files, collate
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.batch_size, self.max_tokens, self.eval_batch_size = batch_size, max_tokens, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
         self.maker = maker
         self.datasets: dict[str, GradedDataset] = {}
@@ -143,11 +128,13 @@ class DataModule(pl.LightningDataModule):
         check_disjoint(self.datasets)
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled batches; resumes in mid-epoch."""
+        """Shuffled batches; resumes in mid-epoch.
+
+        Raises:
+            ValueError: a sample is longer than ``max_tokens``.
+        """
         dataset = self.datasets["train"]
-        rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        batches = EpochBatches(len(dataset), self.batch_size, self.seed, rank, num_ranks)
-        return ResumableLoader(dataset, batches, collate_fn=self.collate, **self._workers())
+        return ResumableLoader(dataset, self._batches(dataset), collate_fn=self.collate, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """All of ``val``, in order; nothing when there is no such file."""
@@ -157,6 +144,14 @@ class DataModule(pl.LightningDataModule):
         """All of ``test``, in order."""
         return self._ordered("test")
 
+    def _batches(self, dataset: GradedDataset) -> Batches:
+        rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if self.max_tokens is None:
+            return EpochBatches(len(dataset), self.batch_size, self.seed, rank, num_ranks)
+        widths = [self.collate.widths(dataset[index]) for index in range(len(dataset))]
+        check_lengths(dataset, [sum(row) for row in widths], self.max_tokens)
+        return TokenBatches(widths, self.max_tokens, self.seed, rank, num_ranks)
+
     def _ordered(self, split: str) -> DataLoader[Any]:
         dataset: Any = self.datasets[split]
         return DataLoader(dataset, self.eval_batch_size, collate_fn=self.collate, **self._workers())
@@ -164,6 +159,21 @@ class DataModule(pl.LightningDataModule):
     def _workers(self) -> dict[str, Any]:
         forks = {"multiprocessing_context": "forkserver", "persistent_workers": True} if self.num_workers else {}
         return {"num_workers": self.num_workers, **forks}
+
+
+def check_lengths(dataset: GradedDataset, lengths: Sequence[int], max_tokens: int) -> None:
+    """Demand that every sample fits into a batch.
+
+    Raises:
+        ValueError: names the longest sample if it doesn't.
+    """
+    longest = max(lengths)
+    if longest > max_tokens:
+        where = dataset[lengths.index(longest)].where
+        raise ValueError(
+            f"{where}: the row has {longest} tokens, more than loader.max_tokens={max_tokens}; "
+            f"set loader.max_tokens={longest} or more, or shorten the row"
+        )
 
 
 def check_disjoint(datasets: Mapping[str, Any]) -> None:

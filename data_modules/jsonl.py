@@ -1,8 +1,12 @@
-"""Read the official Mirage JSONL format: interleaved text and images, one row a line.
+"""Read JSONL of interleaved text and images, one row a line.
 
-Keys of a row: ``text_input``, ``image_input`` (a path or a list), and for training ``text_output`` and
-``image_output`` (helper image or images). ``<image>`` in ``text_input`` says where an input image goes and
-``<output_image>`` in ``text_output`` where a latent block goes; without markers both come first.
+Keys of a row: ``text_input``, ``image_input`` (a path or a list), and for training the answer in one of two forms:
+
+- the official Mirage format: ``text_output`` and ``image_output`` (helper image or images);
+- ``sequence_plan``: text and latent blocks in order (``plan.py``).
+
+``<image>`` in ``text_input`` says where an input image goes and ``<output_image>`` in ``text_output`` where a latent
+block goes; without markers both come first.
 
 The one rule for image paths: a relative path is looked up under the image root (by default the folder of the JSONL
 file), and if it is not there, with its leading folders dropped one by one until a file is found.
@@ -13,9 +17,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from data_modules.plan import flatten
 from data_modules.samples import Latent, Picture, Sample, Text, open_image
 
-KEYS = {"text_input", "image_input", "text_output", "image_output", "map_desc", "map_id", "level"}
+INPUT, OUTPUT, META = {"text_input", "image_input"}, {"text_output", "image_output"}, {"map_desc", "map_id", "level"}
+KEYS = INPUT | OUTPUT | META | {"sequence_plan"}
 IMAGE, OUTPUT_IMAGE = "<image>", "<output_image>"
 
 P = TypeVar("P", Picture, Latent)
@@ -65,6 +71,17 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     return value
 
 
+def _answer(row: Mapping[str, Any], root: Path) -> tuple[Text | Latent, ...]:
+    if "sequence_plan" in row:
+        if both := OUTPUT & row.keys():
+            raise ValueError(f"sequence_plan and {sorted(both)} both give the answer; keep one of the two forms")
+        text, blocks = flatten(row["sequence_plan"], OUTPUT_IMAGE)
+    else:
+        text, blocks = _text(row, "text_output"), [(path, None) for path in _paths(row, "image_output")]
+    latents = [Latent(locate(path, root), size) for path, size in blocks]
+    return interleave(text, OUTPUT_IMAGE, latents) if text else ()
+
+
 def parse_row(row: object, where: str, root: Path) -> Sample:
     """Turn one decoded row into a sample.
 
@@ -78,18 +95,16 @@ def parse_row(row: object, where: str, root: Path) -> Sample:
     """
     if not isinstance(row, dict):
         raise ValueError(f"a row must be a JSON object, got {type(row).__name__}")
-    if missing := {"text_input", "image_input"} - row.keys():
+    if missing := INPUT - row.keys():
         raise ValueError(f"missing key(s) {sorted(missing)}")
     if unknown := row.keys() - KEYS:
         raise ValueError(f"unknown key(s) {sorted(unknown)}; known are {sorted(KEYS)}")
     pictures = [Picture(locate(path, root)) for path in _paths(row, "image_input")]
-    latents = [Latent(locate(path, root)) for path in _paths(row, "image_output")]
-    question, answer = _text(row, "text_input"), _text(row, "text_output")
     return Sample(
         where=where,
-        question=interleave(question, IMAGE, pictures),
-        answer=interleave(answer, OUTPUT_IMAGE, latents) if answer else (),
-        meta={key: row[key] for key in row.keys() & {"map_desc", "map_id", "level"}},
+        question=interleave(_text(row, "text_input"), IMAGE, pictures),
+        answer=_answer(row, root),
+        meta={key: row[key] for key in row.keys() & META},
     )
 
 

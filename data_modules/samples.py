@@ -24,9 +24,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class Latent:
-    """A block of latent tokens; ``path`` is the helper image that supervises it in stage 1."""
+    """A block of latent tokens.
+
+    Attributes:
+        path: the helper image that supervises it in stage 1.
+        size: latent tokens in this block, 1 or more; the run's ``latent_size`` when ``None``.
+    """
 
     path: Path
+    size: int | None = None
 
 
 @dataclass(frozen=True)

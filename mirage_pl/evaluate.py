@@ -39,7 +39,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     data: Any = instantiate(cfg.task.data, collate=trained.collator)
     data.prepare("test")
     data.setup("test")
-    rows = list(answer(trained, data, cfg.task.max_new_tokens))
+    rows = list(answer(trained, data, cfg.decoding))
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(out / "predictions.jsonl", rows)
     draw_gallery(out / "gallery", data.datasets["test"], rows, cfg.num_shown)
@@ -67,7 +67,7 @@ def evaluation_of(run_folder: str, label: str) -> Path:
     return folder
 
 
-def answer(trained: Any, data: Any, max_new_tokens: int) -> Iterator[dict[str, Any]]:
+def answer(trained: Any, data: Any, decoding: Any) -> Iterator[dict[str, Any]]:
     """Yield one graded prediction for each sample of the test set, in order."""
     from rich.progress import track
 
@@ -75,7 +75,7 @@ def answer(trained: Any, data: Any, max_new_tokens: int) -> Iterator[dict[str, A
     for first in track(range(0, len(dataset), width), f"Answering {len(dataset)} questions"):
         samples = [dataset[index] for index in range(first, min(first + width, len(dataset)))]
         prompts = trained.collator.prompts(samples).to(trained.device)
-        generation = trained.module.generate(prompts, max_new_tokens)
+        generation = trained.module.generate(prompts, **decoding)
         for row, sample in enumerate(samples):
             grade = dataset.grade(sample, generation.texts[row])
             yield {"where": sample.where, **asdict(grade), "truth": sample.answer_text, **generation.describe(row)}

@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> str:
     question = interleave(prompt, IMAGE, [Picture(Path(image)) for image in images])
     prompts = trained.collator.prompts([Sample("image=", question, ())]).to(trained.device)
     answer = ""
-    for piece in trained.module.stream(prompts, cfg.max_new_tokens):
+    for piece in trained.module.stream(prompts, **cfg.decoding):
         print(piece, end="", flush=True)
         answer += piece
     return answer

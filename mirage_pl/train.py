@@ -32,8 +32,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
     import pytorch_lightning as pl
     from hydra.utils import instantiate
 
+    from mirage_pl.allocator import keep_freed_memory
     from mirage_pl.weights import checkpoint_of, load_weights
 
+    keep_freed_memory()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module: Any = instantiate(cfg.stage.module).train()
     data: Any = instantiate(cfg.task.data, collate=instantiate(cfg.stage.collator))

@@ -172,6 +172,38 @@ def test_a_loss_without_a_weight_stops_at_step_one(train_config):
         train.run(cfg)
 
 
+def plan(where, *items, size=None):
+    """A row with one latent item for each helper image among texts."""
+    sized = {} if size is None else {"latent_size": size}
+    parts = [
+        {"type": "latent", "helper_image": item} | sized if item.endswith(".png") else {"type": "text", "content": item}
+        for item in items
+    ]
+    return {"text_input": "<image>Which way?", "image_input": where, "sequence_plan": parts}
+
+
+@pytest.mark.parametrize("recurrence", ["sequential", "jacobi"])
+def test_rows_with_any_number_of_blocks_train_in_both_stages_and_are_answered(data, train_config, tmp_path, recurrence):
+    folder = data / "vsp-28px" / "images"
+    maze, helpers = (
+        min(folder.glob("level_3_train_*.png")),
+        sorted(str(file) for file in folder.glob("*_train_*_path.png")),
+    )
+    rows = [
+        plan(str(maze), "First ", helpers[0], " then ", helpers[15], "\\boxed{A}"),
+        plan(str(maze), helpers[14], "\\boxed{B}", size=2),
+        plan(str(maze), "No picture. \\boxed{C}"),
+        plan(str(maze), "a", helpers[1], "b", helpers[16], "c", helpers[17], "\\boxed{D}", size=6),
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [f"task.{split}_file={file}" for split in ("train", "val")]
+    options = ["trainer.max_steps=8", "trainer.val_check_interval=8", f"recurrence={recurrence}", *files]
+    for stage in ("stage1", "stage2"):
+        losses = losses_of(train_config(f"stage={stage}", *options, "stage.module.schedule.warmup_steps=1"))
+        assert losses[8] < losses[1]
+
+
 @needs_shared
 def test_the_official_sample_trains_as_it_is(train_config):
     rows = SHARED / "data" / "mirage_sample" / "sample.jsonl"

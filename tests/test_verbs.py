@@ -73,7 +73,7 @@ def test_infer_streams_an_answer_and_shows_each_latent(run_folder, data, capsys,
 
     calls_start = load_processor(str(REPO / "assets" / "tiny")).tokenizer.convert_tokens_to_ids("<|latent_start|>")
     monkeypatch.setattr(LatentVLM, "logits", starts_with_a_block)
-    infer.run(compose("infer", f"ckpt={run_folder}", f"image={image}", "max_new_tokens=8"))
+    infer.run(compose("infer", f"ckpt={run_folder}", f"image={image}", "decoding.max_new_tokens=8"))
     printed = capsys.readouterr().out
     assert printed.startswith("[latent 1][latent 2][latent 3][latent 4]")
     assert printed.count("read as words:") == 4
@@ -82,7 +82,7 @@ def test_infer_streams_an_answer_and_shows_each_latent(run_folder, data, capsys,
 def test_an_export_loads_in_stock_transformers_with_identical_logits(run_folder, tmp_path, processor, samples):
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-    from mirage_pl.mirage.batch import Collator
+    from mirage_pl.mirage.collator import Collator
     from mirage_pl.trained import load_trained
 
     out = export.run(compose("export", f"ckpt={run_folder}", f"out={tmp_path}/hf"))
@@ -93,8 +93,8 @@ def test_an_export_loads_in_stock_transformers_with_identical_logits(run_folder,
     with torch.no_grad():
         theirs = stock(
             input_ids=prompts.tokens_BT,
-            pixel_values=prompts.pixels_PF,
-            image_grid_thw=prompts.grids_N3,
+            pixel_values=prompts.images.pixels_PF,
+            image_grid_thw=torch.tensor(prompts.images.grids),
             mm_token_type_ids=(prompts.tokens_BT == processor.image_token_id).int(),
         ).logits
         net = load_trained(str(run_folder)).module.net

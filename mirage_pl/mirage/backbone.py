@@ -7,6 +7,7 @@ import torch
 from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from mirage_pl.mirage.batch import LATENT_TOKENS
+from mirage_pl.mirage.tower import streamline
 
 
 def load_processor(path: str) -> Any:
@@ -54,6 +55,7 @@ def load_backbone(
     needed = max(processor.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))) + 1
     if needed > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(needed, mean_resizing=False)
+    streamline(model.model.visual)
     return model
 
 

@@ -1,27 +1,26 @@
-"""From samples to a batch whose latent blocks stand in the same columns in every row.
+"""A batch whose latent blocks start in the same columns in every row.
 
-Rows differ in prompt length, in where their latent blocks are and in how many they have. A batch is cut into
-segments, text and latent in turn; each is as wide as its widest row, and rows are padded inside their text segments::
+Rows differ in prompt length, in where their latent blocks are, in how many they have and how long those are. A batch is
+cut into segments, text and latent in turn; each is as wide as its widest row, and padding lies inside the segments::
 
-    row 0   . . P P P P S | L L L L | E T T T I
-    row 1   P P P P P P S | L L L L | E T I . .
-    row 2   . P P P T T I | . . . . | . . . . .        (no latent block)
+    row 0   . . P P P P S | L L L L | E T S | L L . | E T I .
+    row 1   P P P P P P S | L L . . | . E S | L L L | E T T I
+    row 2   . P P P T T I | . . . . | . . . | . . . | . . . .     (no latent block)
 
 so that one step of the recurrence serves all rows. Positions are given explicitly, which makes padding invisible.
 
-Shapes: B rows, T columns, N images, P patches.
+Shapes: B rows, T columns, N images, P patches, M features, D width.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.samples import Sample
 
 LATENT_PAD, LATENT_START, LATENT_END = "<|latent_pad|>", "<|latent_start|>", "<|latent_end|>"
 LATENT_TOKENS = (LATENT_PAD, LATENT_START, LATENT_END)
@@ -47,8 +46,42 @@ class Segment:
     latent: bool
 
 
+class Movable:
+    """A frozen dataclass that moves with all its tensors."""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Any:
+        """Copy to a device."""
+        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        movable = {name: part for name, part in parts.items() if isinstance(part, Tensor | Movable)}
+        moved = {name: part.to(device, non_blocking=non_blocking) for name, part in movable.items()}
+        return replace(self, **moved)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class Batch:
+class Images(Movable):
+    """The input images, or the helper images, of a batch: row after row, in order.
+
+    An image is given by its patches, or by its features where a cache had them.
+
+    Attributes:
+        grids: frames, patch rows and patch columns of every image.
+        known: which images are given by their features.
+        pixels_PF: patches of the others, one image after another; ``None`` if all are known.
+        features_MD: merged features of the known ones, one image after another; ``None`` if there are none.
+    """
+
+    grids: tuple[tuple[int, int, int], ...]
+    known: tuple[bool, ...]
+    pixels_PF: Tensor | None
+    features_MD: Tensor | None = None
+
+    def unknown_grids(self) -> list[tuple[int, int, int]]:
+        """Grids of the images that have to go through the tower."""
+        return [grid for grid, known in zip(self.grids, self.known, strict=True) if not known]
+
+
+@dataclass(frozen=True)
+class Batch(Movable):
     """Rows placed in columns.
 
     Attributes:
@@ -56,11 +89,13 @@ class Batch:
         real_BT: false where a column is padding.
         latent_BT: true on latent slots.
         targets_BT: the token that column t has to predict, ``IGNORE`` where nothing is asked.
+        positions_3BT: rotary positions (time, height, width).
         segments: text and latent in turn, the same for all rows.
-        pixels_PF: patches of all input images, row after row; ``None`` without images.
-        grids_N3: frames, patch rows and patch columns of each input image.
-        helper_pixels_PF: patches of all helper images, row after row; ``None`` where they aren't needed.
-        helper_grids_N3: their grids.
+        lengths: real columns of each row.
+        supervised: columns with a target.
+        sizes: latents of each block that a row has or, in a prompt, is meant to have.
+        images: input images; ``None`` without any.
+        helpers: helper images, one a block; ``None`` where they aren't needed.
         samples: where the rows came from.
     """
 
@@ -68,20 +103,32 @@ class Batch:
     real_BT: Tensor
     latent_BT: Tensor
     targets_BT: Tensor
+    positions_3BT: Tensor
     segments: tuple[Segment, ...]
-    pixels_PF: Tensor | None = None
-    grids_N3: Tensor | None = None
-    helper_pixels_PF: Tensor | None = None
-    helper_grids_N3: Tensor | None = None
+    lengths: tuple[int, ...]
+    supervised: int
+    sizes: tuple[tuple[int, ...], ...] = ()
+    images: Images | None = None
+    helpers: Images | None = None
     samples: tuple[Sample, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens_BT)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """Move every tensor."""
-        tensors: dict[str, Any] = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
-        return replace(self, **{name: tensor.to(device, non_blocking=non_blocking) for name, tensor in tensors.items()})
+    @property
+    def num_real(self) -> int:
+        """Columns that aren't padding, over all rows."""
+        return sum(self.lengths)
+
+    @property
+    def num_columns(self) -> int:
+        """Columns over all rows."""
+        return self.tokens_BT.numel()
+
+    @property
+    def blocks(self) -> list[Segment]:
+        """The latent segments."""
+        return [segment for segment in self.segments if segment.latent]
 
 
 def cut(row: Row, latent_id: int) -> list[Row]:
@@ -95,19 +142,20 @@ def cut(row: Row, latent_id: int) -> list[Row]:
     return pieces if len(pieces) % 2 else [*pieces, Row([], [])]
 
 
-def place(rows: Sequence[Row], latent_id: int, pad_id: int) -> Batch:
+def place(
+    rows: Sequence[Row], latent_id: int, pad_id: int, image_id: int = -1, grids: Sequence[tuple[int, int, int]] = ()
+) -> Batch:
     """Place rows in columns.
 
-    Text segments are padded on the left, so that the token before a latent block is the column before it; only the
-    last of several segments is padded on the right.
+    Text is padded on the left, so that the token before a latent block is the column before it; the last of several
+    text segments and latent blocks, which all start in one column, are padded on the right.
 
     Args:
         rows: at least one.
         latent_id: id of ``<|latent_pad|>``.
         pad_id: fills padding columns.
-
-    Raises:
-        ValueError: latent blocks at the same place have different lengths.
+        image_id: id of image tokens.
+        grids: merged grid (frames, rows, columns) of every image, row after row.
     """
     table = [cut(row, latent_id) for row in rows]
     depth = max(len(pieces) for pieces in table)
@@ -118,11 +166,8 @@ def place(rows: Sequence[Row], latent_id: int, pad_id: int) -> Batch:
     for index in range(depth):
         column = [pieces[index] if index < len(pieces) else Row([], []) for pieces in table]
         width, latent = max(len(piece.tokens) for piece in column), index % 2 == 1
-        if latent and {len(piece.tokens) for piece in column} - {0, width}:
-            raise ValueError(f"latent blocks of different lengths in one batch: {[len(p.tokens) for p in column]}")
-        start = len(tokens[0])
-        segments.append(Segment(start, start + width, latent))
-        on_right = index == depth - 1 and depth > 1
+        segments.append(Segment(len(tokens[0]), len(tokens[0]) + width, latent))
+        on_right = latent or (index == depth - 1 and depth > 1)
         for number, piece in enumerate(column):
             gap = width - len(piece.tokens)
             before, after = (0, gap) if on_right else (gap, 0)
@@ -130,12 +175,19 @@ def place(rows: Sequence[Row], latent_id: int, pad_id: int) -> Batch:
             labels[number] += [IGNORE] * before + piece.labels + [IGNORE] * after
             real[number] += [False] * before + [True] * len(piece.tokens) + [False] * after
     tokens_BT, real_BT = torch.tensor(tokens), torch.tensor(real)
+    targets_BT = next_targets(torch.tensor(labels), real_BT)
     return Batch(
         tokens_BT=tokens_BT,
         real_BT=real_BT,
         latent_BT=(tokens_BT == latent_id) & real_BT,
-        targets_BT=next_targets(torch.tensor(labels), real_BT),
+        targets_BT=targets_BT,
+        positions_3BT=rotary_positions(
+            (tokens_BT == image_id) & real_BT, real_BT, torch.tensor(grids, dtype=torch.long).view(-1, 3)
+        ),
         segments=tuple(segments),
+        lengths=tuple(len(row.tokens) for row in rows),
+        supervised=int((targets_BT != IGNORE).sum()),
+        sizes=tuple(tuple(len(piece.tokens) for piece in pieces[1::2]) for pieces in table),
     )
 
 
@@ -147,117 +199,34 @@ def next_targets(labels_BT: Tensor, real_BT: Tensor) -> Tensor:
     return targets_BT
 
 
-def check_answers(samples: Sequence[Sample]) -> None:
-    """Demand an answer of every training row.
+def rotary_positions(image_BT: Tensor, real_BT: Tensor, grids_N3: Tensor) -> Tensor:
+    """Qwen2.5-VL's rotary positions, for all rows at once.
 
-    Raises:
-        ValueError: names the first row without one.
-    """
-    for sample in samples:
-        if not sample.answer:
-            raise ValueError(f"{sample.where}: no text_output, and a row to train on needs one; add it")
-
-
-@lru_cache(65536)
-def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
-    """Token ids of a text, without special tokens around it."""
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-@lru_cache(65536)
-def template(processor: Any, texts: tuple[str | None, ...]) -> tuple[int, ...]:
-    """Token ids of a question in the chat template, up to where the answer starts; ``None`` is an image, one token."""
-    content = [{"type": "image"} if text is None else {"type": "text", "text": text} for text in texts]
-    chat = [{"role": "user", "content": content}]
-    return encode(processor.tokenizer, processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
-
-
-class Collator:
-    """Turn samples into a batch: chat template, special tokens, latent blocks, image patches.
-
-    Targets are the answer's text, ``<|latent_start|>``, ``<|latent_end|>`` and ``<|im_end|>``; never a latent slot.
+    Text counts on by one a token. An image's tokens share one time, add their row and column to it, and the text after
+    it goes on from the larger side of the image. Stock ``get_rope_index`` computes the same in a loop over rows.
 
     Args:
-        processor: the backbone's own, with the latent tokens in its tokenizer.
-        latent_size: latent tokens a block (k of the paper).
-        latents: keep the answer's latent blocks; without them the answer is its text alone.
-        helpers: decode helper images (stage 1 needs them).
+        image_BT: true on image tokens; two images never touch.
+        real_BT: false on padding, whose positions mean nothing.
+        grids_N3: merged grid (frames, rows, columns) of every image, row after row; one frame each.
 
-    Raises:
-        ValueError: ``latent_size`` below 1, or an image that can't be read.
+    Returns:
+        ``[3, B, T]``: time, height, width.
     """
-
-    def __init__(self, processor: Any, latent_size: int, latents: bool, helpers: bool) -> None:
-        if latent_size < 1:
-            raise ValueError(f"latent_size={latent_size} must be 1 or more; for no latents choose stage=sft")
-        self.images, self.tokenizer = processor.image_processor, processor.tokenizer
-        self.processor, self.latent_size, self.latents, self.helpers = processor, latent_size, latents, helpers
-        self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
-        self.image_pad = processor.image_token_id
-        self.end, self.pad = self.tokenizer.convert_tokens_to_ids("<|im_end|>"), self.tokenizer.pad_token_id
-
-    def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """Build a training batch."""
-        return self._build(samples, answers=True)
-
-    def prompts(self, samples: Sequence[Sample]) -> Batch:
-        """Build a batch of questions to be answered: one text segment, padded on the left."""
-        return self._build(samples, answers=False)
-
-    def _build(self, samples: Sequence[Sample], answers: bool) -> Batch:
-        pixels_PF, grids_N3 = self._patches(samples, Picture)
-        helper_pixels_PF, helper_grids_N3 = None, None
-        if answers:
-            check_answers(samples)
-        if answers and self.helpers:
-            helper_pixels_PF, helper_grids_N3 = self._patches(samples, Latent)
-            self._check_helpers(samples, helper_grids_N3)
-        merge = self.images.merge_size**2
-        widths = iter([] if grids_N3 is None else (grids_N3.prod(-1) // merge).tolist())
-        rows = [self._row(sample, widths, answers) for sample in samples]
-        return replace(
-            place(rows, self.latent_pad, self.pad),
-            pixels_PF=pixels_PF,
-            grids_N3=grids_N3,
-            helper_pixels_PF=helper_pixels_PF,
-            helper_grids_N3=helper_grids_N3,
-            samples=tuple(samples),
+    text_BT = (real_BT & ~image_BT).long()
+    first_BT = image_BT & ~image_BT.roll(1, 1)
+    image_of_BT = first_BT.flatten().cumsum(0).view_as(text_BT) - 1
+    sides_BT = torch.zeros_like(text_BT)
+    sides_BT[first_BT] = grids_N3[:, 1:].amax(1)
+    base_BT = text_BT.cumsum(1) - text_BT + sides_BT.cumsum(1)
+    positions_3BT = base_BT.expand(3, -1, -1).clone()
+    if len(grids_N3):
+        number_n = image_of_BT[image_BT]
+        place_n = image_BT.flatten().nonzero().squeeze(1)
+        offset_n = place_n - first_BT.flatten().nonzero().squeeze(1)[number_n]
+        start_n = base_BT[image_BT] - grids_N3[number_n, 1:].amax(1)
+        columns_n = grids_N3[number_n, 2]
+        positions_3BT[:, image_BT] = torch.stack(
+            [start_n, start_n + offset_n // columns_n, start_n + offset_n % columns_n]
         )
-
-    def _row(self, sample: Sample, widths: Any, answers: bool) -> Row:
-        tokens: list[int] = []
-        texts = tuple(part.text if isinstance(part, Text) else None for part in sample.question)
-        for token in template(self.processor, texts):
-            tokens += [token] * next(widths) if token == self.image_pad else [token]
-        labels = [IGNORE] * len(tokens)
-        if answers:
-            for part in sample.answer:
-                piece = encode(self.tokenizer, part.text) if isinstance(part, Text) else self._block()
-                tokens += piece
-                labels += [IGNORE if token == self.latent_pad else token for token in piece]
-            tokens.append(self.end)
-            labels.append(self.end)
-        return Row(tokens, labels)
-
-    def _block(self) -> tuple[int, ...]:
-        return (self.latent_start, *[self.latent_pad] * self.latent_size, self.latent_end) if self.latents else ()
-
-    def _check_helpers(self, samples: Sequence[Sample], grids_N3: Tensor | None) -> None:
-        helpers = [(part.path, s.where) for s in samples for part in s.answer if isinstance(part, Latent)]
-        sizes = [] if grids_N3 is None else (grids_N3.prod(-1) // self.images.merge_size**2).tolist()
-        for (path, where), size in zip(helpers, sizes, strict=True):
-            if size < self.latent_size:
-                raise ValueError(
-                    f"{where}: helper image {path} makes {size} patch(es), fewer than latent_size={self.latent_size}; "
-                    "lower latent_size, or draw it larger"
-                )
-
-    def _patches(
-        self, samples: Sequence[Sample], kind: type[Picture] | type[Latent]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        parts = [(p, s.where) for s in samples for p in (*s.question, *s.answer) if isinstance(p, kind)]
-        if not parts:
-            return None, None
-        images = [open_image(part.path, where) for part, where in parts]
-        patches = self.images(images=images, return_tensors="pt")
-        return patches["pixel_values"], patches["image_grid_thw"]
+    return positions_3BT

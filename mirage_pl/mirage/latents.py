@@ -1,9 +1,10 @@
 """The latent engine: one teacher-forced pass (stage 1), or the recurrence in which hidden states become latents.
 
 Stock transformers is enough: input embeddings and rotary positions are computed once for the whole batch, then the
-inner language model is called on column ranges with a key-value cache.
+decoder's layers run on column ranges. ``reference`` says the same slowly, row by row.
 
-Shapes: B rows, T columns, D width, k latents, N latent slots of the whole batch, M chosen positions, V vocabulary.
+Shapes: B rows, T columns, S columns of one call, D width, N latent slots of the whole batch, M chosen positions or
+image features, n features of one image, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
-from mirage_pl.mirage.batch import Batch
+from mirage_pl.mirage.batch import Batch, Images
+from mirage_pl.mirage.layers import KeysValues, run_layers
+from mirage_pl.mirage.recurrence import Recurrence
 
 Compression = Callable[[Tensor, tuple[int, int], int], Tensor]
 
@@ -24,18 +26,31 @@ class LatentVLM(nn.Module):
     Args:
         backbone: a ``Qwen2_5_VLForConditionalGeneration``.
         compression: helper-image features -> latents, see ``mirage_pl.mirage.compression``.
-        latent_size: latents a block.
+        recurrence: how latents come about, see ``mirage_pl.mirage.recurrence``.
+        checkpointing: recompute each layer's activations when gradients are taken instead of keeping them.
     """
 
-    def __init__(self, backbone: nn.Module, compression: Compression, latent_size: int) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        compression: Compression,
+        recurrence: Recurrence,
+        checkpointing: bool = False,
+    ) -> None:
         super().__init__()
         self.backbone: Any = backbone
-        self.compression, self.latent_size = compression, latent_size
+        self.compression, self.recurrence = compression, recurrence
+        self.checkpointing = checkpointing
 
     @property
-    def language_model(self) -> Any:
-        """The decoder: embeddings and positions in, hidden states after the last norm out."""
+    def decoder(self) -> Any:
+        """The inner language model: embeddings and positions in, hidden states after the last norm out."""
         return self.backbone.model.language_model
+
+    @property
+    def tower(self) -> Any:
+        """The vision tower."""
+        return self.backbone.model.visual
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """Next-token logits ``[M, V]``."""
@@ -45,52 +60,49 @@ class LatentVLM(nn.Module):
         """Embeddings of token ids."""
         return self.backbone.get_input_embeddings()(tokens)
 
-    def image_features(self, pixels_PF: Tensor, grids_N3: Tensor) -> list[Tensor]:
-        """Merged features ``[n, D]`` of every image, in raster order."""
-        return list(self.backbone.model.get_image_features(pixels_PF, grids_N3).pooler_output)
+    def image_features(self, images: Images) -> list[Tensor]:
+        """Merged features ``[n, D]`` of every image, in raster order; the tower sees only those that aren't known."""
+        merge = self.tower.spatial_merge_size**2
+        sizes = [t * h * w // merge for (t, h, w), known in zip(images.grids, images.known, strict=True) if known]
+        known = iter([] if images.features_MD is None else images.features_MD.split(sizes))
+        computed = iter(self._run_tower(images))
+        return [next(known if is_known else computed) for is_known in images.known]
+
+    def _run_tower(self, images: Images) -> tuple[Tensor, ...]:
+        if images.pixels_PF is None:
+            return ()
+        grids_N3 = torch.tensor(images.unknown_grids(), device=images.pixels_PF.device)
+        trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.tower.parameters())
+        with torch.set_grad_enabled(trained):
+            features: tuple[Tensor, ...] = self.backbone.model.get_image_features(
+                images.pixels_PF, grids_N3
+            ).pooler_output
+        return features
 
     def embed(self, batch: Batch) -> Tensor:
         """Input embeddings ``[B, T, D]`` with the input images in place; latent slots are still placeholders."""
         embeds_BTD = self.embed_tokens(batch.tokens_BT)
-        if batch.pixels_PF is None or batch.grids_N3 is None:
+        if batch.images is None:
             return embeds_BTD
-        features_nD = torch.cat(self.image_features(batch.pixels_PF, batch.grids_N3)).to(embeds_BTD.dtype)
+        features_MD = torch.cat(self.image_features(batch.images)).to(embeds_BTD.dtype)
         image_BT1 = (batch.tokens_BT == self.backbone.config.image_token_id).unsqueeze(-1)
-        return embeds_BTD.masked_scatter(image_BT1, features_nD)
-
-    def positions(self, batch: Batch) -> Tensor:
-        """Rotary positions ``[3, B, T]`` (time, height, width), counted over real columns; latents count as text."""
-        grids_N3 = batch.grids_N3
-        if grids_N3 is None:
-            grids_N3 = batch.tokens_BT.new_empty(0, 3)
-        merge = self.backbone.config.vision_config.spatial_merge_size
-        return rotary_positions(
-            batch.tokens_BT == self.backbone.config.image_token_id, batch.real_BT, grids_N3 // merge
-        )
+        return embeds_BTD.masked_scatter(image_BT1, features_MD)
 
     def latent_targets(self, batch: Batch) -> Tensor:
         """Compressed helper-image features ``[N, D]``, in the order of the batch's latent slots.
 
         Raises:
-            ValueError: a row has a helper image smaller than a block, or there is no helper image for each block.
+            ValueError: there are latent blocks but no helper images.
         """
-        if batch.helper_pixels_PF is None or batch.helper_grids_N3 is None:
+        if not batch.blocks:
+            return self.embed_tokens(batch.tokens_BT[:0, 0])
+        if batch.helpers is None:
             raise ValueError("stage 1 needs helper images; give image_output in the rows, or train stage=sft")
-        merge = self.backbone.config.vision_config.spatial_merge_size
-        grids = [(rows // merge, columns // merge) for _, rows, columns in batch.helper_grids_N3.tolist()]
-        features = self.image_features(batch.helper_pixels_PF, batch.helper_grids_N3)
-        blocks = [self.compression(f, g, self.latent_size) for f, g in zip(features, grids, strict=True)]
-        return torch.cat(blocks)
-
-    def run(self, embeds_BSD: Tensor, positions_3BS: Tensor, mask_BST: Tensor, cache: Any = None) -> Tensor:
-        """Call the decoder on S columns that see the T columns ``mask_BST`` allows; hidden states ``[B, S, D]``."""
-        return self.language_model(
-            inputs_embeds=embeds_BSD,
-            position_ids=positions_3BS,
-            attention_mask={"full_attention": mask_BST.unsqueeze(1)},
-            past_key_values=cache,
-            use_cache=cache is not None,
-        ).last_hidden_state
+        merge = self.tower.spatial_merge_size
+        grids = [(rows // merge, columns // merge) for _, rows, columns in batch.helpers.grids]
+        sizes = [size for row in batch.sizes for size in row]
+        features = self.image_features(batch.helpers)
+        return torch.cat([self.compression(f, g, k) for f, g, k in zip(features, grids, sizes, strict=True)])
 
     def teacher_forced(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Stage 1: one pass with the compressed helper features as latents.
@@ -101,31 +113,69 @@ class LatentVLM(nn.Module):
         targets_ND = self.latent_targets(batch)
         embeds_BTD = self.embed(batch)
         embeds_BTD = embeds_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), targets_ND.to(embeds_BTD.dtype))
-        hidden_BTD = self.run(embeds_BTD, self.positions(batch), visible(batch.real_BT))
+        hidden_BTD = Pass(self, batch, embeds_BTD).peek(embeds_BTD)
         before_BT = batch.latent_BT.roll(-1, 1)  # the column before a latent slot is always real: place() sees to it
         return hidden_BTD, hidden_BTD[before_BT], targets_ND
 
     def recurrent(self, batch: Batch) -> Tensor:
-        """Stage 2 and decoding: every latent is the hidden state before it. One pass without latent blocks.
+        """Stage 2 and evaluation: every latent is the hidden state before it; gradients flow through all of them.
 
-        The columns are run in few calls: up to the first latent, then one call a latent for all rows together, then
-        on to the next block; gradients flow back through all of them.
+        The columns are run in few calls, for all rows together: up to the first block, those that the recurrence needs,
+        and on to the next block. One call without latent blocks.
 
         Returns:
             Hidden states ``[B, T, D]``.
         """
-        embeds_BTD, positions_3BT, mask_BTT = self.embed(batch), self.positions(batch), visible(batch.real_BT)
-        cuts = [column for s in batch.segments if s.latent for column in range(s.start, s.stop)]
-        if not cuts:
-            return self.run(embeds_BTD, positions_3BT, mask_BTT)
-        cache, hidden = DynamicCache(), [embeds_BTD[:, :0]]
-        for start, stop in zip([0, *cuts], [*cuts, embeds_BTD.shape[1]], strict=True):
-            piece_BSD = embeds_BTD[:, start:stop]
-            if start:
-                piece_BSD = torch.cat([hidden[-1][:, -1:], piece_BSD[:, 1:]], dim=1)
-            positions_3BS, mask_BST = positions_3BT[:, :, start:stop], mask_BTT[:, start:stop, :stop]
-            hidden.append(self.run(piece_BSD, positions_3BS, mask_BST, cache))
-        return torch.cat(hidden, dim=1)
+        embeds_BTD = self.embed(batch)
+        columns = Pass(self, batch, embeds_BTD)
+        latents_BkD = embeds_BTD[:, :0]
+        for block in batch.blocks:
+            text_BSD = embeds_BTD[:, columns.start + latents_BkD.shape[1] : block.start]
+            state_B1D = columns.advance(torch.cat([latents_BkD, text_BSD], dim=1))[:, -1:]
+            latents_BkD = self.recurrence(columns, state_B1D, block.stop - block.start)
+        text_BSD = embeds_BTD[:, columns.start + latents_BkD.shape[1] :]
+        last_BSD = columns.peek(torch.cat([latents_BkD, text_BSD], dim=1))
+        return torch.cat([*columns.hidden, last_BSD], dim=1)
+
+
+class Pass:
+    """One pass over a batch's columns, from left to right; every call sees the columns that were run before.
+
+    Args:
+        net: the model.
+        batch: gives positions and padding.
+        embeds_BTD: of the batch; for its dtype.
+
+    Attributes:
+        start: the first column that hasn't been run.
+        hidden: hidden states ``[B, S, D]`` of the calls so far.
+    """
+
+    def __init__(self, net: LatentVLM, batch: Batch, embeds_BTD: Tensor) -> None:
+        self.decoder, self.checkpointing = net.decoder, net.checkpointing
+        self.rotary: KeysValues = self.decoder.rotary_emb(embeds_BTD, batch.positions_3BT)
+        self.mask_BTT = visible(batch.real_BT)
+        self.earlier: list[tuple[KeysValues, ...]] = [() for _ in self.decoder.layers]
+        self.start, self.hidden = 0, list[Tensor]()
+
+    def advance(self, embeds_BSD: Tensor) -> Tensor:
+        """Run the next S columns; their hidden states ``[B, S, D]``."""
+        hidden_BSD, new = self._run(embeds_BSD)
+        self.earlier = [(*pieces, piece) for pieces, piece in zip(self.earlier, new, strict=True)]
+        self.start += embeds_BSD.shape[1]
+        self.hidden.append(hidden_BSD)
+        return hidden_BSD
+
+    def peek(self, embeds_BSD: Tensor) -> Tensor:
+        """Run the next S columns without going on to them."""
+        return self._run(embeds_BSD)[0]
+
+    def _run(self, embeds_BSD: Tensor) -> tuple[Tensor, list[KeysValues]]:
+        stop = self.start + embeds_BSD.shape[1]
+        cos_BTd, sin_BTd = self.rotary
+        rotary = cos_BTd[..., self.start : stop, :], sin_BTd[..., self.start : stop, :]
+        mask_BST = self.mask_BTT[:, self.start : stop, :stop]
+        return run_layers(self.decoder, embeds_BSD, rotary, mask_BST, self.earlier, self.checkpointing)
 
 
 def visible(real_BT: Tensor) -> Tensor:
@@ -134,36 +184,3 @@ def visible(real_BT: Tensor) -> Tensor:
     causal_TT = torch.ones(T, T, dtype=torch.bool, device=real_BT.device).tril()
     itself_TT = torch.eye(T, dtype=torch.bool, device=real_BT.device)
     return (causal_TT & real_BT.unsqueeze(1)) | itself_TT
-
-
-def rotary_positions(image_BT: Tensor, real_BT: Tensor, grids_N3: Tensor) -> Tensor:
-    """Qwen2.5-VL's rotary positions, for all rows at once.
-
-    Text counts on by one a token. An image's tokens share one time, add their row and column to it, and the text after
-    it goes on from the larger side of the image. Stock ``get_rope_index`` computes the same in a loop over rows.
-
-    Args:
-        image_BT: true on image tokens; two images never touch.
-        real_BT: false on padding, whose positions mean nothing.
-        grids_N3: merged grid (frames, rows, columns) of every image, row after row; one frame each.
-
-    Returns:
-        ``[3, B, T]``: time, height, width.
-    """
-    text_BT = (real_BT & ~image_BT).long()
-    first_BT = image_BT & ~image_BT.roll(1, 1)
-    image_of_BT = first_BT.flatten().cumsum(0).view_as(text_BT) - 1
-    sides_BT = torch.zeros_like(text_BT)
-    sides_BT[first_BT] = grids_N3[:, 1:].amax(1)
-    base_BT = text_BT.cumsum(1) - text_BT + sides_BT.cumsum(1)
-    positions_3BT = base_BT.expand(3, -1, -1).clone()
-    if len(grids_N3):
-        number_n = image_of_BT[image_BT]
-        place_n = image_BT.flatten().nonzero().squeeze(1)
-        offset_n = place_n - first_BT.flatten().nonzero().squeeze(1)[number_n]
-        start_n = base_BT[image_BT] - grids_N3[number_n, 1:].amax(1)
-        columns_n = grids_N3[number_n, 2]
-        positions_3BT[:, image_BT] = torch.stack(
-            [start_n, start_n + offset_n // columns_n, start_n + offset_n % columns_n]
-        )
-    return positions_3BT

@@ -3,15 +3,65 @@
 Shapes: M supervised positions, V vocabulary, N latents, D width.
 """
 
-from torch import Tensor
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.utils.checkpoint import checkpoint
 
 
-def text_ce(logits_MV: Tensor, targets_M: Tensor) -> Tensor:
-    """Mean cross-entropy over supervised tokens, computed in float32."""
-    return cross_entropy(logits_MV.float(), targets_M)
+def text_ce(hidden_MD: Tensor, head: nn.Module, targets_M: Tensor, chunk: int | None = None) -> Tensor:
+    """Mean cross-entropy over supervised tokens, computed in float32 or better.
+
+    Args:
+        hidden_MD: hidden states of the supervised positions.
+        head: hidden states -> logits ``[M, V]``.
+        targets_M: the right tokens.
+        chunk: positions whose logits exist at a time, so that ``[M, V]`` never does; they are computed again for the
+            gradient. ``None``: all at once.
+    """
+    if chunk is None or len(targets_M) <= chunk:
+        return summed_ce(head, hidden_MD, targets_M) / len(targets_M)
+    pieces = zip(hidden_MD.split(chunk), targets_M.split(chunk), strict=True)
+    sums = [checkpoint(summed_ce, head, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
+    return torch.stack(sums).sum() / len(targets_M)
+
+
+def summed_ce(head: nn.Module, hidden_MD: Tensor, targets_M: Tensor) -> Tensor:
+    """Cross-entropy summed over positions."""
+    return cross_entropy(precise(head(hidden_MD)), targets_M, reduction="sum")
+
+
+def precise(values: Tensor) -> Tensor:
+    """In float32, or in float64 if they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def fused_ce(hidden_MD: Tensor, head: Any, targets_M: Tensor) -> Tensor:
+    """Compute :func:`text_ce` with Liger's kernel: logits and gradients a piece at a time, in one go. CUDA only."""
+    from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+
+    loss: Tensor = LigerFusedLinearCrossEntropyLoss()(head.weight, hidden_MD, targets_M, head.bias)
+    return loss
+
+
+def can_fuse(hidden_MD: Tensor, head: Any) -> bool:
+    """Liger is installed, there is a GPU, and the head is a plain linear layer whose weight is all here."""
+    return (
+        hidden_MD.is_cuda
+        and type(head) is nn.Linear
+        and head.weight.ndim == 2
+        and find_spec("liger_kernel") is not None
+    )
 
 
 def latent_cosine(predicted_ND: Tensor, target_ND: Tensor) -> Tensor:
-    """One minus the mean cosine similarity of each hidden state with the latent it should become (L_visual)."""
-    return 1 - cosine_similarity(predicted_ND.float(), target_ND.float(), dim=-1).mean()
+    """One minus the mean cosine similarity of each hidden state with the latent it should become (L_visual).
+
+    Zero where there are no latents.
+    """
+    if not len(target_ND):
+        return predicted_ND.sum()
+    return 1 - cosine_similarity(precise(predicted_ND), precise(target_ND), dim=-1).mean()

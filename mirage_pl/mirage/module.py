@@ -6,29 +6,44 @@ Shapes: B rows, T columns, D width.
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mirage_pl.base import BaseModule
 from mirage_pl.mirage.batch import IGNORE, Batch
+from mirage_pl.mirage.features import FeatureCache
+from mirage_pl.mirage.flops import step_flops
 from mirage_pl.mirage.generate import Decoder, Generation
 from mirage_pl.mirage.latents import LatentVLM
-from mirage_pl.mirage.losses import latent_cosine, text_ce
+from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
+from mirage_pl.mirage.prefill import fill
+from mirage_pl.mirage.sampling import Decoding
 
 
 class MirageModule(BaseModule):
-    """What all stages share: cross-entropy on the answer, and generation.
+    """What all stages share: cross-entropy on the answer, generation, and image features computed ahead.
 
     Args:
         decoder: answers prompts.
+        ce_chunk: supervised positions whose logits exist at a time; ``None``: all.
+        ce_fused: use Liger's fused kernel where there are a GPU and liger-kernel.
+        features: cache for features of the images, used if the vision tower is frozen.
         options: those of :class:`mirage_pl.base.BaseModule`.
     """
 
     net: LatentVLM
 
-    def __init__(self, decoder: Decoder, **options: Any) -> None:
+    def __init__(
+        self, decoder: Decoder, ce_chunk: int | None, ce_fused: bool, features: FeatureCache, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self.decoder = decoder
+        if ce_chunk is not None and ce_chunk < 1:
+            raise ValueError(f"memory.ce_chunk={ce_chunk} must be 1 or more, or null for all positions at once")
+        self.decoder, self.features, self.ce_chunk, self.ce_fused = decoder, features, ce_chunk, ce_fused
+
+    def on_train_start(self) -> None:
+        """Compute the features of all images that the run will see more than once."""
+        if self.features.root and not any(p.requires_grad for p in self.net.tower.parameters()):
+            fill(self.features, self)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """``text``: cross-entropy on the answer's text. Latent blocks, if the batch has any, are recycled states."""
@@ -37,16 +52,30 @@ class MirageModule(BaseModule):
     def text_loss(self, hidden_BTD: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy over the batch's supervised tokens; only those positions reach the vocabulary."""
         asked_BT = batch.targets_BT != IGNORE
-        return text_ce(self.net.logits(hidden_BTD[asked_BT]), batch.targets_BT[asked_BT])
+        hidden_MD, targets_M, head = hidden_BTD[asked_BT], batch.targets_BT[asked_BT], self.net.backbone.lm_head
+        if self.ce_fused and can_fuse(hidden_MD, head):
+            return fused_ce(hidden_MD, head, targets_M)
+        return text_ce(hidden_MD, head, targets_M, self.ce_chunk)
 
-    def generate(self, prompts: Batch, max_new_tokens: int) -> Generation:
-        """Answer a batch of prompts greedily, thinking in latents where the model asks for them."""
-        return self.decoder(self.net, prompts, max_new_tokens)
+    def flops(self, batch: Batch) -> float:
+        """Floating-point operations of a training step on this batch."""
+        grids = [grid for images in (batch.images, batch.helpers) if images for grid in images.unknown_grids()]
+        trained = any(p.requires_grad for p in self.net.tower.parameters())
+        return step_flops(self.net.backbone.config, batch.lengths, batch.supervised, grids, trained)
 
-    @torch.no_grad()
-    def stream(self, prompts: Batch, max_new_tokens: int) -> Iterator[str]:
+    def generate(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Generation:
+        """Answer a batch of prompts, thinking in latents where the model asks for them.
+
+        Args:
+            prompts: from the collator.
+            max_new_tokens: columns decoded at most, latents included.
+            options: further ones of :class:`mirage_pl.mirage.sampling.Decoding`; greedy without any.
+        """
+        return self.decoder(self.net, prompts, Decoding(max_new_tokens, **options))
+
+    def stream(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Iterator[str]:
         """Answer the first prompt piece by piece, then describe its latents."""
-        yield from self.decoder.stream(self.net, prompts, max_new_tokens)
+        yield from self.decoder.stream(self.net, prompts, Decoding(max_new_tokens, **options))
 
 
 class SFT(MirageModule):

@@ -8,7 +8,6 @@ from PIL import Image
 from callbacks.freeze import Freeze
 from callbacks.generations import side_by_side
 from callbacks.progress import RunProgress
-from callbacks.throughput import Throughput
 
 
 class Two(pl.LightningModule):
@@ -26,18 +25,6 @@ def test_freezing_stops_exactly_what_is_named():
 def test_freezing_something_that_is_not_there_is_an_error():
     with pytest.raises(ValueError, match="stage.freeze=ears matches no parameter"):
         Freeze(["ears"]).setup(None, Two(), "fit")
-
-
-def test_throughput_counts_samples_of_all_ranks_and_splits_time_into_work_and_waiting(monkeypatch):
-    logged = {}
-    module = SimpleNamespace(log=lambda name, value, **_: logged.setdefault(name, value))
-    clock = iter([0.0, 1.0, 3.0, 4.0])  # batch 1 works 0-1, waits 1-3, batch 2 works 3-4
-    monkeypatch.setattr("callbacks.throughput.perf_counter", lambda: next(clock))
-    throughput, trainer = Throughput(window=2), SimpleNamespace(world_size=2)
-    for index in range(2):
-        throughput.on_train_batch_start(trainer, module, [1, 2, 3], index)
-        throughput.on_train_batch_end(trainer, module, None, [1, 2, 3], index)
-    assert logged == {"samples/s": 3.0, "data_wait_share": 0.5}
 
 
 def test_progress_prints_lines_where_there_is_no_terminal(capsys):

@@ -1,14 +1,17 @@
 import pytest
 
-from data_modules.datamodule import EpochBatches, ResumableLoader
+from data_modules.batches import EpochBatches, TokenBatches
+from data_modules.datamodule import DataModule, ResumableLoader
+from data_modules.samples import Sample, Text
 
 
-def loader(num_workers=0, **options):
-    rows = list(range(10))
+def loader(kind, num_workers=0):
+    batches = {
+        "fixed": EpochBatches(10, 3, seed=7),
+        "tokens": TokenBatches([(9,), (3,), (40,), (11,), (8,), (30,), (20,), (35,), (7,), (5,)], 60, seed=7),
+    }[kind]
     context = {"multiprocessing_context": "forkserver", "persistent_workers": True} if num_workers else {}
-    return ResumableLoader(
-        rows, EpochBatches(10, 3, seed=7, **options), num_workers=num_workers, collate_fn=list, **context
-    )
+    return ResumableLoader(list(range(10)), batches, num_workers=num_workers, collate_fn=list, **context)
 
 
 def stream(loader, count):
@@ -21,29 +24,88 @@ def stream(loader, count):
     return batches
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("stop", [1, 2, 3, 4])
-def test_a_resumed_loader_hands_out_the_batches_that_would_have_come(stop, num_workers):
-    straight = stream(loader(), 8)
-    first, second = loader(num_workers), loader(num_workers)
+@pytest.mark.parametrize(
+    ("kind", "num_workers", "stop"),
+    [("fixed", 0, stop) for stop in range(1, 8)]
+    + [("tokens", 0, stop) for stop in range(1, 12)]
+    + [("fixed", 2, 2), ("fixed", 2, 3), ("tokens", 2, 2), ("tokens", 2, 5)],  # in mid-epoch, and at its end
+)
+def test_a_resumed_loader_hands_out_the_batches_that_would_have_come(kind, num_workers, stop):
+    straight = stream(loader(kind), 12)
+    first, second = loader(kind, num_workers), loader(kind, num_workers)
     before = stream(first, stop)
     second.load_state_dict(first.state_dict())
-    assert before + stream(second, 8 - stop) == straight
+    assert before + stream(second, 12 - stop) == straight
 
 
 def test_epochs_differ_in_order_and_hold_each_sample_at_most_once():
-    batches = stream(loader(), 6)
+    batches = stream(loader("fixed"), 6)
     epochs = [sum(batches[:3], []), sum(batches[3:], [])]
     assert epochs[0] != epochs[1]
     assert all(len(set(epoch)) == 9 for epoch in epochs)
 
 
-def test_ranks_share_each_global_batch_without_repetition():
-    one = EpochBatches(12, 4, seed=0)
-    two = [EpochBatches(12, 2, seed=0, rank=rank, num_ranks=2) for rank in (0, 1)]
-    for whole, *parts in zip(one, *two, strict=True):
-        assert sorted(whole) == sorted(parts[0] + parts[1])
+class Words:
+    """A collator for which a word is a token; question and answer are two segments."""
+
+    def __call__(self, samples):
+        return [sample.question[0].text for sample in samples]
+
+    def widths(self, sample):
+        return len(sample.question[0].text.split()), len(sample.answer[0].text.split())
 
 
-def test_a_data_set_smaller_than_a_batch_fills_one_up():
-    assert [len(batch) for batch in EpochBatches(2, 5, seed=0)] == [5]
+def read(file):
+    """Rows of 4, 2, 5, … words and answers of 1, 2, 3, …."""
+    return [
+        Sample(where=f"{file}:{line}", question=(Text("word " * words + str(line)),), answer=(Text("yes " * line),))
+        for line, words in enumerate([3, 1, 4, 1, 5, 9, 2, 6, 5, 3], start=1)
+    ]
+
+
+def data(max_tokens, batch_size=4):
+    module = DataModule(
+        dataset=read,
+        files={"train": "train.jsonl", "val": None, "test": "test.jsonl"},
+        collate=Words(),
+        batch_size=batch_size,
+        max_tokens=max_tokens,
+        eval_batch_size=3,
+        num_workers=0,
+        seed=0,
+    )
+    module.setup("fit")
+    module.setup("test")
+    return module
+
+
+def test_max_tokens_fills_training_batches_by_the_collators_widths():
+    collate, rows = Words(), read("train.jsonl")
+    widths = [collate.widths(row) for row in rows]
+    expected = [[rows[index].question[0].text for index in batch] for batch in TokenBatches(widths, 30, seed=0)]
+    assert list(data(max_tokens=30).train_dataloader()) == expected
+    assert len({len(batch) for batch in expected}) > 1
+
+
+def test_without_max_tokens_training_batches_have_batch_size_rows_and_no_width_is_asked_for():
+    module = data(max_tokens=None)
+    module.collate = list
+    assert [len(batch) for batch in module.train_dataloader()] == [4, 4]
+
+
+def test_evaluation_keeps_its_order_and_batch_size_whatever_max_tokens():
+    batches = list(data(max_tokens=30).test_dataloader())
+    assert [len(batch) for batch in batches] == [3, 3, 3, 1]
+    assert sum(batches, []) == Words()(read("test.jsonl"))
+
+
+def test_a_row_longer_than_max_tokens_is_refused_by_name():
+    assert len(data(max_tokens=16).train_dataloader()) > 0
+    with pytest.raises(ValueError, match=r"^train.jsonl:6: .* 16 tokens, .* loader.max_tokens=15; .*=16 or more"):
+        data(max_tokens=15).train_dataloader()
+
+
+@pytest.mark.parametrize("max_tokens", [0, -5])
+def test_a_budget_below_one_token_is_refused(max_tokens):
+    with pytest.raises(ValueError, match=f"loader.max_tokens={max_tokens} must be 1 or more"):
+        data(max_tokens)

@@ -1,8 +1,13 @@
+from dataclasses import replace
+from itertools import zip_longest
+
 import pytest
 import torch
+from PIL import Image
 
 from data_modules.samples import Latent, Sample, Text
-from mirage_pl.mirage.batch import IGNORE, Collator, Row, cut, place
+from mirage_pl.mirage.batch import IGNORE, Row, cut, place
+from mirage_pl.mirage.collator import Collator
 
 PAD, LATENT = 0, 9
 
@@ -32,9 +37,13 @@ def test_a_column_predicts_the_next_real_token_across_padding():
     assert batch.targets_BT[0].tolist() == [IGNORE, 2, 3, IGNORE, 4, IGNORE]
 
 
-def test_blocks_of_different_lengths_at_one_place_are_refused():
-    with pytest.raises(ValueError, match="different lengths"):
-        place(rows([1, 9, 2], [1, 9, 9, 2]), LATENT, PAD)
+def test_blocks_of_different_lengths_start_in_the_same_column():
+    batch = place(rows([1, 9, 2, 9, 9, 3], [4, 4, 9, 9, 9, 5]), LATENT, PAD)
+    assert batch.tokens_BT.tolist() == [[0, 1, 9, 0, 0, 2, 9, 9, 3], [4, 4, 9, 9, 9, 5, 0, 0, 0]]
+    assert batch.sizes == ((1, 2), (3,))
+    assert batch.lengths == (6, 6)
+    assert (batch.num_real, batch.num_columns, batch.supervised) == (12, 18, 4)
+    assert [(s.start, s.stop) for s in batch.blocks] == [(2, 5), (6, 8)]
 
 
 def decoded(collator, tokens):
@@ -56,7 +65,7 @@ def test_a_direct_answer_thinks_in_latents_first(processor, samples):
 def test_the_baseline_sees_the_same_answer_without_latents(processor, samples):
     batch = Collator(processor, latent_size=2, latents=False, helpers=False)(samples)
     assert not batch.latent_BT.any()
-    assert batch.helper_pixels_PF is None
+    assert batch.helpers is None
     assert len(batch.segments) == 1
 
 
@@ -66,6 +75,20 @@ def test_an_image_takes_one_token_a_cell_at_28_pixels(processor, samples):
     assert (batch.tokens_BT == collator.image_pad).sum(1).tolist() == [9, 16]
     assert batch.real_BT[:, -1].all()
     assert (batch.targets_BT == IGNORE).all()
+
+
+def test_a_rows_widths_are_those_of_its_segments_without_an_image_being_decoded(processor, samples, monkeypatch):
+    helper = next(part for part in samples[0].answer if isinstance(part, Latent))
+    twice = replace(samples[1], answer=(Text("a b"), helper, Text("c"), replace(helper, size=5)))
+    rows = [*samples, twice, replace(samples[2], answer=(Text("no block"),))]
+    for latents in (True, False):
+        collator = Collator(processor, latent_size=2, latents=latents, helpers=False)
+        batch = collator(rows)
+        with monkeypatch.context() as patch:
+            patch.setattr(Image.Image, "load", None)
+            widths = [collator.widths(row) for row in rows]
+        assert [s.stop - s.start for s in batch.segments] == [max(c) for c in zip_longest(*widths, fillvalue=0)]
+        assert list(batch.lengths) == [sum(width) for width in widths]
 
 
 def test_text_around_a_latent_block_keeps_its_place(processor, samples):
@@ -108,6 +131,7 @@ def test_a_row_without_an_answer_is_no_training_row(processor, samples):
 
 def test_a_batch_moves_as_a_whole(processor, samples):
     batch = Collator(processor, 1, latents=True, helpers=True)(samples).to("meta")
-    tensors = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
-    assert len(tensors) == 8
+    parts = [batch, batch.images, batch.helpers]
+    tensors = [value for part in parts for value in vars(part).values() if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 7
     assert all(tensor.device.type == "meta" for tensor in tensors)

@@ -1,8 +1,15 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from mirage_pl.mirage.batch import Collator
+from data_modules.samples import Latent, Picture, Sample, Text
+from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.generate import Decoder
+from mirage_pl.mirage.latents import LatentVLM
+from mirage_pl.mirage.recurrence import Jacobi
+from mirage_pl.mirage.reference import greedy_answer
+from mirage_pl.mirage.sampling import Choice, Decoding
 
 
 @pytest.fixture
@@ -15,12 +22,75 @@ def collator(processor):
     return Collator(processor, latent_size=3, latents=True, helpers=False)
 
 
-def test_a_batch_of_answers_equals_answers_one_by_one(random_net, decoder, collator, samples):
-    together = decoder(random_net, collator.prompts(samples), 12)
-    for row, sample in enumerate(samples):
-        alone = decoder(random_net, collator.prompts([sample]), 12)
+class Scripted(LatentVLM):
+    """The random net, but it says ``word`` wherever one number of its hidden state is above ``level``, and only there.
+
+    So rows enter blocks at different times, some more often than others.
+    """
+
+    word, level = -1, 0.0
+
+    def logits(self, hidden_MD):
+        logits = super().logits(hidden_MD).clone()
+        logits[..., self.word] = torch.where(hidden_MD[..., 0] > self.level, 1e9, -1e9)
+        return logits
+
+
+@pytest.fixture
+def talkative(random_net, decoder):
+    """A net that enters a block about every third token."""
+    net = Scripted(random_net.backbone, random_net.compression, random_net.recurrence).eval()
+    net.word, net.level = decoder.latent_start, 0.6
+    return net
+
+
+@pytest.fixture
+def questions(samples):
+    """Ragged prompts, some with a plan of their own for the sizes of their blocks."""
+    helper = next(part for part in samples[0].answer if isinstance(part, Latent))
+    planned = replace(samples[2], answer=(replace(helper, size=1), Text("a"), replace(helper, size=5)))
+    return [*samples[:2], planned, replace(samples[3], question=(*samples[3].question, Text(" Read the map.")))]
+
+
+def reference(net, decoder, collator, question, max_new_tokens):
+    prompt = collator.prompts([question])
+    sizes = [*prompt.sizes[0], *[decoder.latent_size] * max_new_tokens]
+    ids = (decoder.latent_end, decoder.latent_start, decoder.latent_pad, decoder.end)
+    return greedy_answer(net, prompt, sizes, *ids, max_new_tokens)
+
+
+@pytest.mark.parametrize("cache", ["growing", "static"])
+def test_greedy_answers_of_a_batch_are_those_of_the_reference(talkative, decoder, collator, questions, cache):
+    """Without a cache, row by row, everything again for each token: the very same tokens, block after block."""
+    answers = decoder(talkative, collator.prompts(questions), Decoding(24, cache=cache))
+    slow = [reference(talkative, decoder, collator, question, 24) for question in questions]
+    assert answers.tokens == slow
+    starts = [[place for place, token in enumerate(row) if token == decoder.latent_start] for row in slow]
+    assert len({tuple(row) for row in starts}) == len(questions), "rows must differ in when they enter blocks"
+    assert max(map(len, starts)) >= 2
+
+
+def test_a_batch_of_answers_equals_answers_one_by_one(talkative, decoder, collator, questions):
+    together = decoder(talkative, collator.prompts(questions), Decoding(24))
+    for row, question in enumerate(questions):
+        alone = decoder(talkative, collator.prompts([question]), Decoding(24))
         assert alone.tokens[0] == together.tokens[row]
-        assert torch.allclose(alone.latents[0], together.latents[row], atol=1e-6)
+        assert torch.allclose(alone.latents[0], together.latents[row], atol=1e-8)
+
+
+def test_a_block_ends_after_its_own_number_of_latents(talkative, decoder, collator, questions):
+    talkative.level = 0.0
+    answers = decoder(talkative, collator.prompts(questions), Decoding(40))
+    sizes = []
+    for tokens in answers.tokens:
+        words = "".join("p" if t == decoder.latent_pad else "s" if t == decoder.latent_start else "." for t in tokens)
+        sizes.append([len(block) - len(block.lstrip("p")) for block in words.split("s")[1:]])
+        ends = [tokens[i + 1] for i, t in enumerate(tokens[:-1]) if t == decoder.latent_pad != tokens[i + 1]]
+        assert set(ends) <= {decoder.latent_end}
+    complete = [row[:-1] for row in sizes]
+    assert complete[2][:2] == [1, 5]
+    assert all(size == 3 for row in (complete[0], complete[1], complete[2][2:], complete[3]) for size in row)
+    assert [len(latents) for latents in answers.latents] == [t.count(decoder.latent_pad) for t in answers.tokens]
 
 
 def test_without_latents_greedy_decoding_is_stock_generate(random_net, decoder, collator, samples):
@@ -29,56 +99,156 @@ def test_without_latents_greedy_decoding_is_stock_generate(random_net, decoder, 
         stock = random_net.backbone.generate(
             input_ids=prompts.tokens_BT,
             attention_mask=prompts.real_BT.long(),
-            pixel_values=prompts.pixels_PF.double(),
-            image_grid_thw=prompts.grids_N3,
+            pixel_values=prompts.images.pixels_PF.double(),
+            image_grid_thw=torch.tensor(prompts.images.grids),
             mm_token_type_ids=(prompts.tokens_BT == collator.image_pad).int(),
             max_new_tokens=10,
             do_sample=False,
             eos_token_id=decoder.end,
         )[0, prompts.tokens_BT.shape[1] :]
-        ours = decoder(random_net, prompts, 10).tokens[0]
+        ours = decoder(random_net, prompts, Decoding(10)).tokens[0]
         assert decoder.latent_start not in ours
         assert ours == [token for token in stock.tolist() if token != decoder.end]
 
 
-@pytest.fixture
-def scripted(random_net, decoder, monkeypatch):
-    """The random net, but its first word of an answer is <|latent_start|> in rows whose maze is 3x3."""
-    original = random_net.logits
-    state = {"calls": 0}
-
-    def logits(hidden):
-        values = original(hidden)
-        if state["calls"] == 0:
-            values[:, decoder.latent_start] = torch.where(torch.arange(len(values)) % 2 == 0, 1e9, -1e9)
-        state["calls"] += 1
-        return values
-
-    monkeypatch.setattr(random_net, "logits", logits)
-    return random_net
-
-
-def test_each_row_leaves_latent_mode_by_itself_after_k_latents(scripted, decoder, collator, samples):
-    answers = decoder(scripted, collator.prompts(samples[:4]), 8)
-    start, pad, end = decoder.latent_start, decoder.latent_pad, decoder.latent_end
-    for row in (0, 2):
-        assert answers.tokens[row][:5] == [start, pad, pad, pad, end]
-        assert answers.latents[row].shape == (3, 192)
-    for row in (1, 3):
-        assert answers.latents[row].shape == (0, 192)
-        assert pad not in answers.tokens[row]
-
-
-def test_decoded_latents_are_those_of_the_training_recurrence(scripted, decoder, collator, samples):
-    """Decode k latents, then run the training engine over the same sequence: the same hidden states."""
-    answer = decoder(scripted, collator.prompts(samples[:1]), 8)
+def test_decoded_latents_are_those_of_the_training_recurrence(talkative, decoder, collator, samples):
+    """Decode, then train on what was decoded: the hidden states before the latent slots are the same."""
+    talkative.level = -1e9  # the first token enters a block
+    answer = decoder(talkative, collator.prompts(samples[:1]), Decoding(6))
     batch = collator(samples[:1])
-    hidden = scripted.recurrent(batch)[0]
-    before = batch.latent_BT[0].roll(-1)
-    assert torch.allclose(answer.latents[0], hidden[before], atol=1e-6)
+    hidden = talkative.recurrent(batch)[0]
+    assert torch.allclose(answer.latents[0][:3], hidden[batch.latent_BT[0].roll(-1)], atol=1e-8)
+
+
+def parallel(net, sweeps):
+    other = Scripted(net.backbone, net.compression, Jacobi(sweeps)).eval()
+    other.word, other.level = net.word, net.level
+    return other
+
+
+def test_as_many_sweeps_as_latents_decode_what_the_sequential_recurrence_does(talkative, decoder, collator, questions):
+    exact = decoder(talkative, collator.prompts(questions), Decoding(24))
+    swept = decoder(parallel(talkative, 5), collator.prompts(questions), Decoding(24))
+    assert swept.tokens == exact.tokens
+    for one, other in zip(swept.latents, exact.latents, strict=True):
+        assert torch.allclose(one, other, atol=1e-8)
+
+
+def test_fewer_sweeps_decode_what_they_train(talkative, decoder, collator, samples):
+    net = parallel(talkative, 2)
+    net.level = -1e9
+    answer = decoder(net, collator.prompts(samples[:3]), Decoding(6))
+    batch = collator(samples[:3])
+    embeds = []
+    original = net.decoder.layers[0].register_forward_pre_hook(lambda _, args: embeds.append(args[0]))
+    net.recurrent(batch)
+    original.remove()
+    trained = embeds[-1][:, :3]
+    assert torch.allclose(torch.stack(answer.latents)[:, :3], trained, atol=1e-8)
+
+
+def test_a_static_cache_cannot_take_sweeps_back(talkative, decoder, collator, samples):
+    with pytest.raises(ValueError, match="recurrence=jacobi needs; use growing"):
+        decoder(parallel(talkative, 2), collator.prompts(samples[:1]), Decoding(6, cache="static"))
+
+
+def test_samples_depend_on_seed_and_row_but_not_on_the_batch(talkative, decoder, collator, questions):
+    options = {"temperature": 1.5, "top_p": 0.95, "seed": 3}
+    together = decoder(talkative, collator.prompts(questions), Decoding(16, **options)).tokens
+    backwards = decoder(talkative, collator.prompts(questions[::-1]), Decoding(16, **options)).tokens[::-1]
+    alone = [
+        decoder(talkative, collator.prompts([question]), Decoding(16, **options)).tokens[0] for question in questions
+    ]
+    assert together == backwards == alone
+    assert together != decoder(talkative, collator.prompts(questions), Decoding(16, **options | {"seed": 4})).tokens
+
+
+def test_a_row_that_comes_twice_is_drawn_twice(random_net, decoder, collator, samples):
+    tokens = decoder(random_net, collator.prompts([samples[0]] * 2), Decoding(16, temperature=2.0)).tokens
+    assert tokens[0] != tokens[1]
+
+
+def drawn(decoding, logits, count=4000):
+    samples = [Sample(f"file:{number}", (), ()) for number in range(count)]
+    choose = Choice(decoding, samples, torch.device("cpu"))
+    return (
+        choose(logits.expand(count, -1), torch.zeros(count, dtype=torch.long)).bincount(minlength=len(logits)) / count
+    )
+
+
+def test_draws_follow_the_probabilities_at_a_temperature():
+    logits = torch.tensor([0.0, 1.0, 2.0, -1e9])
+    found = drawn(Decoding(1, temperature=0.5), logits)
+    assert torch.allclose(found, (logits / 0.5).softmax(-1), atol=0.03)
+    assert found[3] == 0
+
+
+def test_top_p_and_top_k_keep_the_likeliest():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    assert (drawn(Decoding(1, temperature=1.0, top_p=0.75), logits) > 0).tolist() == [True, True, False, False]
+    assert (drawn(Decoding(1, temperature=1.0, top_k=3), logits) > 0).tolist() == [True, True, True, False]
+    assert torch.allclose(
+        drawn(Decoding(1, temperature=1.0, top_k=2), logits)[:2], torch.tensor([0.625, 0.375]), atol=0.03
+    )
+
+
+def test_an_answer_ends_before_a_stop_string(talkative, decoder, collator, questions):
+    free = decoder(talkative, collator.prompts(questions), Decoding(24))
+    stop = free.texts[0][3:5]
+    stopped = decoder(talkative, collator.prompts(questions), Decoding(24, stop=[stop]))
+    for row, text in enumerate(free.texts):
+        assert stopped.texts[row] == text.split(stop)[0]
+        assert stopped.finished[row] == (stop in text)
+    assert len(stopped.tokens[0]) < len(free.tokens[0])
+    streamed = "".join(decoder.stream(talkative, collator.prompts(questions[:1]), Decoding(24, stop=[stop])))
+    assert stop not in streamed.split("\n")[0]
+
+
+def test_a_stream_holds_back_what_may_become_a_stop_string():
+    decoding = Decoding(1, stop=["END", "##"])
+    assert [decoding.safe(text) for text in ("a", "a E", "a EN", "a END", "a ENx", "b#")] == [
+        "a",
+        "a ",
+        "a ",
+        "a ",
+        "a ENx",
+        "b",
+    ]
+
+
+def test_a_stream_says_what_the_batch_says(talkative, decoder, collator, questions):
+    answer = decoder(talkative, collator.prompts(questions[:1]), Decoding(20))
+    pieces = list(decoder.stream(talkative, collator.prompts(questions[:1]), Decoding(20)))
+    spoken = "".join(piece for piece in pieces if not piece.startswith("[latent")).split("\n")[0]
+    assert spoken == answer.texts[0].split("\n")[0]
+    assert sum(piece.startswith("[latent") for piece in pieces) == len(answer.latents[0]) > 0
+    assert sum(piece.startswith("latent") for piece in pieces) == len(answer.latents[0])
 
 
 def test_an_answer_that_does_not_end_is_reported_unfinished(random_net, decoder, collator, samples):
-    answer = decoder(random_net, collator.prompts(samples[:2]), 2)
+    answer = decoder(random_net, collator.prompts(samples[:2]), Decoding(2))
     assert answer.finished == [False, False]
     assert [len(tokens) for tokens in answer.tokens] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"temperature": -1}, "decoding.temperature=-1 must be 0"),
+        ({"top_p": 0}, "decoding.top_p=0 must be above 0"),
+        ({"top_k": -2}, "decoding.top_k=-2 must be 0"),
+        ({"stop": "x"}, "decoding.stop=x must be a list"),
+        ({"stop": [""]}, "must be a list of strings, none of them empty"),
+        ({"cache": "big"}, "decoding.cache=big must be growing or static"),
+        ({"max_new_tokens": 0}, "decoding.max_new_tokens=0 must be 1 or more"),
+    ],
+)
+def test_an_impossible_option_names_its_key(option, message):
+    with pytest.raises(ValueError, match=message):
+        Decoding(**{"max_new_tokens": 4} | option)
+
+
+def test_prompts_without_images_are_answered_too(random_net, decoder, collator):
+    asked = Sample("x:1", (Text("Read the map."),), ())
+    assert not any(isinstance(part, Picture) for part in asked.question)
+    assert len(decoder(random_net, collator.prompts([asked]), Decoding(3)).tokens[0]) <= 3

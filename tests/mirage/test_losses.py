@@ -4,12 +4,71 @@ import pytest
 import torch
 
 from mirage_pl.mirage.compression import Average, Grid
-from mirage_pl.mirage.losses import latent_cosine, text_ce
+from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
 
 
 def test_text_ce_is_the_mean_negative_log_probability():
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]))
-    assert text_ce(logits, torch.tensor([0, 1])).item() == pytest.approx(-(math.log(0.5) + math.log(0.8)) / 2)
+    loss = text_ce(logits, torch.nn.Identity(), torch.tensor([0, 1]))
+    assert loss.item() == pytest.approx(-(math.log(0.5) + math.log(0.8)) / 2)
+
+
+@pytest.fixture
+def problem():
+    torch.manual_seed(0)
+    return (
+        torch.randn(10, 8, dtype=torch.float64, requires_grad=True),
+        torch.nn.Linear(8, 30).double(),
+        torch.arange(10),
+    )
+
+
+def outcome(hidden, head, loss):
+    hidden.grad = None
+    head.zero_grad()
+    loss.backward()
+    return loss.item(), hidden.grad.clone(), head.weight.grad.clone(), head.bias.grad.clone()
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 5, 10, 11])
+def test_chunks_change_no_number(problem, chunk):
+    hidden, head, targets = problem
+    whole, pieces = (outcome(hidden, head, text_ce(hidden, head, targets, size)) for size in (None, chunk))
+    for one, other in zip(whole, pieces, strict=True):
+        assert torch.allclose(torch.as_tensor(one), torch.as_tensor(other), rtol=1e-12)
+
+
+def test_no_more_than_a_chunk_of_logits_is_ever_there(problem):
+    hidden, _, targets = problem
+    sizes = []
+
+    class Head(torch.nn.Linear):
+        def forward(self, hidden):
+            sizes.append(len(hidden))
+            return super().forward(hidden)
+
+    text_ce(hidden, Head(8, 30).double(), targets, 4).backward()
+    assert sizes == [4, 4, 2, 2, 4, 4]  # and once more for the gradient
+
+
+@pytest.mark.gpu
+def test_ligers_kernel_gives_the_same_numbers():
+    torch.manual_seed(0)
+    hidden, head = torch.randn(300, 64, device="cuda", requires_grad=True), torch.nn.Linear(64, 5000, bias=False).cuda()
+    targets = torch.randint(5000, (300,), device="cuda")
+    assert can_fuse(hidden, head)
+    losses, grads = [], []
+    for loss in (text_ce(hidden, head, targets, 64), fused_ce(hidden, head, targets)):
+        hidden.grad = None
+        loss.backward()
+        losses.append(loss.item())
+        grads.append(hidden.grad.clone())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert torch.allclose(*grads, atol=1e-6, rtol=1e-3)
+
+
+def test_ligers_kernel_is_for_gpus_and_plain_heads_only(problem):
+    assert not can_fuse(*problem[:2])
 
 
 def test_latent_cosine_is_zero_for_parallel_one_for_orthogonal_two_for_opposite():

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mirage_pl.mirage.batch import IGNORE, Row, place
+from mirage_pl.mirage.batch import IGNORE, Images, Row, place
 from mirage_pl.mirage.compression import Average
 from mirage_pl.mirage.latents import LatentVLM
 from mirage_pl.mirage.losses import latent_cosine, text_ce
+from mirage_pl.mirage.recurrence import Sequential
 from tests.conftest import SHARED, needs_shared
 
 pytestmark = needs_shared
@@ -35,14 +36,14 @@ def model(rebuild):
 def prepare(rebuild, model, case):
     raw = rebuild.build_batch(case, case["k"])
     row = Row(raw["input_ids"][0].tolist(), raw["labels"][0].tolist())
+    grids, helper_grids = (tuple(map(tuple, raw[name].tolist())) for name in ("image_grid_thw", "helper_grid_thw"))
+    merged = [(t, h // 2, w // 2) for t, h, w in grids]
     batch = replace(
-        place([row], rebuild.CONTROL["latent_pad"], 0),
-        pixels_PF=raw["pixel_values"],
-        grids_N3=raw["image_grid_thw"],
-        helper_pixels_PF=raw["helper_pixel_values"],
-        helper_grids_N3=raw["helper_grid_thw"],
+        place([row], rebuild.CONTROL["latent_pad"], 0, model.config.image_token_id, merged),
+        images=Images(grids, (False,) * len(grids), raw["pixel_values"]),
+        helpers=Images(helper_grids, (False,) * len(helper_grids), raw["helper_pixel_values"]),
     )
-    return LatentVLM(model, Average(), case["k"]), batch
+    return LatentVLM(model, Average(), Sequential()), batch
 
 
 def backward(model, loss):
@@ -55,7 +56,7 @@ def backward(model, loss):
 
 def ce(net, hidden, batch):
     asked = batch.targets_BT != IGNORE
-    return text_ce(net.logits(hidden[asked]), batch.targets_BT[asked])
+    return text_ce(hidden[asked], net.backbone.lm_head, batch.targets_BT[asked])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"k{case['k']}-seed{case['seed']}")

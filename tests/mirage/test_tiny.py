@@ -4,10 +4,13 @@ import json
 
 from data_modules.reading import Reading
 from mirage_pl.mirage.backbone import load_backbone
-from mirage_pl.mirage.batch import LATENT_TOKENS, Collator
+from mirage_pl.mirage.batch import LATENT_TOKENS
+from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.compression import Average
 from mirage_pl.mirage.generate import Decoder
 from mirage_pl.mirage.latents import LatentVLM
+from mirage_pl.mirage.recurrence import Sequential
+from mirage_pl.mirage.sampling import Decoding
 from mirage_pl.mirage.tiny import SPECIAL, TEXT, VISION, build_tokenizer
 from tests.conftest import REPO
 
@@ -48,8 +51,8 @@ def test_words_of_our_tasks_are_one_token_and_any_text_survives(processor):
 def test_the_shipped_backbone_reads_every_cell_of_unseen_mazes_and_helper_images(data, processor):
     rows = Reading(data / "vsp-28px" / "test.jsonl", {"map": "Read the map.", "path": "Read the path."})
     samples = [rows[index] for index in range(len(rows))]
-    net = LatentVLM(load_backbone(str(TINY)).eval(), Average(), 4)
+    net = LatentVLM(load_backbone(str(TINY)).eval(), Average(), Sequential())
     prompts = Collator(processor, 4, latents=False, helpers=False).prompts(samples)
-    texts = Decoder(processor, 4)(net, prompts, 64).texts
+    texts = Decoder(processor, 4)(net, prompts, Decoding(64)).texts
     cells = [text.split(" ; ")[0].split() for text in texts]
     assert cells == [sample.answer_text.split(" ; ")[0].split() for sample in samples]

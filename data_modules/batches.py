@@ -1,0 +1,203 @@
+"""Which samples make a training batch: a fixed number of rows, or rows of similar shape that fill a token budget.
+
+Both orders depend on seed and epoch alone, can start at any batch, and give every rank the same number of batches.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from operator import itemgetter
+
+import torch
+from torch.utils.data import BatchSampler
+
+Box = tuple[int, ...]
+"""Widths of all segments."""
+
+ROW_UNITS = (4, 2, 1)
+"""Batches by tokens come in multiples of the first of these that fits, so that 1, 2 and 4 ranks can share the same."""
+
+
+class Batches(BatchSampler, ABC):
+    """Batches of indices for one of several ranks, which share each global batch.
+
+    Args:
+        seed: order of the samples.
+        rank: this process.
+        num_ranks: processes that share an epoch.
+
+    Attributes:
+        epoch: the epoch to iterate over.
+        start: the batch to begin with.
+    """
+
+    def __init__(self, seed: int, rank: int, num_ranks: int) -> None:
+        self.seed, self.rank, self.num_ranks = seed, rank, num_ranks
+        self.epoch, self.start = 0, 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        for rows in self.global_batches(generator)[self.start :]:
+            yield rows[self.rank :: self.num_ranks]
+
+    @abstractmethod
+    def global_batches(self, generator: torch.Generator) -> list[list[int]]:
+        """Return an epoch's batches, each for all ranks together and with a row for every rank at least."""
+
+
+class EpochBatches(Batches):
+    """Batches of a fixed number of rows.
+
+    At the end of an epoch the incomplete global batch is dropped, or, if there is none other, filled up from the front.
+
+    Args:
+        size: samples in the data set.
+        batch_size: samples of a batch on one rank.
+        seed: order of the samples.
+        rank: this process.
+        num_ranks: processes that share an epoch.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
+        super().__init__(seed, rank, num_ranks)
+        self.size, self.width = size, batch_size * num_ranks
+
+    def __len__(self) -> int:
+        return max(1, self.size // self.width)
+
+    def global_batches(self, generator: torch.Generator) -> list[list[int]]:
+        """Cut a random order into equal pieces."""
+        order = torch.randperm(self.size, generator=generator).tolist()
+        order *= -(-self.width // self.size)
+        return [order[batch * self.width : (batch + 1) * self.width] for batch in range(len(self))]
+
+
+class TokenBatches(Batches):
+    """Batches of rows of similar shape, as many as a token budget holds; long rows come few at a time.
+
+    A batch is cut into segments, each as wide as its widest row. On every rank the rows of a batch, times the sum of
+    these widths, make at most ``max_tokens``. Every sample comes once an epoch, except that a batch with too few rows
+    for all ranks repeats some. That happens where the data set has fewer rows than ranks, or where the last samples
+    come one a rank and their number doesn't divide.
+
+    Samples are sorted into cells of similar shape (:func:`cells_of`), and the sorted cells are cut into global batches
+    once: all epochs have the same number of steps, as Lightning needs. An epoch chooses which members of a cell meet,
+    and the order of the batches. 1, 2 and 4 ranks with the same ``max_tokens * num_ranks`` see the same global batches,
+    as long as any four neighbours fit into one.
+
+    Args:
+        widths: tokens of each sample's segments, together 1 or more and at most ``max_tokens``; a sample with fewer
+            segments than another lacks the last ones.
+        max_tokens: padded tokens of a batch on one rank.
+        seed: order of the samples.
+        rank: this process.
+        num_ranks: processes that share an epoch.
+    """
+
+    def __init__(
+        self, widths: Sequence[Sequence[int]], max_tokens: int, seed: int, rank: int = 0, num_ranks: int = 1
+    ) -> None:
+        super().__init__(seed, rank, num_ranks)
+        self.lengths, self.budget = [sum(row) for row in widths], max_tokens * num_ranks
+        segments = segments_of(widths)
+        cells = cells_of(range(len(widths)), segments, self.budget, (False,) * len(segments))
+        self.cell = {row: number for number, cell in enumerate(cells) for row in cell}
+        self.edges = self._cut([box for cell in cells for box in [box_of(cell, segments)] * len(cell)])
+
+    def __len__(self) -> int:
+        return len(self.edges) - 1
+
+    def global_batches(self, generator: torch.Generator) -> list[list[int]]:
+        """Fill the fixed cut with rows in random order inside their cells, and shuffle the batches."""
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        order.sort(key=self.cell.__getitem__)
+        batches = [self._deal(order[first:last]) for first, last in pairwise(self.edges)]
+        return [batches[batch] for batch in torch.randperm(len(batches), generator=generator).tolist()]
+
+    def _deal(self, rows: list[int]) -> list[int]:
+        """Sort rows by length, so that ranks taking turns get similar work; repeat them where ranks are more."""
+        rows = sorted(rows, key=self.lengths.__getitem__, reverse=True)
+        return rows if len(rows) >= self.num_ranks else (rows * self.num_ranks)[: self.num_ranks]
+
+    def _cut(self, boxes: list[Box]) -> list[int]:
+        """Return where batches start and end in the sorted samples, given the box of each sample's cell.
+
+        What is left at the end makes the last batch. If it has fewer rows than the one before, that one gives it as
+        many as fit, up to an even share, so that every rank has some.
+        """
+        edges = [0]
+        while edges[-1] < len(boxes):
+            edges.append(self._fill(boxes, edges[-1]))
+        if len(edges) > 2:
+            even = min((edges[-3] + edges[-1]) // 2, edges[-2])
+            edges[-2] = next(edge for edge in range(even, edges[-2] + 1) if self._fits(boxes[edge:]))
+        return edges
+
+    def _fill(self, boxes: list[Box], first: int) -> int:
+        """Return where a batch ends that starts at ``first``: at the end, or after as many whole units as fit."""
+        widest, last = boxes[first], first
+        while last < len(boxes):
+            widest = tuple(map(max, widest, boxes[last]))
+            if last + 1 - first > self._rows(sum(widest)):
+                return first + self._whole(last - first)
+            last += 1
+        return last
+
+    def _fits(self, boxes: list[Box]) -> bool:
+        return len(boxes) <= self._rows(sum(map(max, zip(*boxes, strict=True))))
+
+    def _rows(self, width: int) -> int:
+        """Rows of a full global batch."""
+        return self._whole(max(self.budget // width, self.num_ranks))
+
+    def _whole(self, rows: int) -> int:
+        """Round down to a multiple of the ranks, or one rank's share would exceed its budget."""
+        unit = next((unit for unit in ROW_UNITS if unit <= rows and unit % self.num_ranks == 0), self.num_ranks)
+        return rows // unit * unit
+
+
+def segments_of(widths: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """Turn the widths of every row into those of every segment, 0 where a row has no such segment."""
+    depth = max(map(len, widths))
+    return list(zip(*((*row, *[0] * (depth - len(row))) for row in widths), strict=True))
+
+
+def box_of(rows: Sequence[int], segments: Sequence[Sequence[int]]) -> Box:
+    """Return the width of every segment when these rows are placed together."""
+    return tuple(max(map(segment.__getitem__, rows)) for segment in segments)
+
+
+def cells_of(
+    rows: Sequence[int], segments: Sequence[Sequence[int]], room: int, rising: tuple[bool, ...]
+) -> list[list[int]]:
+    """Sort rows into cells of similar shape, neighbouring cells being similar too.
+
+    Rows are parted in two where that saves the most padding, and so is each part, until all rows of a part have one
+    shape or fit into ``room``. With one segment, the cells go from the longest rows to the shortest. With several they
+    go like a snake: on the two sides of a cut, the other segments run in opposite directions, so that a batch that
+    reaches over the cut meets rows that differ in the cut segment above all.
+
+    A batch is cut by the boxes of its cells, so the cut doesn't depend on which members of a cell an epoch puts where.
+
+    Args:
+        rows: which ones to sort.
+        segments: for each segment, the width of every row.
+        room: padded tokens of a cell whose rows differ; as many as in a batch, so that an epoch has rows to mix.
+        rising: for each segment, whether narrow rows come first.
+    """
+    saving, segment, wide, narrow = max(parted(rows, segments), key=itemgetter(0))
+    if saving == 0 or len(rows) * sum(box_of(rows, segments)) <= room:
+        return [list(rows)]
+    back = tuple(way if index == segment else not way for index, way in enumerate(rising))
+    first, second = (narrow, wide) if rising[segment] else (wide, narrow)
+    return cells_of(first, segments, room, rising) + cells_of(second, segments, room, back)
+
+
+def parted(rows: Sequence[int], segments: Sequence[Sequence[int]]) -> Iterator[tuple[int, int, list[int], list[int]]]:
+    """Part rows in two by each segment: yield the padding saved, the segment, the wide rows and the narrow ones."""
+    for index, segment in enumerate(segments):
+        order = sorted(rows, key=segment.__getitem__, reverse=True)
+        savings = [(len(order) - at) * (segment[order[0]] - segment[row]) for at, row in enumerate(order)]
+        saving = max(savings)
+        at = savings.index(saving)
+        yield saving, index, order[:at], order[at:]

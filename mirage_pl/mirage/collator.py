@@ -1,0 +1,167 @@
+"""From samples to a batch: chat template, special tokens, latent blocks, image patches or their cached features.
+
+Shapes: B rows, N images, P patches, M features, D width.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Row, cut, place
+from mirage_pl.mirage.features import FeatureCache
+
+Grid = tuple[int, int, int]
+
+
+@lru_cache(65536)
+def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Token ids of a text, without special tokens around it."""
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+@lru_cache(65536)
+def template(processor: Any, texts: tuple[str | None, ...]) -> tuple[int, ...]:
+    """Token ids of a question in the chat template, up to where the answer starts; ``None`` is an image, one token."""
+    content = [{"type": "image"} if text is None else {"type": "text", "text": text} for text in texts]
+    chat = [{"role": "user", "content": content}]
+    return encode(processor.tokenizer, processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+
+
+@lru_cache(1_000_000)
+def num_patches(images: Any, path: Path) -> int:
+    """Patches an image file will make, from its header alone."""
+    with Image.open(path) as image:
+        return int(images.get_number_of_image_patches(image.height, image.width))
+
+
+class Collator:
+    """Turn samples into a batch.
+
+    Targets are the answer's text, ``<|latent_start|>``, ``<|latent_end|>`` and ``<|im_end|>``; never a latent slot.
+
+    Args:
+        processor: the backbone's own, with the latent tokens in its tokenizer.
+        latent_size: latents of a block (k of the paper) whose row doesn't say its own number.
+        latents: keep the answer's latent blocks; without them the answer is its text alone.
+        helpers: decode helper images (stage 1 needs them).
+
+    Attributes:
+        features: where features of images are looked up; the module sets it when the tower is frozen.
+
+    Raises:
+        ValueError: ``latent_size`` below 1, or an image that can't be read.
+    """
+
+    features: FeatureCache | None = None
+
+    def __init__(self, processor: Any, latent_size: int, latents: bool, helpers: bool) -> None:
+        if latent_size < 1:
+            raise ValueError(f"latent_size={latent_size} must be 1 or more; for no latents choose stage=sft")
+        self.images, self.tokenizer = processor.image_processor, processor.tokenizer
+        self.processor, self.latent_size, self.latents, self.helpers = processor, latent_size, latents, helpers
+        self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
+        self.image_pad, self.merge = processor.image_token_id, self.images.merge_size
+        self.end, self.pad = self.tokenizer.convert_tokens_to_ids("<|im_end|>"), self.tokenizer.pad_token_id
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """Build a training batch.
+
+        Raises:
+            ValueError: a row without an answer, or a helper image smaller than its block.
+        """
+        for sample in samples:
+            if not sample.answer:
+                raise ValueError(f"{sample.where}: no text_output, and a row to train on needs one; add it")
+        helpers = self._images(samples, Latent) if self.helpers else None
+        self._check_helpers(samples, helpers)
+        return replace(self._build(samples, answers=True), helpers=helpers)
+
+    def prompts(self, samples: Sequence[Sample]) -> Batch:
+        """Build a batch of questions to be answered: one text segment, padded on the left."""
+        sizes = tuple(tuple(self._size(part) for part in s.answer if isinstance(part, Latent)) for s in samples)
+        return replace(self._build(samples, answers=False), sizes=sizes)
+
+    def widths(self, sample: Sample) -> tuple[int, ...]:
+        """Tokens of a training row's segments (text, latent, text, …); images are only measured, not decoded."""
+        paths = [part.path for part in sample.question if isinstance(part, Picture)]
+        try:
+            images = [num_patches(self.images, path) // self.merge**2 for path in paths]
+        except (OSError, SyntaxError):
+            for path in paths:
+                open_image(path, sample.where)  # says what is wrong with it
+            raise
+        row = self._row(sample, iter(images), answers=True)
+        return tuple(len(segment.tokens) for segment in cut(row, self.latent_pad))
+
+    def _build(self, samples: Sequence[Sample], answers: bool) -> Batch:
+        images = self._images(samples, Picture)
+        grids = [] if images is None else [(t, h // self.merge, w // self.merge) for t, h, w in images.grids]
+        widths = iter([t * h * w for t, h, w in grids])
+        rows = [self._row(sample, widths, answers) for sample in samples]
+        batch = place(rows, self.latent_pad, self.pad, self.image_pad, grids)
+        return replace(batch, images=images, samples=tuple(samples))
+
+    def _row(self, sample: Sample, widths: Iterator[int], answers: bool) -> Row:
+        tokens: list[int] = []
+        texts = tuple(part.text if isinstance(part, Text) else None for part in sample.question)
+        for token in template(self.processor, texts):
+            tokens += [token] * next(widths) if token == self.image_pad else [token]
+        labels = [IGNORE] * len(tokens)
+        if answers:
+            for part in sample.answer:
+                piece = encode(self.tokenizer, part.text) if isinstance(part, Text) else self._block(part)
+                tokens += piece
+                labels += [IGNORE if token == self.latent_pad else token for token in piece]
+            tokens.append(self.end)
+            labels.append(self.end)
+        return Row(tokens, labels)
+
+    def _size(self, block: Latent) -> int:
+        return self.latent_size if block.size is None else block.size
+
+    def _block(self, block: Latent) -> tuple[int, ...]:
+        slots = [self.latent_pad] * self._size(block)
+        return (self.latent_start, *slots, self.latent_end) if self.latents else ()
+
+    def _check_helpers(self, samples: Sequence[Sample], helpers: Images | None) -> None:
+        blocks = [(part, s.where) for s in samples for part in s.answer if isinstance(part, Latent)]
+        for (block, where), (t, h, w) in zip(blocks, helpers.grids if helpers else (), strict=helpers is not None):
+            size, k = t * h * w // self.merge**2, self._size(block)
+            if size < k:
+                raise ValueError(
+                    f"{where}: helper image {block.path} makes {size} patch(es), fewer than latent_size={k}; "
+                    "lower latent_size, or draw it larger"
+                )
+
+    def _images(self, samples: Sequence[Sample], kind: type[Picture] | type[Latent]) -> Images | None:
+        """Look every image up in the cache and decode the others."""
+        parts = [(p.path, s.where) for s in samples for p in (*s.question, *s.answer) if isinstance(p, kind)]
+        if not parts:
+            return None
+        found = [self._known(path, where) for path, where in parts]
+        images = [open_image(*part) for part, hit in zip(parts, found, strict=True) if hit is None]
+        patches = self.images(images=images, return_tensors="pt") if images else None
+        unknown: Iterator[Grid] = iter([] if patches is None else map(tuple, patches["image_grid_thw"].tolist()))
+        stored = [hit[0] for hit in found if hit is not None]
+        return Images(
+            grids=tuple(next(unknown) if hit is None else hit[1] for hit in found),
+            known=tuple(hit is not None for hit in found),
+            pixels_PF=None if patches is None else patches["pixel_values"],
+            features_MD=torch.cat(stored) if stored else None,
+        )
+
+    def _known(self, path: Path, where: str) -> tuple[Tensor, Grid] | None:
+        if self.features is None:
+            return None
+        try:
+            return self.features.get(self.features.key(path))
+        except OSError:
+            open_image(path, where)  # says what is wrong with it
+            raise

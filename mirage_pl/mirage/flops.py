@@ -1,0 +1,79 @@
+"""Floating-point operations of one training step, computed from the architecture's numbers (for MFU).
+
+What the model asks for is counted, not what the hardware happens to do: no padding, nothing recomputed by activation
+checkpointing, and half of a causal attention matrix. A multiplication with its addition is two operations; backward
+costs twice the forward. Norms, activations, rotations and biases are left out: they are no matrix products.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import Qwen2_5_VLConfig
+
+Grid = tuple[int, int, int]
+"""Frames, patch rows and patch columns of one image, before patches are merged."""
+
+
+def step_flops(
+    config: Qwen2_5_VLConfig,
+    lengths: Sequence[int],
+    supervised: int,
+    patch_grids: Sequence[Grid],
+    tower_trained: bool = False,
+) -> int:
+    """Operations of forward and backward over one batch.
+
+    Args:
+        config: of the whole model.
+        lengths: real columns of each row, image and latent tokens included.
+        supervised: positions that reach the vocabulary.
+        patch_grids: of every image the tower sees, helper images included.
+        tower_trained: the tower has a backward too.
+    """
+    tower = tower_forward_flops(config.vision_config, patch_grids)
+    return decoder_flops(config.text_config, lengths, supervised) + tower * (3 if tower_trained else 1)
+
+
+def decoder_flops(text_config: Any, lengths: Sequence[int], supervised: int) -> int:
+    """Forward and backward of the language model and its head; rows attend causally, each to itself alone."""
+    width, layers = text_config.hidden_size, text_config.num_hidden_layers
+    matrices = 6 * decoder_parameters(text_config) * sum(lengths)
+    attention = 12 * layers * width * sum(length**2 for length in lengths) // 2
+    return matrices + attention + 6 * width * text_config.vocab_size * supervised
+
+
+def decoder_parameters(text_config: Any) -> int:
+    """Weights in the matrices of all decoder layers, without embedding and head."""
+    width = text_config.hidden_size
+    key_width = width // text_config.num_attention_heads * text_config.num_key_value_heads
+    one_layer = 2 * width * (width + key_width) + 3 * width * text_config.intermediate_size
+    return one_layer * text_config.num_hidden_layers
+
+
+def tower_forward_flops(vision_config: Any, patch_grids: Sequence[Grid]) -> int:
+    """One forward of the vision tower: patch embedding, blocks, merger."""
+    blocks, width = range(vision_config.depth), vision_config.hidden_size
+    full = sum(block in vision_config.fullatt_block_indexes for block in blocks)
+    merge = vision_config.spatial_merge_size
+    side = vision_config.window_size // vision_config.patch_size // merge * merge
+    flops = 0
+    for frames, rows, columns in patch_grids:
+        whole = (rows * columns) ** 2
+        windowed = squares(rows, side) * squares(columns, side)
+        pairs = frames * (full * whole + (len(blocks) - full) * windowed)
+        flops += 2 * tower_weights_per_patch(vision_config) * frames * rows * columns + 4 * width * pairs
+    return flops
+
+
+def tower_weights_per_patch(vision_config: Any) -> int:
+    """Weights that one patch is multiplied with; the merger's serve ``spatial_merge_size**2`` patches at once."""
+    width, merged = vision_config.hidden_size, vision_config.spatial_merge_size**2
+    embedding = width * vision_config.in_channels * vision_config.temporal_patch_size * vision_config.patch_size**2
+    block = 4 * width**2 + 3 * width * vision_config.intermediate_size
+    merger = merged * width**2 + width * vision_config.out_hidden_size
+    return embedding + block * vision_config.depth + merger
+
+
+def squares(length: int, side: int) -> int:
+    """Sum of the squared lengths of the pieces that ``length`` patches are cut into, ``side`` at most in each."""
+    return length // side * side**2 + (length % side) ** 2
