@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.epoch import epoch_speedup
 from benchmarks.timing import in_turns, seconds
 from benchmarks.workload import Workload, losses, step
 from mirage_pl.allocator import keep_freed_memory
@@ -184,6 +185,7 @@ FIGURES: dict[str, Callable[[Setting], Iterator[Figure]]] = {
     "stage2_over_stage1": stage2_over_stage1,
     "generation_speedup": generation_speedup,
     "memory_ratio": memory_ratio,
+    "epoch_speedup": lambda setting: epoch_speedup(setting.device, setting.repeats),
     "jacobi_speedup": jacobi,
     "allocator_speedup": allocator,
     "stage1_mfu": stage1_mfu,

@@ -17,14 +17,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 REPO = Path(__file__).resolve().parents[1]
-NAMED = {"model", "task", "stage", "seed", "latent_size", "run_dir", "runs", "data", "init_from"}
-"""Overrides that a run folder's name already tells, or that don't change the run."""
+NAMED = {"model", "task", "stage", "seed", "latent_size", "run_dir", "runs", "data", "init_from", "features"}
+"""Overrides that a run folder's name already tells, or that don't change the run, as all of ``memory`` doesn't."""
 
 
 def variant() -> str:
     """Short suffix for a run folder: a hash of the overrides its name doesn't tell, the same for the same command."""
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    telling = sorted(item for item in overrides if item.lstrip("+~").split("=")[0].split("@")[0] not in NAMED)
+    names = [item.lstrip("+~").split("=")[0].split("@")[0] for item in overrides]
+    pairs = zip(names, overrides, strict=True)
+    telling = sorted(item for name, item in pairs if name not in NAMED and not name.startswith("memory."))
     return f"-{hashlib.sha256(' '.join(telling).encode()).hexdigest()[:6]}" if telling else ""
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.cli import verb
 from mirage_pl.runs import write_json
@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     draw_gallery(out / "gallery", data.datasets["test"], rows, cfg.num_shown)
     identity = {"name": trained.folder.name, "ckpt": str(trained.checkpoint), "command": " ".join(sys.argv)}
     steps = {"task": cfg.task.name, "steps": steps_of(trained.checkpoint), "seconds": round(time.time() - started, 1)}
-    metrics = identity | steps | summarize(rows)
+    metrics = identity | steps | {"decoding": OmegaConf.to_container(cfg.decoding, resolve=True)} | summarize(rows)
     write_json(out / "metrics.json", metrics)
     write_report(out / "report.html", [out, *others])
     print_table(metrics)

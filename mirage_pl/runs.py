@@ -26,7 +26,7 @@ MUST_MATCH = [
     "seed",
     "loader",
 ]
-"""Config keys that may not change when a run continues; steps, logging and folders may."""
+"""Config keys that may not change when a run continues, but for what ``stage.may_change`` lists."""
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
@@ -58,10 +58,10 @@ def open_run(cfg: DictConfig) -> Path:
 
 def differences(old: Any, new: DictConfig) -> list[str]:
     """Say which keys that define a run differ between two configs."""
-    changed = []
+    changed, free = [], tuple(f"stage.{key}" for key in new.stage.may_change)
     for key in MUST_MATCH:
         was, now = (flatten(OmegaConf.select(config, key), key) for config in (old, new))
-        names = sorted(was.keys() | now.keys())
+        names = [name for name in sorted(was.keys() | now.keys()) if not name.startswith(free)]
         changed += [f"{n} was {was.get(n)} and is {now.get(n)}" for n in names if was.get(n) != now.get(n)]
     return changed
 

@@ -90,6 +90,9 @@ def test_training_lowers_the_loss_and_leaves_the_vision_tower_alone(train_config
         ("sft", [], 8),
         ("stage1", ["loader.num_workers=1"], 8),
         ("stage2", ["trainer.accumulate_grad_batches=2"], 5),
+        ("stage2", ["trainer.accumulate_grad_batches=2"], 6),
+        ("stage1", ["loader.max_tokens=220"], 3),
+        ("stage1", ["loader.max_tokens=220"], 8),
     ],
 )
 def test_a_killed_run_continues_with_the_losses_that_would_have_come(train_config, tmp_path, stage, options, crash_at):
@@ -112,6 +115,22 @@ def test_a_finished_run_is_left_as_it_is_and_goes_on_when_asked_for_more_steps(t
     assert (tmp_path / "run" / "metrics.json").read_text() == written
     more = train_config("stage=sft", f"run_dir={tmp_path}/run", "trainer.max_steps=5")
     assert train.run(more)["step"] == 5
+
+
+def test_a_run_continues_with_other_memory_settings(train_config, tmp_path):
+    """As after running out of memory: these settings change nothing but last digits."""
+    common = [
+        "stage=stage2",
+        "stage.follows=null",
+        "stage.module.schedule.shape=constant",
+        "trainer.limit_val_batches=0",
+    ]
+    straight = losses_of(train_config(*common, f"run_dir={tmp_path}/straight", "trainer.max_steps=6"))
+    first = losses_of(train_config(*common, f"run_dir={tmp_path}/run"))
+    lean = ["memory.checkpointing=true", "memory.ce_chunk=3", "features=null", "trainer.max_steps=6"]
+    second = losses_of(train_config(*common, f"run_dir={tmp_path}/run", *lean))
+    assert sorted(second) == [4, 5, 6]
+    assert first | second == pytest.approx(straight, rel=1e-4)
 
 
 def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(train_config):

@@ -1,6 +1,6 @@
 r"""Mirage: "Machine Mental Imagery: Empower Multimodal Reasoning with Latent Visual Tokens" (arXiv 2506.17218).
 
-A model answers in text with a few latent tokens in the middle, which stand for an image it does not draw::
+A model answers in text with blocks of latent tokens in it, each of which stands for an image it does not draw::
 
     <prompt: image patches, question> assistant\n  text <|latent_start|> L1 … Lk <|latent_end|> text … <|im_end|>
 
@@ -16,6 +16,10 @@ stage2   the hidden state before it,    CE; its gradient runs through all L   la
 decode   as in stage 2
 ======== ============================== ===================================== ================================
 
-Read in this order: ``batch`` (samples to columns), ``backbone`` (stock transformers), ``compression``, ``latents``
-(the recurrence), ``losses``, ``module`` (the stages), ``generate``.
+An option, ``recurrence=jacobi``, finds the latents of a block together, in sweeps; with k sweeps it is the same.
+
+Read in this order: ``collator`` (samples to rows), ``batch`` (rows to columns), ``backbone`` (stock transformers),
+``compression``, ``reference`` (stages and decoding said slowly, row by row), ``latents`` (the same fast) with
+``recurrence`` and ``layers``, ``losses``, ``module`` (the stages), ``generate`` with ``columns`` and ``sampling``.
+``tower``, ``features`` and ``prefill`` only make it faster, ``flops`` counts.
 """

@@ -78,7 +78,9 @@ class Collator:
         """
         for sample in samples:
             if not sample.answer:
-                raise ValueError(f"{sample.where}: no text_output, and a row to train on needs one; add it")
+                raise ValueError(
+                    f"{sample.where}: no text_output or sequence_plan, and a row to train on needs an answer; add it"
+                )
         helpers = self._images(samples, Latent) if self.helpers else None
         self._check_helpers(samples, helpers)
         return replace(self._build(samples, answers=True), helpers=helpers)
