@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -232,7 +233,8 @@ def main() -> None:
         parser.error("--repeats must be 5 or more: a median of fewer says little")
     shape = options.shape or ("3b" if options.device == "cuda" else "tiny")
     setting = Setting(options.device, shape, options.repeats)
-    figures = measure(setting, options.only)
+    with redirect_stdout(sys.stderr):  # progress bars; what is printed is the result alone
+        figures = measure(setting, options.only)
     if options.json:
         details = {figure["key"]: figure for figure in figures}
         print(json.dumps({key: figure["value"] for key, figure in details.items()} | {"details": details}))
