@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.cli import verb
+from mirage_pl.intervene import chosen, intervene, print_interventions
 from mirage_pl.runs import write_json
 from mirage_pl.statistics import wilson
 
@@ -39,16 +40,23 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     data: Any = instantiate(cfg.task.data, collate=trained.collator)
     data.prepare("test")
     data.setup("test")
-    rows = list(answer(trained, data, cfg.decoding))
+    dataset = data.datasets["test"]
+    samples = [dataset[index] for index in range(len(dataset))]
+    generations = list(answer(trained, samples, data.eval_batch_size, cfg.decoding))
+    rows = list(graded(dataset, samples, generations))
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(out / "predictions.jsonl", rows)
-    draw_gallery(out / "gallery", data.datasets["test"], rows, cfg.num_shown)
+    draw_gallery(out / "gallery", dataset, rows, cfg.num_shown)
     identity = {"name": trained.folder.name, "ckpt": str(trained.checkpoint), "command": " ".join(sys.argv)}
     steps = {"task": cfg.task.name, "steps": steps_of(trained.checkpoint), "seconds": round(time.time() - started, 1)}
     metrics = identity | steps | {"decoding": OmegaConf.to_container(cfg.decoding, resolve=True)} | summarize(rows)
-    write_json(out / "metrics.json", metrics)
-    write_report(out / "report.html", [out, *others])
+    write_json(out / "metrics.json", metrics)  # what was answered is kept, whatever becomes of the interventions
     print_table(metrics)
+    metrics |= probed(trained, cfg, dataset, samples, generations, rows)
+    if metrics.get("interventions"):
+        write_json(out / "metrics.json", metrics)
+        print_interventions(metrics["interventions"])
+    write_report(out / "report.html", [out, *others])
     print(f"report: {out / 'report.html'}")
     return metrics
 
@@ -67,18 +75,37 @@ def evaluation_of(run_folder: str, label: str) -> Path:
     return folder
 
 
-def answer(trained: Any, data: Any, decoding: Any) -> Iterator[dict[str, Any]]:
-    """Yield one graded prediction for each sample of the test set, in order."""
+def answer(trained: Any, samples: Sequence[Any], width: int, decoding: Any) -> Iterator[Any]:
+    """Answer all samples in order, ``width`` at a time."""
     from rich.progress import track
 
-    dataset, width = data.datasets["test"], data.eval_batch_size
-    for first in track(range(0, len(dataset), width), f"Answering {len(dataset)} questions"):
-        samples = [dataset[index] for index in range(first, min(first + width, len(dataset)))]
-        prompts = trained.collator.prompts(samples).to(trained.device)
-        generation = trained.module.generate(prompts, **decoding)
-        for row, sample in enumerate(samples):
-            grade = dataset.grade(sample, generation.texts[row])
-            yield {"where": sample.where, **asdict(grade), "truth": sample.answer_text, **generation.describe(row)}
+    for first in track(range(0, len(samples), width), f"Answering {len(samples)} questions"):
+        prompts = trained.collator.prompts(samples[first : first + width]).to(trained.device)
+        yield trained.module.generate(prompts, **decoding)
+
+
+def graded(dataset: Any, samples: Sequence[Any], generations: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """Yield one graded prediction for each sample."""
+    answers = [(g.texts[row], g.describe(row)) for g in generations for row in range(len(g.texts))]
+    for sample, (text, description) in zip(samples, answers, strict=True):
+        grade = dataset.grade(sample, text)
+        yield {"where": sample.where, **asdict(grade), "truth": sample.answer_text, **description}
+
+
+def probed(
+    trained: Any,
+    cfg: DictConfig,
+    dataset: Any,
+    samples: Sequence[Any],
+    generations: Sequence[Any],
+    rows: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Make the interventions that were asked for, if the model has anything to tamper with."""
+    if cfg.interventions is None or not hasattr(trained.module, "interventions"):
+        return {}
+    probe = trained.module.interventions(trained.collator, samples, generations, **cfg.decoding)
+    names = chosen(cfg.interventions, probe)
+    return {"interventions": intervene(probe, names, dataset, rows), "latents": probe.describe()} if names else {}
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

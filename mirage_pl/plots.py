@@ -132,12 +132,13 @@ def color(run: int) -> str:
     return COLORS[run % len(COLORS)]
 
 
-def draw_bars(groups: Sequence[str], runs: Sequence[Mapping[str, Mapping[str, float]]]) -> str:
+def draw_bars(groups: Sequence[str], runs: Sequence[Mapping[str, Mapping[str, float]]], by: str = "group") -> str:
     """Draw a bar and its interval for every group and run; a run without a group leaves a gap.
 
     Args:
         groups: what stands below the bars.
         runs: of each run, group -> ``mean``, ``low``, ``high`` between 0 and 1.
+        by: what the groups are; no two plots of a page may say the same.
     """
     figure, axes = blank(5.4, 2.8)
     width = 0.8 / len(runs)
@@ -156,7 +157,7 @@ def draw_bars(groups: Sequence[str], runs: Sequence[Mapping[str, Mapping[str, fl
     axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    return svg(figure, "Success by group with 95 % intervals")
+    return svg(figure, f"Success by {by} with 95 % intervals")
 
 
 def draw_curves(name: str, curves: Mapping[int, Curve]) -> str:

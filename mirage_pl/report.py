@@ -3,7 +3,7 @@
 It is made of evaluation folders, ``<run>/evaluation/<task>/``, which hold
 
 - ``metrics.json``: name, ckpt, command, task, ``success``, ``invalid`` and ``optimal`` by group and for ``all``,
-  each ``{"mean", "low", "high", "n"}``, outcomes, seconds, steps;
+  each ``{"mean", "low", "high", "n"}``, outcomes, seconds, steps, and ``interventions``, ``latents`` where made;
 - ``predictions.jsonl``: a row a test sample: where, group, outcome, success, optimal, text, truth, latents;
 - ``gallery/<row>.png`` and ``gallery/<row>_truth.png``: the answer and the true answer, drawn on the question. Rows
   count from 0.
@@ -22,7 +22,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
+from mirage_pl import intervene
 from mirage_pl.plots import cell, draw_all_curves, draw_bars, label, picture, read_curves, table, write_page
+from mirage_pl.report_interventions import section
 from mirage_pl.runs import CONFIG, METRICS, flatten
 from mirage_pl.statistics import judge, paired_difference, percent, points
 
@@ -88,13 +90,14 @@ def write_report(file: Path, evaluations: Sequence[Path]) -> None:
     runs = [replace(run, name=f"{run.name} ({run.folder})") if shared[run.name] > 1 else run for run in runs]
     sections = {
         "Success by group": success(runs),
+        "Do the latents matter?": section([(run.label, run.metrics) for run in runs]),
         "Learning curves": curves(runs),
         "Outcomes": outcomes(runs),
         "Answers": gallery(runs),
         "How each run was made": "".join(map(made, runs)),
     }
     title = f"{runs[0].name} on {runs[0].metrics.get('task', runs[0].folder.name)}"
-    write_page(file, title, verdict(runs), sections)
+    write_page(file, title, verdict(runs), {heading: html for heading, html in sections.items() if html})
 
 
 def read_evaluation(folder: Path, place: int = 0) -> Evaluation:
@@ -159,7 +162,8 @@ def verdict(runs: Sequence[Evaluation]) -> str:
     ]
     total = first.metrics["success"]["all"]
     sentence = f"{first.name} answers {' '.join(percent(total))} of {total['n']} held-out samples"
-    return f"{sentence}; that is {', and '.join(leads)}." if leads else f"{sentence}."
+    sentence = f"{sentence}; that is {', and '.join(leads)}." if leads else f"{sentence}."
+    return " ".join(filter(None, [sentence, intervene.verdict(first.metrics.get("interventions") or {})]))
 
 
 def success(runs: Sequence[Evaluation]) -> str:

@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mirage_pl.plots import MAX_POINTS, draw_bars, draw_curves, read_curves, thin
 from mirage_pl.report import write_report
-from mirage_pl.statistics import wilson
+from mirage_pl.statistics import paired_difference, wilson
 
 EVIL = '<script>alert("1")</script>'
 
@@ -56,6 +56,22 @@ def evaluation(
         Image.new("RGB", (8, 8), (0, index, 255)).save(folder / "gallery" / f"{index}_truth.png")
     if described:
         describe(root / name)
+    return folder
+
+
+def tampered(folder: Path, *names: str) -> Path:
+    """Add interventions to an evaluation's metrics: zero costs 90 points, every other one nothing."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    n = metrics["success"]["all"]["n"]
+    right = [True] * n
+    metrics["interventions"] = {
+        name: wilson(sum(answers), n)
+        | {"difference": paired_difference(right, answers), "changed": wilson(n, n), "kl": {"mean": 0.25, "n": n}}
+        for name in names
+        for answers in [[name != "zero" or 10 * index < n for index in range(n)]]
+    }
+    metrics["latents"] = {"rows": n, "cosine_within": 0.987, "norm": 12.3, "retrieved": wilson(n, n)}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
 
@@ -214,6 +230,48 @@ def test_all_text_is_escaped(tmp_path: Path) -> None:
     html = report(tmp_path, folder, evaluation(tmp_path, "other", "yyn", file=EVIL + "2"))
     assert "<script" not in html
     assert Reader(html).text.count("alert") > 10
+
+
+def test_interventions_have_a_section_with_every_name_and_the_verdict(tmp_path: Path) -> None:
+    names = ("identity", "zero", "matched_noise", "shuffled", "none", "mine")
+    html = report(tmp_path, tampered(evaluation(tmp_path, "stage2", "y" * 20), *names))
+    page = Reader(html)
+    section = page.text[page.text.index("Do the latents matter?") : page.text.index("Learning curves")]
+    heads = re.findall('<th scope="row"><b>([^<]*)</b>', html[html.index("Do the latents matter?") :])
+    assert tuple(heads[: len(names)]) == names
+    assert re.search(r"zero zeros 10\.0 % \[[^]]*\] -90\.0 points \[[^]]*\], p < 0\.001: worse", section)
+    assert "other answers 100.0 %, KL 0.250 nats" in section
+    assert "mean cosine of two latents of a sample 0.987" in section
+    assert re.search(r"own helper image is the nearest of all chance 5\.00% 100\.0 %", section)
+    sentence = "The answers need latents, but that they need the sample's own can't be seen"
+    assert sentence in section
+    assert sentence in page.text[: page.text.index("Success by group")], "and in the verdict at the top"
+
+
+def test_the_section_is_left_out_without_interventions(tmp_path: Path) -> None:
+    folder = evaluation(tmp_path, "sft", "yyn")
+    assert "latents matter" not in report(tmp_path, folder)
+    assert "latents matter" not in report(tmp_path, tampered(folder))
+
+
+def test_a_run_without_an_intervention_leaves_a_dash_and_without_a_verdict_no_sentence(tmp_path: Path) -> None:
+    folders = [tampered(evaluation(tmp_path, "some", "yyyy"), "zero"), evaluation(tmp_path, "sft", "yyyy")]
+    html = report(tmp_path, *folders, tampered(evaluation(tmp_path, "all", "yyyy"), "zero", "shuffled", "mine", EVIL))
+    page = Reader(html)
+    section = page.text[page.text.index("Do the latents matter?") : page.text.index("Learning curves")]
+    assert re.search(r"shuffled those of another sample – 100\.0 %", section)
+    assert "mean norm of token embeddings – –" in section
+    assert "sft" not in section
+    assert "some :" not in section
+    assert "all : The answers" in section
+    assert section.count("mine") == 2, "once in the table, once below the bars"
+    assert "<script" not in html
+
+
+def test_no_two_elements_of_a_page_with_two_bar_plots_share_an_id(tmp_path: Path) -> None:
+    page = Reader(report(tmp_path, tampered(evaluation(tmp_path, "stage2", "yyyy"), "zero", "shuffled")))
+    identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(identities) == len(set(identities)) > 0
 
 
 def test_learning_curves_are_drawn_once_by_name_without_the_sum_of_a_single_loss(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_rows_with_any_number_of_blocks_train_in_both_stages_and_are_answered(da
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     files = [f"task.{split}_file={file}" for split in ("train", "val")]
     options = ["trainer.max_steps=8", "trainer.val_check_interval=8", f"recurrence={recurrence}", *files]
-    for stage in ("stage1", "stage2"):
+    for stage in ("stage1", "stage2", "guided"):
         losses = losses_of(train_config(f"stage={stage}", *options, "stage.module.schedule.warmup_steps=1"))
         assert losses[8] < losses[1]
 

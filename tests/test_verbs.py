@@ -41,6 +41,72 @@ def test_evaluation_writes_metrics_predictions_pictures_and_a_report(run_folder,
     assert "<html" in (out / "report.html").read_text()[:300]
     again = evaluate.run(compose("evaluate", f"ckpt={run_folder}", "loader.eval_batch_size=3", *test))
     assert again["success"] == metrics["success"]
+    assert not any(row["latents"] for row in rows), "two steps teach no blocks"
+    assert not {"interventions", "latents"} & metrics.keys()
+    assert "latents matter" not in (out / "report.html").read_text()
+
+
+@pytest.fixture
+def starting_with_a_block(monkeypatch, processor):
+    """Let every answer start with a latent block."""
+    from mirage_pl.mirage.columns import AnswerColumns
+    from mirage_pl.mirage.latents import LatentVLM
+
+    logits, prefill, first = LatentVLM.logits, AnswerColumns.prefill, []
+    start = processor.tokenizer.convert_tokens_to_ids("<|latent_start|>")
+
+    def prefilled(columns, prompts):
+        first.append(True)
+        return prefill(columns, prompts)
+
+    def scripted(net, hidden):
+        found = logits(net, hidden)
+        if first:
+            found[:, start] = 1e9
+            first.clear()
+        return found
+
+    monkeypatch.setattr(AnswerColumns, "prefill", prefilled)
+    monkeypatch.setattr(LatentVLM, "logits", scripted)
+
+
+def tampered(run_folder, data, *overrides):
+    shrunk = ["task.per_level={train: 12, val: 4, test: 4}", "loader.eval_batch_size=3", "decoding.max_new_tokens=16"]
+    return evaluate.run(
+        compose("evaluate", f"ckpt={run_folder}", f"data={data}", "label=tampered", *shrunk, *overrides)
+    )
+
+
+@pytest.mark.usefixtures("starting_with_a_block")
+def test_evaluation_answers_again_with_other_latents(run_folder, data, capsys):
+    from mirage_pl.mirage.interventions import NAMES
+
+    metrics = tampered(run_folder, data)
+    assert tuple(metrics["interventions"]) == NAMES
+    identity = metrics["interventions"]["identity"]
+    assert {key: identity[key] for key in ("mean", "low", "high", "n")} == metrics["success"]["all"]
+    assert identity["groups"].keys() == {"level_3", "level_4"}
+    assert (identity["changed"]["mean"], identity["difference"]["difference"]) == (0.0, 0.0)
+    assert identity["kl"] == {"mean": pytest.approx(0.0, abs=1e-6), "n": 8}
+    assert metrics["interventions"]["zero"]["kl"]["mean"] > 1e-6
+    assert metrics["latents"]["rows"] == metrics["latents"]["retrieved"]["n"] == 8
+    out = run_folder / "evaluation" / "tampered"
+    written = json.loads((out / "metrics.json").read_text())
+    assert {key: written[key] for key in ("interventions", "latents")} == {
+        key: metrics[key] for key in ("interventions", "latents")
+    }
+    assert "Do the latents matter?" in (out / "report.html").read_text()
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in NAMES)
+
+
+@pytest.mark.usefixtures("starting_with_a_block")
+def test_some_interventions_are_made_or_none(run_folder, data):
+    assert list(tampered(run_folder, data, "interventions=[zero]")["interventions"]) == ["zero"]
+    assert list(tampered(run_folder, data, "interventions=none")["interventions"]) == ["none"], "an empty block"
+    assert not {"interventions", "latents"} & tampered(run_folder, data, "interventions=null").keys()
+    with pytest.raises(ValueError, match="interventions=typo can't be made here; choose from identity, zero, .*or all"):
+        tampered(run_folder, data, "interventions=typo")
 
 
 def test_comparing_with_a_run_that_was_not_evaluated_says_what_to_run(run_folder, tmp_path, data):

@@ -13,6 +13,8 @@ stage1   k compressed features of the   0.1 CE + (1 - cos(hidden state        la
          helper image, teacher-forced   before L_j, L_j))
 stage2   the hidden state before it,    CE; its gradient runs through all L   language model
          fed back
+guided   as in stage 2                  CE + (1 - centred cosine): not the    language model
+                                        paper's
 decode   as in stage 2
 ======== ============================== ===================================== ================================
 
@@ -21,5 +23,6 @@ An option, ``recurrence=jacobi``, finds the latents of a block together, in swee
 Read in this order: ``collator`` (samples to rows), ``batch`` (rows to columns), ``backbone`` (stock transformers),
 ``compression``, ``reference`` (stages and decoding said slowly, row by row), ``latents`` (the same fast) with
 ``recurrence`` and ``layers``, ``losses``, ``module`` (the stages), ``generate`` with ``columns`` and ``sampling``.
-``tower``, ``features`` and ``prefill`` only make it faster, ``flops`` counts.
+``interventions`` ask whether latents matter, ``geometry`` what they look like; ``tower``, ``features`` and ``prefill``
+only make it faster, ``flops`` counts.
 """

@@ -126,6 +126,12 @@ class Batch(Movable):
         return self.tokens_BT.numel()
 
     @property
+    def places_N(self) -> Tensor:
+        """The place of each latent slot in its block, in the order of the batch's slots."""
+        places = [place for row in self.sizes for size in row for place in range(size)]
+        return torch.tensor(places, device=self.tokens_BT.device, dtype=torch.long)
+
+    @property
     def blocks(self) -> list[Segment]:
         """The latent segments."""
         return [segment for segment in self.segments if segment.latent]

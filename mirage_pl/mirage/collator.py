@@ -90,6 +90,18 @@ class Collator:
         sizes = tuple(tuple(self._size(part) for part in s.answer if isinstance(part, Latent)) for s in samples)
         return replace(self._build(samples, answers=False), sizes=sizes)
 
+    def helper_images(self, samples: Sequence[Sample]) -> tuple[Images, list[list[int]]]:
+        """Helper images of some rows, and the latents of each block of each row.
+
+        Raises:
+            ValueError: no row has one, or one is smaller than its block.
+        """
+        images = self._images(samples, Latent)
+        if images is None:
+            raise ValueError(f"{samples[0].where}: no helper image; give image_output or a sequence_plan")
+        self._check_helpers(samples, images)
+        return images, [[self._size(part) for part in s.answer if isinstance(part, Latent)] for s in samples]
+
     def widths(self, sample: Sample) -> tuple[int, ...]:
         """Tokens of a training row's segments (text, latent, text, …); images are only measured, not decoded."""
         paths = [part.path for part in sample.question if isinstance(part, Picture)]

@@ -6,7 +6,7 @@ text with ``<|latent_end|>``. Rows change state by themselves, any number of tim
 Shapes: B rows, T columns so far, S new columns, D width, J blocks, k latents of a block.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,10 @@ from mirage_pl.mirage.sampling import Choice, Decoding
 
 @dataclass(frozen=True)
 class Step:
-    """One decoded column: which rows wrote in it, what, whether a latent, the state it was made from, who has ended."""
+    """One decoded column: which rows wrote in it, what, whether a latent, their states, who has ended.
+
+    The state of a latent is the latent itself.
+    """
 
     written_B: Tensor
     tokens_B: Tensor
@@ -65,34 +68,45 @@ class Decoder:
         self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
         self.end, self.pad = self.tokenizer.convert_tokens_to_ids("<|im_end|>"), self.tokenizer.pad_token_id
 
-    def __call__(self, net: LatentVLM, prompts: Batch, decoding: Decoding) -> Generation:
-        """Answer all prompts."""
-        steps = list(self.steps(net, prompts, decoding))
+    def __call__(
+        self, net: LatentVLM, prompts: Batch, decoding: Decoding, latents: Sequence[Tensor] | None = None
+    ) -> Generation:
+        """Answer all prompts.
+
+        Args:
+            net: the model.
+            prompts: from the collator.
+            decoding: the options.
+            latents: an intervention: what each row's latents are replaced by, ``[n, D]``; beyond n they come round.
+        """
+        steps = list(self.steps(net, prompts, decoding, latents))
         written_SB, tokens_SB, latent_SB = (
             torch.stack([getattr(step, name) for step in steps]).cpu() for name in ("written_B", "tokens_B", "latent_B")
         )
         hidden_SBD = torch.stack([step.hidden_BD for step in steps])
         rows = range(len(prompts))
         tokens = [tokens_SB[written_SB[:, row], row].tolist() for row in rows]
-        latents = [hidden_SBD[(written_SB & latent_SB)[:, row], row] for row in rows]
+        found = [hidden_SBD[(written_SB & latent_SB)[:, row], row] for row in rows]
         texts = [decoding.cut(self.tokenizer.decode(row, skip_special_tokens=True)) for row in tokens]
-        return Generation(texts, tokens, latents, steps[-1].ended_B.tolist())
+        return Generation(texts, tokens, found, steps[-1].ended_B.tolist())
 
     @torch.no_grad()
-    def steps(self, net: LatentVLM, prompts: Batch, decoding: Decoding) -> Iterator[Step]:
+    def steps(
+        self, net: LatentVLM, prompts: Batch, decoding: Decoding, latents: Sequence[Tensor] | None = None
+    ) -> Iterator[Step]:
         """Decode column by column until every row has ended or written ``max_new_tokens`` columns."""
         columns = AnswerColumns(net, prompts, decoding)
         choose = Choice(decoding, prompts.samples, prompts.tokens_BT.device)
-        rows = Rows(self, prompts, decoding)
+        rows = Rows(self, prompts, decoding, latents)
         hidden_BD = columns.prefill(prompts)
         while True:
             step = rows.write(choose(net.logits(hidden_BD), rows.count_B), hidden_BD)
             yield step
             if not rows.alive_B.any():
                 return
-            embeds_BD = torch.where(step.latent_B.unsqueeze(1), hidden_BD, net.embed_tokens(step.tokens_B))
+            embeds_BD = torch.where(step.latent_B.unsqueeze(1), step.hidden_BD, net.embed_tokens(step.tokens_B))
             hidden_BD = columns.append(embeds_BD.unsqueeze(1), step.written_B.unsqueeze(1))[:, -1]
-            if net.recurrence.together and (slots_Bk := rows.slots()).any():
+            if net.recurrence.together and latents is None and (slots_Bk := rows.slots()).any():
                 k = slots_Bk.shape[1]
                 latents_BkD = net.recurrence(columns.tentative(slots_Bk), hidden_BD.unsqueeze(1), k)
                 states_BkD = columns.append(latents_BkD, slots_Bk)
@@ -142,8 +156,10 @@ class Rows:
         alive_B: it goes on.
     """
 
-    def __init__(self, decoder: Decoder, prompts: Batch, decoding: Decoding) -> None:
-        self.decoder, self.decoding = decoder, decoding
+    def __init__(
+        self, decoder: Decoder, prompts: Batch, decoding: Decoding, latents: Sequence[Tensor] | None = None
+    ) -> None:
+        self.decoder, self.decoding, self.latents = decoder, decoding, latents
         depth = max((len(row) for row in prompts.sizes), default=0) + 1
         sizes = [[*row, *[decoder.latent_size] * (depth - len(row))] for row in prompts.sizes or [()] * len(prompts)]
         self.sizes_BJ = torch.tensor(sizes, device=prompts.tokens_BT.device)
@@ -151,6 +167,7 @@ class Rows:
         self.left_B, self.count_B = torch.full_like(self.block_B, -1), torch.zeros_like(self.block_B)
         self.ended_B = torch.zeros_like(self.block_B, dtype=torch.bool)
         self.alive_B = ~self.ended_B
+        self.used_B = torch.zeros_like(self.block_B)
         self.texts: list[list[int]] = [[] for _ in range(len(prompts))]
 
     def write(self, chosen_B: Tensor, hidden_BD: Tensor) -> Step:
@@ -158,6 +175,9 @@ class Rows:
         latent_B = (self.left_B > 0) & self.alive_B
         tokens_B = torch.where(self.left_B == 0, self.decoder.latent_end, chosen_B)
         tokens_B = torch.where(latent_B, self.decoder.latent_pad, tokens_B)
+        if self.latents is not None:
+            hidden_BD = torch.where(latent_B.unsqueeze(1), self._given(self.latents, hidden_BD), hidden_BD)
+            self.used_B = self.used_B + latent_B
         written_B = self.alive_B & (tokens_B != self.decoder.end)
         self.left_B = torch.where(self.left_B >= 0, self.left_B - 1, self.left_B)
         enters_B = written_B & ~latent_B & (tokens_B == self.decoder.latent_start)
@@ -181,6 +201,11 @@ class Rows:
         for latent_BD, slot_B in zip(latents_BkD.unbind(1), slots_Bk.unbind(1), strict=True):
             tokens_B = torch.where(slot_B, self.decoder.latent_pad, self.decoder.pad)
             yield Step(slot_B, tokens_B, slot_B, latent_BD, self.ended_B)
+
+    def _given(self, latents: Sequence[Tensor], hidden_BD: Tensor) -> Tensor:
+        """The next given latent of each row; a row without any keeps its own."""
+        pairs = zip(latents, self.used_B.tolist(), hidden_BD, strict=True)
+        return torch.stack([row[used % len(row)].to(own) if len(row) else own for row, used, own in pairs])
 
     def _count(self, columns_B: Tensor) -> None:
         self.count_B = self.count_B + columns_B

@@ -7,7 +7,7 @@ Shapes: B rows, T columns, S columns of one call, D width, N latent slots of the
 image features, n features of one image, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -98,11 +98,14 @@ class LatentVLM(nn.Module):
             return self.embed_tokens(batch.tokens_BT[:0, 0])
         if batch.helpers is None:
             raise ValueError("stage 1 needs helper images; give image_output in the rows, or train stage=sft")
+        return torch.cat(self.compress(batch.helpers, [size for row in batch.sizes for size in row]))
+
+    def compress(self, helpers: Images, sizes: Sequence[int]) -> list[Tensor]:
+        """Compressed features ``[k, D]`` of every helper image, each of its own size."""
         merge = self.tower.spatial_merge_size
-        grids = [(rows // merge, columns // merge) for _, rows, columns in batch.helpers.grids]
-        sizes = [size for row in batch.sizes for size in row]
-        features = self.image_features(batch.helpers)
-        return torch.cat([self.compression(f, g, k) for f, g, k in zip(features, grids, sizes, strict=True)])
+        grids = [(rows // merge, columns // merge) for _, rows, columns in helpers.grids]
+        features = self.image_features(helpers)
+        return [self.compression(f, g, k) for f, g, k in zip(features, grids, sizes, strict=True)]
 
     def teacher_forced(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Stage 1: one pass with the compressed helper features as latents.

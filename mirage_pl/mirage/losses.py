@@ -57,11 +57,31 @@ def can_fuse(hidden_MD: Tensor, head: Any) -> bool:
     )
 
 
-def latent_cosine(predicted_ND: Tensor, target_ND: Tensor) -> Tensor:
+def latent_cosine(predicted_ND: Tensor, target_ND: Tensor, places_N: Tensor | None = None) -> Tensor:
     """One minus the mean cosine similarity of each hidden state with the latent it should become (L_visual).
 
-    Zero where there are no latents.
+    Averaged features of different images are nearly parallel, so that the plain cosine is near 1 for any of them.
+    Centred, it asks only for what tells a sample's latent from the others'.
+
+    Args:
+        predicted_ND: hidden states before each latent.
+        target_ND: the latents.
+        places_N: the place of each latent in its block: both sides are centred over the batch's latents in the same
+            place. ``None``: not centred, as in the paper.
+
+    Returns:
+        Between 0 and 2; 0 where there are no latents.
     """
     if not len(target_ND):
         return predicted_ND.sum()
-    return 1 - cosine_similarity(precise(predicted_ND), precise(target_ND), dim=-1).mean()
+    predicted_ND, target_ND = precise(predicted_ND), precise(target_ND)
+    if places_N is not None:
+        predicted_ND, target_ND = centred(predicted_ND, places_N), centred(target_ND, places_N)
+    return 1 - cosine_similarity(predicted_ND, target_ND, dim=-1).mean()
+
+
+def centred(latents_ND: Tensor, places_N: Tensor) -> Tensor:
+    """Less the mean of the latents in the same place."""
+    counts_P = places_N.bincount().to(latents_ND.dtype)
+    sums_PD = latents_ND.new_zeros(len(counts_P), latents_ND.shape[1]).index_add(0, places_N, latents_ND)
+    return latents_ND - (sums_PD / counts_P.clamp(min=1).unsqueeze(1))[places_N]

@@ -3,16 +3,19 @@
 Shapes: B rows, T columns, D width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from data_modules.samples import Sample
 from mirage_pl.base import BaseModule
 from mirage_pl.mirage.batch import IGNORE, Batch
+from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.features import FeatureCache
 from mirage_pl.mirage.flops import step_flops
 from mirage_pl.mirage.generate import Decoder, Generation
+from mirage_pl.mirage.interventions import Interventions
 from mirage_pl.mirage.latents import LatentVLM
 from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
 from mirage_pl.mirage.prefill import fill
@@ -73,6 +76,12 @@ class MirageModule(BaseModule):
         """
         return self.decoder(self.net, prompts, Decoding(max_new_tokens, **options))
 
+    def interventions(
+        self, collate: Collator, samples: Sequence[Sample], baseline: Sequence[Generation], **decoding: Any
+    ) -> Interventions:
+        """Tools to answer a test set again with other latents, see :mod:`mirage_pl.mirage.interventions`."""
+        return Interventions(self.net, collate.processor, collate, Decoding(**decoding), samples, baseline)
+
     def stream(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Iterator[str]:
         """Answer the first prompt piece by piece, then describe its latents."""
         yield from self.decoder.stream(self.net, prompts, Decoding(max_new_tokens, **options))
@@ -83,13 +92,36 @@ class SFT(MirageModule):
 
 
 class Stage1(MirageModule):
-    """Text and latents together, teacher-forced: L1 = L_visual + gamma L_text (section 3 of the paper)."""
+    """Text and latents together, teacher-forced: L1 = L_visual + gamma L_text (section 3 of the paper).
+
+    Args:
+        centre: compare latents less their batch's mean, see :func:`mirage_pl.mirage.losses.latent_cosine`.
+        options: those of :class:`MirageModule`.
+    """
+
+    def __init__(self, centre: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self.centre = centre
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """``text``: cross-entropy; ``latent``: one minus cosine to the compressed helper features."""
         hidden_BTD, predicted_ND, targets_ND = self.net.teacher_forced(batch)
-        return {"text": self.text_loss(hidden_BTD, batch), "latent": latent_cosine(predicted_ND, targets_ND)}
+        return {"text": self.text_loss(hidden_BTD, batch), "latent": self.latent_loss(predicted_ND, targets_ND, batch)}
+
+    def latent_loss(self, predicted_ND: Tensor, targets_ND: Tensor, batch: Batch) -> Tensor:
+        """L_visual, centred or not."""
+        return latent_cosine(predicted_ND, targets_ND, batch.places_N if self.centre else None)
 
 
 class Stage2(MirageModule):
     """Latents are the model's own hidden states; only text is supervised, and its gradient runs through them."""
+
+
+class Guided(Stage1):
+    """Stage 2 that keeps the latent loss: recycled latents are still drawn to the helper image. Not the paper's."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """``text``: cross-entropy through recycled latents; ``latent``: one minus their cosine to helper features."""
+        hidden_BTD, targets_ND = self.net.recurrent(batch), self.net.latent_targets(batch)
+        predicted_ND = hidden_BTD[batch.latent_BT.roll(-1, 1)]
+        return {"text": self.text_loss(hidden_BTD, batch), "latent": self.latent_loss(predicted_ND, targets_ND, batch)}

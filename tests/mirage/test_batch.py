@@ -44,6 +44,7 @@ def test_blocks_of_different_lengths_start_in_the_same_column():
     assert batch.lengths == (6, 6)
     assert (batch.num_real, batch.num_columns, batch.supervised) == (12, 18, 4)
     assert [(s.start, s.stop) for s in batch.blocks] == [(2, 5), (6, 8)]
+    assert batch.places_N.tolist() == [0, 0, 1, 0, 1, 2]
 
 
 def decoded(collator, tokens):

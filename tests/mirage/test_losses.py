@@ -78,6 +78,21 @@ def test_latent_cosine_is_zero_for_parallel_one_for_orthogonal_two_for_opposite(
     assert latent_cosine(one, other).item() == pytest.approx(1)
 
 
+def test_centred_it_sees_only_what_tells_latents_in_the_same_place_apart():
+    """A vector common to all latents of a place, however long, changes nothing."""
+    torch.manual_seed(0)
+    predicted, target, places = torch.randn(6, 8), torch.randn(6, 8), torch.tensor([0, 1, 0, 1, 0, 1])
+    common = 100 * torch.randn(2, 8)[places]
+    plain = latent_cosine(predicted, target, places).item()
+    assert latent_cosine(predicted, target + common, places).item() == pytest.approx(plain, abs=1e-4)
+    assert latent_cosine(predicted + common, target + common).item() < 0.1
+    by_hand = []
+    for place in (0, 1):
+        p, t = (each[place::2] - each[place::2].mean(0) for each in (predicted, target))
+        by_hand += [1 - float(a @ b / (a.norm() * b.norm())) for a, b in zip(p, t, strict=True)]
+    assert plain == pytest.approx(sum(by_hand) / 6, abs=1e-5)
+
+
 def test_average_cuts_contiguous_runs_and_drops_the_remainder():
     features = torch.arange(9.0).view(9, 1)
     assert Average()(features, (3, 3), 2).tolist() == [[1.5], [5.5]]
