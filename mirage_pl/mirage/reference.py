@@ -96,12 +96,13 @@ def greedy_answer(
     blocks = iter(sizes)
     while len(written) < max_new_tokens:
         hidden_D = hidden_states(net, tokens_T, embeds_TD, grids_N3)[-1]
+        latent = bool(queue) and queue[0] == pad
         token = queue.pop(0) if queue else int(net.logits(hidden_D).argmax())
         if token == stop:
             break
         if token == start:
             queue = [pad] * next(blocks) + [end]
-        embed_D = hidden_D if token == pad else net.embed_tokens(tokens_T.new_tensor(token))
+        embed_D = hidden_D if latent else net.embed_tokens(tokens_T.new_tensor(token))
         tokens_T, embeds_TD = torch.cat([tokens_T, tokens_T.new_tensor([token])]), torch.cat([embeds_TD, embed_D[None]])
         written.append(token)
     return written
