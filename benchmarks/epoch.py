@@ -59,9 +59,10 @@ class Epochs:
     def fill(self) -> None:
         """Compute the features ahead, as training does."""
         self.cache.use("benchmark")
+        self.collate.features = self.cache
         rows = self.data.datasets["train"]
         module = SimpleNamespace(net=self.net, device=self.device)
-        for group in missing(self.cache, (rows[index] for index in range(len(rows))), helpers=True):
+        for group in missing(self.collate, (rows[index] for index in range(len(rows)))):
             store(self.cache, module, self.collate.images, group)
         self.cache.flush()
 

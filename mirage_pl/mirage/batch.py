@@ -126,6 +126,11 @@ class Batch(Movable):
         return self.tokens_BT.numel()
 
     @property
+    def before_BT(self) -> Tensor:
+        """True on the column before each latent slot, which is always real: :func:`place` sees to it."""
+        return self.latent_BT.roll(-1, 1)
+
+    @property
     def places_N(self) -> Tensor:
         """The place of each latent slot in its block, in the order of the batch's slots."""
         places = [place for row in self.sizes for size in row for place in range(size)]

@@ -159,7 +159,7 @@ class Collator:
         parts = [(p.path, s.where) for s in samples for p in (*s.question, *s.answer) if isinstance(p, kind)]
         if not parts:
             return None
-        found = [self._known(path, where) for path, where in parts]
+        found = [self.known(path, where) for path, where in parts]
         images = [open_image(*part) for part, hit in zip(parts, found, strict=True) if hit is None]
         patches = self.images(images=images, return_tensors="pt") if images else None
         unknown: Iterator[Grid] = iter([] if patches is None else map(tuple, patches["image_grid_thw"].tolist()))
@@ -171,7 +171,12 @@ class Collator:
             features_MD=torch.cat(stored) if stored else None,
         )
 
-    def _known(self, path: Path, where: str) -> tuple[Tensor, Grid] | None:
+    def known(self, path: Path, where: str) -> tuple[Tensor, Grid] | None:
+        """Features and grid of an image that the cache has.
+
+        Raises:
+            ValueError: the file is missing or unreadable.
+        """
         if self.features is None:
             return None
         try:

@@ -8,6 +8,7 @@ Shapes: R rows of the whole test set, n latents of one row, D width, T columns, 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
@@ -153,7 +154,7 @@ class Interventions:
         }
         numbers = {name: number for name, number in numbers.items() if isfinite(number)}  # one latent has no pair
         if "oracle" in self.names and len(latents) == len(self.latents):
-            targets = self.oracle()
+            targets = self.oracle
             found = geometry.retrieved(latents, targets)
             targets_ND = torch.cat(targets)
             numbers["norm_of_targets"] = geometry.mean_norm(targets_ND)
@@ -173,9 +174,10 @@ class Interventions:
         if name == "none":
             return [row[:0] for row in self.latents]
         if name in ORACLES:
-            return self.oracle() if name == "oracle" else matched(self.oracle(), self.latents)
+            return self.oracle if name == "oracle" else matched(self.oracle, self.latents)
         return replacements(name, self.latents, self.seed)
 
+    @cached_property
     @torch.no_grad()
     def oracle(self) -> list[Tensor]:
         """The compressed features of each row's own helper images: what stage 1 teaches."""

@@ -52,6 +52,11 @@ class LatentVLM(nn.Module):
         """The vision tower."""
         return self.backbone.model.visual
 
+    @property
+    def tower_trained(self) -> bool:
+        """Whether any weight of the tower learns."""
+        return any(p.requires_grad for p in self.tower.parameters())
+
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """Next-token logits ``[M, V]``."""
         return self.backbone.lm_head(hidden_MD)
@@ -72,8 +77,7 @@ class LatentVLM(nn.Module):
         if images.pixels_PF is None:
             return ()
         grids_N3 = torch.tensor(images.unknown_grids(), device=images.pixels_PF.device)
-        trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.tower.parameters())
-        with torch.set_grad_enabled(trained):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.tower_trained):
             features: tuple[Tensor, ...] = self.backbone.model.get_image_features(
                 images.pixels_PF, grids_N3
             ).pooler_output
@@ -117,8 +121,7 @@ class LatentVLM(nn.Module):
         embeds_BTD = self.embed(batch)
         embeds_BTD = embeds_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), targets_ND.to(embeds_BTD.dtype))
         hidden_BTD = Pass(self, batch, embeds_BTD).peek(embeds_BTD)
-        before_BT = batch.latent_BT.roll(-1, 1)  # the column before a latent slot is always real: place() sees to it
-        return hidden_BTD, hidden_BTD[before_BT], targets_ND
+        return hidden_BTD, hidden_BTD[batch.before_BT], targets_ND
 
     def recurrent(self, batch: Batch) -> Tensor:
         """Stage 2 and evaluation: every latent is the hidden state before it; gradients flow through all of them.

@@ -45,7 +45,7 @@ class MirageModule(BaseModule):
 
     def on_train_start(self) -> None:
         """Compute the features of all images that the run will see more than once."""
-        if self.features.root and not any(p.requires_grad for p in self.net.tower.parameters()):
+        if self.features.root and not self.net.tower_trained:
             fill(self.features, self)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -63,8 +63,7 @@ class MirageModule(BaseModule):
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch."""
         grids = [grid for images in (batch.images, batch.helpers) if images for grid in images.unknown_grids()]
-        trained = any(p.requires_grad for p in self.net.tower.parameters())
-        return step_flops(self.net.backbone.config, batch.lengths, batch.supervised, grids, trained)
+        return step_flops(self.net.backbone.config, batch.lengths, batch.supervised, grids, self.net.tower_trained)
 
     def generate(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Generation:
         """Answer a batch of prompts, thinking in latents where the model asks for them.
@@ -123,5 +122,5 @@ class Guided(Stage1):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """``text``: cross-entropy through recycled latents; ``latent``: one minus their cosine to helper features."""
         hidden_BTD, targets_ND = self.net.recurrent(batch), self.net.latent_targets(batch)
-        predicted_ND = hidden_BTD[batch.latent_BT.roll(-1, 1)]
+        predicted_ND = hidden_BTD[batch.before_BT]
         return {"text": self.text_loss(hidden_BTD, batch), "latent": self.latent_loss(predicted_ND, targets_ND, batch)}

@@ -13,6 +13,7 @@ from rich.progress import track
 
 from data_modules.samples import Latent, Picture, Sample, open_image
 from mirage_pl.mirage.batch import Images
+from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.features import FeatureCache, fingerprint
 
 GROUP = 64
@@ -32,10 +33,10 @@ def fill(cache: FeatureCache, module: Any) -> None:
     settings = {"tower": tower.config.to_dict(), "images": collate.images.to_dict(), "precision": trainer.precision}
     cache.use(fingerprint(tower, jsonable(settings)))
     collate.features = cache
-    samples = [dataset[index] for dataset in data.datasets.values() for index in range(len(dataset))]
     if trainer.estimated_stepping_batches * trainer.accumulate_grad_batches <= trainer.num_training_batches:
         return
-    groups = list(missing(cache, samples, collate.helpers))[trainer.global_rank :: trainer.world_size]
+    samples = (dataset[index] for dataset in data.datasets.values() for index in range(len(dataset)))
+    groups = list(missing(collate, samples, trainer.global_rank, trainer.world_size))
     text = f"Computing image features ({len(groups)} groups of {GROUP})"
     for group in track(groups, text, disable=not groups or not trainer.is_global_zero):
         if cache.writable:
@@ -44,28 +45,20 @@ def fill(cache: FeatureCache, module: Any) -> None:
     trainer.strategy.barrier("image features")
 
 
-def missing(cache: FeatureCache, samples: Iterable[Sample], helpers: bool) -> Iterator[list[tuple[Path, str]]]:
-    """Yield the groups of images, with the rows that ask for them, of which at least one is not in the cache."""
-    kinds = (Picture, Latent) if helpers else (Picture,)
+def missing(
+    collate: Collator, samples: Iterable[Sample], rank: int = 0, num_ranks: int = 1
+) -> Iterator[list[tuple[Path, str]]]:
+    """Yield a rank's groups of images, with the rows that ask for them, of which at least one is not in the cache.
+
+    Groups are dealt to the ranks before they are looked up: what another rank has stored meanwhile moves none.
+    """
+    kinds = (Picture, Latent) if collate.helpers else (Picture,)
     parts = ((part.path, s.where) for s in samples for part in (*s.question, *s.answer) if isinstance(part, kinds))
     images = list(dict(parts).items())
-    for first in range(0, len(images), GROUP):
+    for first in range(rank * GROUP, len(images), num_ranks * GROUP):
         group = images[first : first + GROUP]
-        if not all(is_known(cache, *image) for image in group):
+        if not all(collate.known(*image) for image in group):
             yield group
-
-
-def is_known(cache: FeatureCache, path: Path, where: str) -> bool:
-    """Whether the cache has an image.
-
-    Raises:
-        ValueError: the file is missing or unreadable.
-    """
-    try:
-        return cache.get(cache.key(path)) is not None
-    except OSError:
-        open_image(path, where)  # says what is wrong with it
-        raise
 
 
 @torch.no_grad()

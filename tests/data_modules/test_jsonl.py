@@ -1,18 +1,9 @@
 import json
 
 import pytest
-from PIL import Image
 
 from data_modules.jsonl import load_samples, locate, problems
 from data_modules.samples import Latent, Picture, Text
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    for name in ("a", "b", "c"):
-        Image.new("RGB", (28, 28)).save(tmp_path / "images" / f"{name}.png")
-    return tmp_path
 
 
 def write(folder, *rows):

@@ -2,19 +2,10 @@ import json
 import re
 
 import pytest
-from PIL import Image
 
 from data_modules.jsonl import load_samples, problems
 from data_modules.plan import flatten
 from data_modules.samples import Latent, Picture, Text
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    for name in ("a", "b", "c"):
-        Image.new("RGB", (28, 28)).save(tmp_path / "images" / f"{name}.png")
-    return tmp_path
 
 
 def write(folder, *rows):

@@ -185,7 +185,7 @@ def test_special_tokens_said_as_words_are_read_as_padding(probe, random_net):
 
 def test_the_oracle_is_what_stage_1_teaches(probe, processor):
     training = Collator(processor, latent_size=3, latents=True, helpers=True)
-    oracle = probe.oracle()
+    oracle = probe.oracle
     assert [len(row) for row in oracle] == [3, 3, 6, 3, 3, 3]
     for part in (slice(0, 2), slice(2, 6)):
         assert torch.allclose(torch.cat(oracle[part]), probe.net.latent_targets(training(probe.samples[part])))
@@ -212,7 +212,7 @@ def test_the_description_counts_rows_with_latents_and_finds_helper_images_if_all
     talkative.level = -1e9
     described = probe_of(talkative, collator, probe.samples, (6,)).describe()
     assert described["rows"] == described["retrieved"]["n"] == 6
-    assert described["norm_of_targets"] == pytest.approx(torch.cat(probe.oracle()).norm(dim=1).mean().item())
+    assert described["norm_of_targets"] == pytest.approx(torch.cat(probe.oracle).norm(dim=1).mean().item())
 
 
 def test_a_row_of_one_latent_has_no_cosine_within(talkative, processor, samples):
@@ -240,7 +240,7 @@ def test_matched_targets_have_the_latents_mean_and_spread_slot_by_slot():
 
 def test_the_matched_oracle_is_made_of_the_oracle(probe):
     found = probe.replaced("matched_oracle")
-    assert torch.equal(torch.cat(found), torch.cat(matched(probe.oracle(), probe.latents)))
+    assert torch.equal(torch.cat(found), torch.cat(matched(probe.oracle, probe.latents)))
 
 
 def drawn(*sizes, width=6, rank=6, seed=1):

@@ -10,6 +10,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from data_modules.samples import open_image
 from mirage_pl import train
+from mirage_pl.mirage import prefill
+from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.features import FeatureCache
 from mirage_pl.mirage.latents import LatentVLM
 from tests.test_train import losses_of
@@ -138,3 +140,15 @@ def test_what_is_stored_is_what_the_stock_tower_says(train_config, tmp_path, pro
             expected = stock.get_image_features(patches["pixel_values"], patches["image_grid_thw"]).pooler_output[0]
         assert grid == tuple(patches["image_grid_thw"][0].tolist())
         assert torch.allclose(features, expected, atol=1e-5)
+
+
+def test_ranks_share_the_groups_whatever_another_has_stored_meanwhile(monkeypatch, samples, processor):
+    monkeypatch.setattr(prefill, "GROUP", 2)
+    collate = Collator(processor, 4, latents=True, helpers=True)
+    every = list(prefill.missing(collate, samples))
+    first = list(prefill.missing(collate, samples, 0, 2))
+    stored = {path for group in first for path, _ in group}
+    monkeypatch.setattr(Collator, "known", lambda self, path, where: path in stored or None)
+    second = list(prefill.missing(collate, samples, 1, 2))
+    assert len(every) == 6
+    assert sorted(first + second) == sorted(every)
