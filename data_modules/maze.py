@@ -14,6 +14,10 @@ Cell = tuple[int, int]
 MOVES = {"UP": (-1, 0), "LEFT": (0, -1), "RIGHT": (0, 1), "DOWN": (1, 0)}
 """Row and column steps, in the order in which the official answers break ties between equally short plans."""
 
+ENDS = {"official": (HOLE,), "benchmark": (HOLE, GOAL)}
+"""Cells that end a walk. Mirage's evaluation wants the last cell to be the goal; VSP's own, gymnasium's FrozenLake,
+ends at the first hole or goal, so that passing through the goal counts."""
+
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _LETTERS = {move[0]: move for move in MOVES}
 
@@ -66,19 +70,19 @@ def shortest_plan(grid: Grid) -> list[str] | None:
     return None
 
 
-def walk(grid: Grid, plan: Sequence[str]) -> list[Cell]:
-    """Return the cells a plan visits, the start first; it ends early in a hole."""
+def walk(grid: Grid, plan: Sequence[str], rule: str = "official") -> list[Cell]:
+    """Return the cells a plan visits, the start first; it ends early in a cell of :data:`ENDS`."""
     cells = [find(grid, START)]
     for move in plan:
         cells.append(step(grid, cells[-1], move))
-        if grid[cells[-1][0]][cells[-1][1]] == HOLE:
+        if grid[cells[-1][0]][cells[-1][1]] in ENDS[rule]:
             break
     return cells
 
 
-def outcome(grid: Grid, plan: Sequence[str]) -> str:
-    """Say what a plan leads to, by the official rule: ``success``, ``hole`` or ``short`` (safe, not at the goal)."""
-    row, column = walk(grid, plan)[-1]
+def outcome(grid: Grid, plan: Sequence[str], rule: str = "official") -> str:
+    """Say where a plan ends: ``success`` (at the goal), ``hole`` or ``short`` (safe, not at the goal)."""
+    row, column = walk(grid, plan, rule)[-1]
     return {HOLE: "hole", GOAL: "success"}.get(grid[row][column], "short")
 
 
@@ -121,4 +125,7 @@ def random_mazes(size: int, hole_rate: float, seed: int) -> Iterator[Grid]:
             seen.add(grid)
             misses = 0
             yield grid
-    raise ValueError(f"no more than {len(seen)} distinct {size}x{size} mazes exist; ask for fewer (task.per_level)")
+    raise ValueError(
+        f"no more than {len(seen)} distinct {size}x{size} mazes exist; "
+        "ask for fewer (task.per_level), or exclude fewer (task.exclude)"
+    )

@@ -4,27 +4,15 @@ Every VSP row becomes two samples: its map, read cell by cell, and its helper im
 arrow leaves is named by the arrow) and then move by move.
 """
 
-from collections.abc import Hashable
 from pathlib import Path
 
 from PIL import Image
 from torch.utils.data import Dataset
 
-from data_modules.maze import GOAL, HOLE, ICE, START, Cell, Grid, parse_grid, shortest_plan, walk
+from data_modules.maze import Grid, parse_grid, shortest_plan, walk
 from data_modules.samples import Grade, Latent, Picture, Sample, Text, open_image
+from data_modules.thoughts import read_map
 from data_modules.vsp import VSP
-
-WORDS = {ICE: "ice", START: "start", GOAL: "goal", HOLE: "hole"}
-
-
-def read_map(grid: Grid, arrows: dict[Cell, str] | None = None) -> str:
-    """Name every cell, row by row; a cell in ``arrows`` by its arrow."""
-    named = arrows or {}
-    rows = [
-        " ".join(named.get((row, column), WORDS[cell]) for column, cell in enumerate(cells))
-        for row, cells in enumerate(grid)
-    ]
-    return " / ".join(rows)
 
 
 def read_path(grid: Grid) -> str:
@@ -69,7 +57,11 @@ class Reading(Dataset[Sample]):
 
     problems = staticmethod(VSP.problems)
 
-    def identities(self) -> dict[Hashable, str]:
+    def identity(self, sample: Sample) -> str:
+        """Digest of the sample's maze, the same for its map and its helper image and in ``task=vsp``."""
+        return self.rows.identity(sample)
+
+    def identities(self) -> dict[str, str]:
         """The mazes, as in :meth:`data_modules.vsp.VSP.identities`."""
         return self.rows.identities()
 

@@ -78,6 +78,10 @@ class GradedDataset(Protocol):
         """Return one sample; its images are opened later, by the collator."""
         ...
 
+    def identity(self, sample: Sample) -> str:
+        """Return 12 hex digits that two samples share if they ask the same, whatever files they are in."""
+        ...
+
     def grade(self, sample: Sample, text: str) -> Grade:
         """Grade the model's ``text`` as an answer to ``sample``."""
         ...

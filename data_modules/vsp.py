@@ -4,19 +4,24 @@ Rows are the official JSONL (``data_modules.jsonl``). A row with ``map_desc`` is
 without (the official spatial-reasoning rows) by comparing the boxed choice with its own answer.
 """
 
+import json
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from PIL import Image
 from torch.utils.data import Dataset
 
 from data_modules.jsonl import load_samples, problems
-from data_modules.maze import outcome, parse_grid, parse_plan, shortest_plan, walk
+from data_modules.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
 from data_modules.maze_pictures import draw_path
-from data_modules.samples import Grade, Picture, Sample, open_image
+from data_modules.samples import Grade, Picture, Sample, Text, open_image
+from data_modules.thoughts import with_thoughts
 
-PARSERS = ("lenient", "strict")
+CHOICES = {"parser": ("lenient", "strict"), "rule": tuple(ENDS), "thoughts": ("none", "rules")}
+"""Values of the options that are words."""
+
 _CHOICE = re.compile(r"\\boxed\{\s*([A-Za-z])\s*\}")
 
 
@@ -33,6 +38,21 @@ def check_row(sample: Sample) -> None:
         raise ValueError(r"nothing to grade against; give map_desc, or a text_output with a \boxed{choice}")
 
 
+def content(part: Text | Picture, where: str) -> bytes:
+    """Return a part of a question as bytes: its text, or its image file.
+
+    Raises:
+        ValueError: the image file can't be read; names ``where``.
+    """
+    if isinstance(part, Text):
+        return part.text.encode()
+    try:
+        return part.path.read_bytes()
+    except OSError:
+        open_image(part.path, where)  # says what is wrong with it
+        raise
+
+
 class VSP(Dataset[Sample]):
     """Rows of one JSONL file, in order.
 
@@ -40,16 +60,28 @@ class VSP(Dataset[Sample]):
         file: the JSONL file.
         image_root: folder for relative image paths; the file's own when ``None``.
         parser: how moves are read out of an answer, see :func:`data_modules.maze.parse_plan`.
+        rule: where a walk ends, ``official`` or ``benchmark``, see :data:`data_modules.maze.ENDS`.
+        thoughts: ``rules`` writes thoughts into the answers, see :func:`data_modules.thoughts.with_thoughts`; ``none``
+            leaves them as they are.
 
     Raises:
-        ValueError: a bad row (with file and line), an empty file, an unknown parser.
+        ValueError: a bad row (with file and line), an empty file, an unknown parser, rule or kind of thoughts.
     """
 
-    def __init__(self, file: str | Path, image_root: str | Path | None = None, parser: str = "lenient") -> None:
-        if parser not in PARSERS:
-            raise ValueError(f"task.parser={parser} is unknown; choose one of {', '.join(PARSERS)}")
-        self.parser = parser
-        self.samples = load_samples(Path(file), Path(image_root) if image_root else None, check_row)
+    def __init__(
+        self,
+        file: str | Path,
+        image_root: str | Path | None = None,
+        parser: str = "lenient",
+        rule: str = "official",
+        thoughts: str = "none",
+    ) -> None:
+        for name, given in {"parser": parser, "rule": rule, "thoughts": thoughts}.items():
+            if given not in CHOICES[name]:
+                raise ValueError(f"task.{name}={given} is unknown; choose one of {', '.join(CHOICES[name])}")
+        self.parser, self.rule = parser, rule
+        samples = load_samples(Path(file), Path(image_root) if image_root else None, check_row)
+        self.samples = [with_thoughts(sample) for sample in samples] if thoughts == "rules" else samples
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -62,10 +94,24 @@ class VSP(Dataset[Sample]):
         """Yield what is wrong with every bad row of a file."""
         return problems(Path(file), Path(image_root) if image_root else None, check_row)
 
-    def identities(self) -> dict[Hashable, str]:
-        """Map every maze of this file to the row that holds it, so that splits can be proved disjoint."""
-        mazes = (sample for sample in self.samples if "map_desc" in sample.meta)
-        return {parse_grid(sample.meta["map_desc"]): sample.where for sample in mazes}
+    def identity(self, sample: Sample) -> str:
+        """Digest of what is asked: of the maze, or without ``map_desc`` of the question's texts and image files.
+
+        Returns:
+            12 hex digits.
+
+        Raises:
+            ValueError: an image file can't be read.
+        """
+        if "map_desc" in sample.meta:
+            asked = json.dumps(parse_grid(sample.meta["map_desc"])).encode()
+        else:
+            asked = b"".join(sha256(content(part, sample.where)).digest() for part in sample.question)
+        return sha256(asked).hexdigest()[:12]
+
+    def identities(self) -> dict[str, str]:
+        """Map the identity of every row to a row that has it, so that splits can be proved disjoint."""
+        return {self.identity(sample): sample.where for sample in self.samples}
 
     def grade(self, sample: Sample, text: str) -> Grade:
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
@@ -78,9 +124,9 @@ class VSP(Dataset[Sample]):
         plan = parse_plan(text, self.parser)
         if plan is None:
             return Grade(False, "invalid", False, group)
-        result = outcome(grid, plan)
+        result, moves = outcome(grid, plan, self.rule), len(walk(grid, plan, self.rule)) - 1
         best = shortest_plan(grid)
-        return Grade(result == "success", result, result == "success" and len(plan) == len(best or ()), group)
+        return Grade(result == "success", result, result == "success" and moves == len(best or ()), group)
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the plan in ``text`` over the sample's first picture."""
@@ -90,4 +136,4 @@ class VSP(Dataset[Sample]):
         if plan is None or "map_desc" not in sample.meta:
             return image
         grid = parse_grid(sample.meta["map_desc"])
-        return draw_path(image, walk(grid, plan), image.width // len(grid))
+        return draw_path(image, walk(grid, plan, self.rule), image.width // len(grid))

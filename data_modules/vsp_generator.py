@@ -6,14 +6,17 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
 from rich.progress import track
 
-from data_modules.maze import Grid, random_mazes, shortest_plan, walk
+from data_modules.jsonl import load_samples
+from data_modules.maze import Grid, parse_grid, random_mazes, shortest_plan, walk
 from data_modules.maze_pictures import draw_maze, draw_path
+from data_modules.samples import Sample
 
 SETTINGS = "made.json"
 
@@ -47,6 +50,24 @@ def draw_row(picture: Picture) -> str:
     )
 
 
+def mazes_of(file: str | Path) -> set[Grid]:
+    """Read the mazes of a JSONL file; its images are not opened.
+
+    Raises:
+        ValueError: the file is missing or empty, or a row is bad or has no map.
+    """
+
+    def check(sample: Sample) -> None:
+        if "map_desc" not in sample.meta:
+            raise ValueError("no map_desc, so no maze to exclude; add it, or name another file")
+        parse_grid(sample.meta["map_desc"])
+
+    try:
+        return {parse_grid(sample.meta["map_desc"]) for sample in load_samples(Path(file), check=check)}
+    except ValueError as error:
+        raise ValueError(f"task.exclude: {error}") from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Generator:
     """Mazes for train, val and test, disjoint by map, the same for the same settings.
@@ -59,6 +80,7 @@ class Generator:
         hole_rate: chance of a hole in each cell.
         prompt: ``text_input`` of every row; ``<image>`` is the map.
         seed: draws other mazes.
+        exclude: JSONL files whose mazes are never drawn.
         num_workers: processes that draw; all cores when ``None``.
     """
 
@@ -69,6 +91,7 @@ class Generator:
     hole_rate: float
     prompt: str
     seed: int
+    exclude: Sequence[str | Path] = ()
     num_workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -78,10 +101,22 @@ class Generator:
             raise ValueError(
                 f"task.cell_px={self.cell_px} must be 8 or more and task.hole_rate={self.hole_rate} in [0, 1)"
             )
+        if isinstance(self.exclude, str | Path):
+            raise ValueError(f"task.exclude={self.exclude} must be a list of files: task.exclude=[{self.exclude}]")
+
+    def excluded(self) -> set[Grid]:
+        """Read the mazes that are never drawn.
+
+        Raises:
+            ValueError: a file of ``exclude`` is missing, or a row of it is bad.
+        """
+        return {grid for file in self.exclude for grid in mazes_of(file)}
 
     def settings(self) -> dict[str, object]:
-        """Everything that decides what the files hold."""
-        fields = asdict(self) | {"levels": list(self.levels), "per_level": dict(self.per_level)}
+        """Everything that decides what the files hold; of ``exclude`` the mazes, wherever their files lie."""
+        excluded = sorted(self.excluded())
+        digest = sha256(json.dumps(excluded).encode()).hexdigest()[:12] if excluded else None
+        fields = asdict(self) | {"levels": list(self.levels), "per_level": dict(self.per_level), "exclude": digest}
         return {key: value for key, value in fields.items() if key not in ("folder", "num_workers")}
 
     def wanted(self, files: Iterable[str]) -> bool:
@@ -106,8 +141,9 @@ class Generator:
 
     def splits(self) -> Iterator[tuple[str, Grid]]:
         """Yield every maze with its split; test and val come first, so they don't change with the size of train."""
+        excluded = self.excluded()
         for level in self.levels:
-            mazes = random_mazes(level, self.hole_rate, self.seed)
+            mazes = (grid for grid in random_mazes(level, self.hole_rate, self.seed) if grid not in excluded)
             for split in sorted(self.per_level, key=["test", "val", "train"].index):
                 for grid in islice(mazes, self.per_level[split]):
                     yield split, grid

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -32,6 +34,17 @@ def variant() -> str:
 
 OmegaConf.register_new_resolver("repo", lambda path: str(REPO / path), replace=True)
 OmegaConf.register_new_resolver("variant", variant, replace=True)
+
+
+def register_matrix() -> None:
+    """Make the sweeper of studies known; Hydra must have loaded its own plugins, on one of which it is built."""
+    plugins = Plugins.instance()
+    from hydra_plugins.mirage_matrix import Matrix
+
+    plugins.register(Matrix)
+
+
+register_matrix()
 
 
 def quieten() -> None:
@@ -57,6 +70,14 @@ def one_line(error: BaseException) -> str:
     if "Original Traceback" in str(error):
         return lines[-1].removeprefix("ValueError: ")
     return " ".join(" ".join(lines).split())
+
+
+def compose(config: str, overrides: list[str]) -> DictConfig:
+    """Compose one of our configs, within a command or outside."""
+    if GlobalHydra.instance().is_initialized():
+        return hydra.compose(config, overrides)
+    with hydra.initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        return hydra.compose(config, overrides)
 
 
 def verb(config: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:

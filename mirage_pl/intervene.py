@@ -1,8 +1,12 @@
 """Score answers whose thinking was tampered with, against the untouched ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
+from PIL.Image import Image
+
+from mirage_pl.journal import Journal
 from mirage_pl.statistics import judge, paired_difference, percent, points, wilson
 
 
@@ -27,6 +31,10 @@ class Probe(Protocol):
         """Numbers about what is tampered with."""
         ...
 
+    def pictures(self, rows: Sequence[int]) -> Iterator[tuple[str, Image]]:
+        """Pictures of what is tampered with, by file name: of the whole test set, and of some of its rows."""
+        ...
+
 
 def chosen(wanted: Any, probe: Probe) -> list[str]:
     """The interventions to make: ``all``, some by name, or none.
@@ -43,14 +51,38 @@ def chosen(wanted: Any, probe: Probe) -> list[str]:
     return names
 
 
-def intervene(probe: Probe, names: Sequence[str], dataset: Any, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def check_names(wanted: Any, module: Any) -> None:
+    """Refuse interventions that a module doesn't know, before anything is answered.
+
+    Raises:
+        ValueError: names the one, and those that there are.
+    """
+    known = getattr(module, "intervention_names", ())
+    for name in () if wanted in (None, "all") else [wanted] if isinstance(wanted, str) else wanted:
+        if name not in known:
+            there = (
+                f"choose from {', '.join(known)}, or all" if known else "this model has none; set interventions=null"
+            )
+            raise ValueError(f"interventions={name} is unknown; {there}")
+
+
+def intervene(
+    probe: Probe,
+    names: Sequence[str],
+    dataset: Any,
+    samples: Sequence[Any],
+    rows: Sequence[dict[str, Any]],
+    journal: Journal,
+) -> dict[str, Any]:
     """Make each intervention and compare it with the baseline, question by question.
 
     Args:
         probe: makes them.
         names: which.
         dataset: grades.
-        rows: the baseline's graded predictions, in order.
+        samples: what was asked.
+        rows: the baseline's graded predictions, in order; each learns under ``interventions`` whether it stays right.
+        journal: keeps each intervention as it comes.
 
     Returns:
         By name: ``mean``, ``low``, ``high``, ``n`` of success; ``groups``, the same by group; ``difference`` to the
@@ -60,13 +92,15 @@ def intervene(probe: Probe, names: Sequence[str], dataset: Any, rows: Sequence[d
 
     found = {}
     for name in track(names, "Answering again with other latents") if names else ():
-        texts = [text for generation in probe.answer(name) for text in generation.texts]
-        right = [dataset.grade(dataset[index], text).success for index, text in enumerate(texts)]
+        made = journal.once(f"intervention-{name}", partial(answer_again, probe, name))
+        texts, moved = made["texts"], made["moved"]
+        right = [dataset.grade(sample, text).success for sample, text in zip(samples, texts, strict=True)]
+        for row, still in zip(rows, right, strict=True):
+            row.setdefault("interventions", {})[name] = still
         groups = sorted({row["group"] for row in rows})
         members = {
             group: [ok for ok, row in zip(right, rows, strict=True) if row["group"] == group] for group in groups
         }
-        moved = probe.divergence(name)
         found[name] = wilson(sum(right), len(right)) | {
             "groups": {group: wilson(sum(some), len(some)) for group, some in members.items()},
             "difference": paired_difference([row["success"] for row in rows], right),
@@ -74,6 +108,12 @@ def intervene(probe: Probe, names: Sequence[str], dataset: Any, rows: Sequence[d
             "kl": {"mean": sum(moved) / max(1, len(moved)), "n": len(moved)},
         }
     return found
+
+
+def answer_again(probe: Probe, name: str) -> dict[str, Any]:
+    """Make one intervention; as plain values."""
+    texts = [text for generation in probe.answer(name) for text in generation.texts]
+    return {"texts": texts, "moved": probe.divergence(name)}
 
 
 def verdict(interventions: Mapping[str, Any]) -> str:

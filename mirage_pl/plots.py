@@ -1,7 +1,8 @@
 """How a report looks: its page and tables, embedded pictures, and plots as SVG.
 
-Plots take the page's text colour, so dark mode works. Runs are told apart by ``COLORS`` in order; the page says which
-is which, so a plot has no legend of its own. Arguments that end in ``_html`` are markup; all others are escaped.
+Plots take the page's text colour, so dark mode works. Runs are told apart by ``COLORS`` in order, and past the last of
+these by ``LINES``; the page says which is which, so a plot has no legend of its own. Arguments that end in ``_html``
+are markup; all others are escaped.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from io import StringIO
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -19,11 +21,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 COLORS = ("#3b82d6", "#e07b00", "#169a78", "#b35ac8", "#a88a00", "#d4568c", "#3aa0b5", "#8a8f98")
 """One a run, readable on white and on black; none is the green or red of a verdict."""
+LINES = ("solid", "dashed", "dotted")
+"""One for each time round the colours."""
 INK = "#010203"  # stands for the page's text colour until the SVG is written
 MAX_POINTS = 200
 
 Curve = Sequence[tuple[int, float]]
 """(step, value), by step."""
+Logged = TypeVar("Logged")
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1d2329; --soft: #5b6570; --line: #d9dfe5; --tint: #eef2f6;
   --good: #1a7f37; --bad: #c62828 }
@@ -35,17 +40,22 @@ body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 70rem; background: 
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 } h2 { font-size: 1.2rem; margin: 2.5rem 0 .6rem }
 h3 { font-size: 1rem; margin: 1.6rem 0 .4rem }
 small, .note, figcaption { color: var(--soft); font-size: .85rem } h3 small, th small { font-weight: normal }
-.verdict { font-size: 1.15rem; margin: .8rem 0; padding-left: .8rem; border-left: 4px solid #3b82d6 }
+.verdict { font-size: 1.15rem; margin: .8rem 0; padding-left: .8rem; border-left: 4px solid #3b82d6;
+  white-space: pre-line }
 .scroll { overflow-x: auto } table { border-collapse: collapse; overflow-wrap: normal }
 th, td { padding: .4rem .9rem .4rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }
 td { font-variant-numeric: tabular-nums; min-width: 6.5rem } th { font-weight: 600 }
 td small, th small { display: block }
 td > b { font-weight: inherit; white-space: nowrap } thead th:not(:first-child) { max-width: 14rem;
   overflow-wrap: anywhere }
+.dense { font-size: .92rem; width: max-content; min-width: 100%; max-width: calc(100vw - 2rem); position: relative;
+  left: 50%; transform: translateX(-50%) } .dense td, .dense th { padding-right: .7rem; min-width: 0 }
+.dense td small { white-space: pre-line } .dense .run { white-space: nowrap }
+.dense thead th:not(:first-child) { overflow-wrap: normal }
 .bar { display: block; width: 6rem; height: .4rem; margin-top: .2rem; border-radius: 2px; background: var(--tint) }
 .bar i { display: block; height: 100%; border-radius: 2px; background: var(--soft) }
 
-.run i { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .4em }
+.run i { display: inline-block; width: 1.5em; margin: 0 .4em .25em 0 }
 .legend .run { display: inline-block; margin-right: 1.2rem } svg { display: block; width: 100%; height: auto }
 svg text { font-family: inherit !important } .bars { max-width: 44rem }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1rem }
@@ -65,9 +75,9 @@ def write_page(file: Path, title: str, verdict: str, sections_html: Mapping[str,
     """Write a page that loads nothing from elsewhere and runs no script.
 
     Args:
-        file: where to; written beside and renamed, so that a kill leaves the old file or the new one.
+        file: where to.
         title: its heading.
-        verdict: the sentence below.
+        verdict: the sentences below; each may have a line of its own.
         sections_html: heading -> content.
     """
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -79,15 +89,20 @@ def write_page(file: Path, title: str, verdict: str, sections_html: Mapping[str,
         f'<body><h1>{escape(title)}</h1><p class="verdict">{escape(verdict)}</p>'
     )
     page += "".join(f"\n<section><h2>{escape(name)}</h2>{html}</section>" for name, html in sections_html.items())
+    write(file, (page + "</body></html>\n").encode(errors="replace"))
+
+
+def write(file: Path, content: bytes) -> None:
+    """Write beside and rename, so that a kill leaves the old file or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    partial.write_text(page + "</body></html>\n", encoding="utf-8", errors="replace")
+    partial.write_bytes(content)
     partial.replace(file)
 
 
 def label(run: int, name: str) -> str:
-    """A run's name with a dot in its colour."""
-    return f'<span class="run"><i style="background:{color(run)}"></i>{escape(name)}</span>'
+    """A run's name behind a piece of its line."""
+    return f'<span class="run"><i style="border-top: .2em {line(run)} {color(run)}"></i>{escape(name)}</span>'
 
 
 def table(heads_html: Iterable[str], rows_html: Iterable[tuple[str, Sequence[str]]]) -> str:
@@ -132,6 +147,11 @@ def color(run: int) -> str:
     return COLORS[run % len(COLORS)]
 
 
+def line(run: int) -> str:
+    """How the line of the run at this place is drawn."""
+    return LINES[run // len(COLORS) % len(LINES)]
+
+
 def draw_bars(groups: Sequence[str], runs: Sequence[Mapping[str, Mapping[str, float]]], by: str = "group") -> str:
     """Draw a bar and its interval for every group and run; a run without a group leaves a gap.
 
@@ -171,27 +191,49 @@ def draw_curves(name: str, curves: Mapping[int, Curve]) -> str:
     for run, curve in curves.items():
         points = thin(curve)
         marker = "o" if len(points) <= 20 else ""
-        axes.plot(*zip(*points, strict=True), color=color(run), linewidth=1.6, marker=marker, markersize=3.5)
-    axes.set_title(name, fontsize=10, color=INK, loc="left", parse_math=False)
-    axes.set_xlabel("step", color=INK)
-    axes.margins(x=0.02)
-    if name.endswith("/success"):
-        axes.set_ylim(0, 1.02)
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.plot(
+            *zip(*points, strict=True),
+            color=color(run),
+            linestyle=line(run),
+            linewidth=1.6,
+            marker=marker,
+            markersize=3.5,
+        )
+    describe(axes, name)
     return svg(figure, f"{name} over training steps")
 
 
+def describe(axes: Axes, tag: str) -> None:
+    """Say what curves show; success is in percent."""
+    axes.set_title(tag, fontsize=10, color=INK, loc="left", parse_math=False)
+    axes.set_xlabel("step", color=INK)
+    axes.margins(x=0.02)
+    if tag.endswith("/success"):
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
 def draw_all_curves(scalars: Mapping[int, Mapping[str, Curve]]) -> list[str]:
-    """Draw what was logged in training and validation: success, then losses by name, then their sums."""
+    """Draw each scalar of training and validation; arguments as of :func:`comparable`."""
+    return [draw_curves(tag, curves) for tag, curves in comparable(scalars).items()]
+
+
+def comparable(scalars: Mapping[int, Mapping[str, Logged]]) -> dict[str, dict[int, Logged]]:
+    """Turn what was logged in training and validation round: success, then losses by name, then their sums.
+
+    Args:
+        scalars: place of the run in the report -> TensorBoard tag -> what was logged.
+
+    Returns:
+        Tag -> place of the run -> what was logged; a sum of one loss, which is that loss, is left out.
+    """
     tags = {tag for curves in scalars.values() for tag in curves if tag.startswith(("train/", "val/"))}
-    drawn: list[dict[int, Curve]] = []
-    plots = []
+    turned: dict[str, dict[int, Logged]] = {}
     for tag in sorted(tags, key=lambda tag: (not tag.endswith("/success"), tag.endswith("/loss"), tag)):
         curves = {run: named[tag] for run, named in scalars.items() if tag in named}
-        if curves not in drawn:  # the sum of one loss is that loss
-            drawn.append(curves)
-            plots.append(draw_curves(tag, curves))
-    return plots
+        if curves not in turned.values():
+            turned[tag] = curves
+    return turned
 
 
 def thin(curve: Curve) -> list[tuple[float, float]]:
@@ -205,14 +247,19 @@ def blank(width: float, height: float) -> tuple[Figure, Axes]:
     """Make empty axes in the page's colour; inches."""
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0.5 / width, 0.45 / height, 1 - 0.6 / width, 1 - 0.75 / height))
+    return figure, dress(axes)
+
+
+def dress(axes: Axes, grid: Literal["x", "y"] = "y") -> Axes:
+    """Give axes the page's colour, lines across one direction, and no frame but the line below."""
     axes.patch.set_visible(False)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(INK)
     axes.tick_params(colors=INK, labelsize=9)
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.8)
+    axes.grid(axis=grid, color=INK, alpha=0.15, linewidth=0.8)
     axes.set_axisbelow(True)
-    return figure, axes
+    return axes
 
 
 def svg(figure: Figure, label: str) -> str:

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.cli import REPO
 
-CONFIG, METRICS, LAST = "config.yaml", "metrics.json", Path("checkpoints", "last.ckpt")
+CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.json", "environment.json"
+LAST = Path("checkpoints", "last.ckpt")
 PACKAGES = ["torch", "torchvision", "pytorch-lightning", "transformers", "hydra-core", "deepspeed"]
 MUST_MATCH = [
     "model",
@@ -36,8 +37,12 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
     partial.rename(file)
 
 
-def open_run(cfg: DictConfig) -> Path:
+def open_run(cfg: DictConfig, start: str | Path | None) -> Path:
     """Create the run folder, or enter the one that is there.
+
+    Args:
+        cfg: the run's config.
+        start: where a new run takes its weights from; remembered.
 
     Raises:
         ValueError: the folder belongs to a run with another config.
@@ -52,7 +57,7 @@ def open_run(cfg: DictConfig) -> Path:
     else:
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, folder / CONFIG, resolve=True)
-        write_json(folder / "environment.json", environment())
+        write_json(folder / ENVIRONMENT, environment() | {"start": str(start) if start else None})
     return folder
 
 

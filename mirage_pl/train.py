@@ -2,19 +2,21 @@
 
 import json
 import logging
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from mirage_pl.cli import verb
-from mirage_pl.runs import LAST, METRICS, find_previous, is_finished, open_run, write_json
+from mirage_pl.runs import ENVIRONMENT, LAST, METRICS, find_previous, is_finished, open_run, write_json
 
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig) -> dict[str, float]:
-    """Train until ``trainer.max_steps`` (or ``max_epochs``) and return the last metrics.
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Train until ``trainer.max_steps`` (or ``max_epochs``), score the run if wanted, and return the last metrics.
 
     Raises:
         ValueError: a mistake in config, data or checkpoint.
@@ -22,13 +24,20 @@ def run(cfg: DictConfig) -> dict[str, float]:
     check(cfg)
     last = Path(cfg.run_dir) / LAST
     resumed = last if last.exists() else None
-    start = None if resumed else cfg.init_from or (cfg.stage.follows and find_previous(cfg))
-    folder = open_run(cfg)
+    start = None if resumed else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
+    folder = open_run(cfg, start)
     if done := finished_metrics(cfg, folder):
         print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
         print(f"run folder: {folder}")
+        score(cfg, folder)
         return done
+    metrics = fit(cfg, folder, resumed, start)
+    score(cfg, folder)
+    return metrics
 
+
+def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict[str, Any]:
+    """Train, from a checkpoint of this run, or from the weights of another, or from the model's own."""
     import pytorch_lightning as pl
     from hydra.utils import instantiate
 
@@ -45,15 +54,26 @@ def run(cfg: DictConfig) -> dict[str, float]:
         log.info("starting from the weights of %s", start)
         load_weights(module, checkpoint_of(start))
     callbacks = [callback for callback in instantiate(cfg.callbacks).values() if callback is not None]
-    trainer: Any = instantiate(cfg.trainer, callbacks=callbacks, logger=instantiate(cfg.logger))
+    timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
+    trainer: Any = instantiate(cfg.trainer, callbacks=[*callbacks, timer], logger=instantiate(cfg.logger))
     trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
-    return finish(trainer, folder)
+    cost = {"seconds": round(timer.time_elapsed(), 1), "devices": trainer.world_size, "device": device_name(trainer)}
+    return finish(trainer, folder, cost | {"start": json.loads((folder / ENVIRONMENT).read_text())["start"]})
 
 
-def finish(trainer: Any, folder: Path) -> dict[str, float]:
+def score(cfg: DictConfig, folder: Path) -> None:
+    """Evaluate the run on its own task, if ``evaluate`` asks for it and it hasn't been done."""
+    if cfg.evaluate is None or int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("SLURM_PROCID", 0)):
+        return
+    from mirage_pl.evaluate import evaluate_run
+
+    evaluate_run(cfg, folder)
+
+
+def finish(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Save the last state and the last metrics, and say where they are."""
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    metrics |= {"step": trainer.global_step, "epoch": trainer.current_epoch}
+    metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics |= {"step": trainer.global_step, "epoch": trainer.current_epoch, **facts}
     trainer.save_checkpoint(folder / LAST)
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
@@ -61,11 +81,19 @@ def finish(trainer: Any, folder: Path) -> dict[str, float]:
     return metrics
 
 
-def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, float] | None:
+def device_name(trainer: Any) -> str:
+    """What the run is trained on: ``cpu``, or a GPU's name."""
+    import torch
+
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)
+
+
+def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     """Metrics of a run that has nothing left to do."""
     if not is_finished(folder):
         return None
-    metrics: dict[str, float] = json.loads((folder / METRICS).read_text())
+    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text())
     limits = {"step": cfg.trainer.max_steps, "epoch": cfg.trainer.max_epochs}
     return metrics if any(0 <= limit <= metrics[name] for name, limit in limits.items()) else None
 

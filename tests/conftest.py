@@ -25,14 +25,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
-def compose(config: str, *overrides: str) -> Any:
+def compose(config: str, *overrides: str, return_hydra_config: bool = False) -> Any:
     """Compose one of our configs as the command line would."""
     import hydra
 
     import mirage_pl.cli  # noqa: F401  registers the resolvers
 
     with hydra.initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        return hydra.compose(config, list(overrides))
+        return hydra.compose(config, list(overrides), return_hydra_config=return_hydra_config)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,9 @@ from tests.conftest import REPO
 MAY_IMPORT = {
     "data_modules": set(),
     "callbacks": set(),
-    "mirage_pl": {"data_modules"},
+    "mirage_pl": {"data_modules", "hydra_plugins"},
     "launch": {"mirage_pl"},
+    "hydra_plugins": set(),
     "benchmarks": {"mirage_pl", "data_modules"},
 }
 FILES = sorted(file for package in MAY_IMPORT for file in (REPO / package).rglob("*.py"))

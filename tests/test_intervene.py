@@ -7,7 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from data_modules.samples import Grade
-from mirage_pl.intervene import chosen, intervene, print_interventions, verdict
+from mirage_pl.intervene import check_names, chosen, intervene, print_interventions, verdict
+from mirage_pl.journal import Journal
 from mirage_pl.statistics import mcnemar, wilson
 
 TRUTHS = ["A", "B", "C", "D", "E"]
@@ -15,9 +16,6 @@ TRUTHS = ["A", "B", "C", "D", "E"]
 
 class Alphabet:
     """Five questions in two groups; the n-th letter is the right answer to the n-th."""
-
-    def __getitem__(self, index):
-        return index
 
     def grade(self, index, text):
         return Grade(text == TRUTHS[index], "letter", optimal=False, group="even" if index % 2 == 0 else "odd")
@@ -40,6 +38,17 @@ class Fake:
 
     def divergence(self, name):
         return self.moved[name]
+
+
+@pytest.fixture
+def tamper(tmp_path):
+    """Make interventions on answers to the five questions."""
+
+    def tamper(probe, names, texts="ABCxx", rows=None):
+        rows = baseline(texts) if rows is None else rows
+        return intervene(probe, names, Alphabet(), range(5), rows, Journal(tmp_path / "unfinished", {}))
+
+    return tamper
 
 
 def baseline(texts):
@@ -82,9 +91,9 @@ def test_without_latents_there_is_nothing_to_choose(wanted):
     assert chosen(wanted, Fake()) == []
 
 
-def test_answers_are_graded_by_group_and_paired_with_the_baseline():
+def test_answers_are_graded_by_group_and_paired_with_the_baseline(tamper):
     """The baseline has A, B, C right. Zero loses B and C and wins E: A, C, E are even."""
-    found = intervene(FAKE, ["zero"], Alphabet(), baseline("ABCxx"))
+    found = tamper(FAKE, ["zero"])
     assert found.keys() == {"zero"}
     zero = found["zero"]
     assert {key: zero[key] for key in ("mean", "low", "high", "n")} == wilson(2, 5)
@@ -95,8 +104,8 @@ def test_answers_are_graded_by_group_and_paired_with_the_baseline():
     assert zero["kl"] == {"mean": 3.0, "n": 3}
 
 
-def test_identity_changes_nothing_and_what_wins_has_a_difference_above_0():
-    found = intervene(FAKE, ["identity", "oracle"], Alphabet(), baseline("ABCxx"))
+def test_identity_changes_nothing_and_what_wins_has_a_difference_above_0(tamper):
+    found = tamper(FAKE, ["identity", "oracle"])
     assert list(found) == ["identity", "oracle"]
     assert (found["identity"]["difference"]["difference"], found["identity"]["changed"]["mean"]) == (0.0, 0.0)
     assert found["identity"]["kl"] == {"mean": 0.0, "n": 2}
@@ -104,19 +113,47 @@ def test_identity_changes_nothing_and_what_wins_has_a_difference_above_0():
     assert found["oracle"]["kl"] == {"mean": 0.0, "n": 0}
 
 
-def test_a_wrong_answer_that_becomes_another_wrong_one_is_changed():
+def test_a_wrong_answer_that_becomes_another_wrong_one_is_changed(tamper):
     probe = Fake({"zero": "ABCyx"}, {"zero": [0.0]})
-    zero = intervene(probe, ["zero"], Alphabet(), baseline("ABCxx"))["zero"]
+    zero = tamper(probe, ["zero"])["zero"]
     assert (zero["changed"]["mean"], zero["difference"]["difference"]) == (0.2, 0.0)
 
 
-def test_no_intervention_makes_no_answers():
-    assert intervene(Fake(), [], Alphabet(), baseline("ABCxx")) == {}
+def test_every_row_learns_whether_it_stays_right(tamper):
+    rows = baseline("ABCxx")
+    tamper(FAKE, ["zero", "oracle"], rows=rows)
+    right = [row["interventions"] for row in rows]
+    assert [row["zero"] for row in right] == [True, False, False, False, True]
+    assert all(row["oracle"] for row in right)
 
 
-def test_an_answer_too_few_is_an_error():
+def test_an_interrupted_intervention_goes_on_with_the_next(tamper):
+    """The second answers are those that were kept."""
+    first = tamper(FAKE, ["zero"])
+    assert tamper(Fake({"zero": "ABCDE"}, {"zero": [0.0]}), ["zero"]) == first
+
+
+@pytest.mark.parametrize("wanted", ["sero", ["zero", "sero"], OmegaConf.create(["sero"])])
+def test_a_misspelt_name_is_refused_before_anything_is_answered(wanted):
+    module = SimpleNamespace(intervention_names=("zero", "oracle"))
+    with pytest.raises(ValueError, match="interventions=sero is unknown; choose from zero, oracle, or all"):
+        check_names(wanted, module)
+    check_names("all", module)
+    check_names(None, module)
+
+
+def test_a_model_without_interventions_says_so():
+    with pytest.raises(ValueError, match="interventions=zero is unknown; this model has none; set interventions=null"):
+        check_names("zero", SimpleNamespace())
+
+
+def test_no_intervention_makes_no_answers(tamper):
+    assert tamper(Fake(), []) == {}
+
+
+def test_an_answer_too_few_is_an_error(tamper):
     with pytest.raises(ValueError, match="zip"):
-        intervene(Fake({"zero": "ABC"}, {"zero": []}), ["zero"], Alphabet(), baseline("ABCxx"))
+        tamper(Fake({"zero": "ABC"}, {"zero": []}), ["zero"])
 
 
 def scored(**costs):

@@ -2,9 +2,21 @@
 
 from math import sqrt
 
+import numpy as np
 import pytest
 
-from mirage_pl.statistics import judge, mcnemar, paired_difference, percent, points, wilson
+from mirage_pl.statistics import (
+    bootstrap,
+    bootstrap_change,
+    bootstrap_difference,
+    judge,
+    mcnemar,
+    paired_difference,
+    percent,
+    points,
+    resample,
+    wilson,
+)
 
 
 def pairs(both: int, only_a: int, only_b: int, neither: int) -> tuple[list[bool], list[bool]]:
@@ -109,7 +121,8 @@ def test_paired_difference_refuses_sides_of_different_length_and_none_at_all() -
 def test_numbers_are_written_in_percent_and_points() -> None:
     assert percent({"mean": 0.815, "low": 0.7742, "high": 0.85}) == ("81.5 %", "[77.4, 85.0]")
     assert points({"difference": 0.023, "low": -0.011, "high": 0.0571}) == ("+2.3 points", "[-1.1, +5.7]")
-    assert points({"difference": -0.0002, "low": -0.1, "high": 0.1})[0] == "+0.0 points"
+    assert points({"difference": -0.0002, "low": -0.1, "high": -0.0001}) == ("+0.0 points", "[-10.0, -0.0]")
+    assert points({"difference": 0.0, "low": -0.0, "high": 0.0}) == ("+0.0 points", "[+0.0, +0.0]")
 
 
 @pytest.mark.parametrize(
@@ -125,4 +138,91 @@ def test_numbers_are_written_in_percent_and_points() -> None:
 def test_a_difference_is_called_one_only_if_its_interval_excludes_0(
     low: float, high: float, p: float, words: str
 ) -> None:
-    assert judge({"difference": (low + high) / 2, "low": low, "high": high, "n": 400, "p": p}) == words
+    found = {"difference": (low + high) / 2, "low": low, "high": high, "n": 400}
+    assert judge({**found, "p": p}) == words
+    assert judge(found) == words.partition(": ")[2].removeprefix("borderline ")
+
+
+def loop_bootstrap(values_SQ: np.ndarray, questions_BQ: np.ndarray, seeds_BS: np.ndarray) -> list[float]:
+    """The crossed bootstrap said slowly: counts of a draw become lists of indices."""
+    means = []
+    for asked, trained in zip(questions_BQ, seeds_BS, strict=True):
+        drawn_questions = [q for q, count in enumerate(asked) for _ in range(count)]
+        drawn_seeds = [s for s, count in enumerate(trained) for _ in range(count)]
+        by_seed = [sum(row[q] for q in drawn_questions) / len(drawn_questions) for row in values_SQ.tolist()]
+        center = sum(by_seed) / len(by_seed)
+        mean = sum(by_seed[s] for s in drawn_seeds) / len(drawn_seeds)
+        stretch = sqrt(len(by_seed) / (len(by_seed) - 1)) if len(by_seed) > 1 else 1
+        means.append(center + stretch * (mean - center))
+    return means
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2, 5])
+def test_resampling_by_weights_equals_a_loop_over_drawn_seeds_and_questions(num_seeds: int) -> None:
+    rng = np.random.default_rng(0)
+    values_SQ = rng.integers(-1, 2, (num_seeds, 7))
+    questions_BQ = rng.multinomial(7, [1 / 7] * 7, size=20)
+    seeds_BS = rng.multinomial(num_seeds, [1 / num_seeds] * num_seeds, size=20)
+    fast = resample(values_SQ, questions_BQ / 7, seeds_BS / num_seeds)
+    np.testing.assert_allclose(fast, loop_bootstrap(values_SQ, questions_BQ, seeds_BS), atol=1e-12)
+
+
+def test_bootstrap_of_seeds_alone_has_the_unbiased_variance_of_their_mean() -> None:
+    seeds_S = np.array([0.2, 0.5, 0.6])  # the same for every question, so only seeds vary
+    draws_BS = np.random.default_rng(0).multinomial(3, [1 / 3] * 3, size=200_000) / 3
+    draws_B = resample(np.repeat(seeds_S[:, None], 4, axis=1), np.full((200_000, 4), 1 / 4), draws_BS)
+    assert draws_B.var() == pytest.approx(seeds_S.var(ddof=1) / 3, rel=0.01)
+
+
+def test_bootstrap_of_one_seed_has_the_width_of_a_binomial_interval() -> None:
+    found = bootstrap(np.array([[True] * 300 + [False] * 100]))
+    half = 1.96 * sqrt(0.75 * 0.25 / 400)
+    assert (found["mean"], found["n"]) == (0.75, 400)
+    assert (found["low"], found["high"]) == pytest.approx((0.75 - half, 0.75 + half), abs=0.004)
+    assert found == bootstrap(np.array([[True] * 300 + [False] * 100])), "the same answers, the same interval"
+
+
+def test_paired_changes_cancel_what_runs_and_questions_have_in_common() -> None:
+    rng = np.random.default_rng(0)
+    before_SQ = rng.random((3, 200)) < rng.random(200)
+    after_SQ = before_SQ.copy()
+    after_SQ[:, :20] = False
+    lost = (before_SQ.sum() - after_SQ.sum()) / before_SQ.size
+    change, apart = bootstrap_change(before_SQ, after_SQ), bootstrap_difference(before_SQ, after_SQ)
+    assert change["difference"] == pytest.approx(-lost)
+    assert apart["difference"] == pytest.approx(-lost)
+    assert change["high"] < 0
+    assert change["high"] - change["low"] < apart["high"] - apart["low"]
+    same = bootstrap_change(before_SQ, before_SQ)
+    assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
+    assert judge(same) == "not distinguishable"
+
+
+def test_two_methods_share_questions_but_not_seeds() -> None:
+    hard_Q = np.arange(200) % 2 == 0
+    seeds_S = np.array([0.3, 0.5, 0.7])
+    same = np.repeat(hard_Q[None], 3, axis=0)
+    assert bootstrap_difference(same, same)["high"] == pytest.approx(0, abs=1e-9), "what questions do cancels"
+    apart = np.repeat(seeds_S[:, None], 200, axis=1)
+    found = bootstrap_difference(apart, apart)
+    assert found["low"] < -0.1 < 0.1 < found["high"], "what seeds do doesn't"
+
+
+def test_intervals_of_simulated_studies_hold_the_truth_about_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    hits = []
+    for _ in range(300):  # two methods that are equally good, of three seeds
+        hard_Q = rng.normal(0, 1.2, 200)
+        a, b = (rng.random((3, 200)) < 1 / (1 + np.exp(-hard_Q - rng.normal(0, 0.2, (3, 1)))) for _ in range(2))
+        mean, difference = bootstrap(a), bootstrap_difference(a, b)
+        hits.append((mean["low"] <= 0.5 <= mean["high"], difference["low"] <= 0 <= difference["high"]))
+    coverage = np.mean(hits, axis=0)
+    assert (coverage > 0.92).all()
+    assert (coverage < 1).all()
+
+
+def test_bootstraps_refuse_no_answers_and_other_questions() -> None:
+    with pytest.raises(ValueError, match=r"got an array of shape \(0, 3\)"):
+        bootstrap(np.zeros((0, 3)))
+    with pytest.raises(ValueError, match="3 questions can't be paired with answers to 4"):
+        bootstrap_difference(np.zeros((1, 3)), np.zeros((2, 4)))

@@ -105,7 +105,7 @@ def test_some_interventions_are_made_or_none(run_folder, data):
     assert list(tampered(run_folder, data, "interventions=[zero]")["interventions"]) == ["zero"]
     assert list(tampered(run_folder, data, "interventions=none")["interventions"]) == ["none"], "an empty block"
     assert not {"interventions", "latents"} & tampered(run_folder, data, "interventions=null").keys()
-    with pytest.raises(ValueError, match="interventions=typo can't be made here; choose from identity, zero, .*or all"):
+    with pytest.raises(ValueError, match="interventions=typo is unknown; choose from identity, zero, .*or all"):
         tampered(run_folder, data, "interventions=typo")
 
 
@@ -243,6 +243,20 @@ def test_losses_are_weighed_and_summed():
     assert module.weigh(module.losses(torch.tensor([1.0, 3.0])), "train", 2).item() == pytest.approx(6.1)
     with pytest.raises(ValueError, match="losses"):
         module.weigh({"a": torch.tensor(1.0)}, "train", 1)
+
+
+def test_a_weight_may_go_from_one_number_to_another_over_the_run(monkeypatch):
+    weights = {"a": 0.5, "b": [1.0, 0.0]}
+    module = Two(torch.nn.Linear(1, 1), weights, lambda p: None, lambda o, n: None, weight_decay=0.0)
+    for progress, weight in [(0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (1.2, 0.0)]:
+        monkeypatch.setattr(Two, "progress", progress)
+        assert (module.weight("a"), module.weight("b")) == (0.5, weight)
+
+
+@pytest.mark.parametrize("weight", [[1.0], [1.0, 2.0, 3.0], ["a", "b"], "ab"])
+def test_a_weight_that_is_neither_a_number_nor_a_pair_is_refused(weight):
+    with pytest.raises(ValueError, match=r"loss_weights.a=.* must be a number, or \[first, last\]"):
+        Two(torch.nn.Linear(1, 1), {"a": weight}, lambda p: None, lambda o, n: None, weight_decay=0.0)
 
 
 def test_paths_in_a_run_folder_are_whole(run_folder):

@@ -1,7 +1,7 @@
 """Decoding in batches: every row is a machine with two states, text and latent.
 
-In the latent state the hidden state is fed back as the next input embedding; after k latents the row goes back to
-text with ``<|latent_end|>``. Rows change state by themselves, any number of times.
+In the latent state the hidden state is fed back (``feedback``) as the next input embedding; after k latents the row
+goes back to text with ``<|latent_end|>``. Rows change state by themselves, any number of times.
 
 Shapes: B rows, T columns so far, S new columns, D width, J blocks, k latents of a block.
 """
@@ -100,7 +100,7 @@ class Decoder:
         rows = Rows(self, prompts, decoding, latents)
         hidden_BD = columns.prefill(prompts)
         while True:
-            step = rows.write(choose(net.logits(hidden_BD), rows.count_B), hidden_BD)
+            step = rows.write(choose(net.logits(hidden_BD), rows.count_B), net.feedback(hidden_BD))
             yield step
             if not rows.alive_B.any():
                 return
@@ -108,7 +108,7 @@ class Decoder:
             hidden_BD = columns.append(embeds_BD.unsqueeze(1), step.written_B.unsqueeze(1))[:, -1]
             if net.recurrence.together and latents is None and (slots_Bk := rows.slots()).any():
                 k = slots_Bk.shape[1]
-                latents_BkD = net.recurrence(columns.tentative(slots_Bk), hidden_BD.unsqueeze(1), k)
+                latents_BkD = net.recur(columns.tentative(slots_Bk), hidden_BD.unsqueeze(1), k)
                 states_BkD = columns.append(latents_BkD, slots_Bk)
                 yield from rows.write_block(latents_BkD, slots_Bk)
                 last_B11 = (slots_Bk.sum(1) - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, hidden_BD.shape[1])

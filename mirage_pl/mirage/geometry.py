@@ -4,26 +4,44 @@ Shapes: R rows, n latents of one row, N latents of all rows, D width.
 """
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 
+def pairs_within(latents: Sequence[Tensor]) -> Tensor:
+    """Cosines of every two latents of the same row, for all rows."""
+    return flat([upper(normalize(row.double(), dim=-1)) for row in latents])
+
+
+def pairs_across(latents: Sequence[Tensor]) -> Tensor:
+    """Cosines of the latents in the same place of every two rows, for all places."""
+    return flat([upper(normalize(place_RD.double(), dim=-1)) for place_RD in by_place(latents)])
+
+
+def upper(units_ND: Tensor) -> Tensor:
+    """Products of every two vectors, each pair once."""
+    first, second = torch.triu_indices(len(units_ND), len(units_ND), offset=1, device=units_ND.device)
+    return (units_ND @ units_ND.T)[first, second]
+
+
+def by_place(latents: Sequence[Tensor]) -> list[Tensor]:
+    """The latents of all rows in their first place, in their second, …, each ``[R or fewer, D]``."""
+    depth = max(map(len, latents), default=0)
+    return [torch.stack([row[place] for row in latents if len(row) > place]) for place in range(depth)]
+
+
 def cosine_within(latents: Sequence[Tensor]) -> float:
     """Mean cosine of two latents of the same row; 1 where a row's latents all say the same."""
-    rows = [normalize(row.double(), dim=-1) for row in latents if len(row) > 1]
-    pairs = [float(row[i] @ row[j]) for row in rows for i, j in combinations(range(len(row)), 2)]
-    return mean(pairs)
+    return float(pairs_within(latents).mean())
 
 
 def cosine_across(latents: Sequence[Tensor]) -> float:
     """Mean cosine of the latents in the same place of two rows; 1 where latents don't depend on the question."""
-    depth = max((len(row) for row in latents), default=0)
     found = []
-    for place in range(depth):
-        units_RD = normalize(torch.stack([row[place].double() for row in latents if len(row) > place]), dim=-1)
+    for place_RD in by_place(latents):
+        units_RD = normalize(place_RD.double(), dim=-1)
         count = len(units_RD)
         if count > 1:  # of the squared length of the sum, the squares are count, the rest is every pair twice
             found.append(float((units_RD.sum(0).square().sum() - count) / (count * (count - 1))))
@@ -32,30 +50,43 @@ def cosine_across(latents: Sequence[Tensor]) -> float:
 
 def effective_rank(latents: Sequence[Tensor]) -> float:
     """Directions that the latents use: the exponential of the entropy of their singular values (Roy, Vetterli 2007)."""
-    if not any(len(row) for row in latents):
-        return 0.0
-    all_ND = torch.cat(list(latents)).double()
+    shares = spectrum(latents)
+    return float(torch.special.entr(shares).sum().exp()) if len(shares) else 0.0
+
+
+def spectrum(latents: Sequence[Tensor]) -> Tensor:
+    """Singular values of all latents about their mean, as shares of their sum, the largest first."""
+    all_ND = flat(latents).double()
+    if not len(all_ND):
+        return all_ND
     values = torch.linalg.svdvals(all_ND - all_ND.mean(0))
-    shares = values / values.sum().clamp(min=1e-30)
-    return float(torch.special.entr(shares).sum().exp())
+    return values / values.sum().clamp(min=1e-30)
 
 
 def retrieved(latents: Sequence[Tensor], targets: Sequence[Tensor]) -> list[bool]:
-    """Whether each row's latents are nearest to its own helper image, among the helper images of all rows.
+    """Whether each row's latents are nearest to its own helper image, among the helper images of all rows."""
+    return [int(found_R.argmax()) == row for row, found_R in enumerate(similarities(latents, targets))]
 
-    Both are centred over the rows first: averaged features of different images are nearly parallel.
+
+def similarities(latents: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """Cosine of each row's latents to the helper image of each row, ``[R, R]``; a row's own is on the diagonal.
+
+    Both are centred over the rows first: averaged features of different images are nearly parallel. Of rows of
+    different sizes the places that all have are compared.
 
     Args:
         latents: of each row, ``[n, D]``.
         targets: compressed helper features of each row, as many at least.
+
+    Returns:
+        Nothing, ``[0, 0]``, if some row has no latents.
     """
-    depth = min((len(row) for row in (*latents, *targets)), default=0)
+    depth = min(map(len, (*latents, *targets)), default=0)
     if not depth:
-        return []
+        return torch.zeros(0, 0)
     own_RX, theirs_RX = (torch.stack([row[:depth].double().flatten() for row in rows]) for rows in (latents, targets))
     own_RX, theirs_RX = (normalize(each - each.mean(0), dim=-1) for each in (own_RX, theirs_RX))
-    nearest_R = (own_RX @ theirs_RX.T).argmax(1)
-    return [int(found) == row for row, found in enumerate(nearest_R)]
+    return own_RX @ theirs_RX.T
 
 
 def mean_norm(vectors_ND: Tensor) -> float:
@@ -66,3 +97,8 @@ def mean_norm(vectors_ND: Tensor) -> float:
 def mean(values: Sequence[float]) -> float:
     """Mean, not a number without values."""
     return sum(values) / len(values) if values else float("nan")
+
+
+def flat(parts: Sequence[Tensor]) -> Tensor:
+    """All parts in one; empty without any."""
+    return torch.cat(list(parts)) if parts else torch.zeros(0)

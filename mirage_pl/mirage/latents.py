@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from mirage_pl.mirage.batch import Batch, Images
+from mirage_pl.mirage.feedback import Raw
 from mirage_pl.mirage.layers import KeysValues, run_layers
-from mirage_pl.mirage.recurrence import Recurrence
+from mirage_pl.mirage.recurrence import Columns, Recurrence
 
 Compression = Callable[[Tensor, tuple[int, int], int], Tensor]
 
@@ -28,6 +29,7 @@ class LatentVLM(nn.Module):
         compression: helper-image features -> latents, see ``mirage_pl.mirage.compression``.
         recurrence: how latents come about, see ``mirage_pl.mirage.recurrence``.
         checkpointing: recompute each layer's activations when gradients are taken instead of keeping them.
+        feedback: hidden state -> latent, see ``mirage_pl.mirage.feedback``; by default itself.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class LatentVLM(nn.Module):
         compression: Compression,
         recurrence: Recurrence,
         checkpointing: bool = False,
+        feedback: Raw | None = None,
     ) -> None:
         super().__init__()
         self.backbone: Any = backbone
         self.compression, self.recurrence = compression, recurrence
         self.checkpointing = checkpointing
+        self.feedback = feedback or Raw()
 
     @property
     def decoder(self) -> Any:
@@ -102,7 +106,9 @@ class LatentVLM(nn.Module):
             return self.embed_tokens(batch.tokens_BT[:0, 0])
         if batch.helpers is None:
             raise ValueError("stage 1 needs helper images; give image_output in the rows, or train stage=sft")
-        return torch.cat(self.compress(batch.helpers, [size for row in batch.sizes for size in row]))
+        targets_ND = torch.cat(self.compress(batch.helpers, [size for row in batch.sizes for size in row]))
+        self.feedback.observe(targets_ND)
+        return targets_ND
 
     def compress(self, helpers: Images, sizes: Sequence[int]) -> list[Tensor]:
         """Compressed features ``[k, D]`` of every helper image, each of its own size."""
@@ -124,7 +130,7 @@ class LatentVLM(nn.Module):
         return hidden_BTD, hidden_BTD[batch.before_BT], targets_ND
 
     def recurrent(self, batch: Batch) -> Tensor:
-        """Stage 2 and evaluation: every latent is the hidden state before it; gradients flow through all of them.
+        """Stage 2 and evaluation: every latent is the hidden state before it, fed back; gradients flow through all.
 
         The columns are run in few calls, for all rows together: up to the first block, those that the recurrence needs,
         and on to the next block. One call without latent blocks.
@@ -138,10 +144,31 @@ class LatentVLM(nn.Module):
         for block in batch.blocks:
             text_BSD = embeds_BTD[:, columns.start + latents_BkD.shape[1] : block.start]
             state_B1D = columns.advance(torch.cat([latents_BkD, text_BSD], dim=1))[:, -1:]
-            latents_BkD = self.recurrence(columns, state_B1D, block.stop - block.start)
+            latents_BkD = self.recur(columns, state_B1D, block.stop - block.start)
         text_BSD = embeds_BTD[:, columns.start + latents_BkD.shape[1] :]
         last_BSD = columns.peek(torch.cat([latents_BkD, text_BSD], dim=1))
         return torch.cat([*columns.hidden, last_BSD], dim=1)
+
+    def recur(self, columns: Columns, state_B1D: Tensor, k: int) -> Tensor:
+        """Run a block of k latents after a hidden state; those that have not been run yet, ``[B, k or fewer, D]``."""
+        return self.recurrence(FedBack(columns, self.feedback), self.feedback(state_B1D), k)
+
+
+class FedBack:
+    """Columns whose hidden states come back as the latents they become."""
+
+    def __init__(self, columns: Columns, feedback: Raw) -> None:
+        self.columns, self.feedback = columns, feedback
+
+    def advance(self, embeds_BSD: Tensor) -> Tensor:
+        """Run the next S columns."""
+        latents_BSD: Tensor = self.feedback(self.columns.advance(embeds_BSD))
+        return latents_BSD
+
+    def peek(self, embeds_BSD: Tensor) -> Tensor:
+        """Run the next S columns, and take no notice of it."""
+        latents_BSD: Tensor = self.feedback(self.columns.peek(embeds_BSD))
+        return latents_BSD
 
 
 class Pass:

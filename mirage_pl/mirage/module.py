@@ -4,8 +4,10 @@ Shapes: B rows, T columns, D width.
 """
 
 from collections.abc import Iterator, Sequence
+from random import Random
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from data_modules.samples import Sample
@@ -19,6 +21,7 @@ from mirage_pl.mirage.interventions import Interventions
 from mirage_pl.mirage.latents import LatentVLM
 from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
 from mirage_pl.mirage.prefill import fill
+from mirage_pl.mirage.replacements import NAMES
 from mirage_pl.mirage.sampling import Decoding
 
 
@@ -34,6 +37,8 @@ class MirageModule(BaseModule):
     """
 
     net: LatentVLM
+    generation_type = Generation
+    intervention_names = NAMES
 
     def __init__(
         self, decoder: Decoder, ce_chunk: int | None, ce_fused: bool, features: FeatureCache, **options: Any
@@ -124,3 +129,64 @@ class Guided(Stage1):
         hidden_BTD, targets_ND = self.net.recurrent(batch), self.net.latent_targets(batch)
         predicted_ND = hidden_BTD[batch.before_BT]
         return {"text": self.text_loss(hidden_BTD, batch), "latent": self.latent_loss(predicted_ND, targets_ND, batch)}
+
+
+class Curriculum(Guided):
+    """From stage 1 to :class:`Guided` within one run: batches are teacher-forced ever more seldom. Not the paper's.
+
+    Args:
+        fade: share of the run after which no batch is teacher-forced; the chance falls linearly until then.
+        options: those of :class:`Guided`.
+
+    Raises:
+        ValueError: ``fade`` isn't above 0 and at most 1.
+    """
+
+    def __init__(self, fade: float, **options: Any) -> None:
+        super().__init__(**options)
+        if not 0 < fade <= 1:
+            raise ValueError(
+                f"stage.module.fade={fade} must be above 0 and at most 1; 0.5 is the first half of the run"
+            )
+        self.fade = fade
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Stage 1's losses or the guided ones; the draw is the same on every rank, and after a resume."""
+        draw = Random(f"teacher forcing at step {self.global_step}").random()
+        teacher = self.training and draw < 1 - self.progress / self.fade
+        return Stage1.losses(self, batch) if teacher else super().losses(batch)
+
+
+class Auxiliary(Stage1):
+    """A control: the helper image is supervision here too, but there are no latents.
+
+    A linear head predicts the k compressed helper features, all at once, from the hidden state before the answer. It is
+    used in training alone.
+
+    Args:
+        latent_size: k.
+        options: those of :class:`Stage1`.
+    """
+
+    def __init__(self, latent_size: int, **options: Any) -> None:
+        super().__init__(**options)
+        width = self.net.backbone.config.text_config.hidden_size
+        self.latent_size = latent_size
+        self.head = torch.nn.Linear(width, latent_size * width, bias=False)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """``text``: cross-entropy; ``latent``: one minus cosine of the head's vectors to compressed helper features.
+
+        Raises:
+            ValueError: a row hasn't exactly one helper image.
+        """
+        if batch.helpers is None or len(batch.helpers.grids) != len(batch):
+            raise ValueError("stage=auxiliary needs exactly one helper image in every row; train stage=sft without")
+        hidden_BTD = self.net.recurrent(batch)
+        first_B = (batch.targets_BT != IGNORE).int().argmax(1)
+        before_BD = hidden_BTD[torch.arange(len(batch), device=first_B.device), first_B]
+        predicted_ND = self.head(before_BD).view(-1, before_BD.shape[1])
+        targets_ND = torch.cat(self.net.compress(batch.helpers, [self.latent_size] * len(batch)))
+        places_N = torch.arange(len(targets_ND), device=first_B.device) % self.latent_size
+        latent = latent_cosine(predicted_ND, targets_ND, places_N if self.centre else None)
+        return {"text": self.text_loss(hidden_BTD, batch), "latent": latent}

@@ -1,7 +1,7 @@
 """How the latents of a block come about: one after another, or all together in a few sweeps.
 
-Latent j is the hidden state of the column before it, which depends on the latents before j. The recurrence is run for
-all rows of a batch at once; rows whose block is shorter carry padding in its last columns.
+Latent j is the hidden state of the column before it, fed back (``feedback``), which depends on the latents before j.
+The recurrence is run for all rows of a batch at once; rows whose block is shorter carry padding in its last columns.
 
 Shapes: B rows, k latents of the block, D width.
 """
@@ -16,7 +16,7 @@ class Columns(Protocol):
     """The columns of a batch, run from left to right."""
 
     def advance(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns; their hidden states ``[B, S, D]``."""
+        """Run the next S columns; their hidden states as latents ``[B, S, D]``."""
         ...
 
     def peek(self, embeds_BSD: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class Recurrence(Protocol):
 
         Args:
             columns: before the first latent.
-            state_B1D: hidden state of the column before, which is the first latent.
+            state_B1D: the first latent: the hidden state of the column before.
             k: latents of the block.
         """
         ...

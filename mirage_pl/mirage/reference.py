@@ -31,7 +31,7 @@ def recurrent_row(net: LatentVLM, batch: Batch) -> Tensor:
     tokens_T, embeds_TD, grids_N3 = batch.tokens_BT[0], net.embed(batch)[0], grids_of(batch)
     for column in batch.latent_BT[0].nonzero().flatten().tolist():
         before_TD = hidden_states(net, tokens_T[:column], embeds_TD[:column], grids_N3)
-        embeds_TD = torch.cat([embeds_TD[:column], before_TD[-1:], embeds_TD[column + 1 :]])
+        embeds_TD = torch.cat([embeds_TD[:column], net.feedback(before_TD[-1:]), embeds_TD[column + 1 :]])
     return hidden_states(net, tokens_T, embeds_TD, grids_N3)
 
 
@@ -102,7 +102,7 @@ def greedy_answer(
             break
         if token == start:
             queue = [pad] * next(blocks) + [end]
-        embed_D = hidden_D if latent else net.embed_tokens(tokens_T.new_tensor(token))
+        embed_D = net.feedback(hidden_D) if latent else net.embed_tokens(tokens_T.new_tensor(token))
         tokens_T, embeds_TD = torch.cat([tokens_T, tokens_T.new_tensor([token])]), torch.cat([embeds_TD, embed_D[None]])
         written.append(token)
     return written

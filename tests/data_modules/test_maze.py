@@ -33,6 +33,29 @@ def test_a_walk_stops_in_a_hole():
     assert walk(GRID, ["DOWN", "DOWN", "RIGHT"]) == [(0, 0), (1, 0), (2, 0)]
 
 
+@pytest.mark.parametrize(
+    ("plan", "official", "benchmark"),
+    [
+        (["RIGHT", "DOWN", "RIGHT", "DOWN"], "success", "success"),
+        (["RIGHT", "DOWN", "RIGHT", "DOWN", "UP"], "short", "success"),  # walks on past the goal
+        (["DOWN", "RIGHT", "RIGHT", "DOWN", "LEFT", "LEFT"], "hole", "success"),  # falls after the goal
+        (["DOWN", "RIGHT", "RIGHT", "DOWN", "DOWN"], "success", "success"),  # bumps into the wall at the goal
+        (["RIGHT", "RIGHT", "DOWN", "DOWN"], "hole", "hole"),
+        (["RIGHT", "DOWN"], "short", "short"),
+        ([], "short", "short"),
+    ],
+)
+def test_the_last_cell_counts_officially_and_the_first_visit_to_the_goal_in_the_benchmark(plan, official, benchmark):
+    assert outcome(GRID, plan, "official") == outcome(GRID, plan) == official
+    assert outcome(GRID, plan, "benchmark") == benchmark
+
+
+def test_a_walk_of_the_benchmark_stops_at_the_goal():
+    plan = ["RIGHT", "DOWN", "RIGHT", "DOWN", "UP", "UP"]
+    assert walk(GRID, plan, "benchmark") == [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2)]
+    assert walk(GRID, plan, "official") == [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (1, 2), (0, 2)]
+
+
 def test_a_move_off_the_grid_stays():
     assert step(GRID, (0, 0), "UP") == (0, 0)
 

@@ -1,10 +1,12 @@
 import json
+from hashlib import sha256
 
 import numpy as np
 import pytest
 
 from data_modules.datamodule import check_disjoint
 from data_modules.maze_pictures import draw_maze
+from data_modules.reading import Reading
 from data_modules.samples import Picture, open_image
 from data_modules.vsp import VSP
 from data_modules.vsp_generator import Generator
@@ -87,9 +89,134 @@ def test_a_row_that_cannot_be_graded_is_refused(tmp_path):
         VSP(tmp_path / "x.jsonl")
 
 
-def test_an_unknown_parser_is_refused(made):
-    with pytest.raises(ValueError, match="task.parser=loose is unknown"):
-        VSP(made / "test.jsonl", parser="loose")
+@pytest.mark.parametrize(
+    ("option", "known"), [("parser", "lenient, strict"), ("rule", "official, benchmark"), ("thoughts", "none, rules")]
+)
+def test_an_unknown_word_is_refused_with_the_known_ones(made, option, known):
+    with pytest.raises(ValueError, match=f"^task.{option}=loose is unknown; choose one of {known}$"):
+        VSP(made / "test.jsonl", **{option: "loose"})
+
+
+@pytest.mark.parametrize(
+    ("parser", "rule", "text", "expected", "optimal"),
+    [
+        ("strict", "official", r"\boxed{DOWN, RIGHT}", "success", True),
+        ("strict", "official", r"\boxed{DOWN, RIGHT, LEFT}", "short", False),
+        ("strict", "benchmark", r"\boxed{DOWN, RIGHT, LEFT}", "success", True),  # two moves are made
+        ("strict", "official", r"\boxed{DOWN, RIGHT, UP}", "hole", False),
+        ("strict", "benchmark", r"\boxed{UP, DOWN, RIGHT, UP}", "success", False),
+        ("strict", "benchmark", r"\boxed{RIGHT, DOWN}", "hole", False),
+        ("strict", "benchmark", r"\boxed{1D1R}", "invalid", False),
+        ("lenient", "official", r"\boxed{1D1R}", "success", True),
+        ("lenient", "official", r"\boxed{DOWN RIGHT LEFT}", "short", False),
+        ("lenient", "benchmark", r"\boxed{DOWN RIGHT LEFT}", "success", True),
+        ("lenient", "benchmark", "no plan", "invalid", False),
+    ],
+)
+def test_parser_and_rule_together_decide_the_grade(tmp_path, parser, rule, text, expected, optimal):
+    row = {"text_input": "q", "image_input": "a.png", "map_desc": [[1, -1], [0, 2]]}
+    (tmp_path / "x.jsonl").write_text(json.dumps(row))
+    rows = VSP(tmp_path / "x.jsonl", parser=parser, rule=rule)
+    grade = rows.grade(rows[0], text)
+    assert (grade.outcome, grade.success, grade.optimal) == (expected, expected == "success", optimal)
+
+
+def test_a_plan_is_drawn_as_far_as_the_rule_walks_it(made):
+    official, benchmark = (VSP(made / "test.jsonl", rule=rule) for rule in ("official", "benchmark"))
+    right = official[0].answer_text
+    back = {"UP": "DOWN", "DOWN": "UP", "LEFT": "RIGHT", "RIGHT": "LEFT"}[right[7:-1].split(", ")[-1]]
+    further = right[:-1] + f", {back}" + "}"
+    assert benchmark.draw(benchmark[0], further) == official.draw(official[0], right)
+    assert official.draw(official[0], further) != official.draw(official[0], right)
+
+
+def test_an_identity_is_the_maze_whatever_else_a_row_says(tmp_path):
+    row = {"text_input": "q", "image_input": "a.png", "map_desc": [[1, -1], [0, 2]]}
+    same = {"text_input": "other", "image_input": "b.png", "map_desc": [[1, -1], [0, 2]], "text_output": "x"}
+    other = row | {"map_desc": [[1, 0], [0, 2]]}
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (row, same, other)))
+    rows = VSP(tmp_path / "x.jsonl")
+    first, second, third = (rows.identity(sample) for sample in rows.samples)
+    assert first == second == sha256(b"[[1, -1], [0, 2]]").hexdigest()[:12]
+    assert first != third
+    assert rows.identities().keys() == {first, third}
+    check_disjoint({"test": rows})
+
+
+def test_without_a_maze_an_identity_is_the_question_and_the_bytes_of_its_pictures(folder):
+    def ask(name, text, **more):
+        row = {"text_input": text, "image_input": f"images/{name}.png", "text_output": r"\boxed{A}"} | more
+        (folder / "x.jsonl").write_text(json.dumps(row))
+        rows = VSP(folder / "x.jsonl")
+        return rows.identity(rows[0])
+
+    asked = ask("a", "q<image>")
+    assert ask("b", "q<image>", text_output=r"\boxed{B}") == asked  # the same picture under another name
+    (folder / "images/c.png").write_bytes(b"another picture")
+    assert len({asked, ask("c", "q<image>"), ask("a", "r<image>"), ask("a", "<image>q")}) == 4
+    with pytest.raises(ValueError, match=r"x.jsonl:1: image .*none.png does not exist"):
+        ask("none", "q")
+
+
+def test_a_reading_has_the_identity_of_its_maze(made):
+    rows = VSP(made / "test.jsonl")
+    readings = Reading(made / "test.jsonl", {"map": "m", "path": "p"})
+    assert [readings.identity(readings[at]) for at in range(len(readings))] == [
+        rows.identity(row) for row in rows.samples for _ in ("map", "path")
+    ]
+    assert readings.identities() == rows.identities()
+
+
+def grids(file):
+    return [json.loads(line)["map_desc"] for line in file.open()]
+
+
+def test_excluded_mazes_are_in_no_split_and_the_others_keep_their_order(made, tmp_path):
+    generator(tmp_path / "again", exclude=[made / "test.jsonl", made / "val.jsonl"]).make()
+    names = ("test", "val", "train")
+    left, drawn = ([grids(f / f"{name}.jsonl") for name in names] for f in (tmp_path / "again", made))
+    banned = drawn[0] + drawn[1]
+    assert not any(grid in banned for split in left for grid in split)
+    assert [len(split) for split in left] == [len(split) for split in drawn]
+    # level 3 comes first in each file: what follows the excluded mazes moves up
+    assert left[0][:2] + left[1][:2] + left[2][:2] == drawn[2][:6]
+
+
+def test_excluded_mazes_are_a_setting_by_their_content_and_data_made_before_there_were_any_is_taken(made, tmp_path):
+    record = json.loads((made / "made.json").read_text())
+    assert record.pop("exclude") is None
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "made.json").write_text(json.dumps(record))
+    assert generator(tmp_path / "old").made()
+    excluded = generator(tmp_path / "old", exclude=[made / "test.jsonl"])
+    with pytest.raises(ValueError, match="was made with exclude=None"):
+        excluded.made()
+    (tmp_path / "moved.jsonl").write_text("".join(reversed((made / "test.jsonl").open().readlines())))
+    assert generator(tmp_path, exclude=[tmp_path / "moved.jsonl"]).settings() == excluded.settings()
+    assert generator(tmp_path, exclude=[made / "train.jsonl"]).settings() != excluded.settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, r"task.exclude: data file .*x.jsonl does not exist"),
+        ("", r"task.exclude: .*x.jsonl holds no rows"),
+        ("{}\n", r"task.exclude: .*x.jsonl:1: missing key"),
+        ('{"text_input": "q", "image_input": "a.png"}\n', r"task.exclude: .*x.jsonl:1: no map_desc"),
+        ('{"text_input": "q", "image_input": "a.png", "map_desc": [[1]]}\n', r"task.exclude: .*x.jsonl:1: .*one goal"),
+    ],
+)
+def test_a_bad_file_to_exclude_is_named_and_nothing_is_made(tmp_path, content, complaint):
+    if content is not None:
+        (tmp_path / "x.jsonl").write_text(content)
+    with pytest.raises(ValueError, match=complaint):
+        generator(tmp_path / "made", exclude=[tmp_path / "x.jsonl"]).make()
+    assert not list(tmp_path.glob("made*"))
+
+
+def test_one_file_to_exclude_is_still_given_as_a_list(tmp_path):
+    with pytest.raises(ValueError, match=r"task.exclude=x.jsonl must be a list of files: task.exclude=\[x.jsonl\]"):
+        generator(tmp_path, exclude="x.jsonl")
 
 
 @needs_shared

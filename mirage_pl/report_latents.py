@@ -1,11 +1,12 @@
-"""The report's section on interventions: answers with other latents, and what the latents look like as vectors."""
+"""The report's sections on latents: answers with other ones, what they look like as vectors, and what they see."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from mirage_pl.intervene import verdict
-from mirage_pl.plots import cell, draw_bars, table
+from mirage_pl.plots import cell, draw_bars, picture, table
 from mirage_pl.statistics import judge, percent, points
 
 MEANINGS = {
@@ -27,6 +28,32 @@ NUMBERS = {
     "norm_of_embeddings": "mean norm of token embeddings",
     "norm_of_targets": "mean norm of compressed helper features",
 }
+SIGHTS = {
+    "row": (
+        "On the images",
+        "One sample a picture. Red: how the latent's column shares its attention among the patches of the input image, "
+        "mean over layers and heads; below each, the share that goes to images in all, the rest going to text and to "
+        "other latents, and the largest share of one patch. Blue: cosine of the latent to each patch of its helper "
+        "image, the three nearest outlined and given below, the nearest boldest. For these cosines the mean latent in "
+        "that place and the mean helper feature are taken off first, since all are nearly parallel otherwise: raw is "
+        "the cosine of the nearest without that. A colour has one scale in a picture. A latent that looks where the "
+        "answer lies has dark cells there, and other ones in other samples.",
+    ),
+    "plane": (
+        "Among words and images",
+        "Vectors of length 1 on the two axes along which they vary most (principal components). Latents that lie on "
+        "one spot say the same whatever the question; helper images are what stage 1 draws them to, less the latents' "
+        "own mean and length.",
+    ),
+    "geometry": (
+        "As vectors",
+        "Cosines at 1 mean latents that are all alike, within a sample or whatever the sample. Singular values that "
+        "fall steeply mean few directions in use. Latents much longer or shorter than token embeddings are unlike any "
+        "input that the backbone was made for. In the square each row is a sample's latents, each column a sample's "
+        "helper image, both less their means: latents that carry their image show a red diagonal.",
+    ),
+}
+"""What the pictures of a kind are called and how to read them; a file's name is its kind, or kind-number."""
 
 
 def section(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
@@ -81,3 +108,28 @@ def numbers(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     chance = " / ".join(dict.fromkeys(f"{1 / hit['n']:.2%}" for hit in hits if hit))
     name = cell("own helper image is the nearest of all", f"chance {chance}")
     return [*rows, (name, [cell(*percent(hit)) if hit else "–" for hit in hits])] if any(hits) else rows
+
+
+def sights(runs: Sequence[tuple[str, Path]]) -> str:
+    """Show what the latents see, the runs below each other; empty without pictures.
+
+    Args:
+        runs: label in the run's colour, as HTML, and evaluation folder of each, in the order of the report.
+    """
+    html = ""
+    for kind, (heading, reading) in SIGHTS.items():
+        found = [(label, file) for label, folder in runs for file in folder.glob(f"latents/{kind}*.png")]
+        figures = [
+            f'<figure style="max-width:60rem;margin-bottom:1rem">{picture(file, f"{heading}: {file.stem}")}'
+            f"<figcaption>{label}</figcaption></figure>"
+            for label, file in sorted(found, key=lambda pair: number(pair[1]))
+        ]
+        if figures:
+            html += f'<h3>{heading}</h3><p class="note">{reading}</p>{"".join(figures)}'
+    return html
+
+
+def number(file: Path) -> int:
+    """The row of a picture, 0 if it shows none; so that 10 comes after 9."""
+    last = file.stem.rpartition("-")[2]
+    return int(last) if last.isdigit() else 0

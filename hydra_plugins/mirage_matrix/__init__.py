@@ -1,0 +1,98 @@
+"""A Hydra sweeper for studies: named runs, some starting from others, each once for every value that is swept.
+
+``python -m mirage_pl.train -m experiment=study/…`` uses it. Runs that start from none are launched together, then those
+that start from them, and so on: a launcher for a cluster sees one array of jobs a wave. (Hydra takes sweepers from this
+namespace alone.)
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+QUIET = ("seed",)
+"""Swept keys that make no method of their own: a method's runs differ in them."""
+
+
+class Matrix(BasicSweeper):
+    """Sweep over named runs.
+
+    Args:
+        runs: name -> ``set``, overrides of this run, and ``after``, the name of the run whose weights it starts from.
+        only: the runs to make, with those before them; ``None`` for all.
+        params: key -> values, swept for every run, as ``seed: 1,2,3``; the command line's sweeps go before them.
+        max_batch_size: jobs launched together; ``None`` for all of a wave.
+
+    Raises:
+        ValueError: no runs, a name that is none, or an ``after`` that leads to no start.
+    """
+
+    def __init__(
+        self,
+        runs: Mapping[str, Any],
+        only: Sequence[str] | None = None,
+        params: Mapping[str, str] | None = None,
+        max_batch_size: int | None = None,
+    ) -> None:
+        super().__init__(max_batch_size, dict(params or {}))
+        self.runs = {name: dict(run) for name, run in runs.items()}
+        if not self.runs:
+            raise ValueError("hydra.sweeper.runs is empty; a study names its runs there, see conf/experiment/study")
+        for name, run in self.runs.items():
+            if unknown := run.keys() - {"set", "after"}:
+                raise ValueError(f"hydra.sweeper.runs.{name} has {sorted(unknown)}; it may have set and after")
+            self.line(name)
+        for name in only or ():
+            if name not in self.runs:
+                raise ValueError(f"hydra.sweeper.only names {name}; the runs are {', '.join(self.runs)}")
+        wanted = {before for name in only or self.runs for before in self.line(name)}
+        self.runs = {name: run for name, run in self.runs.items() if name in wanted}
+
+    def line(self, name: str) -> list[str]:
+        """A run and those that have to be made before it, the first of all last.
+
+        Raises:
+            ValueError: one of them isn't there, or comes after itself.
+        """
+        line = [name]
+        while (before := self.runs[line[-1]].get("after")) is not None:
+            if before not in self.runs or before in line:
+                problem = "comes after itself" if before in self.runs else "is no run of the study"
+                raise ValueError(f"hydra.sweeper.runs.{line[-1]}.after={before}: {before} {problem}")
+            line.append(before)
+        return line
+
+    def split_arguments(self, overrides: Any, max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
+        """Lay out the waves: lists of jobs, each a list of overrides."""
+        ((*points,),) = BasicSweeper.split_arguments(overrides, None)
+        swept = [item.get_key_element() for item in overrides if item.is_sweep_override()]
+        waves: list[list[list[str]]] = []
+        depths = {name: len(self.line(name)) for name in self.runs}
+        for depth in sorted(set(depths.values())):
+            jobs = [self.job(name, point, swept) for point in points for name in self.runs if depths[name] == depth]
+            size = max_batch_size or len(jobs)
+            waves += [jobs[first : first + size] for first in range(0, len(jobs), size)]
+        return waves
+
+    def job(self, name: str, point: Sequence[str], swept: Sequence[str]) -> list[str]:
+        """Overrides of one job: the run's own, then those of the command line and the sweep, which win."""
+        run = self.runs[name]
+        loud = [item for item in point if key(item) in swept and key(item) not in QUIET]
+        given = {key(item) for item in point}
+        own = [item for item in run.get("set") or [] if key(item) not in given]
+        tail = "".join("-" + re.sub(r"[^\w.=-]+", "_", item.removeprefix(parent(item))) for item in loud)
+        result = [*own, *point, f"study.method='{name}{tail}'"]
+        if (before := run.get("after")) is not None and "init_from" not in given:
+            result.append(f"init_from='${{runs}}/${{study.name}}/{before}{tail}-seed${{seed}}'")
+        return result
+
+
+def key(override: str) -> str:
+    """The key that an override sets."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def parent(override: str) -> str:
+    """What stands before the last part of the key that an override sets."""
+    return "".join(key(override).rpartition(".")[:2])

@@ -1,0 +1,80 @@
+"""What is fed back, and that training, decoding and the slow reference agree on it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mirage_pl.mirage import reference
+from mirage_pl.mirage.batch import Batch
+from mirage_pl.mirage.collator import Collator
+from mirage_pl.mirage.feedback import Matched
+from mirage_pl.mirage.latents import LatentVLM
+from mirage_pl.mirage.recurrence import Jacobi, Sequential
+from mirage_pl.mirage.sampling import Decoding
+
+
+def matched(norm: float) -> Matched:
+    feedback = Matched()
+    feedback.norm.fill_(norm)
+    return feedback
+
+
+@pytest.fixture
+def scaled(random_net):
+    """The random net, whose latents all have a length of 3."""
+    return LatentVLM(random_net.backbone, random_net.compression, Sequential(), feedback=matched(3.0)).double().eval()
+
+
+def test_matched_latents_have_the_mean_length_of_those_seen_in_training():
+    feedback = Matched(memory=0.5)
+    hidden_ND = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
+    assert torch.equal(feedback(hidden_ND), hidden_ND)  # none seen yet
+    feedback.observe(torch.tensor([[6.0, 8.0], [0.0, 2.0]]))
+    assert feedback.norm == 6
+    feedback.observe(torch.tensor([[0.0, 2.0]]))
+    assert feedback.norm == 4
+    assert torch.allclose(feedback(hidden_ND), torch.tensor([[2.4, 3.2], [0.0, 4.0]]))
+    feedback.eval().observe(torch.tensor([[0.0, 9.0]]))
+    assert feedback.norm == 4
+
+
+def test_an_impossible_memory_is_refused():
+    with pytest.raises(ValueError, match="feedback.memory=1"):
+        Matched(1)
+
+
+def test_stage_1_shows_the_feedback_its_targets(random_net, processor, samples):
+    net = LatentVLM(random_net.backbone, random_net.compression, Sequential(), feedback=Matched()).double().train()
+    batch = Collator(processor, latent_size=3, latents=True, helpers=True)(samples[:3])
+    _, _, targets_ND = net.teacher_forced(batch)
+    assert torch.allclose(net.feedback.norm, targets_ND.norm(dim=-1).mean())
+
+
+def test_the_recurrence_feeds_back_what_the_reference_does(scaled, processor, samples):
+    collate = Collator(processor, latent_size=3, latents=True, helpers=False)
+    batch: Batch = collate(samples[:3])
+    hidden_BTD = scaled.recurrent(batch)
+    for row, sample in enumerate(samples[:3]):
+        expected_TD = reference.recurrent_row(scaled, collate([sample]))
+        assert torch.allclose(hidden_BTD[row][batch.real_BT[row]], expected_TD, atol=1e-10)
+
+
+def test_as_many_jacobi_sweeps_as_latents_feed_back_the_same(scaled, processor, samples):
+    batch = Collator(processor, latent_size=3, latents=True, helpers=False)(samples[:3])
+    other = LatentVLM(scaled.backbone, scaled.compression, Jacobi(3), feedback=scaled.feedback)
+    assert torch.allclose(other.recurrent(batch), scaled.recurrent(batch), atol=1e-10)
+
+
+@pytest.mark.parametrize("recurrence", [Sequential(), Jacobi(3)])
+def test_decoding_feeds_back_what_the_reference_does(talkative, decoder, collator, questions, recurrence):
+    talkative.feedback, talkative.recurrence = matched(3.0), recurrence
+    prompts = collator.prompts(questions)
+    found = decoder(talkative, prompts, Decoding(max_new_tokens=14))
+    assert any(len(row) for row in found.latents)
+    assert all(torch.allclose(row.norm(dim=-1), torch.tensor(3.0).to(row)) for row in found.latents if len(row))
+    for row, question in enumerate(questions):
+        alone = replace(collator.prompts([question]))
+        sizes = [*alone.sizes[0], *[decoder.latent_size] * 14]
+        ids = (decoder.latent_end, decoder.latent_start, decoder.latent_pad, decoder.end)
+        assert found.tokens[row] == reference.greedy_answer(talkative, alone, sizes, *ids, 14)

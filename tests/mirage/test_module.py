@@ -1,0 +1,95 @@
+"""Stages beyond the paper's two: when they teacher-force, and what the control without latents learns from."""
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from mirage_pl.mirage import module as stages
+from mirage_pl.mirage.batch import IGNORE
+from mirage_pl.mirage.collator import Collator
+from mirage_pl.mirage.losses import latent_cosine
+from mirage_pl.mirage.module import Curriculum, Guided, Stage1
+from tests.conftest import compose
+
+
+@pytest.fixture
+def made(data):
+    """Instantiate the module of a stage."""
+
+    def make(*overrides):
+        torch.manual_seed(0)
+        return instantiate(compose("train", f"data={data}", "features=null", *overrides).stage.module)
+
+    return make
+
+
+@pytest.fixture
+def batch(processor, samples):
+    return Collator(processor, latent_size=4, latents=True, helpers=True)(samples[:3])
+
+
+@pytest.fixture
+def plain(processor, samples):
+    """The same rows without latents, but with their helper images."""
+    return Collator(processor, latent_size=4, latents=False, helpers=True)(samples[:3])
+
+
+def test_a_curriculum_goes_from_teacher_forced_to_recycled(made, batch, monkeypatch):
+    module = made("stage=curriculum", "stage.module.fade=0.5").train()
+    teacher, recycled = Stage1.losses(module, batch), Guided.losses(module, batch)
+    assert not torch.allclose(teacher["text"], recycled["text"])
+    shares = []
+    for progress in (0.0, 0.25, 0.5, 0.9):
+        monkeypatch.setattr(Curriculum, "progress", progress)
+        forced = 0
+        for step in range(40):
+            monkeypatch.setattr(Curriculum, "global_step", step)
+            text = module.losses(batch)["text"]
+            is_teacher = torch.allclose(text, teacher["text"])
+            assert is_teacher or torch.allclose(text, recycled["text"])
+            forced += is_teacher
+        shares.append(forced / 40)
+    assert shares[0] == 1
+    assert 0.25 < shares[1] < 0.75
+    assert shares[2:] == [0, 0]
+
+
+def test_a_curriculum_is_validated_as_it_will_answer(made, batch):
+    module = made("stage=curriculum").eval()
+    assert torch.equal(module.losses(batch)["text"], Guided.losses(module, batch)["text"])
+
+
+@pytest.mark.parametrize("fade", [0, 1.5])
+def test_an_impossible_fade_is_refused(made, fade):
+    with pytest.raises(Exception, match=f"stage.module.fade={fade} must be above 0 and at most 1"):
+        made("stage=curriculum", f"stage.module.fade={fade}")
+
+
+@pytest.mark.parametrize("centre", [True, False])
+def test_the_control_predicts_the_compressed_helper_image_from_the_column_before_the_answer(made, plain, batch, centre):
+    module = made("stage=auxiliary", f"stage.module.centre={centre}").eval()
+    losses = module.losses(plain)
+    hidden_BTD, targets_ND = module.net.recurrent(plain), module.net.latent_targets(batch)
+    predicted = []
+    for row in range(3):
+        column = next(t for t in range(plain.targets_BT.shape[1]) if plain.targets_BT[row, t] != IGNORE)
+        predicted += (module.head.weight @ hidden_BTD[row, column]).view(4, -1)
+    expected = latent_cosine(torch.stack(predicted), targets_ND, torch.arange(12) % 4 if centre else None)
+    assert torch.allclose(losses["latent"], expected, atol=1e-6)
+    assert not plain.latent_BT.any()
+
+
+def test_the_controls_head_learns_and_passes_its_gradient_on(made, plain):
+    module = made("stage=auxiliary").train()
+    module.losses(plain)["latent"].backward()
+    assert module.head.weight.grad.abs().sum() > 0
+    assert module.net.decoder.layers[0].mlp.down_proj.weight.grad.abs().sum() > 0
+    groups = stages.BaseModule.configure_optimizers.__globals__["parameter_groups"](module, 0.1)
+    assert any(p is module.head.weight for group in groups for p in group["params"])
+
+
+def test_the_control_needs_a_helper_image_in_every_row(made, processor, samples):
+    module = made("stage=auxiliary")
+    without = Collator(processor, latent_size=4, latents=False, helpers=False)(samples[:2])
+    with pytest.raises(ValueError, match="stage=auxiliary needs exactly one helper image in every row"):
+        module.losses(without)

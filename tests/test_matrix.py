@@ -1,0 +1,104 @@
+"""Studies: which runs are made in which order, and with which overrides."""
+
+import json
+from collections import Counter
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+
+import mirage_pl.cli  # noqa: F401  registers the sweeper
+from tests.conftest import REPO, compose
+
+Matrix = Plugins.instance().class_name_to_class["hydra_plugins.mirage_matrix.Matrix"]
+RUNS = {
+    "sft": {"set": ["stage=sft", "trainer.max_steps=9"]},
+    "one": {"set": ["stage=stage1"]},
+    "two": {"after": "one", "set": ["stage=stage2"]},
+    "three": {"after": "two"},
+}
+STUDIES = sorted(file.stem for file in (REPO / "conf" / "experiment" / "study").glob("*.yaml"))
+
+
+def waves(arguments, size=None, **options):
+    return Matrix(runs=RUNS, **options).split_arguments(OverridesParser.create().parse_overrides(arguments), size)
+
+
+def test_runs_come_after_those_they_start_from():
+    found = waves(["seed=1,2", "task=vsp"])
+    methods = [[item for job in wave for item in job if item.startswith("study.")] for wave in found]
+    assert [Counter(wave) for wave in methods] == [
+        {"study.method='sft'": 2, "study.method='one'": 2},
+        {"study.method='two'": 2},
+        {"study.method='three'": 2},
+    ]
+    assert found[1][0] == [
+        "stage=stage2",
+        "seed=1",
+        "task=vsp",
+        "study.method='two'",
+        "init_from='${runs}/${study.name}/one-seed${seed}'",
+    ]
+
+
+def test_the_command_line_wins_over_a_run():
+    job = waves(["seed=1", "trainer.max_steps=2"])[0][0]
+    assert job == ["stage=sft", "seed=1", "trainer.max_steps=2", "study.method='sft'"]
+
+
+def test_a_swept_key_other_than_the_seed_makes_methods_of_its_own():
+    first, second = waves(["seed=1", "task.hole_rate=0.1,0.2"], only=["two"])
+    assert [job[-1] for job in first] == ["study.method='one-hole_rate=0.1'", "study.method='one-hole_rate=0.2'"]
+    assert second[1][-2:] == [
+        "study.method='two-hole_rate=0.2'",
+        "init_from='${runs}/${study.name}/one-hole_rate=0.2-seed${seed}'",
+    ]
+
+
+def test_only_some_runs_are_made_and_those_before_them():
+    assert [len(wave) for wave in waves(["seed=1"], only=["two"])] == [1, 1]
+
+
+def test_a_wave_is_launched_in_parts_of_the_wanted_size():
+    assert [len(wave) for wave in waves(["seed=1,2"], size=3)] == [3, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("runs", "only", "message"),
+    [
+        ({}, None, "hydra.sweeper.runs is empty"),
+        ({"a": {"after": "b"}}, None, r"runs.a.after=b: b is no run of the study"),
+        ({"a": {"after": "b"}, "b": {"after": "a"}}, None, "comes after itself"),
+        ({"a": {"then": "b"}}, None, r"runs.a has \['then'\]; it may have set and after"),
+        ({"a": {}}, ["b"], "only names b; the runs are a"),
+    ],
+)
+def test_an_impossible_study_is_refused(runs, only, message):
+    with pytest.raises(ValueError, match=message):
+        Matrix(runs=runs, only=only)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_run_of_a_shipped_study_composes_into_a_folder_of_its_own(study):
+    sweeper = compose("train", f"experiment=study/{study}", return_hydra_config=True).hydra.sweeper
+    matrix = Matrix(runs=sweeper.runs, only=sweeper.only, params=sweeper.params)
+    jobs = [
+        job for wave in matrix.split_arguments(parsed([f"experiment=study/{study}", "seed=1"]), None) for job in wave
+    ]
+    configs = [compose("train", *job) for job in jobs]
+    folders = [cfg.run_dir for cfg in configs]
+    assert len(set(folders)) == len(jobs)
+    for cfg in configs:
+        assert cfg.init_from is None or cfg.init_from in folders
+        steps = cfg.trainer.max_steps
+        if cfg.init_from:
+            before = configs[folders.index(cfg.init_from)]
+            steps += before.trainer.max_steps
+            shared = ("latent_size", "compression", "feedback", "task")
+            assert all(before[key] == cfg[key] for key in shared), json.dumps(cfg.study.method)
+        assert cfg.evaluate is None or steps in (0, 800)
+        assert cfg.study.method == "zero_shot" or steps in (250, 800)
+
+
+def parsed(arguments):
+    return OverridesParser.create().parse_overrides(arguments)
