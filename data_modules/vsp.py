@@ -5,7 +5,6 @@ without (the official spatial-reasoning rows) by comparing the boxed choice with
 """
 
 import json
-import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 from torch.utils.data import Dataset
 
+from data_modules.choices import choice, grade_choice
 from data_modules.jsonl import load_samples, problems
 from data_modules.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
 from data_modules.maze_pictures import draw_path
@@ -21,8 +21,6 @@ from data_modules.thoughts import with_thoughts
 
 CHOICES = {"parser": ("lenient", "strict"), "rule": tuple(ENDS), "thoughts": ("none", "rules")}
 """Values of the options that are words."""
-
-_CHOICE = re.compile(r"\\boxed\{\s*([A-Za-z])\s*\}")
 
 
 def check_row(sample: Sample) -> None:
@@ -34,7 +32,7 @@ def check_row(sample: Sample) -> None:
     if "map_desc" in sample.meta:
         if shortest_plan(parse_grid(sample.meta["map_desc"])) is None:
             raise ValueError("map_desc has no way from start to goal")
-    elif not _CHOICE.search(sample.answer_text):
+    elif choice(sample.answer_text) is None:
         raise ValueError(r"nothing to grade against; give map_desc, or a text_output with a \boxed{choice}")
 
 
@@ -116,9 +114,7 @@ class VSP(Dataset[Sample]):
     def grade(self, sample: Sample, text: str) -> Grade:
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
         if "map_desc" not in sample.meta:
-            expected, given = _CHOICE.findall(sample.answer_text)[-1], _CHOICE.findall(text)
-            right = bool(given) and given[-1].upper() == expected.upper()
-            return Grade(right, "success" if right else "wrong" if given else "invalid", right, "choice")
+            return grade_choice(choice(sample.answer_text), text, "choice")
         grid = parse_grid(sample.meta["map_desc"])
         group = f"level_{len(grid)}"
         plan = parse_plan(text, self.parser)

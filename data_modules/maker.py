@@ -1,0 +1,111 @@
+"""Data that is made: a folder of JSONL files and pictures, drawn by several processes, complete or not there."""
+
+import json
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+SETTINGS = "made.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A row to be made.
+
+    Attributes:
+        split: ``train``, ``val`` or ``test``.
+        name: no other row's; its picture files start with it.
+        content: what :meth:`Maker.draw` needs; goes to another process.
+    """
+
+    split: str
+    name: str
+    content: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maker(ABC):
+    """Makes ``train.jsonl``, ``val.jsonl``, ``test.jsonl`` and ``images/``, the same for the same settings.
+
+    Attributes:
+        folder: where they go.
+        seed: makes other data.
+        num_workers: processes that draw; all cores when ``None``.
+    """
+
+    folder: Path
+    seed: int
+    num_workers: int | None = None
+
+    @abstractmethod
+    def plans(self) -> Iterator[Plan]:
+        """Yield every row to be made, all splits, in order."""
+
+    @abstractmethod
+    def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
+        """Write the pictures of one row below ``folder`` and return the row; paths in it start at ``folder``."""
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides what the files hold."""
+        fields = {key: dict(value) if isinstance(value, Mapping) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in fields.items() if key not in ("folder", "num_workers")}
+
+    def wanted(self, files: Iterable[str]) -> bool:
+        """Say whether any of these files lies in ``folder``: a user's own files are never made."""
+        return any(Path(self.folder) in Path(file).parents for file in files)
+
+    def made(self) -> bool:
+        """Say whether ``folder`` holds this very data.
+
+        Raises:
+            ValueError: it holds data made with other settings.
+        """
+        record = Path(self.folder) / SETTINGS
+        if not record.is_file():
+            return False
+        found = json.loads(record.read_text())
+        wanted = json.loads(as_json(self.settings()))
+        if changed := [key for key in wanted if found.get(key) != wanted[key]]:
+            was = ", ".join(f"{key}={found.get(key)}" for key in changed)
+            raise ValueError(f"{self.folder} was made with {was}; delete it, or choose another task.folder")
+        return True
+
+    def make(self) -> None:
+        """Draw everything beside ``folder`` and move it there at the end, so that a kill leaves nothing half-made."""
+        folder = Path(self.folder)
+        if folder.exists():
+            raise ValueError(f"{folder} exists, but holds no {SETTINGS}; move it away, or choose another task.folder")
+        partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+        (partial / "images").mkdir(parents=True)
+        try:
+            self._write(partial)
+            (partial / SETTINGS).write_text(as_json(self.settings()))
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _write(self, folder: Path) -> None:
+        plans = list(self.plans())
+        rows: dict[str, list[str]] = {plan.split: [] for plan in plans}
+        with ProcessPoolExecutor(self.num_workers or os.cpu_count(), mp_context=get_context("forkserver")) as pool:
+            drawn = pool.map(self._line, plans, [folder] * len(plans), chunksize=64)
+            for plan, line in zip(plans, track(drawn, f"Drawing {self.folder}", len(plans)), strict=True):
+                rows[plan.split].append(line)
+        for split, lines in rows.items():
+            (folder / f"{split}.jsonl").write_text("".join(lines))
+
+    def _line(self, plan: Plan, folder: Path) -> str:
+        return json.dumps(self.draw(plan, folder)) + "\n"
+
+
+def as_json(settings: Mapping[str, Any]) -> str:
+    """Write settings; a config's lists and mappings as plain ones."""
+    return json.dumps(settings, indent=2, default=lambda node: dict(node) if isinstance(node, Mapping) else list(node))
