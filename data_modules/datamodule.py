@@ -125,7 +125,8 @@ class DataModule(pl.LightningDataModule):
         for split in wanted:
             if split not in self.datasets and self.files[split] is not None:
                 self.datasets[split] = self.read(str(self.files[split]))
-        check_disjoint(self.datasets)
+        if len(self.datasets) > 1:
+            check_disjoint(self.datasets)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches; resumes in mid-epoch.

@@ -73,10 +73,18 @@ def describe_test(dataset: Any, file: str, training: Any, learnt: set[str] | Non
     Returns:
         ``file``, ``rows``, ``digest`` of the questions in order, ``train_file``, and ``seen``: how many are in it.
     """
-    identities = [dataset.identity(dataset[index]) for index in range(len(dataset))]
+    identities = [identity(dataset, dataset[index]) for index in range(len(dataset))]
     digest = sha256(" ".join(identities).encode()).hexdigest()[:12]
     facts = {"file": str(file), "rows": len(identities), "digest": digest, "train_file": str(training.train_file)}
     return facts | {"seen": None if learnt is None else sum(identity in learnt for identity in identities)}
+
+
+def identity(dataset: Any, sample: Any) -> str:
+    """Identity of a question; one that can't be read, which :func:`ask` will name, has one of its own."""
+    try:
+        return str(dataset.identity(sample))
+    except ValueError:
+        return f"unreadable {sample.where}"
 
 
 def training_questions(task: Any) -> set[str] | None:

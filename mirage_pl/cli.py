@@ -19,7 +19,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 REPO = Path(__file__).resolve().parents[1]
-NAMED = {"model", "task", "stage", "seed", "latent_size", "run_dir", "runs", "data", "init_from", "features"}
+NAMED = {
+    "model",
+    "task",
+    "stage",
+    "seed",
+    "latent_size",
+    "run_dir",
+    "runs",
+    "data",
+    "init_from",
+    "features",
+    "evaluate",
+}
 """Overrides that a run folder's name already tells, or that don't change the run, as all of ``memory`` doesn't."""
 
 

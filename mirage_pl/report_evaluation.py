@@ -279,7 +279,7 @@ def made(run: Evaluation) -> str:
         except YAMLError as error:
             raise ValueError(f"{run.run / CONFIG}: no YAML ({error}); restore it, or delete it") from None
         facts |= {name: leaves.get(f".{key}") for name, key in SETTINGS.items()}
-    facts |= {"steps trained": run.metrics.get("steps")}
+    facts |= {"steps trained": run.metrics.get("steps"), "test set": tested(run.metrics.get("test") or {})}
     if run.metrics.get("seconds") is not None:
         facts["evaluation took"] = f"{float(run.metrics['seconds']):.1f} s"
     listed = "".join(
@@ -289,3 +289,13 @@ def made(run: Evaluation) -> str:
     )
     absent = "".join(f"<p>{escape(str(run.run))} has no {name}, so what it says is left out.</p>" for name in missing)
     return f"<h3>{run.label}</h3><dl>{listed}</dl>{absent}"
+
+
+def tested(test: Mapping[str, Any]) -> str | None:
+    """Say which questions were asked, and whether any of them are in the training file."""
+    if not test:
+        return None
+    seen = "how many" if test.get("seen") is None else str(test["seen"])
+    known = " isn't known" if test.get("seen") is None else ""
+    asked = f"{test.get('file')}: {test.get('rows')} questions, digest {test.get('digest')}"
+    return f"{asked}; {seen} of them are in {test.get('train_file')}{known}"

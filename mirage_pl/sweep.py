@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-SHOWN = ("step", "train/loss", "val/loss", "val/success")
+SHOWN = ("step", "train/loss", "val/loss", "val/success", "test/success")
 
 
 class Summary(Callback):
@@ -28,7 +28,7 @@ class Summary(Callback):
         folder = Path(config.runs)
         files = sorted(folder.rglob("metrics.json"), key=lambda file: file.stat().st_mtime)
         fresh = [f for f in files if f.stat().st_mtime >= self.started and (f.parent / "config.yaml").is_file()]
-        results = {str(file.parent): json.loads(file.read_text()) for file in fresh}
+        results = {str(file.parent): json.loads(file.read_text()) | scores(file.parent) for file in fresh}
         if not results:
             print("the sweep finished no run")
             return
@@ -38,3 +38,9 @@ class Summary(Callback):
         Console().print(table)
         (folder / "sweep.json").write_text(json.dumps(results, indent=2))
         print(f"sweep: {folder / 'sweep.json'}")
+
+
+def scores(run: Path) -> dict[str, float]:
+    """Success of a run's latest evaluation, if there is one."""
+    files = sorted(run.glob("evaluation/*/metrics.json"), key=lambda file: file.stat().st_mtime)
+    return {"test/success": json.loads(files[-1].read_text())["success"]["all"]["mean"]} if files else {}

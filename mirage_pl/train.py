@@ -108,6 +108,8 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(
             f"latent_size={cfg.latent_size} must be a whole number of 1 or more; for no latents use stage=sft"
         )
+    if cfg.study.name and not cfg.study.method:
+        raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
     if cfg.stage.name == "pretrain" and not cfg.model.random_weights:
         log.warning("pretraining on from %s; for a fresh start set model.random_weights=true", cfg.model.path)
 

@@ -89,6 +89,16 @@ def test_a_row_that_can_not_be_asked_leaves_the_others_their_results(ask, run_fo
     assert [row["text"] for row in predictions(run_folder, "bad")] == texts[:4] + texts[5:]
 
 
+def test_a_picture_that_is_gone_is_left_out_too(ask, run_folder, data, tmp_path):
+    """Rows without a map are told apart by their pictures, which are read before anything is asked."""
+    rows = [{key: row[key] for key in ("text_input", "image_input")} for row in rows_of(data)[:3]]
+    file = copied(data, tmp_path, [row | {"text_output": "\\boxed{A}"} for row in rows])
+    (tmp_path / rows[1]["image_input"]).unlink()
+    metrics = ask("gone", f"task.test_file={file}")
+    assert [failure["where"] for failure in metrics["failures"]] == [f"{file}:2"]
+    assert [row["where"] for row in predictions(run_folder, "gone")] == [f"{file}:1", f"{file}:3"]
+
+
 def test_a_test_set_of_which_nothing_can_be_asked_is_refused(ask, data, tmp_path):
     file = copied(data, tmp_path, rows_of(data)[:2])
     for row in rows_of(data)[:2]:

@@ -423,3 +423,16 @@ def test_a_gallery_picture_without_a_row_is_refused(tmp_path: Path) -> None:
 def test_no_evaluation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"run python -m mirage_pl\.evaluate"):
         write_report(tmp_path / "report.html", [])
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"), [(0, "0 of them are in train.jsonl"), (None, "of them are in train.jsonl isn't known")]
+)
+def test_the_test_set_is_held_against_the_training_file(tmp_path, seen, said):
+    folder = evaluation(tmp_path, "sft", "yyyn")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    test = {"file": "test.jsonl", "rows": 4, "digest": "c0ffee", "train_file": "train.jsonl", "seen": seen}
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"test": test}))
+    text = Reader(report(tmp_path, folder)).text
+    assert "test.jsonl: 4 questions, digest c0ffee; " in text
+    assert said in text

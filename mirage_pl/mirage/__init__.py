@@ -13,16 +13,18 @@ stage1   k compressed features of the   0.1 CE + (1 - cos(hidden state        la
          helper image, teacher-forced   before L_j, L_j))
 stage2   the hidden state before it,    CE; its gradient runs through all L   language model
          fed back
-guided   as in stage 2                  CE + (1 - centred cosine): not the    language model
-                                        paper's
 decode   as in stage 2
 ======== ============================== ===================================== ================================
 
-An option, ``recurrence=jacobi``, finds the latents of a block together, in sweeps; with k sweeps it is the same.
+Not the paper's: ``guided`` keeps a (centred) cosine to the helper image on stage 2's latents, ``curriculum`` gets there
+from teacher forcing in one run, and ``auxiliary`` is a control that has the same supervision without latents.
+``recurrence=jacobi`` finds the latents of a block together, in sweeps; with k sweeps it is the same.
+``feedback=matched`` scales what is fed back to the length of what stage 1 has shown.
 
 Read in this order: ``collator`` (samples to rows), ``batch`` (rows to columns), ``backbone`` (stock transformers),
 ``compression``, ``reference`` (stages and decoding said slowly, row by row), ``latents`` (the same fast) with
-``recurrence`` and ``layers``, ``losses``, ``module`` (the stages), ``generate`` with ``columns`` and ``sampling``.
-``interventions`` ask whether latents matter, ``geometry`` what they look like; ``tower``, ``features`` and ``prefill``
-only make it faster, ``flops`` counts.
+``recurrence``, ``feedback`` and ``layers``, ``losses``, ``module`` (the stages), ``generate`` with ``columns`` and
+``sampling``. ``interventions`` ask whether latents matter, with ``replacements`` in their place and by ``reading`` the
+answers again; ``geometry`` says what latents look like as vectors, ``sight`` what they see, ``panels`` and
+``sight_pictures`` draw it. ``tower``, ``features`` and ``prefill`` only make it faster, ``flops`` counts.
 """
