@@ -14,6 +14,8 @@ from typing import Any
 from rich.progress import track
 
 SETTINGS = "made.json"
+SPLITS = ("test", "val", "train")
+"""In the order in which they are made, so that test and val don't change with the size of train."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,22 @@ class Maker(ABC):
         return json.dumps(self.draw(plan, folder)) + "\n"
 
 
+def plain(node: Any) -> Any:
+    """A path, a config's mapping or a config's list, for JSON."""
+    return str(node) if isinstance(node, Path) else dict(node) if isinstance(node, Mapping) else list(node)
+
+
 def as_json(settings: Mapping[str, Any]) -> str:
     """Write settings; a config's lists and mappings as plain ones."""
-    return json.dumps(settings, indent=2, default=lambda node: dict(node) if isinstance(node, Mapping) else list(node))
+    return json.dumps(settings, indent=2, default=plain)
+
+
+def in_order(rows: Mapping[str, int]) -> list[str]:
+    """The splits of which rows are wanted, in the order in which they are made.
+
+    Raises:
+        ValueError: a split that there isn't.
+    """
+    if unknown := rows.keys() - set(SPLITS):
+        raise ValueError(f"rows are wanted of {sorted(unknown)}; the splits are {', '.join(reversed(SPLITS))}")
+    return sorted(rows, key=SPLITS.index)

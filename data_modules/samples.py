@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,6 +90,29 @@ class GradedDataset(Protocol):
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw ``text`` as an answer to ``sample``, for a report."""
         ...
+
+
+def question_digest(sample: Sample) -> str:
+    """Digest of what is asked: of the question's texts and image files, wherever they lie.
+
+    Returns:
+        12 hex digits.
+
+    Raises:
+        ValueError: an image file can't be read; names the row.
+    """
+    parts = [_content(part, sample.where) for part in sample.question]
+    return sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()[:12]
+
+
+def _content(part: Text | Picture, where: str) -> bytes:
+    if isinstance(part, Text):
+        return part.text.encode()
+    try:
+        return part.path.read_bytes()
+    except OSError:
+        open_image(part.path, where)  # says what is wrong with it
+        raise
 
 
 def open_image(path: Path, where: str) -> Image.Image:

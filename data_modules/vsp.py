@@ -16,7 +16,7 @@ from data_modules.choices import choice, grade_choice
 from data_modules.jsonl import load_samples, problems
 from data_modules.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
 from data_modules.maze_pictures import draw_path
-from data_modules.samples import Grade, Picture, Sample, Text, open_image
+from data_modules.samples import Grade, Picture, Sample, open_image, question_digest
 from data_modules.thoughts import with_thoughts
 
 CHOICES = {"parser": ("lenient", "strict"), "rule": tuple(ENDS), "thoughts": ("none", "rules")}
@@ -34,21 +34,6 @@ def check_row(sample: Sample) -> None:
             raise ValueError("map_desc has no way from start to goal")
     elif choice(sample.answer_text) is None:
         raise ValueError(r"nothing to grade against; give map_desc, or a text_output with a \boxed{choice}")
-
-
-def content(part: Text | Picture, where: str) -> bytes:
-    """Return a part of a question as bytes: its text, or its image file.
-
-    Raises:
-        ValueError: the image file can't be read; names ``where``.
-    """
-    if isinstance(part, Text):
-        return part.text.encode()
-    try:
-        return part.path.read_bytes()
-    except OSError:
-        open_image(part.path, where)  # says what is wrong with it
-        raise
 
 
 class VSP(Dataset[Sample]):
@@ -101,11 +86,9 @@ class VSP(Dataset[Sample]):
         Raises:
             ValueError: an image file can't be read.
         """
-        if "map_desc" in sample.meta:
-            asked = json.dumps(parse_grid(sample.meta["map_desc"])).encode()
-        else:
-            asked = b"".join(sha256(content(part, sample.where)).digest() for part in sample.question)
-        return sha256(asked).hexdigest()[:12]
+        if "map_desc" not in sample.meta:
+            return question_digest(sample)
+        return sha256(json.dumps(parse_grid(sample.meta["map_desc"])).encode()).hexdigest()[:12]
 
     def identities(self) -> dict[str, str]:
         """Map the identity of every row to a row that has it, so that splits can be proved disjoint."""

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.jsonl import load_samples
-from data_modules.maker import Maker, Plan
+from data_modules.maker import Maker, Plan, in_order
 from data_modules.maze import Grid, parse_grid, random_mazes, shortest_plan, walk
 from data_modules.maze_pictures import draw_maze, draw_path
 from data_modules.samples import Sample
-
-SPLITS = ("test", "val", "train")
-"""Test and val are drawn first, so that they don't change with the size of train."""
 
 
 def mazes_of(file: str | Path) -> set[Grid]:
@@ -85,7 +82,7 @@ class Generator(Maker):
         excluded, number = self.excluded(), 0
         for level in self.levels:
             mazes = (grid for grid in random_mazes(level, self.hole_rate, self.seed) if grid not in excluded)
-            for split in sorted(self.per_level, key=SPLITS.index):
+            for split in in_order(self.per_level):
                 for grid in islice(mazes, self.per_level[split]):
                     yield Plan(split, f"level_{level}_{split}_{number}", grid)
                     number += 1

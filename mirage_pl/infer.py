@@ -22,7 +22,9 @@ def run(cfg: DictConfig) -> str:
 
     trained = load_trained(cfg.ckpt, cfg.accelerator)
     images = list(cfg.image) if isinstance(cfg.image, ListConfig) else [cfg.image]
-    prompt = cfg.prompt or trained.config.task.prompt
+    prompt = cfg.prompt or trained.config.task.get("prompt")
+    if not prompt:
+        raise ValueError(f"each row of task={trained.config.task.name} has a question of its own; give prompt=")
     question = interleave(prompt, IMAGE, [Picture(Path(image)) for image in images])
     prompts = trained.collator.prompts([Sample("image=", question, ())]).to(trained.device)
     answer = ""

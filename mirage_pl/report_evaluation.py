@@ -295,7 +295,6 @@ def tested(test: Mapping[str, Any]) -> str | None:
     """Say which questions were asked, and whether any of them are in the training file."""
     if not test:
         return None
-    seen = "how many" if test.get("seen") is None else str(test["seen"])
-    known = " isn't known" if test.get("seen") is None else ""
+    seen = "not known how many" if test.get("seen") is None else test["seen"]
     asked = f"{test.get('file')}: {test.get('rows')} questions, digest {test.get('digest')}"
-    return f"{asked}; {seen} of them are in {test.get('train_file')}{known}"
+    return f"{asked}; {seen} of them are in {test.get('train_file')}"

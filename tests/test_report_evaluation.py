@@ -426,7 +426,7 @@ def test_no_evaluation_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "said"), [(0, "0 of them are in train.jsonl"), (None, "of them are in train.jsonl isn't known")]
+    ("seen", "said"), [(0, "0 of them are in train.jsonl"), (None, "not known how many of them are in train.jsonl")]
 )
 def test_the_test_set_is_held_against_the_training_file(tmp_path, seen, said):
     folder = evaluation(tmp_path, "sft", "yyyn")

@@ -145,6 +145,23 @@ def test_infer_streams_an_answer_and_shows_each_latent(run_folder, data, capsys,
     assert printed.count("read as words:") == 4
 
 
+def test_infer_wants_a_prompt_where_every_row_has_a_question_of_its_own(run_folder, data, monkeypatch):
+    from omegaconf import OmegaConf
+
+    from mirage_pl import trained
+
+    load = OmegaConf.load
+
+    def without_prompt(file):
+        config = load(file)
+        del config.task["prompt"]
+        return config
+
+    monkeypatch.setattr(trained.OmegaConf, "load", without_prompt)
+    with pytest.raises(ValueError, match="each row of task=vsp has a question of its own; give prompt="):
+        infer.run(compose("infer", f"ckpt={run_folder}", f"image={data / 'vsp-28px/images/level_3_test_0.png'}"))
+
+
 def test_an_export_loads_in_stock_transformers_with_identical_logits(run_folder, tmp_path, processor, samples):
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 

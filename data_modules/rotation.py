@@ -1,0 +1,97 @@
+"""Rotation: which of several pieces is the one shown, after turning it?
+
+Rows are JSONL (``data_modules.jsonl``): ``map_desc`` is the board of the piece, ``level`` the group of the question
+(``turn_90``), the first input image the piece, the others the candidates A, B, …; ``rotation_generator.py`` makes them.
+"""
+
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from string import ascii_uppercase
+
+from PIL import Image
+from torch.utils.data import Dataset
+
+from data_modules.choices import choice, grade_choice
+from data_modules.jsonl import load_samples, problems
+from data_modules.polyomino import Board, canonical, parse_board
+from data_modules.polyomino_pictures import COLORS, draw_question
+from data_modules.samples import Grade, Picture, Sample, open_image
+
+
+def letters_of(sample: Sample) -> str:
+    """The candidates' letters: one for each input image but the first."""
+    return ascii_uppercase[: sum(isinstance(part, Picture) for part in sample.question) - 1]
+
+
+def board_of(sample: Sample) -> Board:
+    """Read the board of the piece.
+
+    Raises:
+        ValueError: there is none, or it is no board.
+    """
+    return parse_board(sample.meta.get("map_desc"), len(COLORS))
+
+
+def check_row(sample: Sample) -> None:
+    r"""Demand a piece, a group, candidates, and a right one among them.
+
+    Raises:
+        ValueError: what is missing.
+    """
+    board_of(sample)
+    if not isinstance(sample.meta.get("level"), str):
+        raise ValueError(f"level={sample.meta.get('level')!r} must name the question's group, e.g. turn_90")
+    letters = letters_of(sample)
+    if len(letters) < 2:
+        raise ValueError("image_input must list the piece and two candidates or more")
+    if choice(sample.answer_text) not in tuple(letters):
+        raise ValueError(rf"text_output must hold \boxed{{…}} with a letter from A to {letters[-1]}")
+
+
+class Rotation(Dataset[Sample]):
+    """Rows of one JSONL file, in order.
+
+    Args:
+        file: the JSONL file.
+        image_root: folder for relative image paths; the file's own when ``None``.
+
+    Raises:
+        ValueError: a bad row (with file and line), or an empty file.
+    """
+
+    def __init__(self, file: str | Path, image_root: str | Path | None = None) -> None:
+        self.samples = load_samples(Path(file), Path(image_root) if image_root else None, check_row)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+    @staticmethod
+    def problems(file: str | Path, image_root: str | Path | None = None, **_: object) -> Iterator[str]:
+        """Yield what is wrong with every bad row of a file."""
+        return problems(Path(file), Path(image_root) if image_root else None, check_row)
+
+    def identity(self, sample: Sample) -> str:
+        """Digest of the piece, the same for all its turns and mirror images: whoever knows one knows the others.
+
+        Returns:
+            12 hex digits.
+        """
+        return sha256(json.dumps(canonical(board_of(sample))).encode()).hexdigest()[:12]
+
+    def identities(self) -> dict[str, str]:
+        """Map the identity of every row to a row that has it, so that splits can be proved disjoint."""
+        return {self.identity(sample): sample.where for sample in self.samples}
+
+    def grade(self, sample: Sample, text: str) -> Grade:
+        """Grade an answer by its boxed letter."""
+        return grade_choice(choice(sample.answer_text), text, sample.meta["level"])
+
+    def draw(self, sample: Sample, text: str) -> Image.Image:
+        """Draw the piece and the candidates in a row, the one that ``text`` chooses in a frame."""
+        pictures = [open_image(part.path, sample.where) for part in sample.question if isinstance(part, Picture)]
+        return draw_question(pictures[0], pictures[1:], letters_of(sample), choice(text))
