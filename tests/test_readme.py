@@ -5,18 +5,26 @@ import shlex
 
 import pytest
 
+from mirage_pl.report import parser
 from tests.conftest import REPO, compose
 
 README = (REPO / "README.md").read_text()
 COMMANDS = sorted(set(re.findall(r"python -m mirage_pl\.[a-z]+ [^`#\n|]+", README)))
+REPORTS = [command for command in COMMANDS if "mirage_pl.report" in command]
+"""Of no Hydra command."""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in REPORTS])
 def test_a_command_composes(command):
     _, _, module, *overrides = shlex.split(command)
     plain = [item for item in overrides if item != "-m" and not item.startswith("hydra/")]
     first = [item if "[" in item else item.split(",")[0] for item in plain]
     assert compose(module.removeprefix("mirage_pl."), *first)
+
+
+@pytest.mark.parametrize("command", REPORTS)
+def test_a_report_is_understood(command):
+    assert parser().parse_args(shlex.split(command)[3:]).runs
 
 
 def test_there_are_commands_to_check():

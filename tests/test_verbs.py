@@ -150,6 +150,7 @@ def test_infer_wants_a_prompt_where_every_row_has_a_question_of_its_own(run_fold
 
     from mirage_pl import trained
 
+    asked = compose("infer", f"ckpt={run_folder}", f"image={data / 'vsp-28px/images/level_3_test_0.png'}")
     load = OmegaConf.load
 
     def without_prompt(file):
@@ -159,7 +160,7 @@ def test_infer_wants_a_prompt_where_every_row_has_a_question_of_its_own(run_fold
 
     monkeypatch.setattr(trained.OmegaConf, "load", without_prompt)
     with pytest.raises(ValueError, match="each row of task=vsp has a question of its own; give prompt="):
-        infer.run(compose("infer", f"ckpt={run_folder}", f"image={data / 'vsp-28px/images/level_3_test_0.png'}"))
+        infer.run(asked)
 
 
 def test_an_export_loads_in_stock_transformers_with_identical_logits(run_folder, tmp_path, processor, samples):

@@ -35,7 +35,8 @@ def towers_images(monkeypatch):
 def config(train_config, tmp_path, name, *options):
     """Two epochs of stage 1: 24 mazes and their helper images, and 8 of validation."""
     steps = ["stage=stage1", "trainer.max_steps=12", "trainer.val_check_interval=12"]
-    return train_config(*steps, "callbacks.generations=null", f"run_dir={tmp_path}/{name}", *options)
+    silent = ["callbacks.generations=null", "callbacks.latents=null"]  # both answer questions
+    return train_config(*steps, *silent, f"run_dir={tmp_path}/{name}", *options)
 
 
 def test_each_image_passes_the_tower_once_and_the_losses_stay(train_config, tmp_path, towers_images):

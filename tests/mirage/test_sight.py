@@ -334,6 +334,7 @@ def test_a_single_latent_is_drawn_too(talkative, processor, samples):
 
 
 def test_pictures_leave_the_model_and_the_random_state_alone(probe):
+    probe.net.zero_grad()  # the fixture's model is shared with tests that train it
     before, state = torch.get_rng_state(), np.random.get_state()[1].copy()
     logits = probe.net.logits(probe.latents[2])
     first = [np.asarray(picture) for _, picture in probe.pictures([0, 2])]
