@@ -12,13 +12,14 @@ The one rule for image paths: a relative path is looked up under the image root 
 file), and if it is not there, with its leading folders dropped one by one until a file is found.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from data_modules.packed import PackedImage
 from data_modules.plan import flatten
 from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.sources import open_source
 
 INPUT, OUTPUT, META = {"text_input", "image_input"}, {"text_output", "image_output"}, {"map_desc", "map_id", "level"}
 KEYS = INPUT | OUTPUT | META | {"sequence_plan"}
@@ -27,9 +28,11 @@ IMAGE, OUTPUT_IMAGE = "<image>", "<output_image>"
 P = TypeVar("P", Picture, Latent)
 
 
-def locate(path: str, root: Path) -> Path:
+def locate(image: str | PackedImage, root: Path) -> Path | PackedImage:
     """Apply the path rule of this module; a file found nowhere is returned under ``root``, to fail when opened."""
-    given = Path(path)
+    if isinstance(image, PackedImage):
+        return image
+    given = Path(image)
     if given.is_absolute():
         return given
     parts = [part for part in given.parts if part != "."]
@@ -56,10 +59,10 @@ def interleave(text: str, marker: str, parts: Sequence[P]) -> tuple[Text | P, ..
     return tuple(part for part in sequence if not (isinstance(part, Text) and not part.text))
 
 
-def _paths(row: Mapping[str, Any], key: str) -> list[str]:
+def _images(row: Mapping[str, Any], key: str) -> list[str | PackedImage]:
     value = row.get(key) or []
-    value = [value] if isinstance(value, str) else value
-    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
+    value = [value] if isinstance(value, str | PackedImage) else value
+    if not isinstance(value, list) or not all(isinstance(image, str | PackedImage) for image in value):
         raise ValueError(f"{key} must be a path or a list of paths, got {value!r}")
     return value
 
@@ -72,34 +75,33 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 
 def _answer(row: Mapping[str, Any], root: Path) -> tuple[Text | Latent, ...]:
+    blocks: Sequence[tuple[str | PackedImage, int | None]]
     if "sequence_plan" in row:
         if both := OUTPUT & row.keys():
             raise ValueError(f"sequence_plan and {sorted(both)} both give the answer; keep one of the two forms")
         text, blocks = flatten(row["sequence_plan"], OUTPUT_IMAGE)
     else:
-        text, blocks = _text(row, "text_output"), [(path, None) for path in _paths(row, "image_output")]
-    latents = [Latent(locate(path, root), size) for path, size in blocks]
+        text, blocks = _text(row, "text_output"), [(image, None) for image in _images(row, "image_output")]
+    latents = [Latent(locate(image, root), size) for image, size in blocks]
     return interleave(text, OUTPUT_IMAGE, latents) if text else ()
 
 
-def parse_row(row: object, where: str, root: Path) -> Sample:
+def parse_row(row: Mapping[str, Any], where: str, root: Path) -> Sample:
     """Turn one decoded row into a sample.
 
     Args:
-        row: the JSON value of the line.
+        row: from a source (``sources.py``).
         where: ``file:line``, kept in the sample.
         root: folder for relative image paths.
 
     Raises:
         ValueError: what is wrong, without ``where``.
     """
-    if not isinstance(row, dict):
-        raise ValueError(f"a row must be a JSON object, got {type(row).__name__}")
     if missing := INPUT - row.keys():
         raise ValueError(f"missing key(s) {sorted(missing)}")
     if unknown := row.keys() - KEYS:
         raise ValueError(f"unknown key(s) {sorted(unknown)}; known are {sorted(KEYS)}")
-    pictures = [Picture(locate(path, root)) for path in _paths(row, "image_input")]
+    pictures = [Picture(locate(image, root)) for image in _images(row, "image_input")]
     return Sample(
         where=where,
         question=interleave(_text(row, "text_input"), IMAGE, pictures),
@@ -108,48 +110,34 @@ def parse_row(row: object, where: str, root: Path) -> Sample:
     )
 
 
-def decode_line(line: bytes) -> object:
-    """Decode one line of JSON.
-
-    Raises:
-        ValueError: not UTF-8, or not JSON (a truncated row, say).
-    """
-    try:
-        return json.loads(line)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"broken JSON ({error.msg} at column {error.colno}); is the row truncated?") from None
-
-
 def read_samples(
     file: Path, image_root: Path | None = None, check: Callable[[Sample], object] = lambda sample: None
 ) -> Iterator[Sample | ValueError]:
     """Yield every row of a file as a sample, or as the error that names file and line.
 
     Args:
-        file: the JSONL file; empty lines are skipped.
+        file: JSONL, or any other kind that :func:`data_modules.sources.open_source` opens.
         image_root: folder for relative image paths; the file's own when ``None``.
         check: further demands of a data set; it raises ``ValueError`` on a bad sample.
 
     Raises:
-        ValueError: the file does not exist.
+        ValueError: the file does not exist, or holds no rows.
     """
-    if not file.is_file():
-        raise ValueError(f"data file {file} does not exist; make it with python -m mirage_pl.data, or correct the path")
+    source = open_source(file)
     root = image_root or file.parent
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{file}:{number}"
-            try:
-                sample = parse_row(decode_line(line), where, root)
-                check(sample)
-            except ValueError as error:
-                yield ValueError(f"{where}: {error}")
-            else:
-                yield sample
+    for index in range(len(source)):
+        try:
+            row, where = source[index], source.where(index)
+        except ValueError as error:
+            yield error
+            continue
+        try:
+            sample = parse_row(row, where, root)
+            check(sample)
+        except ValueError as error:
+            yield ValueError(f"{where}: {error}")
+        else:
+            yield sample
 
 
 def load_samples(
@@ -165,8 +153,6 @@ def load_samples(
         if isinstance(sample, ValueError):
             raise sample
         samples.append(sample)
-    if not samples:
-        raise ValueError(f"{file} holds no rows; expected one JSON object a line")
     return samples
 
 
@@ -178,9 +164,7 @@ def problems(
     Raises:
         ValueError: the file does not exist, or holds no rows.
     """
-    empty = True
     for sample in read_samples(file, image_root, check):
-        empty = False
         if isinstance(sample, ValueError):
             yield str(sample)
             continue
@@ -190,5 +174,3 @@ def problems(
                     open_image(part.path, sample.where)
                 except ValueError as error:
                     yield str(error)
-    if empty:
-        yield f"{file}: holds no rows; expected one JSON object a line"

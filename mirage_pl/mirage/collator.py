@@ -6,14 +6,12 @@ Shapes: B rows, N images, P patches, M features, D width.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.samples import ImageSource, Latent, Picture, Sample, Text, image_size, open_image
 from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Row, cut, place
 from mirage_pl.mirage.features import FeatureCache
 
@@ -34,11 +32,14 @@ def template(processor: Any, texts: tuple[str | None, ...]) -> tuple[int, ...]:
     return encode(processor.tokenizer, processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
 
 
-@lru_cache(1_000_000)
-def num_patches(images: Any, path: Path) -> int:
-    """Patches an image file will make, from its header alone."""
-    with Image.open(path) as image:
-        return int(images.get_number_of_image_patches(image.height, image.width))
+def num_patches(images: Any, source: ImageSource, where: str) -> int:
+    """Patches an image will make, from its header alone.
+
+    Raises:
+        ValueError: it can't be read; names the row.
+    """
+    width, height = image_size(source, where)
+    return int(images.get_number_of_image_patches(height, width))
 
 
 class Collator:
@@ -104,13 +105,8 @@ class Collator:
 
     def widths(self, sample: Sample) -> tuple[int, ...]:
         """Tokens of a training row's segments (text, latent, text, …); images are only measured, not decoded."""
-        paths = [part.path for part in sample.question if isinstance(part, Picture)]
-        try:
-            images = [num_patches(self.images, path) // self.merge**2 for path in paths]
-        except (OSError, SyntaxError):
-            for path in paths:
-                open_image(path, sample.where)  # says what is wrong with it
-            raise
+        sources = [part.path for part in sample.question if isinstance(part, Picture)]
+        images = [num_patches(self.images, source, sample.where) // self.merge**2 for source in sources]
         row = self._row(sample, iter(images), answers=True)
         return tuple(len(segment.tokens) for segment in cut(row, self.latent_pad))
 
@@ -159,7 +155,7 @@ class Collator:
         parts = [(p.path, s.where) for s in samples for p in (*s.question, *s.answer) if isinstance(p, kind)]
         if not parts:
             return None
-        found = [self.known(path, where) for path, where in parts]
+        found = [self.known(source, where) for source, where in parts]
         images = [open_image(*part) for part, hit in zip(parts, found, strict=True) if hit is None]
         patches = self.images(images=images, return_tensors="pt") if images else None
         unknown: Iterator[Grid] = iter([] if patches is None else map(tuple, patches["image_grid_thw"].tolist()))
@@ -171,7 +167,7 @@ class Collator:
             features_MD=torch.cat(stored) if stored else None,
         )
 
-    def known(self, path: Path, where: str) -> tuple[Tensor, Grid] | None:
+    def known(self, source: ImageSource, where: str) -> tuple[Tensor, Grid] | None:
         """Features and grid of an image that the cache has.
 
         Raises:
@@ -180,7 +176,7 @@ class Collator:
         if self.features is None:
             return None
         try:
-            return self.features.get(self.features.key(path))
+            return self.features.get(self.features.key(source))
         except OSError:
-            open_image(path, where)  # says what is wrong with it
+            open_image(source, where)  # says what is wrong with it
             raise

@@ -31,8 +31,8 @@ def helpers_known(collate: Collator, sample: Sample) -> bool:
     """Whether a row has helper images that can be read, each large enough for the latents of its block."""
     parts = [part for part in sample.answer if isinstance(part, Latent)]
     try:
-        patches = [num_patches(collate.images, part.path) // collate.merge**2 for part in parts]
-    except (OSError, SyntaxError):  # the file is missing, or no image
+        patches = [num_patches(collate.images, part.path, sample.where) // collate.merge**2 for part in parts]
+    except ValueError:  # the file is missing, or no image
         return False
     return bool(parts) and all(n >= (part.size or collate.latent_size) for n, part in zip(patches, parts, strict=True))
 

@@ -5,13 +5,12 @@ far an earlier run came. So a resumed run sees the same numbers.
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import track
 
-from data_modules.samples import Latent, Picture, Sample, open_image
+from data_modules.samples import ImageSource, Latent, Picture, Sample, open_image
 from mirage_pl.mirage.batch import Images
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.features import FeatureCache, fingerprint
@@ -47,7 +46,7 @@ def fill(cache: FeatureCache, module: Any) -> None:
 
 def missing(
     collate: Collator, samples: Iterable[Sample], rank: int = 0, num_ranks: int = 1
-) -> Iterator[list[tuple[Path, str]]]:
+) -> Iterator[list[tuple[ImageSource, str]]]:
     """Yield a rank's groups of images, with the rows that ask for them, of which at least one is not in the cache.
 
     Groups are dealt to the ranks before they are looked up: what another rank has stored meanwhile moves none.
@@ -62,13 +61,13 @@ def missing(
 
 
 @torch.no_grad()
-def store(cache: FeatureCache, module: Any, processor: Any, group: list[tuple[Path, str]]) -> None:
+def store(cache: FeatureCache, module: Any, processor: Any, group: list[tuple[ImageSource, str]]) -> None:
     """Run the tower on a group of images and put their features into the cache."""
     patches = processor(images=[open_image(*image) for image in group], return_tensors="pt")
     grids = tuple(tuple(grid) for grid in patches["image_grid_thw"].tolist())
     images = Images(grids, (False,) * len(grids), patches["pixel_values"]).to(module.device)
-    for (path, _), feature_nD, grid in zip(group, module.net.image_features(images), grids, strict=True):
-        cache.put(cache.key(path), feature_nD, grid)
+    for (source, _), feature_nD, grid in zip(group, module.net.image_features(images), grids, strict=True):
+        cache.put(cache.key(source), feature_nD, grid)
 
 
 def jsonable(value: Any) -> Any:
