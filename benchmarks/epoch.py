@@ -63,7 +63,7 @@ class Epochs:
         rows = self.data.datasets["train"]
         module = SimpleNamespace(net=self.net, device=self.device)
         for group in missing(self.collate, (rows[index] for index in range(len(rows)))):
-            store(self.cache, module, self.collate.images, group)
+            store(self.cache, module, self.collate, group)
         self.cache.flush()
 
     def run(self, cached: bool) -> None:
