@@ -73,7 +73,8 @@ class DataModule(pl.LightningDataModule):
 
     Args:
         dataset: file -> data set.
-        files: the file of each split, ``train``, ``val`` and ``test``; ``None`` for a split that isn't there.
+        files: what ``dataset`` reads for each split, ``train``, ``val`` and ``test``, as a rule a file; ``None`` for a
+            split that isn't there.
         collate: samples -> batch; the family's collator.
         batch_size: samples of a training batch on one device; not used with ``max_tokens``.
         max_tokens: padded tokens of a training batch on one device; ``None`` for batches of ``batch_size``.
@@ -88,8 +89,8 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        dataset: Callable[[str], GradedDataset],
-        files: Mapping[str, str | None],
+        dataset: Callable[[Any], GradedDataset],
+        files: Mapping[str, Any],
         collate: Collate,
         batch_size: int,
         max_tokens: int | None,
@@ -124,7 +125,7 @@ class DataModule(pl.LightningDataModule):
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
         for split in wanted:
             if split not in self.datasets and self.files[split] is not None:
-                self.datasets[split] = self.read(str(self.files[split]))
+                self.datasets[split] = self.read(self.files[split])
         if len(self.datasets) > 1:
             check_disjoint(self.datasets)
 
@@ -177,13 +178,17 @@ def check_lengths(dataset: GradedDataset, lengths: Sequence[int], max_tokens: in
         )
 
 
-def check_disjoint(datasets: Mapping[str, Any]) -> None:
+def check_disjoint(datasets: Mapping[str, Any]) -> bool:
     """Prove that no sample of one split is in another.
+
+    Returns:
+        Whether all were compared: a data set without identities, or too large to tell them, is left out.
 
     Raises:
         ValueError: names the first shared pair of rows.
     """
     seen: dict[Any, tuple[str, str]] = {}
+    all_compared = True
     for split, dataset in datasets.items():
         rows = dataset.identities() if hasattr(dataset, "identities") else {}
         if shared := rows.keys() & seen.keys():
@@ -193,3 +198,5 @@ def check_disjoint(datasets: Mapping[str, Any]) -> None:
                 f"{len(shared)} sample(s) of {split} are in {other[0]} too ({where} is {other[1]}); remove them"
             )
         seen |= {key: (split, where) for key, where in rows.items()}
+        all_compared &= bool(rows)
+    return all_compared

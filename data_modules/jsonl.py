@@ -12,6 +12,7 @@ The one rule for image paths: a relative path is looked up under the image root 
 file), and if it is not there, with its leading folders dropped one by one until a file is found.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +38,7 @@ def locate(image: str | PackedImage, root: Path) -> Path | PackedImage:
         return given
     parts = [part for part in given.parts if part != "."]
     tails = (root.joinpath(*parts[first:]) for first in range(len(parts)))
-    return next((tail for tail in tails if tail.is_file()), root / given)
+    return next((tail for tail in tails if os.path.isfile(tail)), root / given)
 
 
 def interleave(text: str, marker: str, parts: Sequence[P]) -> tuple[Text | P, ...]:

@@ -66,6 +66,10 @@ class Lines:
         """Return ``file:line``, lines counted from 1."""
         return f"{self.name}:{self.lines_N[within(index, self)] + 1}"
 
+    def folder(self, index: int) -> Path:
+        """Return the file's folder."""
+        return self.name.parent
+
 
 def index_lines(file: Path) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Read a file through and find its lines.

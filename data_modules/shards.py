@@ -46,6 +46,10 @@ class Tar:
         """Return ``file:key``."""
         return f"{self.file}:{next(self._members(index))[0]}"
 
+    def folder(self, index: int) -> Path:
+        """Return the file's folder."""
+        return self.file.parent
+
     def _members(self, index: int) -> Iterator[tuple[str, str, int, int]]:
         """Yield key, column, first byte and number of bytes of each member of a row."""
         first, end = self.bounds_N1[within(index, self) :][:2].tolist()

@@ -6,7 +6,7 @@ Legend: N rows.
 import glob
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +38,10 @@ class Source(Protocol):
         """Name the place of a row, for errors."""
         ...
 
+    def folder(self, index: int) -> Path:
+        """Return the folder of the file that a row is in."""
+        ...
+
 
 class Parquet:
     """The rows of a Parquet file; images are references (:func:`data_modules.packed.parquet_row`)."""
@@ -62,6 +66,10 @@ class Parquet:
         """Return ``file:row 12``, rows counted from 0."""
         return f"{self.file}:row {within(index, self)}"
 
+    def folder(self, index: int) -> Path:
+        """Return the file's folder."""
+        return self.file.parent
+
 
 class Concatenated:
     """Several sources, one after the other."""
@@ -85,6 +93,11 @@ class Concatenated:
         source, inner = self._find(index)
         return source.where(inner)
 
+    def folder(self, index: int) -> Path:
+        """Return the folder of the file that a row is in."""
+        source, inner = self._find(index)
+        return source.folder(inner)
+
     def _find(self, index: int) -> tuple[Source, int]:
         number = int(np.searchsorted(self.bounds_N1, within(index, self), side="right")) - 1
         return self.sources[number], int(index - self.bounds_N1[number])
@@ -107,6 +120,9 @@ class _Part:
 
     def where(self, index: int) -> str:
         return self.source.where(int(self.chosen_N[within(index, self)]))
+
+    def folder(self, index: int) -> Path:
+        return self.source.folder(int(self.chosen_N[within(index, self)]))
 
 
 class Mixed(Concatenated):
@@ -136,6 +152,33 @@ class Mixed(Concatenated):
                 chosen_N = np.random.default_rng((seed, number)).permutation(len(source))[:some]
                 parts.append(_Part(source, np.sort(chosen_N)))
         super().__init__(parts)
+
+
+def open_mixed(files: object, seed: int) -> Source:
+    """Open what ``task.train_file`` and its like may be: a path, a glob, or a list of these and of {file, weight}.
+
+    Args:
+        files: the value.
+        seed: chooses the rows that a weight serves more often, or leaves out.
+
+    Raises:
+        ValueError: it is none of these, a file is missing or given twice, or a weight is not above 0.
+    """
+    entries = list(files) if isinstance(files, Sequence) and not isinstance(files, str) else [files]
+    weighted = [_file_and_weight(entry) for entry in entries]
+    find_files([file for file, _ in weighted])  # a file may be named by two globs
+    sources = [Concatenated([open_source(path) for path in find_files([file])]) for file, _ in weighted]
+    return Mixed(sources, [weight for _, weight in weighted], seed)
+
+
+def _file_and_weight(entry: object) -> tuple[str | Path, float]:
+    if isinstance(entry, str | Path):
+        return entry, 1
+    if isinstance(entry, Mapping) and "file" in entry and entry.keys() <= {"file", "weight"}:
+        weight = entry.get("weight", 1)
+        if isinstance(weight, int | float) and not isinstance(weight, bool):
+            return str(entry["file"]), weight
+    raise ValueError(f"{entry!r} is no file to read; give a path, a glob, or {{file: …, weight: 1}}")
 
 
 def open_source(path: str | Path) -> Source:

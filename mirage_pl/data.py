@@ -17,7 +17,7 @@ def run(cfg: DictConfig) -> None:
     from hydra.utils import instantiate
 
     dataset: Any = instantiate(cfg.task.dataset)
-    files = {split: str(file) for split, file in cfg.task.data.files.items() if file is not None}
+    files = {split: file for split, file in cfg.task.data.files.items() if file is not None}
     if cfg.validate:
         return validate(dataset, files)
     maker: Any = instantiate(cfg.task.data.maker)
@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
     return describe(dataset, files)
 
 
-def validate(dataset: Any, files: dict[str, str]) -> None:
+def validate(dataset: Any, files: dict[str, Any]) -> None:
     """Print every bad row of every file, images included.
 
     Raises:
@@ -42,10 +42,10 @@ def validate(dataset: Any, files: dict[str, str]) -> None:
     if bad:
         counts = ", ".join(f"{count} in {files[split]}" for split, count in bad.items())
         raise ValueError(f"bad rows: {counts}; correct or remove the rows listed above")
-    print(f"no bad rows in: {', '.join(files.values())}")
+    print(f"no bad rows in: {', '.join(map(str, files.values()))}")
 
 
-def describe(dataset: Any, files: dict[str, str]) -> None:
+def describe(dataset: Any, files: dict[str, Any]) -> None:
     """Print rows, groups and answer lengths of every file, and where they lie."""
     from collections import Counter
 
@@ -61,12 +61,13 @@ def describe(dataset: Any, files: dict[str, str]) -> None:
         groups = Counter(rows.grade(rows[index], "").group for index in range(len(rows)))
         by_group = ", ".join(f"{group} {count}" for group, count in sorted(groups.items()))
         table.add_row(
-            split, str(len(rows)), by_group, f"{sum(lengths) / len(lengths):.1f} ({max(lengths)})", files[split]
+            split, str(len(rows)), by_group, f"{sum(lengths) / len(lengths):.1f} ({max(lengths)})", str(files[split])
         )
-    check_disjoint(splits)
+    compared = "share no sample" if check_disjoint(splits) else "were not compared"
     Console().print(table)
-    print("train, val and test share no sample" if len(splits) > 1 else "one file only: nothing to hold apart")
-    print(f"data: {', '.join(sorted({str(Path(file).parent) for file in files.values()}))}")
+    print(f"train, val and test {compared}" if len(splits) > 1 else "one file only: nothing to hold apart")
+    if folders := {str(Path(file).parent) for file in files.values() if isinstance(file, str)}:
+        print(f"data: {', '.join(sorted(folders))}")
 
 
 main = verb("data")(run)
