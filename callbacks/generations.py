@@ -34,8 +34,8 @@ class Generations(pl.Callback):
         picks = sorted(Random(0).sample(range(len(dataset)), count))
         samples = [dataset[index] for index in picks[trainer.global_rank :: trainer.world_size]]
         texts: list[str] = []
-        for first in range(0, len(samples), data.eval_batch_size):
-            prompts = data.collate.prompts(samples[first : first + data.eval_batch_size]).to(pl_module.device)
+        for first in range(0, len(samples), data.loader.eval_batch_size):
+            prompts = data.collate.prompts(samples[first : first + data.loader.eval_batch_size]).to(pl_module.device)
             texts += pl_module.generate(prompts, self.max_new_tokens).texts  # type: ignore[operator]
         grades = [dataset.grade(sample, text) for sample, text in zip(samples, texts, strict=True)]
         success = sum(grade.success for grade in grades) / len(grades)

@@ -60,7 +60,7 @@ class Tar:
                     member = next(iter(tar))
             except (ValueError, tarfile.TarError) as error:
                 raise ValueError(f"{self.file}: no member at byte {header} any more ({error}); start again") from None
-            key, column = _place(member.name)
+            key, column = split_name(member.name)
             yield key, column, start, member.size
 
     def _value(self, key: str, column: str, start: int, size: int) -> Any:
@@ -102,7 +102,7 @@ def _add(rows: dict[str, dict[str, tuple[int, int]]], member: tarfile.TarInfo) -
     check_inside(member.name)
     if member.size < 0:  # the next member would be this one again, for ever
         raise ValueError(f"member {member.name} is damaged: {member.size} bytes; make the file anew")
-    key, column = _place(member.name)
+    key, column = split_name(member.name)
     if member.isdir() or not column:
         return
     if not member.isreg() or member.issparse():
@@ -123,7 +123,7 @@ def check_inside(path: str) -> None:
         raise ValueError(f"path {path} leaves the data's folder; give a path inside it")
 
 
-def _place(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """Split a member's name at the first dot of its last part: key and column, which is empty if it is of no row."""
     path = PurePosixPath(name)
     stem, _, column = path.name.partition(".")
