@@ -15,6 +15,7 @@ otherwise of both (``rows.py``).
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -33,8 +34,11 @@ P = TypeVar("P", Picture, Latent)
 Leave = Literal["none", "absolute", "all"]
 """Which image paths may lead out of the image root."""
 
-LONGEST_PATH = 4096
-"""Most characters of an image path, as many as Linux takes; more is no path but something else."""
+_HALF = re.compile(r"[\ud800-\udfff]")
+"""Half of a character that UTF-16 writes as two; JSON may hold one, but no file or tokenizer takes it."""
+
+_NO_PATH = re.compile(r"[\0-\x1f\ud800-\udfff]|.{4097}", re.DOTALL)
+"""What no image path holds: control characters, halves of characters, and more characters than Linux takes."""
 
 
 def locate(image: str | PackedImage, root: Path, leave: Leave = "absolute") -> Path | PackedImage:
@@ -46,12 +50,12 @@ def locate(image: str | PackedImage, root: Path, leave: Leave = "absolute") -> P
         leave: which paths may lead out of it.
 
     Raises:
-        ValueError: the path leads out, but may not, or is too long.
+        ValueError: the path leads out, but may not, or it is none.
     """
     if isinstance(image, PackedImage):
         return image
-    if len(image) > LONGEST_PATH:
-        raise ValueError(f"image {image:.80}… is no path: it has {len(image)} characters; correct the row")
+    if _NO_PATH.search(image):
+        raise ValueError(f"image {image!r:.200} is no path; correct the row")
     absolute, inside = os.path.isabs(image), os.path.abspath(root)
     may_leave = leave == "all" or (leave == "absolute" and absolute)
     if not may_leave and not Path(os.path.abspath(root / image)).is_relative_to(inside):
@@ -68,8 +72,10 @@ def interleave(text: str, marker: str, parts: Sequence[P]) -> tuple[Text | P, ..
     """Put ``parts`` where ``marker`` stands in ``text``, or in front where there is no marker.
 
     Raises:
-        ValueError: there are markers, but not one for each part.
+        ValueError: there are markers, but not one for each part, or the text has halves of characters.
     """
+    if half := _HALF.search(text):
+        raise ValueError(f"text has half a character, {half[0]!r} at {half.start()}; was it cut in its middle?")
     pieces = text.split(marker)
     if len(pieces) == 1:
         pieces = [""] * len(parts) + pieces

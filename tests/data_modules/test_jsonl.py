@@ -80,6 +80,8 @@ def test_what_may_leave_the_root_is_said_by_the_caller(folder):
         (row(text_output="<output_image><output_image>"), "2 <output_image> marker.* for 1 image"),
         (row(image_input=["images/a.png", "images/b.png"], text_input="<image>"), "1 <image> marker.* for 2 image"),
         (row(text_input=3), "text_input must be text"),
+        (row(text_input="so \ud83d"), "text has half a character, .* at 3"),
+        (row(image_input="images/a.png\n"), "image 'images/a.png.n' is no path"),
         (row(image_input={"a": 1}), "image_input must be a path"),
     ],
 )
