@@ -11,7 +11,7 @@ from string import Formatter
 from typing import Any
 
 from data_modules.choices import find_right, lettered
-from data_modules.jsonl import IMAGE, OUTPUT_IMAGE
+from data_modules.jsonl import IMAGE, OUTPUT, OUTPUT_IMAGE
 from data_modules.packed import PackedImage
 
 Row = Mapping[str, Any]
@@ -35,8 +35,8 @@ class Columns:
     Attributes:
         text_input: the question.
         image_input: its images.
-        text_output: the answer.
-        image_output: its helper images.
+        text_output: the answer, for rows without a plan.
+        image_output: its helper images, likewise.
         sequence_plan: the column of a plan (``plan.py``).
         choices: the column of a list of choices.
         right: the column of the right one: itself, its letter or its index.
@@ -80,10 +80,11 @@ class Columns:
             ValueError: a column isn't there, or holds something else; names it.
         """
         values = {"row": name, **row, **asked}
-        made = {
-            key: row.get(key) if (given := getattr(self, key)) is None else take(given, values)
-            for key, take in TAKE.items()
-        }
+        made: dict[str, Any] = {}
+        for key, take in TAKE.items():
+            planned = key in OUTPUT and made["sequence_plan"] is not None
+            given = None if planned else getattr(self, key)
+            made[key] = row.get(key) if given is None else take(given, values)
         for text, (images, marker) in MARKERS.items():
             written = made[text]
             if self.image_pattern and isinstance(written, str) and (shown := re.findall(self.image_pattern, written)):
@@ -229,10 +230,10 @@ def find_shown(column: str, row: Row) -> str | PackedImage:
 
 
 TAKE: dict[str, Callable[[Any, Row], Any]] = {
+    "sequence_plan": look_up,
     "text_input": fill,
     "image_input": find_images,
     "text_output": fill,
     "image_output": find_images,
-    "sequence_plan": look_up,
 }
 """How a column of ours is made of what ``task.columns`` says of it."""

@@ -20,6 +20,8 @@ GROUP = "rows"
 
 _NUMBER = re.compile(r"[-+]?(?:\d[\d,]{0,40}(?:\.\d{0,40})?|\.\d{1,40})(?:/\d{1,40})?")
 
+_FINAL = re.compile(r"(?i)\bfinal answer(?: is)?:(.*)")
+
 
 def boxed(text: str) -> str | None:
     r"""Return what the last ``\boxed{…}`` of a text holds, braces within included; ``None`` without a closed one."""
@@ -41,16 +43,22 @@ def number(text: str) -> Fraction | None:
         return None
 
 
+def final(text: str) -> str | None:
+    r"""Return what the last ``\boxed{…}`` holds, or what the last line ``The final answer is: …`` says."""
+    said = _FINAL.findall(text)
+    return boxed(text) or (said[-1] if said else None)
+
+
 def exact(sample: Sample, text: str) -> Grade:
-    r"""Compare what is boxed, or all of the text where the row boxes nothing; case and spacing don't matter.
+    r"""Compare final answers (:func:`final`), or whole texts where the row's has none; case and spacing don't matter.
 
     Raises:
         ValueError: the row has no answer.
     """
     if not sample.answer_text.strip():
         raise ValueError("nothing to grade against; give the row an answer")
-    expected = boxed(sample.answer_text)
-    given = text if expected is None else boxed(text)
+    expected = final(sample.answer_text)
+    given = text if expected is None else final(text)
     expected = sample.answer_text if expected is None else expected
     return _graded(given is not None and _plain(given) == _plain(expected), given is not None)
 

@@ -16,13 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.packed import plain_errors, read_at
+from data_modules.packed import check_length, plain_errors, read_at
 
 BLOCK = 4 << 20
 """Bytes read at a time where a file is read through."""
-
-TEXT_LIMIT = 16 << 20
-"""Most bytes of a line, or of a text member of a tar file."""
 
 UNPACKED_LIMIT = 16 << 30
 """Most bytes that a ``.gz`` file may unpack to."""
@@ -156,10 +153,9 @@ def read_text(file: Path, start: int, size: int) -> bytes:
     """Read a part of a file that is text.
 
     Raises:
-        ValueError: it is longer than ``TEXT_LIMIT``, or can't be read; doesn't name the file.
+        ValueError: it is too long, or can't be read; doesn't name the file.
     """
-    if size > TEXT_LIMIT:
-        raise ValueError(f"{size} bytes of text, more than {TEXT_LIMIT}; shorten it, or give one JSON object a line")
+    check_length(size)
     return read_at(file, start, size)
 
 

@@ -18,6 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+TEXT_LIMIT = 16 << 20
+"""Most bytes of a row, images aside: of a line, a text member of a tar file, or a row of a Parquet file."""
+
 OPEN_FILES = 64
 """Files kept open."""
 
@@ -112,7 +115,9 @@ def parquet_row(file: Path, row: int) -> dict[str, Any]:
         stamp = _stamp(file)
         parquet = _parquet(file, stamp)
         group, first = parquet.place(row)
-        values = _rows(file, stamp, group).slice(row - first, 1).to_pylist()[0]
+        content = _rows(file, stamp, group).slice(row - first, 1)
+    check_length(content.nbytes)
+    values = content.to_pylist()[0]
 
     def reference(column: str, found: bool | int | None) -> PackedImage | list[PackedImage] | None:
         if isinstance(found, bool):
@@ -120,6 +125,19 @@ def parquet_row(file: Path, row: int) -> dict[str, Any]:
         return None if found is None else [PackedImage(file, row, column, item) for item in range(found)]
 
     return {name: reference(name, value) if name in parquet.images else value for name, value in values.items()}
+
+
+def check_length(size: int) -> None:
+    """Demand a row that is no longer than ``TEXT_LIMIT``.
+
+    Args:
+        size: its bytes, images aside.
+
+    Raises:
+        ValueError: it is.
+    """
+    if size > TEXT_LIMIT:
+        raise ValueError(f"{size} bytes of text, more than {TEXT_LIMIT}; shorten it, or give one JSON object a line")
 
 
 @contextmanager

@@ -5,7 +5,6 @@ when it is met, unless all are checked at the start.
 """
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +45,7 @@ class Rows(Dataset[Sample]):
         columns: options of :class:`data_modules.columns.Columns`.
         grader: see :func:`data_modules.graders.find_grader`.
         image_root: folder for relative image paths; the file's own when ``None``.
-        outside: image paths may leave that folder.
+        outside: image paths, absolute ones too, may lead out of that folder.
         shuffle: ask choices in an order drawn for each row.
         rotations: how often a row is asked, its choices one further each time.
         seed: of shuffling, and of the rows that a weight chooses.
@@ -113,11 +112,11 @@ class Rows(Dataset[Sample]):
         name = where.rpartition(":")[2].removeprefix("row ")
         try:
             asked = self.columns.ask(row, self._order(where, turn))
-            sample = parse_row(self.columns.official(row, name, asked), where, root)
-            self._check_inside(sample, root)
+            sample = parse_row(self.columns.official(row, name, asked), where, root, "all" if self.outside else "none")
             group = self.columns.group_of(row)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
+            said = " ".join(str(error)[:2000].splitlines())  # names of columns may hold anything
+            raise ValueError(f"{where}: {said}") from None
         place = f"{where}, choices rotated by {turn}" if turn else where
         others = {key: value for key, value in row.items() if key in META or key not in KEYS}
         return replace(sample, where=place, meta={**others, GROUP: group, LETTERED: asked.get("lettered")})
@@ -214,14 +213,6 @@ class Rows(Dataset[Sample]):
             return asked[turned:] + asked[:turned]
 
         return order
-
-    def _check_inside(self, sample: Sample, root: Path) -> None:
-        """Demand images within the data's folder, unless they may lie outside."""
-        inside = os.path.abspath(root)
-        for part in (*sample.question, *sample.answer):
-            path = None if isinstance(part, Text) else part.path
-            if isinstance(path, Path) and not self.outside and not Path(os.path.abspath(path)).is_relative_to(inside):
-                raise ValueError(f"image {path} is outside {inside}; set task.image_root or task.outside=true")
 
     def _good(self, max_bad_share: float) -> NDArray[np.int64]:
         """Check all rows and return those that aren't bad."""

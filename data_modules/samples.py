@@ -186,5 +186,5 @@ def _named(source: ImageSource, where: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ValueError(f"{where}: image {source} is too large to decode ({error}); shrink it") from None
     except Exception as error:  # on damaged files Pillow raises whatever came up
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(getattr(error, "strerror", None) or error).splitlines()), type(error).__name__)
         raise ValueError(f"{where}: image {source} cannot be read ({reason}); replace the file") from None

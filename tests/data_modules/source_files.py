@@ -7,9 +7,24 @@ import tarfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hydra.utils import instantiate
 from PIL import Image
 
 from data_modules.packed import PackedImage
+from tests.conftest import compose
+
+PLAIN = {"text_input": "{q}", "text_output": "{a}", "image_input": "image"}
+"""A mapping for the rows of ``plain``."""
+
+
+def task(name, *overrides):
+    """The data set of a task's config."""
+    return instantiate(compose("data", f"task={name}", *overrides).task.dataset)
+
+
+def plain(number, **changes):
+    """A row of columns that only a mapping reads, with an image of the folder ``pictured``."""
+    return {"q": f"q{number}", "a": f"a{number}", "image": f"images/{number}.png", "note": [number]} | changes
 
 
 def picture(shade):
@@ -58,6 +73,30 @@ def zebra(number):
         "Final Answer": "7",
         "problem_image_1": cell(number),
         "reasoning_image_1": None if number % 3 else cell(50 + number),
+    }
+
+
+def comt(number):
+    """A row with the columns of ILVR's CoMT, two latent blocks in its plan."""
+
+    def step(name):
+        return {"type": "latent", "helper_image": f"images_comt/creation/{name}.png"}
+
+    def say(content):
+        return {"type": "text", "content": content}
+
+    return {
+        "text_input": f"Which angle? (A) 20° (B) {number}°",
+        "image_input": ["images_comt/creation/0.png"],
+        "sequence_plan": [
+            say("Draw BD. "),
+            step(number),
+            say("Extend it. "),
+            step(number + 1),
+            say("So both are equal."),
+            say(f"The final answer is: {number}°"),
+        ],
+        "original_final_answer": f"{number}°",
     }
 
 

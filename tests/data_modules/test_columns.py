@@ -90,6 +90,21 @@ def test_choices_get_letters_in_the_order_asked():
     assert lettered(["x"] * 30).count("\n") == 25
 
 
+def test_a_plan_takes_the_place_of_an_answers_template_but_not_of_the_rows_own_answer():
+    columns = Columns(text_output="{answer}", image_output="{gone}.png")
+    plan = [{"type": "text", "content": "B"}]
+    row = {"text_input": "q", "sequence_plan": plan}
+    assert columns.official(row, "1", {}) == {"image_input": [], "text_input": "q", "sequence_plan": plan}
+    assert columns.official(row | {"text_output": "own"}, "1", {})["text_output"] == "own", "for the reader to refuse"
+    unplanned = {"text_input": "q", "sequence_plan": None, "answer": "B", "gone": "h"}
+    assert columns.official(unplanned, "1", {}) == {
+        "image_input": [],
+        "text_input": "q",
+        "text_output": "B",
+        "image_output": ["h.png"],
+    }
+
+
 @pytest.mark.parametrize("right", ["up", "(B)", "b", "B.", 1])
 def test_the_right_choice_is_itself_its_letter_or_its_index(right):
     assert find_right(right, ["left", "up", "A"]) == 1

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_modules import lines
+from data_modules import lines, packed
 from data_modules.lines import Lines
 from data_modules.packed import PackedImage
 from data_modules.samples import image_size, open_image
@@ -74,13 +74,13 @@ def test_a_damaged_line_names_file_and_line_and_the_others_stay_readable(tmp_pat
 
 
 def test_an_overlong_line_is_refused_without_being_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "TEXT_LIMIT", 100)
+    monkeypatch.setattr(packed, "TEXT_LIMIT", 100)
     file = jsonl(tmp_path / "rows.jsonl", [{"a": 1}, {"a": "x" * 100}])
     monkeypatch.setattr(lines, "read_at", None)
     refuse(file, "rows.jsonl:2: 110 bytes of text, more than 100", index=1)
     long = tar(tmp_path / "long.tar", [("a.txt", b"x" * 101)])
     monkeypatch.undo()
-    monkeypatch.setattr(lines, "TEXT_LIMIT", 100)
+    monkeypatch.setattr(packed, "TEXT_LIMIT", 100)
     refuse(long, "long.tar:a, txt: 101 bytes of text", index=0)
 
 
