@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.timing import in_turns, seconds, wait
 from benchmarks.workload import TINY, losses
-from data_modules.datamodule import DataModule
+from data_modules.datamodule import DataModule, Loading
 from data_modules.vsp import VSP
 from data_modules.vsp_generator import Generator
 from mirage_pl.mirage.backbone import load_backbone, load_processor
@@ -51,8 +51,7 @@ class Epochs:
         self.net.tower.requires_grad_(False)
         self.collate = Collator(load_processor(str(TINY)), 4, latents=True, helpers=True)
         files = {"train": str(folder / "mazes" / "train.jsonl"), "val": None}
-        options: dict[str, Any] = {"batch_size": 32, "max_tokens": None, "eval_batch_size": 32}
-        self.data = DataModule(VSP, files, self.collate, **options, num_workers=0, seed=0)
+        self.data = DataModule(VSP, files, self.collate, Loading(32, eval_batch_size=32), seed=0)
         self.data.setup("fit")
         self.cache, self.device, self.waited = FeatureCache(folder / "features"), device, list[float]()
 
@@ -63,7 +62,7 @@ class Epochs:
         rows = self.data.datasets["train"]
         module = SimpleNamespace(net=self.net, device=self.device)
         for group in missing(self.collate, (rows[index] for index in range(len(rows)))):
-            store(self.cache, module, self.collate.images, group)
+            store(self.cache, module, self.collate, group)
         self.cache.flush()
 
     def run(self, cached: bool) -> None:

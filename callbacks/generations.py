@@ -34,8 +34,8 @@ class Generations(pl.Callback):
         picks = sorted(Random(0).sample(range(len(dataset)), count))
         samples = [dataset[index] for index in picks[trainer.global_rank :: trainer.world_size]]
         texts: list[str] = []
-        for first in range(0, len(samples), data.eval_batch_size):
-            prompts = data.collate.prompts(samples[first : first + data.eval_batch_size]).to(pl_module.device)
+        for first in range(0, len(samples), data.loader.eval_batch_size):
+            prompts = data.collate.prompts(samples[first : first + data.loader.eval_batch_size]).to(pl_module.device)
             texts += pl_module.generate(prompts, self.max_new_tokens).texts  # type: ignore[operator]
         grades = [dataset.grade(sample, text) for sample, text in zip(samples, texts, strict=True)]
         success = sum(grade.success for grade in grades) / len(grades)
@@ -48,7 +48,7 @@ class Generations(pl.Callback):
         table.seek(0, 2)
         for number, (sample, text) in enumerate(zip(samples[: self.num_shown], texts, strict=False)):
             paths = [part.path for part in sample.answer if hasattr(part, "path")]
-            helpers = [Image.open(path) for path in paths if path.is_file()]
+            helpers = [Image.open(path.open("rb")) for path in paths if path.is_file()]
             panel = side_by_side([dataset.draw(sample, ""), *helpers, dataset.draw(sample, text)])
             board.add_image(f"question, helper image, answer/{number}", np.asarray(panel), step, dataformats="HWC")
             table.write(f"| {sample.where} | `{text}` | `{sample.answer_text}` |\n")

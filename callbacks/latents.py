@@ -54,7 +54,7 @@ class Latents(pl.Callback):
         picks = sorted(Random(0).sample(range(len(dataset)), min(self.num_rows, len(dataset))))
         samples = [dataset[index] for index in picks]
         generations = []
-        for first in range(0, len(samples), data.eval_batch_size):
-            prompts = data.collate.prompts(samples[first : first + data.eval_batch_size]).to(pl_module.device)
+        for first in range(0, len(samples), data.loader.eval_batch_size):
+            prompts = data.collate.prompts(samples[first : first + data.loader.eval_batch_size]).to(pl_module.device)
             generations.append(pl_module.generate(prompts, self.max_new_tokens))
         return pl_module.interventions(data.collate, samples, generations, max_new_tokens=self.max_new_tokens)

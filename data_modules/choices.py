@@ -4,10 +4,13 @@ The official rows are answered so, ``\boxed{B}``; a letter in brackets, ``\boxed
 """
 
 import re
+from collections.abc import Sequence
+from string import ascii_uppercase
 
 from data_modules.samples import Grade
 
 _BOXED = re.compile(r"\\boxed\{\s*\(?\s*([A-Za-z])\s*\)?\s*\}")
+_LETTER = re.compile(r"\(?([A-Za-z])\)?\.?")
 
 
 def choice(text: str) -> str | None:
@@ -21,3 +24,34 @@ def grade_choice(expected: str | None, text: str, group: str) -> Grade:
     given = choice(text)
     right = given is not None and given == expected
     return Grade(right, "success" if right else "wrong" if given else "invalid", right, group)
+
+
+def lettered(choices: Sequence[object]) -> str:
+    """Write choices as lines, ``(A) left``."""
+    return "\n".join(f"({letter}) {text}" for letter, text in zip(ascii_uppercase, choices, strict=False))
+
+
+def find_right(right: object, choices: object) -> int:
+    """Find the right one of some choices.
+
+    Args:
+        right: the choice itself, or its letter (``(B)``, ``B``), or its index from 0.
+        choices: a list.
+
+    Raises:
+        ValueError: there are none or too many, two are equal, or the right one is not among them.
+    """
+    if not isinstance(choices, list) or not 1 < len(choices) <= len(ascii_uppercase):
+        raise ValueError(f"choices must be a list of 2 to {len(ascii_uppercase)}, got {choices!r:.200}")
+    texts = [str(text) for text in choices]
+    if len(set(texts)) < len(texts):
+        raise ValueError(f"two of the choices {choices!r:.200} are equal; remove one")
+    if isinstance(right, str) and right in texts:
+        return texts.index(right)
+    letter = _LETTER.fullmatch(right) if isinstance(right, str) else None
+    index = ascii_uppercase.index(letter[1].upper()) if letter else right
+    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(choices):
+        raise ValueError(
+            f"the right answer {right!r:.200} is not among the choices {choices!r:.200}; correct one of them"
+        )
+    return index

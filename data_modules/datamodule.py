@@ -1,13 +1,17 @@
 """The one LightningDataModule: data sets by split, one collator, loaders that resume in mid-epoch."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from data_modules.batches import Batches, EpochBatches, TokenBatches
 from data_modules.samples import GradedDataset, Sample
+
+log = logging.getLogger(__name__)
 
 
 class Maker(Protocol):
@@ -34,7 +38,7 @@ class Collate(Protocol):
         ...
 
     def widths(self, sample: Sample) -> Sequence[int]:
-        """Count the tokens of a sample in each segment of a training batch; asked for with ``max_tokens`` alone."""
+        """Count the tokens of a sample in each segment of a training batch; asked for with limits alone."""
         ...
 
 
@@ -68,46 +72,109 @@ class ResumableLoader(DataLoader[Any]):
         self.epoch, self.handed_out = state["epoch"], state["handed_out"]
 
 
+@dataclass(frozen=True)
+class Loading:
+    """How samples are loaded: the config's ``loader``.
+
+    Attributes:
+        batch_size: samples of a training batch on one device; not used with ``max_tokens``.
+        max_tokens: padded tokens of a training batch on one device; ``None`` for batches of ``batch_size``.
+        max_length: tokens of a sample that is trained or validated on; ``None``: no limit but ``max_tokens``.
+        on_overlong: ``error``, or ``drop``, which leaves longer samples out. Nothing is ever cut short.
+        eval_batch_size: samples of a batch for validation and test.
+        num_workers: loading processes.
+        prefetch: batches that each of them loads ahead.
+
+    Raises:
+        ValueError: a bad number or word.
+    """
+
+    batch_size: int = 1
+    max_tokens: int | None = None
+    max_length: int | None = None
+    on_overlong: str = "error"
+    eval_batch_size: int = 1
+    num_workers: int = 0
+    prefetch: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least in {"batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "prefetch": 1}.items():
+            if (given := getattr(self, name)) < least:
+                raise ValueError(f"loader.{name}={given} must be {least} or more")
+        for name in ("max_tokens", "max_length"):
+            if (limit := getattr(self, name)) is not None and limit < 1:
+                raise ValueError(f"loader.{name}={limit} must be 1 or more; for no limit set it to null")
+        if self.on_overlong not in ("error", "drop"):
+            raise ValueError(f"loader.on_overlong={self.on_overlong} is unknown; choose error or drop")
+
+    def limit(self, split: str) -> tuple[str, int] | None:
+        """The name and value of what bounds a sample of a split; ``None`` where nothing does."""
+        names = ("max_length", "max_tokens") if split == "train" else ("max_length",)
+        given = [(name, getattr(self, name)) for name in names if getattr(self, name) is not None]
+        return min(given, key=lambda limit: limit[1]) if given else None
+
+    def workers(self) -> dict[str, Any]:
+        """Options of a DataLoader."""
+        if not self.num_workers:
+            return {"num_workers": 0}
+        options = {"num_workers": self.num_workers, "prefetch_factor": self.prefetch}
+        return {**options, "multiprocessing_context": "forkserver", "persistent_workers": True}
+
+
+class Kept(Dataset[Sample]):
+    """Some samples of a data set; for all else it is that data set.
+
+    Args:
+        rows: the data set.
+        indices: of those that are kept.
+    """
+
+    def __init__(self, rows: Any, indices: Sequence[int]) -> None:
+        self.rows, self.indices = rows, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample: Sample = self.rows[self.indices[index]]
+        return sample
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "rows":  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.rows, name)
+
+
 class DataModule(pl.LightningDataModule):
     """Serve the splits of a task.
 
     Args:
         dataset: file -> data set.
-        files: the file of each split, ``train``, ``val`` and ``test``; ``None`` for a split that isn't there.
+        files: what ``dataset`` reads for each split, ``train``, ``val`` and ``test``, as a rule a file; ``None`` for a
+            split that isn't there.
         collate: samples -> batch; the family's collator.
-        batch_size: samples of a training batch on one device; not used with ``max_tokens``.
-        max_tokens: padded tokens of a training batch on one device; ``None`` for batches of ``batch_size``.
-        eval_batch_size: samples of a batch for validation and test.
-        num_workers: loading processes.
+        loader: sizes and limits.
         seed: order of the training samples.
         maker: makes the data when it is missing; ``None`` for a user's own files.
 
     Raises:
-        ValueError: two splits share a sample (a maze, say), or a bad number.
+        ValueError: two splits share a sample (a maze, say), or one is too long.
     """
 
     def __init__(
         self,
-        dataset: Callable[[str], GradedDataset],
-        files: Mapping[str, str | None],
+        dataset: Callable[[Any], GradedDataset],
+        files: Mapping[str, Any],
         collate: Collate,
-        batch_size: int,
-        max_tokens: int | None,
-        eval_batch_size: int,
-        num_workers: int,
+        loader: Loading,
         seed: int,
         maker: Maker | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or eval_batch_size < 1 or num_workers < 0:
-            raise ValueError(f"loader sizes must be positive, got {batch_size=}, {eval_batch_size=}, {num_workers=}")
-        if max_tokens is not None and max_tokens < 1:
-            raise ValueError(f"loader.max_tokens={max_tokens} must be 1 or more; for fixed batches set it to null")
         self.read, self.files, self.collate = dataset, files, collate
-        self.batch_size, self.max_tokens, self.eval_batch_size = batch_size, max_tokens, eval_batch_size
-        self.num_workers, self.seed = num_workers, seed
-        self.maker = maker
+        self.loader, self.seed, self.maker = loader, seed, maker
         self.datasets: dict[str, GradedDataset] = {}
+        self.widths: dict[str, list[Sequence[int]]] = {}
 
     def prepare_data(self) -> None:
         """Make the data for training if the task can and it isn't there."""
@@ -124,18 +191,17 @@ class DataModule(pl.LightningDataModule):
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
         for split in wanted:
             if split not in self.datasets and self.files[split] is not None:
-                self.datasets[split] = self.read(str(self.files[split]))
+                self.datasets[split] = self.read(self.files[split])
         if len(self.datasets) > 1:
             check_disjoint(self.datasets)
+        if stage == "fit":
+            for split in self.datasets:
+                self._bound(split)
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled batches; resumes in mid-epoch.
-
-        Raises:
-            ValueError: a sample is longer than ``max_tokens``.
-        """
+        """Shuffled batches; resumes in mid-epoch."""
         dataset = self.datasets["train"]
-        return ResumableLoader(dataset, self._batches(dataset), collate_fn=self.collate, **self._workers())
+        return ResumableLoader(dataset, self._batches(dataset), collate_fn=self.collate, **self.loader.workers())
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """All of ``val``, in order; nothing when there is no such file."""
@@ -145,45 +211,66 @@ class DataModule(pl.LightningDataModule):
         """All of ``test``, in order."""
         return self._ordered("test")
 
+    def _bound(self, split: str) -> None:
+        """Measure a split whose samples have a limit, and refuse or drop those that are longer."""
+        limit = self.loader.limit(split)
+        if limit is None or split in self.widths:
+            return
+        dataset: Any = self.datasets[split]
+        widths = [self.collate.widths(dataset[index]) for index in range(len(dataset))]
+        kept = within(dataset, [sum(row) for row in widths], *limit, self.loader.on_overlong)
+        self.widths[split] = [widths[index] for index in kept]
+        if len(kept) < len(widths):
+            left, limited = len(widths) - len(kept), "loader.{}={}".format(*limit)
+            log.warning("%s: %d of %d samples are longer than %s and left out", split, left, len(widths), limited)
+            self.datasets[split] = Kept(dataset, kept)
+
     def _batches(self, dataset: GradedDataset) -> Batches:
         rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        if self.max_tokens is None:
-            return EpochBatches(len(dataset), self.batch_size, self.seed, rank, num_ranks)
-        widths = [self.collate.widths(dataset[index]) for index in range(len(dataset))]
-        check_lengths(dataset, [sum(row) for row in widths], self.max_tokens)
-        return TokenBatches(widths, self.max_tokens, self.seed, rank, num_ranks)
+        if self.loader.max_tokens is None:
+            return EpochBatches(len(dataset), self.loader.batch_size, self.seed, rank, num_ranks)
+        return TokenBatches(self.widths["train"], self.loader.max_tokens, self.seed, rank, num_ranks)
 
     def _ordered(self, split: str) -> DataLoader[Any]:
         dataset: Any = self.datasets[split]
-        return DataLoader(dataset, self.eval_batch_size, collate_fn=self.collate, **self._workers())
-
-    def _workers(self) -> dict[str, Any]:
-        forks = {"multiprocessing_context": "forkserver", "persistent_workers": True} if self.num_workers else {}
-        return {"num_workers": self.num_workers, **forks}
+        return DataLoader(dataset, self.loader.eval_batch_size, collate_fn=self.collate, **self.loader.workers())
 
 
-def check_lengths(dataset: GradedDataset, lengths: Sequence[int], max_tokens: int) -> None:
-    """Demand that every sample fits into a batch.
+def within(dataset: Any, lengths: Sequence[int], name: str, limit: int, on_overlong: str) -> list[int]:
+    """Find the samples that are short enough.
+
+    Args:
+        dataset: the samples.
+        lengths: of each, in tokens.
+        name: of the limit, below ``loader``.
+        limit: most tokens of a sample.
+        on_overlong: ``error`` or ``drop``.
 
     Raises:
-        ValueError: names the longest sample if it doesn't.
+        ValueError: one is longer and may not be dropped, names the longest; or none is left.
     """
+    kept = [index for index, length in enumerate(lengths) if length <= limit]
+    if len(kept) == len(lengths) or (kept and on_overlong == "drop"):
+        return kept
     longest = max(lengths)
-    if longest > max_tokens:
-        where = dataset[lengths.index(longest)].where
-        raise ValueError(
-            f"{where}: the row has {longest} tokens, more than loader.max_tokens={max_tokens}; "
-            f"set loader.max_tokens={longest} or more, or shorten the row"
-        )
+    raise ValueError(
+        f"{dataset[lengths.index(longest)].where}: the row has {longest} tokens, more than loader.{name}={limit}"
+        f"{'' if kept else ', and no row has fewer'}; set loader.{name}={longest} or more, shorten the row, or leave "
+        "such rows out with loader.on_overlong=drop"
+    )
 
 
-def check_disjoint(datasets: Mapping[str, Any]) -> None:
+def check_disjoint(datasets: Mapping[str, Any]) -> bool:
     """Prove that no sample of one split is in another.
+
+    Returns:
+        Whether all were compared: a data set without identities, or too large to tell them, is left out.
 
     Raises:
         ValueError: names the first shared pair of rows.
     """
     seen: dict[Any, tuple[str, str]] = {}
+    all_compared = True
     for split, dataset in datasets.items():
         rows = dataset.identities() if hasattr(dataset, "identities") else {}
         if shared := rows.keys() & seen.keys():
@@ -193,3 +280,5 @@ def check_disjoint(datasets: Mapping[str, Any]) -> None:
                 f"{len(shared)} sample(s) of {split} are in {other[0]} too ({where} is {other[1]}); remove them"
             )
         seen |= {key: (split, where) for key, where in rows.items()}
+        all_compared &= bool(rows)
+    return all_compared

@@ -9,16 +9,21 @@ Keys of a row: ``text_input``, ``image_input`` (a path or a list), and for train
 block goes; without markers both come first.
 
 The one rule for image paths: a relative path is looked up under the image root (by default the folder of the JSONL
-file), and if it is not there, with its leading folders dropped one by one until a file is found.
+file), and if it is not there, with its leading folders dropped one by one until a file is found. It may not lead out of
+the root; an absolute path may, since official rows have them. ``task=jsonl``, which reads anybody's files, says
+otherwise of both (``rows.py``).
 """
 
-import json
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from data_modules.packed import PackedImage
 from data_modules.plan import flatten
 from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.sources import open_source
 
 INPUT, OUTPUT, META = {"text_input", "image_input"}, {"text_output", "image_output"}, {"map_desc", "map_id", "level"}
 KEYS = INPUT | OUTPUT | META | {"sequence_plan"}
@@ -26,23 +31,51 @@ IMAGE, OUTPUT_IMAGE = "<image>", "<output_image>"
 
 P = TypeVar("P", Picture, Latent)
 
+Leave = Literal["none", "absolute", "all"]
+"""Which image paths may lead out of the image root."""
 
-def locate(path: str, root: Path) -> Path:
-    """Apply the path rule of this module; a file found nowhere is returned under ``root``, to fail when opened."""
-    given = Path(path)
-    if given.is_absolute():
-        return given
-    parts = [part for part in given.parts if part != "."]
+_HALF = re.compile(r"[\ud800-\udfff]")
+"""Half of a character that UTF-16 writes as two; JSON may hold one, but no file or tokenizer takes it."""
+
+_NO_PATH = re.compile(r"[\0-\x1f\ud800-\udfff]|.{4097}", re.DOTALL)
+"""What no image path holds: control characters, halves of characters, and more characters than Linux takes."""
+
+
+def locate(image: str | PackedImage, root: Path, leave: Leave = "absolute") -> Path | PackedImage:
+    """Apply the path rule of this module; a file found nowhere is returned under ``root``, to fail when opened.
+
+    Args:
+        image: a path, or an image inside another file, which has no path.
+        root: the image root; what it links to is inside.
+        leave: which paths may lead out of it.
+
+    Raises:
+        ValueError: the path leads out, but may not, or it is none.
+    """
+    if isinstance(image, PackedImage):
+        return image
+    if _NO_PATH.search(image):
+        raise ValueError(f"image {image!r:.200} is no path; correct the row")
+    absolute, inside = os.path.isabs(image), os.path.abspath(root)
+    may_leave = leave == "all" or (leave == "absolute" and absolute)
+    if not may_leave and not Path(os.path.abspath(root / image)).is_relative_to(inside):
+        fix = "make it absolute" if leave == "absolute" else "set task.image_root or task.outside=true"
+        raise ValueError(f"image {image} is outside {inside}; correct the path, or {fix}")
+    if absolute:
+        return Path(image)
+    parts = Path(os.path.normpath(image)).parts
     tails = (root.joinpath(*parts[first:]) for first in range(len(parts)))
-    return next((tail for tail in tails if tail.is_file()), root / given)
+    return next((tail for tail in tails if os.path.isfile(tail)), root.joinpath(*parts))
 
 
 def interleave(text: str, marker: str, parts: Sequence[P]) -> tuple[Text | P, ...]:
     """Put ``parts`` where ``marker`` stands in ``text``, or in front where there is no marker.
 
     Raises:
-        ValueError: there are markers, but not one for each part.
+        ValueError: there are markers, but not one for each part, or the text has halves of characters.
     """
+    if half := _HALF.search(text):
+        raise ValueError(f"text has half a character, {half[0]!r} at {half.start()}; was it cut in its middle?")
     pieces = text.split(marker)
     if len(pieces) == 1:
         pieces = [""] * len(parts) + pieces
@@ -56,11 +89,11 @@ def interleave(text: str, marker: str, parts: Sequence[P]) -> tuple[Text | P, ..
     return tuple(part for part in sequence if not (isinstance(part, Text) and not part.text))
 
 
-def _paths(row: Mapping[str, Any], key: str) -> list[str]:
+def _images(row: Mapping[str, Any], key: str) -> list[str | PackedImage]:
     value = row.get(key) or []
-    value = [value] if isinstance(value, str) else value
-    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
-        raise ValueError(f"{key} must be a path or a list of paths, got {value!r}")
+    value = [value] if isinstance(value, str | PackedImage) else value
+    if not isinstance(value, list) or not all(isinstance(image, str | PackedImage) for image in value):
+        raise ValueError(f"{key} must be a path or a list of paths, got {value!r:.200}")
     return value
 
 
@@ -71,55 +104,41 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _answer(row: Mapping[str, Any], root: Path) -> tuple[Text | Latent, ...]:
+def _answer(row: Mapping[str, Any], root: Path, leave: Leave) -> tuple[Text | Latent, ...]:
+    blocks: Sequence[tuple[str | PackedImage, int | None]]
     if "sequence_plan" in row:
         if both := OUTPUT & row.keys():
             raise ValueError(f"sequence_plan and {sorted(both)} both give the answer; keep one of the two forms")
         text, blocks = flatten(row["sequence_plan"], OUTPUT_IMAGE)
     else:
-        text, blocks = _text(row, "text_output"), [(path, None) for path in _paths(row, "image_output")]
-    latents = [Latent(locate(path, root), size) for path, size in blocks]
+        text, blocks = _text(row, "text_output"), [(image, None) for image in _images(row, "image_output")]
+    latents = [Latent(locate(image, root, leave), size) for image, size in blocks]
     return interleave(text, OUTPUT_IMAGE, latents) if text else ()
 
 
-def parse_row(row: object, where: str, root: Path) -> Sample:
+def parse_row(row: Mapping[str, Any], where: str, root: Path, leave: Leave = "absolute") -> Sample:
     """Turn one decoded row into a sample.
 
     Args:
-        row: the JSON value of the line.
+        row: from a source (``sources.py``).
         where: ``file:line``, kept in the sample.
         root: folder for relative image paths.
+        leave: which image paths may lead out of it.
 
     Raises:
         ValueError: what is wrong, without ``where``.
     """
-    if not isinstance(row, dict):
-        raise ValueError(f"a row must be a JSON object, got {type(row).__name__}")
     if missing := INPUT - row.keys():
         raise ValueError(f"missing key(s) {sorted(missing)}")
     if unknown := row.keys() - KEYS:
         raise ValueError(f"unknown key(s) {sorted(unknown)}; known are {sorted(KEYS)}")
-    pictures = [Picture(locate(path, root)) for path in _paths(row, "image_input")]
+    pictures = [Picture(locate(image, root, leave)) for image in _images(row, "image_input")]
     return Sample(
         where=where,
         question=interleave(_text(row, "text_input"), IMAGE, pictures),
-        answer=_answer(row, root),
+        answer=_answer(row, root, leave),
         meta={key: row[key] for key in row.keys() & META},
     )
-
-
-def decode_line(line: bytes) -> object:
-    """Decode one line of JSON.
-
-    Raises:
-        ValueError: not UTF-8, or not JSON (a truncated row, say).
-    """
-    try:
-        return json.loads(line)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"broken JSON ({error.msg} at column {error.colno}); is the row truncated?") from None
 
 
 def read_samples(
@@ -128,28 +147,28 @@ def read_samples(
     """Yield every row of a file as a sample, or as the error that names file and line.
 
     Args:
-        file: the JSONL file; empty lines are skipped.
+        file: JSONL, or any other kind that :func:`data_modules.sources.open_source` opens.
         image_root: folder for relative image paths; the file's own when ``None``.
         check: further demands of a data set; it raises ``ValueError`` on a bad sample.
 
     Raises:
-        ValueError: the file does not exist.
+        ValueError: the file does not exist, or holds no rows.
     """
-    if not file.is_file():
-        raise ValueError(f"data file {file} does not exist; make it with python -m mirage_pl.data, or correct the path")
+    source = open_source(file)
     root = image_root or file.parent
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{file}:{number}"
-            try:
-                sample = parse_row(decode_line(line), where, root)
-                check(sample)
-            except ValueError as error:
-                yield ValueError(f"{where}: {error}")
-            else:
-                yield sample
+    for index in range(len(source)):
+        try:
+            row, where = source[index], source.where(index)
+        except ValueError as error:
+            yield error
+            continue
+        try:
+            sample = parse_row(row, where, root)
+            check(sample)
+        except ValueError as error:
+            yield ValueError(f"{where}: {error}")
+        else:
+            yield sample
 
 
 def load_samples(
@@ -165,8 +184,6 @@ def load_samples(
         if isinstance(sample, ValueError):
             raise sample
         samples.append(sample)
-    if not samples:
-        raise ValueError(f"{file} holds no rows; expected one JSON object a line")
     return samples
 
 
@@ -178,9 +195,7 @@ def problems(
     Raises:
         ValueError: the file does not exist, or holds no rows.
     """
-    empty = True
     for sample in read_samples(file, image_root, check):
-        empty = False
         if isinstance(sample, ValueError):
             yield str(sample)
             continue
@@ -190,5 +205,3 @@ def problems(
                     open_image(part.path, sample.where)
                 except ValueError as error:
                     yield str(error)
-    if empty:
-        yield f"{file}: holds no rows; expected one JSON object a line"

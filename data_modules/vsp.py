@@ -36,6 +36,28 @@ def check_row(sample: Sample) -> None:
         raise ValueError(r"nothing to grade against; give map_desc, or a text_output with a \boxed{choice}")
 
 
+def grade_plan(sample: Sample, text: str, parser: str, rule: str) -> Grade:
+    """Grade a plan by walking the sample's maze.
+
+    Args:
+        sample: a row with ``map_desc``.
+        text: the model's answer.
+        parser: how moves are read out of it, see :func:`data_modules.maze.parse_plan`.
+        rule: where a walk ends, see :data:`data_modules.maze.ENDS`.
+
+    Raises:
+        ValueError: ``map_desc`` is missing, or no map.
+    """
+    grid = parse_grid(sample.meta.get("map_desc"))
+    group = f"level_{len(grid)}"
+    plan = parse_plan(text, parser)
+    if plan is None:
+        return Grade(False, "invalid", False, group)
+    result, moves = outcome(grid, plan, rule), len(walk(grid, plan, rule)) - 1
+    best = shortest_plan(grid)
+    return Grade(result == "success", result, result == "success" and moves == len(best or ()), group)
+
+
 class VSP(Dataset[Sample]):
     """Rows of one JSONL file, in order.
 
@@ -98,14 +120,7 @@ class VSP(Dataset[Sample]):
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
         if "map_desc" not in sample.meta:
             return grade_choice(choice(sample.answer_text), text, "choice")
-        grid = parse_grid(sample.meta["map_desc"])
-        group = f"level_{len(grid)}"
-        plan = parse_plan(text, self.parser)
-        if plan is None:
-            return Grade(False, "invalid", False, group)
-        result, moves = outcome(grid, plan, self.rule), len(walk(grid, plan, self.rule)) - 1
-        best = shortest_plan(grid)
-        return Grade(result == "success", result, result == "success" and moves == len(best or ()), group)
+        return grade_plan(sample, text, self.parser, self.rule)
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the plan in ``text`` over the sample's first picture."""

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from mirage_pl.journal import Journal
@@ -32,7 +31,7 @@ def ask(
     from rich.progress import track
 
     for number, first in enumerate(track(range(0, len(samples), width), f"Answering {len(samples)} questions")):
-        batch = samples[first : first + width]
+        batch = [samples[index] for index in range(first, min(first + width, len(samples)))]
         found = kept.once(f"answers-{number}", partial(ask_batch, trained, batch, decoding))
         generation = found["generation"] and trained.module.generation_type(**found["generation"])
         yield Asked([batch[index] for index in found["rows"]], generation, found["failures"])
@@ -88,12 +87,12 @@ def identity(dataset: Any, sample: Any) -> str:
 
 
 def training_questions(task: Any) -> set[str] | None:
-    """Identities of the training rows; ``None`` where the file isn't there any more or can't be read."""
+    """Identities of the training rows; ``None`` where the file isn't there any more, can't be read, or is too large."""
     from hydra.utils import instantiate
 
-    if not task.train_file or not Path(task.train_file).is_file():
+    if not task.train_file:
         return None
     try:
-        return set(instantiate(task.dataset)(task.train_file).identities())
+        return set(instantiate(task.dataset)(task.train_file).identities()) or None
     except ValueError:
         return None

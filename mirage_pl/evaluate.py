@@ -50,9 +50,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     dataset = data.datasets["test"]
     learnt = training_questions(trained.config.task)
     facts = describe(cfg, trained, dataset, learnt)
-    asked_as = {"written": trained.checkpoint.stat().st_mtime_ns, "width": data.eval_batch_size}
+    asked_as = {"written": trained.checkpoint.stat().st_mtime_ns, "width": data.loader.eval_batch_size}
     journal = Journal(out / "unfinished", facts | asked_as, trained.device)
-    answers, rows = answer(trained, dataset, data.eval_batch_size, facts, journal)
+    answers, rows = answer(trained, dataset, data.loader.eval_batch_size, facts, journal)
     if facts["test"]["seen"]:
         rows = [row | {"seen": row["id"] in (learnt or ())} for row in rows]
         print(f"{facts['test']['seen']} of the test questions are in {facts['test']['train_file']}; see group unseen")

@@ -17,7 +17,6 @@ def run(cfg: DictConfig) -> Path:
         ValueError: ``out`` holds something else, or what was written doesn't load back.
     """
     import torch
-    from hydra.utils import instantiate
 
     from mirage_pl.trained import load_trained
 
@@ -32,7 +31,7 @@ def run(cfg: DictConfig) -> Path:
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         backbone.save_pretrained(partial)
-        instantiate(trained.config.model.processor).save_pretrained(partial)
+        trained.collator.shown_processor().save_pretrained(partial)
         check_export(backbone, partial)
         if out.exists():
             shutil.rmtree(out)

@@ -3,17 +3,16 @@
 Shapes: B rows, N images, P patches, M features, D width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.samples import Latent, Picture, Sample, Text, image_size, open_image
 from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Row, cut, place
 from mirage_pl.mirage.features import FeatureCache
 
@@ -34,11 +33,35 @@ def template(processor: Any, texts: tuple[str | None, ...]) -> tuple[int, ...]:
     return encode(processor.tokenizer, processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
 
 
-@lru_cache(1_000_000)
-def num_patches(images: Any, path: Path) -> int:
-    """Patches an image file will make, from its header alone."""
-    with Image.open(path) as image:
-        return int(images.get_number_of_image_patches(image.height, image.width))
+def bounded(images: Any, role: str, bounds: Mapping[str, int | None]) -> Any:
+    """An image processor that resizes to other numbers of pixels.
+
+    Args:
+        images: the processor.
+        role: ``input`` or ``helper``, for errors.
+        bounds: ``min`` and ``max`` of width times height; ``None``: the processor's own.
+
+    Returns:
+        The processor itself where its own bounds are these.
+
+    Raises:
+        ValueError: bounds that leave nothing between them.
+    """
+    smallest, largest = images.size["shortest_edge"], images.size["longest_edge"]
+    size = {
+        "shortest_edge": smallest if bounds.get("min") is None else bounds["min"],
+        "longest_edge": largest if bounds.get("max") is None else bounds["max"],
+    }
+    if not 0 < size["shortest_edge"] <= size["longest_edge"]:  # type: ignore[operator]
+        raise ValueError(
+            f"pixels.{role}: images of {size['shortest_edge']} to {size['longest_edge']} pixels can't be; "
+            f"min must be 1 or more, and at most max (the model's own: {smallest} to {largest})"
+        )
+    if size == dict(images.size):
+        return images
+    other = copy(images)
+    other.size = type(images.size)(**size)
+    return other
 
 
 class Collator:
@@ -51,20 +74,31 @@ class Collator:
         latent_size: latents of a block (k of the paper) whose row doesn't say its own number.
         latents: keep the answer's latent blocks; without them the answer is its text alone.
         helpers: decode helper images (stage 1 needs them).
+        pixels: for ``input`` and ``helper`` images the ``min`` and ``max`` of width times height, to which others are
+            resized; ``None`` for the model's own.
 
     Attributes:
         features: where features of images are looked up; the module sets it when the tower is frozen.
+        processors: the image processor of each role; one and the same object where they don't differ.
 
     Raises:
-        ValueError: ``latent_size`` below 1, or an image that can't be read.
+        ValueError: ``latent_size`` below 1, bad ``pixels``, or an image that can't be read.
     """
 
     features: FeatureCache | None = None
 
-    def __init__(self, processor: Any, latent_size: int, latents: bool, helpers: bool) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        latent_size: int,
+        latents: bool,
+        helpers: bool,
+        pixels: Mapping[str, Mapping[str, int | None]] | None = None,
+    ) -> None:
         if latent_size < 1:
             raise ValueError(f"latent_size={latent_size} must be 1 or more; for no latents choose stage=sft")
         self.images, self.tokenizer = processor.image_processor, processor.tokenizer
+        self.processors = self._bound(pixels or {})
         self.processor, self.latent_size, self.latents, self.helpers = processor, latent_size, latents, helpers
         self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
         self.image_pad, self.merge = processor.image_token_id, self.images.merge_size
@@ -104,15 +138,36 @@ class Collator:
 
     def widths(self, sample: Sample) -> tuple[int, ...]:
         """Tokens of a training row's segments (text, latent, text, …); images are only measured, not decoded."""
-        paths = [part.path for part in sample.question if isinstance(part, Picture)]
-        try:
-            images = [num_patches(self.images, path) // self.merge**2 for path in paths]
-        except (OSError, SyntaxError):
-            for path in paths:
-                open_image(path, sample.where)  # says what is wrong with it
-            raise
+        images = [self.num_tokens(part, sample.where) for part in sample.question if isinstance(part, Picture)]
         row = self._row(sample, iter(images), answers=True)
         return tuple(len(segment.tokens) for segment in cut(row, self.latent_pad))
+
+    def shown_processor(self) -> Any:
+        """The processor, with the bounds of input images in place of the model's own."""
+        processor = copy(self.processor)
+        processor.image_processor = self.processors[Picture]
+        return processor
+
+    def num_tokens(self, part: Picture | Latent, where: str) -> int:
+        """Tokens an image makes, from its header alone.
+
+        Raises:
+            ValueError: it can't be read, or is too long for its width; names the row.
+        """
+        width, height = image_size(part.path, where)
+        images = self.processors[type(part)]
+        bounds = {"min_pixels": images.size["shortest_edge"], "max_pixels": images.size["longest_edge"]}
+        try:
+            return int(images.get_number_of_image_patches(height, width, bounds)) // self.merge**2
+        except ValueError as error:
+            raise ValueError(f"{where}: image {part.path} of {width}×{height} pixels can't be shown: {error}") from None
+
+    def _bound(self, pixels: Mapping[str, Mapping[str, int | None]]) -> dict[type, Any]:
+        if unknown := pixels.keys() - {"input", "helper"}:
+            raise ValueError(f"pixels.{min(unknown)} is unknown; there are pixels.input and pixels.helper")
+        shown = bounded(self.images, "input", pixels.get("input") or {})
+        helper = bounded(self.images, "helper", pixels.get("helper") or {})
+        return {Picture: shown, Latent: shown if helper.size == shown.size else helper}
 
     def _build(self, samples: Sequence[Sample], answers: bool) -> Batch:
         images = self._images(samples, Picture)
@@ -156,22 +211,41 @@ class Collator:
 
     def _images(self, samples: Sequence[Sample], kind: type[Picture] | type[Latent]) -> Images | None:
         """Look every image up in the cache and decode the others."""
-        parts = [(p.path, s.where) for s in samples for p in (*s.question, *s.answer) if isinstance(p, kind)]
+        parts = [(p, s.where) for s in samples for p in (*s.question, *s.answer) if isinstance(p, kind)]
         if not parts:
             return None
-        found = [self.known(path, where) for path, where in parts]
-        images = [open_image(*part) for part, hit in zip(parts, found, strict=True) if hit is None]
-        patches = self.images(images=images, return_tensors="pt") if images else None
-        unknown: Iterator[Grid] = iter([] if patches is None else map(tuple, patches["image_grid_thw"].tolist()))
+        found = [self.known(part, where) for part, where in parts]
+        patches, grids = self.patches([part for part, hit in zip(parts, found, strict=True) if hit is None])
+        unknown = iter(grids)
         stored = [hit[0] for hit in found if hit is not None]
         return Images(
             grids=tuple(next(unknown) if hit is None else hit[1] for hit in found),
             known=tuple(hit is not None for hit in found),
-            pixels_PF=None if patches is None else patches["pixel_values"],
+            pixels_PF=patches,
             features_MD=torch.cat(stored) if stored else None,
         )
 
-    def known(self, path: Path, where: str) -> tuple[Tensor, Grid] | None:
+    def patches(self, parts: Sequence[tuple[Picture | Latent, str]]) -> tuple[Tensor | None, list[Grid]]:
+        """Decode images, with the rows that ask for them, all with one processor, and cut them into patches.
+
+        Returns:
+            Patches ``[P, pixels of a patch]``, ``None`` of no image; and the grid of each image.
+
+        Raises:
+            ValueError: one can't be read or shown; names the row.
+        """
+        if not parts:
+            return None, []
+        opened = [open_image(part.path, where) for part, where in parts]
+        try:
+            made = self.processors[type(parts[0][0])](images=opened, return_tensors="pt")
+        except ValueError:
+            for part, where in parts:
+                self.num_tokens(part, where)  # says which one is too long
+            raise
+        return made["pixel_values"], [(t, h, w) for t, h, w in made["image_grid_thw"].tolist()]
+
+    def known(self, part: Picture | Latent, where: str) -> tuple[Tensor, Grid] | None:
         """Features and grid of an image that the cache has.
 
         Raises:
@@ -180,7 +254,18 @@ class Collator:
         if self.features is None:
             return None
         try:
-            return self.features.get(self.features.key(path))
+            return self.features.get(self.key(self.features, part))
         except OSError:
-            open_image(path, where)  # says what is wrong with it
+            open_image(part.path, where)  # says what is wrong with it
             raise
+
+    def key(self, features: FeatureCache, part: Picture | Latent) -> str:
+        """Name an image in a cache: by its bytes, and by its bounds where they aren't the model's own.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        images, key = self.processors[type(part)], features.key(part.path)
+        if images is self.images:
+            return key
+        return f"{key}-{images.size['shortest_edge']}-{images.size['longest_edge']}"

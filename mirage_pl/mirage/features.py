@@ -27,6 +27,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from data_modules.samples import ImageSource
+
 log = logging.getLogger(__name__)
 
 Grid = tuple[int, int, int]
@@ -34,8 +36,7 @@ Grid = tuple[int, int, int]
 
 SHARD, DRAFT = ".safetensors", ".draft"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-SETTLED_S = 2
-ABANDONED_S = 24 * 3600
+SETTLED_S, ABANDONED_S = 2, 24 * 3600
 
 
 def fingerprint(tower: nn.Module, settings: dict[str, Any]) -> str:
@@ -215,7 +216,7 @@ class FeatureCache:
         self.root, self.shard_bytes = folder and Path(folder), shard_mb * 1e6
         self._shards: Shards | None = None
         self.writable = True
-        self._keys: dict[Path, tuple[int, int, str]] = {}
+        self._keys: dict[ImageSource, tuple[int, int, str]] = {}
         self._pending: dict[str, tuple[Tensor, Grid]] = {}
         self._pending_bytes = 0
 
@@ -232,22 +233,22 @@ class FeatureCache:
         self._shards = Shards(folder)
         self._shards.remove_abandoned()
 
-    def key(self, path: Path) -> str:
-        """Hash the bytes of an image file; an unchanged file is read once.
+    def key(self, source: ImageSource) -> str:
+        """Hash the bytes of an image file, the same wherever it is; an unchanged one is read once.
 
         Returns:
             40 hexadecimal digits.
 
         Raises:
-            OSError: the file can't be read; ``FileNotFoundError`` where there is none.
+            OSError: it can't be read; ``FileNotFoundError`` where there is no file.
         """
-        stat = path.stat()
-        known = self._keys.get(path)
+        stat = source.stat()
+        known = self._keys.get(source)
         if known and known[:2] == (stat.st_mtime_ns, stat.st_size):
             return known[2]
-        key = hashlib.blake2b(path.read_bytes(), digest_size=20).hexdigest()
+        key = hashlib.blake2b(source.read_bytes(), digest_size=20).hexdigest()
         if settled(stat.st_mtime_ns):
-            self._keys[path] = stat.st_mtime_ns, stat.st_size, key
+            self._keys[source] = stat.st_mtime_ns, stat.st_size, key
         return key
 
     def get(self, key: str) -> tuple[Tensor, Grid] | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data_modules.samples import Latent, Picture, Sample, open_image
 from mirage_pl.mirage import geometry
-from mirage_pl.mirage.collator import Collator, num_patches
+from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.latents import LatentVLM
 from mirage_pl.mirage.reading import blocks, embed, join
 from mirage_pl.mirage.sight import attention, divide, features, peaks, plane, resemblance, thin
@@ -31,10 +31,10 @@ def helpers_known(collate: Collator, sample: Sample) -> bool:
     """Whether a row has helper images that can be read, each large enough for the latents of its block."""
     parts = [part for part in sample.answer if isinstance(part, Latent)]
     try:
-        patches = [num_patches(collate.images, part.path) // collate.merge**2 for part in parts]
-    except (OSError, SyntaxError):  # the file is missing, or no image
+        tokens = [collate.num_tokens(part, sample.where) for part in parts]
+    except ValueError:  # the file is missing, or no image
         return False
-    return bool(parts) and all(n >= (part.size or collate.latent_size) for n, part in zip(patches, parts, strict=True))
+    return bool(parts) and all(n >= (part.size or collate.latent_size) for n, part in zip(tokens, parts, strict=True))
 
 
 @dataclass

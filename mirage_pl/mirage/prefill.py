@@ -5,13 +5,12 @@ far an earlier run came. So a resumed run sees the same numbers.
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import track
 
-from data_modules.samples import Latent, Picture, Sample, open_image
+from data_modules.samples import Latent, Picture, Sample
 from mirage_pl.mirage.batch import Images
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.features import FeatureCache, fingerprint
@@ -40,35 +39,39 @@ def fill(cache: FeatureCache, module: Any) -> None:
     text = f"Computing image features ({len(groups)} groups of {GROUP})"
     for group in track(groups, text, disable=not groups or not trainer.is_global_zero):
         if cache.writable:
-            store(cache, module, collate.images, group)
+            store(cache, module, collate, group)
     cache.flush()
     trainer.strategy.barrier("image features")
 
 
 def missing(
     collate: Collator, samples: Iterable[Sample], rank: int = 0, num_ranks: int = 1
-) -> Iterator[list[tuple[Path, str]]]:
+) -> Iterator[list[tuple[Picture | Latent, str]]]:
     """Yield a rank's groups of images, with the rows that ask for them, of which at least one is not in the cache.
 
-    Groups are dealt to the ranks before they are looked up: what another rank has stored meanwhile moves none.
+    Groups are dealt to the ranks before they are looked up: what another rank has stored meanwhile moves none. Input
+    and helper images share groups, and are the same if their file is, unless they are bounded differently.
     """
     kinds = (Picture, Latent) if collate.helpers else (Picture,)
-    parts = ((part.path, s.where) for s in samples for part in (*s.question, *s.answer) if isinstance(part, kinds))
-    images = list(dict(parts).items())
-    for first in range(rank * GROUP, len(images), num_ranks * GROUP):
-        group = images[first : first + GROUP]
+    images: dict[Any, dict[Any, tuple[Picture | Latent, str]]] = {}
+    for sample in samples:
+        for part in (*sample.question, *sample.answer):
+            if isinstance(part, kinds):
+                images.setdefault(id(collate.processors[type(part)]), {})[part.path] = part, sample.where
+    every = [list(found.values()) for found in images.values()]
+    groups = [found[first : first + GROUP] for found in every for first in range(0, len(found), GROUP)]
+    for group in groups[rank::num_ranks]:
         if not all(collate.known(*image) for image in group):
             yield group
 
 
 @torch.no_grad()
-def store(cache: FeatureCache, module: Any, processor: Any, group: list[tuple[Path, str]]) -> None:
+def store(cache: FeatureCache, module: Any, collate: Collator, group: list[tuple[Picture | Latent, str]]) -> None:
     """Run the tower on a group of images and put their features into the cache."""
-    patches = processor(images=[open_image(*image) for image in group], return_tensors="pt")
-    grids = tuple(tuple(grid) for grid in patches["image_grid_thw"].tolist())
-    images = Images(grids, (False,) * len(grids), patches["pixel_values"]).to(module.device)
-    for (path, _), feature_nD, grid in zip(group, module.net.image_features(images), grids, strict=True):
-        cache.put(cache.key(path), feature_nD, grid)
+    patches, grids = collate.patches(group)
+    images = Images(tuple(grids), (False,) * len(grids), patches).to(module.device)
+    for (part, _), feature_nD, grid in zip(group, module.net.image_features(images), grids, strict=True):
+        cache.put(collate.key(cache, part), feature_nD, grid)
 
 
 def jsonable(value: Any) -> Any:

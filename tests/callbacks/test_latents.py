@@ -60,7 +60,7 @@ def trainer_of(tmp_path, rows=50, latents=True, validates=True):
     collate = SimpleNamespace(prompts=torch.tensor, latents=latents)
     datasets = {} if rows is None else {"val": list(range(100, 100 + rows))}
     return SimpleNamespace(
-        datamodule=SimpleNamespace(datasets=datasets, collate=collate, eval_batch_size=5),
+        datamodule=SimpleNamespace(datasets=datasets, collate=collate, loader=SimpleNamespace(eval_batch_size=5)),
         enable_validation=validates,
         logger=TensorBoardLogger(tmp_path),
         is_global_zero=True,

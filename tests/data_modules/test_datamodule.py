@@ -1,7 +1,9 @@
+import pickle
+
 import pytest
 
 from data_modules.batches import EpochBatches, TokenBatches
-from data_modules.datamodule import DataModule, ResumableLoader
+from data_modules.datamodule import DataModule, Kept, Loading, ResumableLoader
 from data_modules.samples import Sample, Text
 
 
@@ -63,15 +65,12 @@ def read(file):
     ]
 
 
-def data(max_tokens, batch_size=4):
+def data(max_tokens=None, max_length=None, on_overlong="error"):
     module = DataModule(
         dataset=read,
         files={"train": "train.jsonl", "val": None, "test": "test.jsonl"},
         collate=Words(),
-        batch_size=batch_size,
-        max_tokens=max_tokens,
-        eval_batch_size=3,
-        num_workers=0,
+        loader=Loading(4, max_tokens, max_length, on_overlong, eval_batch_size=3),
         seed=0,
     )
     module.setup("fit")
@@ -88,7 +87,7 @@ def test_max_tokens_fills_training_batches_by_the_collators_widths():
 
 
 def test_without_max_tokens_training_batches_have_batch_size_rows_and_no_width_is_asked_for():
-    module = data(max_tokens=None)
+    module = data()
     module.collate = list
     assert [len(batch) for batch in module.train_dataloader()] == [4, 4]
 
@@ -102,10 +101,52 @@ def test_evaluation_keeps_its_order_and_batch_size_whatever_max_tokens():
 def test_a_row_longer_than_max_tokens_is_refused_by_name():
     assert len(data(max_tokens=16).train_dataloader()) > 0
     with pytest.raises(ValueError, match=r"^train.jsonl:6: .* 16 tokens, .* loader.max_tokens=15; .*=16 or more"):
-        data(max_tokens=15).train_dataloader()
+        data(max_tokens=15)
 
 
-@pytest.mark.parametrize("max_tokens", [0, -5])
-def test_a_budget_below_one_token_is_refused(max_tokens):
-    with pytest.raises(ValueError, match=f"loader.max_tokens={max_tokens} must be 1 or more"):
-        data(max_tokens)
+def words(batches):
+    return [text.split() for batch in batches for text in batch]
+
+
+@pytest.mark.parametrize("max_tokens", [None, 60])
+def test_overlong_rows_are_dropped_where_that_is_asked_for_and_said(caplog, max_tokens):
+    module = data(max_tokens, max_length=12, on_overlong="drop")
+    lengths = [sum(Words().widths(row)) for row in read("train.jsonl")]
+    short = [row.question[0].text.split() for row, n in zip(read("train.jsonl"), lengths, strict=True) if n <= 12]
+    assert 4 < len(short) < len(lengths)
+    assert f"{len(lengths) - len(short)} of {len(lengths)} samples are longer than loader.max_length=12" in caplog.text
+    trained = words(module.train_dataloader())
+    assert len(trained) >= 4
+    assert all(text in short for text in trained)
+    assert len(words(module.test_dataloader())) == len(lengths)  # a score is of all questions
+
+
+def test_what_is_kept_is_still_its_data_set(tmp_path):
+    rows = [Sample(f"a:{line}", (Text(str(line)),), ()) for line in range(5)]
+
+    class Named(list):
+        title = "squares"
+
+    kept = Kept(Named(rows), [1, 3])
+    again = pickle.loads(pickle.dumps(Kept(rows, [1, 3])))
+    assert [sample.where for sample in again] == ["a:1", "a:3"] == [kept[0].where, kept[1].where]
+    assert kept.title == "squares"
+
+
+def test_no_row_short_enough_is_an_error_even_where_rows_may_be_dropped():
+    with pytest.raises(ValueError, match=r"loader.max_length=2, and no row has fewer"):
+        data(max_length=2, on_overlong="drop")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_tokens": 0}, "loader.max_tokens=0 must be 1 or more"),
+        ({"max_tokens": -5}, "loader.max_tokens=-5 must be 1 or more"),
+        ({"max_length": 0}, "loader.max_length=0 must be 1 or more"),
+        ({"on_overlong": "cut"}, "loader.on_overlong=cut is unknown; choose error or drop"),
+    ],
+)
+def test_impossible_limits_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        data(**options)

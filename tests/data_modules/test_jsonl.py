@@ -1,4 +1,7 @@
 import json
+import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +43,30 @@ def test_relative_paths_are_found_under_the_root_by_their_longest_tail(folder):
     assert locate("./data/examples/images/a.png", folder) == folder / "images/a.png"
     assert locate(str(folder / "images/a.png"), folder / "elsewhere") == folder / "images/a.png"
     assert locate("images/none.png", folder) == folder / "images/none.png"
+    assert locate("elsewhere/../images/a.png", folder) == folder / "images/a.png"
+
+
+@pytest.mark.parametrize("path", ["../../../../../../etc/passwd", "images/../../x.png", "..", f"./../{'a/' * 9}x.png"])
+def test_a_relative_path_may_not_lead_out_of_the_root_and_an_absolute_one_may(folder, path):
+    for bad in (row(image_input=path), row(image_output=[path]), row(image_input=["images/a.png", path])):
+        with pytest.raises(
+            ValueError, match=f"^{folder}/rows.jsonl:2: image {re.escape(path)} is outside {folder}; .*"
+        ):
+            load_samples(write(folder, row(), bad))
+    assert load_samples(write(folder, row(image_input="/etc/passwd")))[0].question[0].path == Path("/etc/passwd")
+
+
+def test_what_may_leave_the_root_is_said_by_the_caller(folder):
+    (folder / "sub").mkdir()
+    inside, up, away = str(folder / "sub/a.png"), "../images/a.png", str(folder / "images/a.png")
+    refused = {"none": [up, away], "absolute": [up], "all": []}
+    for leave, bad in refused.items():
+        for path in (inside, up, away):
+            if path in bad:
+                with pytest.raises(ValueError, match="is outside"):
+                    locate(path, folder / "sub", leave)
+            else:
+                assert os.path.abspath(locate(path, folder / "sub", leave)) in (inside, away)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +80,8 @@ def test_relative_paths_are_found_under_the_root_by_their_longest_tail(folder):
         (row(text_output="<output_image><output_image>"), "2 <output_image> marker.* for 1 image"),
         (row(image_input=["images/a.png", "images/b.png"], text_input="<image>"), "1 <image> marker.* for 2 image"),
         (row(text_input=3), "text_input must be text"),
+        (row(text_input="so \ud83d"), "text has half a character, .* at 3"),
+        (row(image_input="images/a.png\n"), "image 'images/a.png.n' is no path"),
         (row(image_input={"a": 1}), "image_input must be a path"),
     ],
 )

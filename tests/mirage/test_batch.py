@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from data_modules.samples import Latent, Sample, Text
+from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from mirage_pl.mirage.backbone import load_processor
 from mirage_pl.mirage.batch import IGNORE, Row, cut, place
 from mirage_pl.mirage.collator import Collator
 
@@ -136,3 +137,49 @@ def test_a_batch_moves_as_a_whole(processor, samples):
     tensors = [value for part in parts for value in vars(part).values() if isinstance(value, torch.Tensor)]
     assert len(tensors) == 7
     assert all(tensor.device.type == "meta" for tensor in tensors)
+
+
+def test_images_are_shown_within_the_bounds_of_their_role(processor, samples, tmp_path):
+    own = Collator(processor, 1, latents=True, helpers=True)(samples)
+    bounds = {"input": {"min": None, "max": 4000}, "helper": {"min": 40_000, "max": None}}
+    collator = Collator(processor, 1, latents=True, helpers=True, pixels=bounds)
+    batch = collator(samples)
+    assert {h * w * 14**2 for _, h, w in own.images.grids + own.helpers.grids} <= {84**2, 112**2}
+    assert {h * w * 14**2 for _, h, w in batch.images.grids} == {56**2}
+    assert all(40_000 <= h * w * 14**2 < 60_000 for _, h, w in batch.helpers.grids)
+    stock = processor.image_processor(
+        images=[open_image(sample.question[0].path, "") for sample in samples],
+        size={"shortest_edge": processor.image_processor.size["shortest_edge"], "longest_edge": 4000},
+        return_tensors="pt",
+    )
+    assert torch.equal(batch.images.pixels_PF, stock["pixel_values"])
+    collator.shown_processor().save_pretrained(tmp_path)
+    assert load_processor(str(tmp_path)).image_processor.size["longest_edge"] == 4000
+    assert processor.image_processor.size["longest_edge"] > 4000
+    assert tuple(sum(collator.widths(sample)) for sample in samples) == batch.lengths
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        ({"input": {"min": 9000, "max": 8000}}, r"pixels.input: images of 9000 to 8000 pixels can't be"),
+        ({"helper": {"max": 0}}, r"pixels.helper: images of 784 to 0 pixels"),
+        ({"output": {"max": 1}}, r"pixels.output is unknown; there are pixels.input and pixels.helper"),
+    ],
+)
+def test_bounds_that_leave_nothing_are_refused(processor, pixels, message):
+    with pytest.raises(ValueError, match=message):
+        Collator(processor, 1, latents=True, helpers=True, pixels=pixels)
+
+
+@pytest.mark.parametrize("check", ["decoded", "measured"])
+def test_an_image_too_long_for_its_width_is_named(processor, tmp_path, check):
+    file = tmp_path / "line.png"
+    Image.new("RGB", (6000, 20)).save(file)
+    sample = Sample("rows.jsonl:3", (Picture(file), Text("?")), (Text("!"),))
+    collator = Collator(processor, 1, latents=False, helpers=False)
+    ask = {"decoded": lambda: collator([sample]), "measured": lambda: collator.widths(sample)}[check]
+    with pytest.raises(
+        ValueError, match=r"rows.jsonl:3: image .*line.png of 6000×20 pixels can't be shown: absolute aspect"
+    ):
+        ask()

@@ -74,6 +74,19 @@ def test_stages_and_latent_sizes_share_features_but_another_tower_does_not(train
     assert len(list((tmp_path / "features").iterdir())) == 2
 
 
+def test_images_of_other_bounds_have_features_of_their_own(train_config, tmp_path, towers_images):
+    folder = f"features={tmp_path}/features"
+    losses_of(config(train_config, tmp_path, "own", folder))
+    towers_images.clear()
+    smaller = losses_of(config(train_config, tmp_path, "small", folder, "pixels.helper.max=4000"))
+    assert towers_images == [32]  # helper images alone
+    towers_images.clear()
+    assert losses_of(config(train_config, tmp_path, "again", folder, "pixels.helper.max=4000")) == smaller
+    assert towers_images == []
+    plain = losses_of(config(train_config, tmp_path, "plain", "features=null", "pixels.helper.max=4000"))
+    assert smaller == pytest.approx(plain, rel=1e-5)
+
+
 def test_a_run_that_sees_no_image_twice_computes_nothing_ahead(train_config, tmp_path, towers_images):
     options = [f"features={tmp_path}/features", "trainer.max_steps=6", "trainer.limit_val_batches=0"]
     losses_of(config(train_config, tmp_path, "short", *options))
@@ -148,8 +161,8 @@ def test_ranks_share_the_groups_whatever_another_has_stored_meanwhile(monkeypatc
     collate = Collator(processor, 4, latents=True, helpers=True)
     every = list(prefill.missing(collate, samples))
     first = list(prefill.missing(collate, samples, 0, 2))
-    stored = {path for group in first for path, _ in group}
-    monkeypatch.setattr(Collator, "known", lambda self, path, where: path in stored or None)
+    stored = {part for group in first for part, _ in group}
+    monkeypatch.setattr(Collator, "known", lambda self, part, where: part in stored or None)
     second = list(prefill.missing(collate, samples, 1, 2))
     assert len(every) == 6
-    assert sorted(first + second) == sorted(every)
+    assert sorted(first + second, key=str) == sorted(every, key=str)
