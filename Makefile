@@ -8,7 +8,7 @@ STAGE2 := runs/vsp/tiny/stage2-k4-seed42
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-gpu demo demo-from-scratch pretrain picture constraints clean
+.PHONY: help setup format check test test-slow test-gpu demo demo-from-scratch pretrain picture constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -32,6 +32,9 @@ check: setup  ## format, lint, types: what CI runs
 
 test: setup  ## the test suite (minutes on two cores)
 	$(BIN)/pytest
+
+test-slow: setup  ## the tests that take minutes: 10,000 damaged files
+	$(BIN)/pytest -m slow
 
 test-gpu: setup  ## the tests that need a GPU
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,gpu]'
