@@ -5,16 +5,13 @@ Rows are JSONL (``data_modules.jsonl``): ``map_desc`` is the board of the piece,
 """
 
 import json
-from collections.abc import Iterator
 from hashlib import sha256
-from pathlib import Path
 from string import ascii_uppercase
 
 from PIL import Image
-from torch.utils.data import Dataset
 
 from data_modules.choices import choice, grade_choice
-from data_modules.jsonl import load_samples, problems
+from data_modules.official import OfficialRows
 from data_modules.polyomino import Board, canonical, parse_board
 from data_modules.polyomino_pictures import COLORS, draw_question
 from data_modules.samples import Grade, Picture, Sample, open_image
@@ -50,30 +47,10 @@ def check_row(sample: Sample) -> None:
         raise ValueError(rf"text_output must hold \boxed{{…}} with a letter from A to {letters[-1]}")
 
 
-class Rotation(Dataset[Sample]):
-    """Rows of one JSONL file, in order.
+class Rotation(OfficialRows):
+    """Pieces to be turned, in order of the file."""
 
-    Args:
-        file: the JSONL file.
-        image_root: folder for relative image paths; the file's own when ``None``.
-
-    Raises:
-        ValueError: a bad row (with file and line), or an empty file.
-    """
-
-    def __init__(self, file: str | Path, image_root: str | Path | None = None) -> None:
-        self.samples = load_samples(Path(file), Path(image_root) if image_root else None, check_row)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
-
-    @staticmethod
-    def problems(file: str | Path, image_root: str | Path | None = None, **_: object) -> Iterator[str]:
-        """Yield what is wrong with every bad row of a file."""
-        return problems(Path(file), Path(image_root) if image_root else None, check_row)
+    check = staticmethod(check_row)
 
     def identity(self, sample: Sample) -> str:
         """Digest of the piece, the same for all its turns and mirror images: whoever knows one knows the others.
@@ -82,10 +59,6 @@ class Rotation(Dataset[Sample]):
             12 hex digits.
         """
         return sha256(json.dumps(canonical(board_of(sample))).encode()).hexdigest()[:12]
-
-    def identities(self) -> dict[str, str]:
-        """Map the identity of every row to a row that has it, so that splits can be proved disjoint."""
-        return {self.identity(sample): sample.where for sample in self.samples}
 
     def grade(self, sample: Sample, text: str) -> Grade:
         """Grade an answer by its boxed letter."""

@@ -5,17 +5,15 @@ without (the official spatial-reasoning rows) by comparing the boxed choice with
 """
 
 import json
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 from PIL import Image
-from torch.utils.data import Dataset
 
 from data_modules.choices import choice, grade_choice
-from data_modules.jsonl import load_samples, problems
 from data_modules.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
 from data_modules.maze_pictures import draw_path
+from data_modules.official import OfficialRows
 from data_modules.samples import Grade, Picture, Sample, open_image, question_digest
 from data_modules.thoughts import with_thoughts
 
@@ -58,7 +56,7 @@ def grade_plan(sample: Sample, text: str, parser: str, rule: str) -> Grade:
     return Grade(result == "success", result, result == "success" and moves == len(best or ()), group)
 
 
-class VSP(Dataset[Sample]):
+class VSP(OfficialRows):
     """Rows of one JSONL file, in order.
 
     Args:
@@ -73,6 +71,8 @@ class VSP(Dataset[Sample]):
         ValueError: a bad row (with file and line), an empty file, an unknown parser, rule or kind of thoughts.
     """
 
+    check = staticmethod(check_row)
+
     def __init__(
         self,
         file: str | Path,
@@ -85,19 +85,9 @@ class VSP(Dataset[Sample]):
             if given not in CHOICES[name]:
                 raise ValueError(f"task.{name}={given} is unknown; choose one of {', '.join(CHOICES[name])}")
         self.parser, self.rule = parser, rule
-        samples = load_samples(Path(file), Path(image_root) if image_root else None, check_row)
-        self.samples = [with_thoughts(sample) for sample in samples] if thoughts == "rules" else samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
-
-    @staticmethod
-    def problems(file: str | Path, image_root: str | Path | None = None, **_: object) -> Iterator[str]:
-        """Yield what is wrong with every bad row of a file."""
-        return problems(Path(file), Path(image_root) if image_root else None, check_row)
+        super().__init__(file, image_root)
+        if thoughts == "rules":
+            self.samples = [with_thoughts(sample) for sample in self.samples]
 
     def identity(self, sample: Sample) -> str:
         """Digest of what is asked: of the maze, or without ``map_desc`` of the question's texts and image files.
@@ -111,10 +101,6 @@ class VSP(Dataset[Sample]):
         if "map_desc" not in sample.meta:
             return question_digest(sample)
         return sha256(json.dumps(parse_grid(sample.meta["map_desc"])).encode()).hexdigest()[:12]
-
-    def identities(self) -> dict[str, str]:
-        """Map the identity of every row to a row that has it, so that splits can be proved disjoint."""
-        return {self.identity(sample): sample.where for sample in self.samples}
 
     def grade(self, sample: Sample, text: str) -> Grade:
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""

@@ -4,16 +4,12 @@ Rows are the official JSONL (``data_modules.jsonl``), answered ``\boxed{A}`` (at
 ``\boxed{C}`` (neither).
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from PIL import Image, ImageDraw, ImageFont
-from torch.utils.data import Dataset
 
 from data_modules.choices import choice, grade_choice
-from data_modules.jsonl import load_samples, problems
 from data_modules.maze import parse_grid
-from data_modules.samples import Grade, Picture, Sample, open_image, question_digest
+from data_modules.official import OfficialRows
+from data_modules.samples import Grade, Picture, Sample, open_image
 
 MEANINGS = {"A": "goal", "B": "hole", "C": "neither"}
 
@@ -59,45 +55,10 @@ def level(sample: Sample) -> int:
     return picture(sample).height // OFFICIAL_CELL_PX
 
 
-class VSPReasoning(Dataset[Sample]):
-    """Rows of one JSONL file, in order.
+class VSPReasoning(OfficialRows):
+    """Plans whose end is asked for, in order of the file."""
 
-    Args:
-        file: the JSONL file.
-        image_root: folder for relative image paths; the file's own when ``None``.
-
-    Raises:
-        ValueError: a bad row (with file and line), or an empty file.
-    """
-
-    def __init__(self, file: str | Path, image_root: str | Path | None = None) -> None:
-        self.samples = load_samples(Path(file), Path(image_root) if image_root else None, check_row)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
-
-    @staticmethod
-    def problems(file: str | Path, image_root: str | Path | None = None, **_: object) -> Iterator[str]:
-        """Yield what is wrong with every bad row of a file."""
-        return problems(Path(file), Path(image_root) if image_root else None, check_row)
-
-    def identity(self, sample: Sample) -> str:
-        """Digest of what is asked: of the question's texts and image files.
-
-        Returns:
-            12 hex digits.
-
-        Raises:
-            ValueError: an image file can't be read.
-        """
-        return question_digest(sample)
-
-    def identities(self) -> dict[str, str]:
-        """Map the identity of every row to a row that has it, so that splits can be proved disjoint."""
-        return {self.identity(sample): sample.where for sample in self.samples}
+    check = staticmethod(check_row)
 
     def grade(self, sample: Sample, text: str) -> Grade:
         """Grade an answer by its boxed choice, in the group of the maze's size."""
