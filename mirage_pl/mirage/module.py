@@ -135,25 +135,29 @@ class Curriculum(Guided):
     """From stage 1 to :class:`Guided` within one run: batches are teacher-forced ever more seldom. Not the paper's.
 
     Args:
-        fade: share of the run after which no batch is teacher-forced; the chance falls linearly until then.
+        fade: share of the run over which the chance of teacher forcing falls, linearly, from 1.
+        floor: the chance that is left then; above 0 the answer is also learned from true latents, to the end.
         options: those of :class:`Guided`.
 
     Raises:
-        ValueError: ``fade`` isn't above 0 and at most 1.
+        ValueError: ``fade`` isn't above 0 and at most 1, or ``floor`` isn't from 0 to below 1.
     """
 
-    def __init__(self, fade: float, **options: Any) -> None:
+    def __init__(self, fade: float, floor: float = 0.0, **options: Any) -> None:
         super().__init__(**options)
+        if not 0 <= floor < 1:
+            raise ValueError(f"stage.module.floor={floor} must be from 0 to below 1; at 1 it were stage1")
         if not 0 < fade <= 1:
             raise ValueError(
                 f"stage.module.fade={fade} must be above 0 and at most 1; 0.5 is the first half of the run"
             )
-        self.fade = fade
+        self.fade, self.floor = fade, floor
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Stage 1's losses or the guided ones; the draw is the same on every rank, and after a resume."""
         draw = Random(f"teacher forcing at step {self.global_step}").random()
-        teacher = self.training and draw < 1 - self.progress / self.fade
+        chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade)
+        teacher = self.training and draw < chance
         return Stage1.losses(self, batch) if teacher else super().losses(batch)
 
 
