@@ -12,14 +12,26 @@ README = (REPO / "README.md").read_text()
 COMMANDS = sorted(set(re.findall(r"python -m mirage_pl\.[a-z]+ [^`#\n|]+", README)))
 REPORTS = [command for command in COMMANDS if "mirage_pl.report" in command]
 """Of no Hydra command."""
+WRITTEN = {name: text for text, name in re.findall(r"```yaml\n(# conf/([\w/]+\.yaml):.*?)```", README, re.DOTALL)}
+"""Config files that the README has the user write, by their place below `conf`."""
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """The override that finds the user's own config files."""
+    folder = tmp_path_factory.mktemp("conf")
+    for name, text in WRITTEN.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return f"hydra.searchpath=[file://{folder}]"
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in REPORTS])
-def test_a_command_composes(command):
+def test_a_command_composes(command, written):
     _, _, module, *overrides = shlex.split(command)
     plain = [item for item in overrides if item != "-m" and not item.startswith("hydra/")]
-    first = [item if "[" in item else item.split(",")[0] for item in plain]
-    assert compose(module.removeprefix("mirage_pl."), *first)
+    first = [item if re.search(r"[[{]", item) else item.split(",")[0] for item in plain]
+    assert compose(module.removeprefix("mirage_pl."), *first, written)
 
 
 @pytest.mark.parametrize("command", REPORTS)
@@ -33,7 +45,7 @@ def test_there_are_commands_to_check():
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:docs|conf|assets|mirage_pl)/[\w./]*\w", README))))
 def test_a_named_file_exists(path):
-    assert (REPO / path).exists()
+    assert (REPO / path).exists() or path.removeprefix("conf/") in WRITTEN
 
 
 def test_make_targets_exist():
