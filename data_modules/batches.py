@@ -1,6 +1,7 @@
 """Which samples make a training batch: a fixed number of rows, or rows of similar shape that fill a token budget.
 
-Both orders depend on seed and epoch alone, can start at any batch, and give every rank the same number of batches.
+Both orders depend on seed and epoch alone, can start at any batch, and give every rank the same number of batches. An
+epoch is a whole number of optimizer steps: batches that make none are dropped, as samples are that make no batch.
 """
 
 from abc import ABC, abstractmethod
@@ -25,20 +26,31 @@ class Batches(BatchSampler, ABC):
         seed: order of the samples.
         rank: this process.
         num_ranks: processes that share an epoch.
+        accumulate: batches of an optimizer step. An epoch with fewer begins anew until it has as many.
 
     Attributes:
         epoch: the epoch to iterate over.
         start: the batch to begin with.
     """
 
-    def __init__(self, seed: int, rank: int, num_ranks: int) -> None:
-        self.seed, self.rank, self.num_ranks = seed, rank, num_ranks
+    def __init__(self, seed: int, rank: int, num_ranks: int, accumulate: int = 1) -> None:
+        self.seed, self.rank, self.num_ranks, self.accumulate = seed, rank, num_ranks, accumulate
         self.epoch, self.start = 0, 0
+
+    def __len__(self) -> int:
+        return max(1, self.num_global // self.accumulate) * self.accumulate
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        for rows in self.global_batches(generator)[self.start :]:
+        batches = self.global_batches(generator)
+        batches *= -(-len(self) // len(batches))
+        for rows in batches[self.start : len(self)]:
             yield rows[self.rank :: self.num_ranks]
+
+    @property
+    @abstractmethod
+    def num_global(self) -> int:
+        """How many :meth:`global_batches` there are, in every epoch."""
 
     @abstractmethod
     def global_batches(self, generator: torch.Generator) -> list[list[int]]:
@@ -56,20 +68,25 @@ class EpochBatches(Batches):
         seed: order of the samples.
         rank: this process.
         num_ranks: processes that share an epoch.
+        accumulate: batches of an optimizer step.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
-        super().__init__(seed, rank, num_ranks)
+    def __init__(
+        self, size: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1, accumulate: int = 1
+    ) -> None:
+        super().__init__(seed, rank, num_ranks, accumulate)
         self.size, self.width = size, batch_size * num_ranks
 
-    def __len__(self) -> int:
+    @property
+    def num_global(self) -> int:
+        """All that are complete, and one at least."""
         return max(1, self.size // self.width)
 
     def global_batches(self, generator: torch.Generator) -> list[list[int]]:
         """Cut a random order into equal pieces."""
         order = torch.randperm(self.size, generator=generator).tolist()
         order *= -(-self.width // self.size)
-        return [order[batch * self.width : (batch + 1) * self.width] for batch in range(len(self))]
+        return [order[batch * self.width : (batch + 1) * self.width] for batch in range(self.num_global)]
 
 
 class TokenBatches(Batches):
@@ -92,19 +109,28 @@ class TokenBatches(Batches):
         seed: order of the samples.
         rank: this process.
         num_ranks: processes that share an epoch.
+        accumulate: batches of an optimizer step.
     """
 
     def __init__(
-        self, widths: Sequence[Sequence[int]], max_tokens: int, seed: int, rank: int = 0, num_ranks: int = 1
+        self,
+        widths: Sequence[Sequence[int]],
+        max_tokens: int,
+        seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        accumulate: int = 1,
     ) -> None:
-        super().__init__(seed, rank, num_ranks)
+        super().__init__(seed, rank, num_ranks, accumulate)
         self.lengths, self.budget = [sum(row) for row in widths], max_tokens * num_ranks
         segments = segments_of(widths)
         cells = cells_of(range(len(widths)), segments, self.budget, (False,) * len(segments))
         self.cell = {row: number for number, cell in enumerate(cells) for row in cell}
         self.edges = self._cut([box for cell in cells for box in [box_of(cell, segments)] * len(cell)])
 
-    def __len__(self) -> int:
+    @property
+    def num_global(self) -> int:
+        """As many as the data set was cut into."""
         return len(self.edges) - 1
 
     def global_batches(self, generator: torch.Generator) -> list[list[int]]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -46,6 +47,10 @@ class ResumableLoader(DataLoader[Any]):
     """A DataLoader that knows how many batches it has handed out, so that a checkpoint can continue after them.
 
     Lightning puts :meth:`state_dict` into every checkpoint and gives it back on resume.
+
+    Attributes:
+        step_batches: the batches of the optimizer step to which the one handed out last belongs. They are loaded
+            together, so that a loss can be the mean over all of them.
     """
 
     batches: Batches
@@ -54,14 +59,18 @@ class ResumableLoader(DataLoader[Any]):
         super().__init__(dataset, batch_sampler=batches, **options)
         self.batches = batches
         self.epoch, self.handed_out = 0, 0
+        self.step_batches: list[Any] = []
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.batches.epoch, self.batches.start = self.epoch, self.handed_out
-        for batch in super().__iter__():
-            self.handed_out += 1
-            if self.handed_out == len(self):
-                self.epoch, self.handed_out = self.epoch + 1, 0
-            yield batch
+        batches = super().__iter__()
+        while step_batches := list(islice(batches, self.batches.accumulate)):
+            self.step_batches = step_batches
+            for batch in step_batches:
+                self.handed_out += 1
+                if self.handed_out == len(self):
+                    self.epoch, self.handed_out = self.epoch + 1, 0
+                yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Epoch and batches handed out in it; the same on every rank."""
@@ -226,10 +235,11 @@ class DataModule(pl.LightningDataModule):
             self.datasets[split] = Kept(dataset, kept)
 
     def _batches(self, dataset: GradedDataset) -> Batches:
-        rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        trainer = self.trainer
+        shared = (trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches) if trainer else (0, 1, 1)
         if self.loader.max_tokens is None:
-            return EpochBatches(len(dataset), self.loader.batch_size, self.seed, rank, num_ranks)
-        return TokenBatches(self.widths["train"], self.loader.max_tokens, self.seed, rank, num_ranks)
+            return EpochBatches(len(dataset), self.loader.batch_size, self.seed, *shared)
+        return TokenBatches(self.widths["train"], self.loader.max_tokens, self.seed, *shared)
 
     def _ordered(self, split: str) -> DataLoader[Any]:
         dataset: Any = self.datasets[split]

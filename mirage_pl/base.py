@@ -1,10 +1,18 @@
-"""The one seam every family shares: a batch goes in, named losses come out."""
+"""The one seam every family shares: a batch goes in, named losses come out.
+
+A loss is a mean over terms, such as supervised tokens. An optimizer step may have many batches, on many ranks and one
+after another, some with more terms than others. Every loss of a batch counts by its terms, so that the step's loss is
+the mean over all terms: it is the same, however the step's rows are cut into batches.
+"""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -41,16 +49,39 @@ class BaseModule(pl.LightningModule):
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """Return every loss this stage trains on, unweighted, by name."""
 
+    def terms(self, batch: Any) -> dict[str, int]:
+        """Of how many terms each loss is the mean, by name: rows, where a family doesn't say otherwise."""
+        return dict.fromkeys(self.loss_weights, len(batch))
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Weigh the losses of one batch."""
-        return self.weigh(self.losses(batch), "train", len(batch))
+        """Weigh the losses of one batch by name, and by their share in the optimizer step."""
+        return self.weigh(self.losses(batch), "train", len(batch), self.shares(batch, batch_idx))
+
+    def shares(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Its terms over what a batch of this optimizer step has on average, by loss; nothing if it is alone.
+
+        What comes after divides by the number of batches: ranks average their gradients, and Lightning those of a rank.
+        """
+        trainer = self._trainer
+        num_batches = trainer.world_size * trainer.accumulate_grad_batches if trainer else 1
+        if trainer is None or num_batches == 1:
+            return {}
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            terms = [self.terms(other) for other in trainer.train_dataloader.step_batches]
+            own = torch.tensor([sum(t[name] for t in terms) for name in self.loss_weights], device=self.device)
+            self._step_terms = trainer.strategy.reduce(own, reduce_op="sum").clamp(min=1)
+        terms_here = self.terms(batch)
+        pairs = zip(self.loss_weights, self._step_terms, strict=True)
+        return {name: terms_here[name] * num_batches / in_step for name, in_step in pairs}
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Weigh the losses of one validation batch."""
         return self.weigh(self.losses(batch), "val", len(batch))
 
-    def weigh(self, losses: Mapping[str, Tensor], split: str, batch_size: int) -> Tensor:
-        """Log each loss as ``split/name`` and return their weighted sum, logged as ``split/loss``.
+    def weigh(
+        self, losses: Mapping[str, Tensor], split: str, batch_size: int, shares: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Log each loss as ``split/name`` and their weighted sum as ``split/loss``; return the sum, each in its share.
 
         Raises:
             ValueError: a loss without a weight, or a weight without a loss.
@@ -60,11 +91,11 @@ class BaseModule(pl.LightningModule):
                 f"losses {sorted(losses)} but weights for {sorted(self.loss_weights)}; "
                 "stage.module.loss_weights must name each loss once"
             )
-        weighed = [self.weight(name) * loss for name, loss in losses.items()]
-        total = sum(weighed[1:], weighed[0])
+        weighed = {name: self.weight(name) * loss for name, loss in losses.items()}
+        total = added(weighed.values())
         logged = {f"{split}/{name}": loss.detach() for name, loss in losses.items()} | {f"{split}/loss": total.detach()}
         self.log_dict(logged, prog_bar=True, sync_dist=split == "val", batch_size=batch_size)
-        return total
+        return added(shares[name] * loss for name, loss in weighed.items()) if shares else total
 
     @property
     def progress(self) -> float:
@@ -81,6 +112,11 @@ class BaseModule(pl.LightningModule):
         optimizer = self.make_optimizer(parameter_groups(self, self.weight_decay))
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def added(losses: Iterable[Tensor]) -> Tensor:
+    """The sum of one loss or more."""
+    return reduce(add, losses)
 
 
 def as_pair(name: str, weight: float | Sequence[float]) -> tuple[float, float]:

@@ -42,8 +42,11 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
     from hydra.utils import instantiate
 
     from mirage_pl.allocator import keep_freed_memory
+    from mirage_pl.strategies import check_resume
     from mirage_pl.weights import checkpoint_of, load_weights
 
+    if resumed:
+        check_resume(cfg, resumed)
     keep_freed_memory()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module: Any = instantiate(cfg.stage.module).train()
@@ -56,6 +59,8 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
     callbacks = [callback for callback in instantiate(cfg.callbacks).values() if callback is not None]
     timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
     trainer: Any = instantiate(cfg.trainer, callbacks=[*callbacks, timer], logger=instantiate(cfg.logger))
+    # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
+    trainer.precision_plugin.convert_input = lambda batch: batch
     trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     cost = {"seconds": round(timer.time_elapsed(), 1), "devices": trainer.world_size, "device": device_name(trainer)}
     return finish(trainer, folder, cost | {"start": json.loads((folder / ENVIRONMENT).read_text())["start"]})
@@ -112,6 +117,9 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
     if cfg.stage.name == "pretrain" and not cfg.model.random_weights:
         log.warning("pretraining on from %s; for a fresh start set model.random_weights=true", cfg.model.path)
+    from mirage_pl.strategies import ready
+
+    ready(cfg)
 
 
 main = verb("train")(run)

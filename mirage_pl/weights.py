@@ -8,15 +8,19 @@ from torch import Tensor, nn
 
 from mirage_pl.runs import CONFIG, LAST
 
+ZERO = Path("checkpoint", "mp_rank_00_model_states.pt")
+"""Where DeepSpeed's ZeRO-1 and ZeRO-2 keep the whole model, in the folder that is their checkpoint."""
+
 
 def checkpoint_of(run_or_file: str | Path) -> Path:
-    """Resolve a run folder to its last checkpoint; a file is returned as it is.
+    """Resolve a run folder to its last checkpoint, and DeepSpeed's folder to its file; a file is returned as it is.
 
     Raises:
         ValueError: there is no checkpoint.
     """
     path = Path(run_or_file)
-    file = path / LAST if path.is_dir() else path
+    checkpoint = path / LAST if path.is_dir() and not (path / ZERO).is_file() else path
+    file = checkpoint / ZERO if checkpoint.is_dir() else checkpoint
     if not file.is_file():
         hint = "no finished run is there" if path.is_dir() else "the file does not exist"
         raise ValueError(f"ckpt {run_or_file}: {hint} (looked for {file}); give a run folder or a .ckpt file")
@@ -36,7 +40,7 @@ def run_of(checkpoint: Path) -> Path:
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Read a Lightning checkpoint without running code from it.
+    """Read a checkpoint of Lightning's, or of DeepSpeed's, without running code from it.
 
     Raises:
         ValueError: not a checkpoint, or a damaged one.
@@ -47,6 +51,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         raise ValueError(
             f"ckpt {file} cannot be read ({type(error).__name__}); is it a checkpoint, and whole?"
         ) from error
+    if isinstance(checkpoint, dict) and "ds_version" in checkpoint:
+        checkpoint["state_dict"] = checkpoint["module"]
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"ckpt {file} has no state_dict; expected a checkpoint of mirage_pl.train")
     return checkpoint

@@ -90,11 +90,23 @@ class LatentVLM(nn.Module):
     def embed(self, batch: Batch) -> Tensor:
         """Input embeddings ``[B, T, D]`` with the input images in place; latent slots are still placeholders."""
         embeds_BTD = self.embed_tokens(batch.tokens_BT)
-        if batch.images is None:
+        images = batch.images or (self.blank_image() if self.tower_trained else None)
+        if images is None:
             return embeds_BTD
-        features_MD = torch.cat(self.image_features(batch.images)).to(embeds_BTD.dtype)
+        features_MD = torch.cat(self.image_features(images)).to(embeds_BTD.dtype)
         image_BT1 = (batch.tokens_BT == self.backbone.config.image_token_id).unsqueeze(-1)
         return embeds_BTD.masked_scatter(image_BT1, features_MD)
+
+    def blank_image(self) -> Images:
+        """The smallest image there is, for a batch without any: shown in no column, it gives the tower zero gradients.
+
+        Other ranks' batches may have images, and no rank may lack gradients, or have them in another order: DeepSpeed
+        adds them up as they come.
+        """
+        side, config = self.tower.spatial_merge_size, self.tower.config
+        width = config.in_channels * config.temporal_patch_size * config.patch_size**2
+        pixels_PF = torch.zeros(side**2, width, device=self.tower.device, dtype=self.tower.dtype)
+        return Images(((1, side, side),), (False,), pixels_PF)
 
     def latent_targets(self, batch: Batch) -> Tensor:
         """Compressed helper-image features ``[N, D]``, in the order of the batch's latent slots.
@@ -123,8 +135,8 @@ class LatentVLM(nn.Module):
         Returns:
             Hidden states ``[B, T, D]``, those that should predict each latent ``[N, D]``, and the latents ``[N, D]``.
         """
+        embeds_BTD = self.embed(batch)  # first, so that its gradients come last, as they do without latents
         targets_ND = self.latent_targets(batch)
-        embeds_BTD = self.embed(batch)
         embeds_BTD = embeds_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), targets_ND.to(embeds_BTD.dtype))
         hidden_BTD = Pass(self, batch, embeds_BTD).peek(embeds_BTD)
         return hidden_BTD, hidden_BTD[batch.before_BT], targets_ND

@@ -57,6 +57,10 @@ class MirageModule(BaseModule):
         """``text``: cross-entropy on the answer's text. Latent blocks, if the batch has any, are recycled states."""
         return {"text": self.text_loss(self.net.recurrent(batch), batch)}
 
+    def terms(self, batch: Batch) -> dict[str, int]:
+        """Supervised tokens and latents, by loss."""
+        return {"text": batch.supervised, "latent": sum(size for row in batch.sizes for size in row)}
+
     def text_loss(self, hidden_BTD: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy over the batch's supervised tokens; only those positions reach the vocabulary."""
         asked_BT = batch.targets_BT != IGNORE
@@ -177,6 +181,10 @@ class Auxiliary(Stage1):
         width = self.net.backbone.config.text_config.hidden_size
         self.latent_size = latent_size
         self.head = torch.nn.Linear(width, latent_size * width, bias=False)
+
+    def terms(self, batch: Batch) -> dict[str, int]:
+        """Supervised tokens, and what the head predicts, by loss."""
+        return super().terms(batch) | {"latent": len(batch) * self.latent_size}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """``text``: cross-entropy; ``latent``: one minus cosine of the head's vectors to compressed helper features.

@@ -359,3 +359,18 @@ def test_the_budget_counts_the_columns_that_a_placed_batch_has():
     for batch in TokenBatches(widths, 3000, seed=0):
         columns = place([rows[index] for index in batch], LATENT, PAD).num_columns
         assert columns == padded(widths, batch) <= 3000
+
+
+def test_an_accumulated_step_has_the_rows_of_one_large_batch_and_an_epoch_is_made_of_whole_steps():
+    one, many = EpochBatches(20, 8, seed=0), EpochBatches(20, 1, seed=0, accumulate=8)
+    assert len(many) == 8 * len(one) == 16
+    rows = [row for batch in many for row in batch]
+    assert [rows[:8], rows[8:]] == list(one)
+    many.start = 8
+    assert [row for batch in many for row in batch] == rows[8:]
+
+
+def test_an_epoch_with_too_few_batches_for_a_step_begins_anew():
+    batches = list(EpochBatches(5, 2, seed=0, accumulate=5))
+    assert batches == [*batches[:2], *batches[:2], batches[0]]
+    assert len(TokenBatches([(60,)] * 3, 60, seed=0, accumulate=4)) == 4
