@@ -1,8 +1,9 @@
-"""``python -m launch plan …``: what a run takes."""
+"""``python -m launch plan …``: what a run takes. ``python -m launch status RUNS...``: how runs are getting on."""
 
 import sys
+from importlib import import_module
 
-WORDS = ("plan",)
+WORDS = ("plan", "status")
 
 
 def main() -> None:
@@ -11,9 +12,7 @@ def main() -> None:
     if word not in WORDS:
         sys.exit(f"error: python -m launch {word}: the first word must be {' or '.join(WORDS)}")
     del sys.argv[1]
-    from launch.plan import main as plan
-
-    plan()
+    import_module(f"launch.{word}").main()
 
 
 if __name__ == "__main__":
