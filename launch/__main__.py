@@ -1,4 +1,4 @@
-"""``python -m launch plan …``: what a run takes. ``python -m launch status RUNS...``: how runs are getting on."""
+"""``python -m launch stage=stage1 …`` submits a run; ``plan …`` says what it takes, ``status RUNS…`` how it gets on."""
 
 import sys
 from importlib import import_module
@@ -7,11 +7,8 @@ WORDS = ("plan", "status")
 
 
 def main() -> None:
-    """Run what the first word says."""
-    word = sys.argv[1] if len(sys.argv) > 1 else ""
-    if word not in WORDS:
-        sys.exit(f"error: python -m launch {word}: the first word must be {' or '.join(WORDS)}")
-    del sys.argv[1]
+    """Plan or tell the status if the first word says so; submit what the words describe if not."""
+    word = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1] in WORDS else "submit"
     import_module(f"launch.{word}").main()
 
 

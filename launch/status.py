@@ -6,7 +6,9 @@ callback, are read from TensorBoard's events. ``metrics.json`` and ``checkpoints
 
 import json
 import os
+import shutil
 import socket
+import subprocess
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -154,8 +156,13 @@ def is_alive(said: dict[str, Any], quiet: float) -> bool:
     """Whether a run that said it was running still does: its process on this node, its last word on another."""
     if said["node"] != socket.gethostname():
         return bool(time() - said["updated"] < quiet)
+    return process_lives(said["pid"])
+
+
+def process_lives(number: int) -> bool:
+    """Whether this machine has a process of that number."""
     try:
-        os.kill(said["pid"], 0)
+        os.kill(number, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # somebody else's, so it is there
@@ -191,8 +198,15 @@ def newest(files: Any) -> float:
 
 
 def job_ended(job: dict[str, Any]) -> bool:
-    """Whether submitit has written the result of a job's first task."""
-    return any(Path(job["log_folder"]).glob(f"{job['job_id']}_*_result.pkl"))
+    """Whether a submitted job is over: submitit has its result, or its process or SLURM's queue doesn't know it."""
+    if any(Path(job["log_folder"]).glob(f"{job['job_id']}_*_result.pkl")):
+        return True
+    if job["cluster"] == "local":
+        return not process_lives(int(job["job_id"]))
+    if shutil.which("squeue") is None:
+        return False
+    asked = ["squeue", "--noheader", f"--jobs={job['job_id']}"]
+    return not subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def job_tail(job: dict[str, Any]) -> str:

@@ -98,10 +98,16 @@ def test_a_submitted_run_is_queued_until_it_speaks_and_failed_if_its_job_ended_w
     write(folder, updated=time() - 50, pid=dead_process())
     log = folder / "7_0_log.err"
     log.write_text("slurmstepd: error: out of memory\n")
-    job = {"job_id": "7", "log_folder": str(folder), "stderr": str(log), "submitted": time()}
+    job = {
+        "job_id": str(os.getpid()),
+        "cluster": "local",
+        "log_folder": str(folder),
+        "stderr": str(log),
+        "submitted": time(),
+    }
     (folder / "job.json").write_text(json.dumps(job))
-    assert (status.read_status(folder).state, status.read_status(folder).job) == ("queued", "7")
-    (folder / "7_0_result.pkl").touch()
+    assert (status.read_status(folder).state, status.read_status(folder).job) == ("queued", job["job_id"])
+    (folder / f"{os.getpid()}_0_result.pkl").touch()
     assert (status.read_status(folder).state, status.read_status(folder).tail[:10]) == ("failed", "slurmstepd")
     write(folder, updated=time() + 1)
     assert status.read_status(folder).state == "running"
