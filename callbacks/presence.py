@@ -1,0 +1,76 @@
+"""A run says what it is doing in ``status.json`` of its folder, for ``python -m launch status``."""
+
+import json
+import os
+import socket
+import traceback
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+ASKED_TO_STOP = (KeyboardInterrupt, SystemExit, SIGTERMException)
+
+
+class Presence(pl.Callback):
+    """Write who trains, where, how far it is and how it ended; by rank 0 alone.
+
+    The file has ``state`` (``running``; ``stopped`` by a signal; ``failed``; ``ended``), ``node``, ``pid``, ``job`` (of
+    SLURM), ``step``, ``max_steps`` (-1: not limited), ``loss``, ``seconds_left``, ``updated`` (Unix time) and
+    ``error``, the end of the traceback.
+
+    Args:
+        folder: the run folder.
+        every: seconds between two writings.
+        metric: what is written as ``loss``.
+    """
+
+    def __init__(self, folder: str, every: float = 10.0, metric: str = "train/loss") -> None:
+        self.file, self.every, self.metric = Path(folder, "status.json"), every, metric
+        self.began, self.first, self.written = 0.0, 0, 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin at the step the run is at."""
+        self.began, self.first = time(), trainer.global_step
+        self._write(trainer, "running")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write now and then."""
+        if time() - self.written >= self.every:
+            self._write(trainer, "running")
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say that training has ended."""
+        self._write(trainer, "ended")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say whether it was asked to stop or failed, and how."""
+        lines = traceback.format_exception(exception, limit=-3)
+        self._write(trainer, "stopped" if isinstance(exception, ASKED_TO_STOP) else "failed", "".join(lines).strip())
+
+    def _write(self, trainer: pl.Trainer, state: str, error: str | None = None) -> None:
+        """Write beside and rename, so that a reader sees the old file or the new one."""
+        if not trainer.is_global_zero:
+            return
+        self.written, step, most = time(), trainer.global_step, trainer.max_steps
+        pace = (self.written - self.began) / (step - self.first) if step > self.first else None
+        loss = trainer.callback_metrics.get(self.metric)
+        facts = {
+            "state": state,
+            "node": socket.gethostname(),
+            "pid": os.getpid(),
+            "job": os.environ.get("SLURM_JOB_ID"),
+            "step": step,
+            "max_steps": most,
+            "loss": None if loss is None else float(loss),
+            "seconds_left": None if pace is None or most < 0 else pace * max(0, most - step),
+            "updated": self.written,
+            "error": error,
+        }
+        partial = self.file.with_suffix(".partial")
+        partial.write_text(json.dumps(facts, indent=2) + "\n")
+        partial.rename(self.file)

@@ -1,0 +1,126 @@
+"""Parameters and activations of a Qwen2.5-VL, by arithmetic from its ``config.json`` alone. Imports no torch.
+
+Tests count the same on the real model. Symbols: h width, i inner width of the MLP, n query heads, kv width of all keys
+of a token, L layers, V vocabulary, e bytes of an activation.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MODULES = {
+    "tower": "net.backbone.model.visual",
+    "embedding": "net.backbone.model.language_model.embed_tokens",
+    "layers": "net.backbone.model.language_model.layers",
+    "head": "net.backbone.lm_head",
+}
+"""Part of the model -> how the names of its parameters begin. The last norm is counted among the layers."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The numbers that size a Qwen2.5-VL.
+
+    Attributes:
+        text: ``text_config``.
+        vision: ``vision_config``.
+        tied: the head is the embedding.
+    """
+
+    text: Mapping[str, Any]
+    vision: Mapping[str, Any]
+    tied: bool
+
+    @property
+    def key_width(self) -> int:
+        """kv: width of the keys of one token, all heads together."""
+        width, heads = self.text["hidden_size"], self.text["num_attention_heads"]
+        return int(width // heads * self.text["num_key_value_heads"])
+
+    @property
+    def layer(self) -> int:
+        """Parameters of one decoder layer: four projections, of which three have a bias, the MLP, two norms."""
+        h, kv, i = self.text["hidden_size"], self.key_width, self.text["intermediate_size"]
+        return int((h * h + h) + 2 * (h * kv + kv) + h * h + 3 * h * i + 2 * h)
+
+    def parameters(self) -> dict[str, int]:
+        """Part -> parameters; a head that is the embedding has none of its own."""
+        h, vocabulary = self.text["hidden_size"], self.text["vocab_size"] * self.text["hidden_size"]
+        layers = self.layer * self.text["num_hidden_layers"] + h
+        return {
+            "tower": self.tower,
+            "embedding": vocabulary,
+            "layers": layers,
+            "head": 0 if self.tied else vocabulary,
+        }
+
+    @property
+    def tower(self) -> int:
+        """Parameters of the vision tower: patch embedding, blocks, merger."""
+        v = self.vision
+        w, i, merged = v["hidden_size"], v["intermediate_size"], v["hidden_size"] * v["spatial_merge_size"] ** 2
+        patches = w * v["in_channels"] * v["temporal_patch_size"] * v["patch_size"] ** 2
+        block = (3 * w * w + 3 * w) + (w * w + w) + (3 * w * i + 2 * i + w) + 2 * w
+        merger = w + (merged * merged + merged) + (merged * v["out_hidden_size"] + v["out_hidden_size"])
+        return int(patches + block * v["depth"] + merger)
+
+    def layer_activations(self, columns: int, bytes_each: int) -> int:
+        """Bytes that one decoder layer keeps for its gradient, per token.
+
+        Two norms work in float32 and keep their input (4h), its scale (4), and their result twice (2eh). Attention
+        keeps query, keys and values repeated for all heads, and its output (4eh), a logarithm a head (4n) and a row of
+        the mask (e a column). The MLP keeps gate, activated gate, up and their product (4ei).
+
+        Args:
+            columns: padded length of a row.
+            bytes_each: e.
+        """
+        h, i, n = (self.text[name] for name in ("hidden_size", "intermediate_size", "num_attention_heads"))
+        norms = 2 * (4 * h + 4 + 2 * bytes_each * h)
+        return int(norms + bytes_each * (4 * h + columns) + 4 * n + 4 * bytes_each * i)
+
+    def activations(self, tokens: int, columns: int, bytes_each: int, checkpointing: bool) -> int:
+        """Bytes that the decoder keeps for the gradient of one batch.
+
+        With checkpointing a layer keeps its input, keys and values, and one layer at a time keeps all again.
+
+        Args:
+            tokens: of the batch, padding included.
+            columns: padded length of a row.
+            bytes_each: of an activation.
+            checkpointing: ``memory.checkpointing``.
+        """
+        layers, whole = self.text["num_hidden_layers"], self.layer_activations(columns, bytes_each)
+        if not checkpointing:
+            return int(tokens * whole * layers)
+        kept = bytes_each * (self.text["hidden_size"] + 2 * self.key_width)
+        return int(tokens * (kept * layers + whole))
+
+    def logits(self, positions: int, bytes_each: int) -> int:
+        """Bytes of the logits of some positions: as computed, in float32, and their gradient in float32."""
+        return int(positions * self.text["vocab_size"] * (bytes_each + 8))
+
+
+def read_architecture(path: str, known: Mapping[str, Any]) -> Architecture:
+    """Take a model's numbers from its folder, or from those that are known by hub name.
+
+    Args:
+        path: ``model.path``.
+        known: hub name -> what its ``config.json`` says.
+
+    Raises:
+        ValueError: neither holds them.
+    """
+    file = Path(path) / "config.json"
+    if not file.is_file() and path not in known:
+        raise ValueError(
+            f"model.path={path} is no folder with a config.json and none of {', '.join(known)}; give a folder that "
+            "has the model's config.json"
+        )
+    config = json.loads(file.read_text()) if file.is_file() else known[path]
+    text, vision = config.get("text_config", config), config.get("vision_config")
+    if vision is None or "hidden_size" not in text:
+        raise ValueError(f"{file} is no config of a Qwen2.5-VL: it has no vision_config or no hidden_size")
+    return Architecture(text, vision, bool(config.get("tie_word_embeddings", False)))

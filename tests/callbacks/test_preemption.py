@@ -1,0 +1,188 @@
+"""Runs that get a signal save the step it came in, and end as if it had never come."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from callbacks.preemption import Preemption, replace
+from mirage_pl import train
+from tests.conftest import REPO
+
+
+class Line(pl.LightningModule):
+    """Sends itself a signal in the given batch."""
+
+    def __init__(self, at=None, number=signal.SIGUSR2):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.at, self.number = torch.nn.Linear(1, 1), at, number
+
+    def training_step(self, batch, batch_idx):
+        if batch_idx == self.at:
+            signal.raise_signal(self.number)
+        return (self.layer(batch) - 1).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def fit(path, module, accumulate=1, devices=1):
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        max_epochs=1,
+        accumulate_grad_batches=accumulate,
+        callbacks=[Preemption(str(path))],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, DataLoader(torch.arange(8.0).view(8, 1) / 8, batch_size=1))
+
+
+@pytest.fixture
+def submitit(tmp_path):
+    """A handler like submitit's: it notes which files it found and ends the process."""
+    found = []
+
+    def handler(number, frame):
+        found.append([file.name for file in tmp_path.iterdir()])
+        raise SystemExit(-1)
+
+    before = signal.signal(signal.SIGUSR2, handler)
+    yield found
+    signal.signal(signal.SIGUSR2, before)
+
+
+def step_of(path):
+    return torch.load(path, weights_only=False)["global_step"]
+
+
+def test_the_step_in_flight_is_saved_before_submitit_queues_again(tmp_path, submitit):
+    path = tmp_path / "last.ckpt"
+    handler = signal.getsignal(signal.SIGUSR2)
+    with pytest.raises(SystemExit) as ended:
+        fit(path, Line(at=2))
+    assert ended.value.code == -1
+    assert submitit == [["last.ckpt"]], "called once, when the checkpoint was there"
+    assert step_of(path) == 3
+    assert signal.getsignal(signal.SIGUSR2) is handler
+
+
+def test_a_signal_among_accumulated_batches_waits_for_the_optimizer_step(tmp_path, submitit):
+    path = tmp_path / "last.ckpt"
+    with pytest.raises(SystemExit):
+        fit(path, Line(at=4), accumulate=4)
+    assert step_of(path) == 2, "the signal came in the first of the four batches of step 2"
+
+
+def test_being_asked_to_end_saves_and_ends_without_queueing(tmp_path, submitit):
+    path = tmp_path / "last.ckpt"
+    with pytest.raises(SystemExit) as ended:
+        fit(path, Line(at=1, number=signal.SIGTERM))
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert step_of(path) == 2
+    assert not submitit
+
+
+def test_without_signals_nothing_is_saved_and_the_handlers_return(tmp_path, submitit):
+    handlers = [signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)]
+    fit(tmp_path / "last.ckpt", Line())
+    assert not list(tmp_path.iterdir())
+    assert [signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)] == handlers
+
+
+def test_a_signal_to_a_forked_process_is_not_ours(tmp_path):
+    callback = Preemption(str(tmp_path / "last.ckpt"))
+    callback.process = os.getpid()
+
+    def child():
+        callback._note(signal.SIGUSR2, None)
+        os._exit(callback.asked)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    callback._note(signal.SIGUSR2, None)
+    assert callback.asked == signal.SIGUSR2
+
+
+TWO_RANKS = """
+import os, signal, sys
+from tests.callbacks.test_preemption import Line, fit
+fit(sys.argv[1], Line(at=2 if os.environ.get("LOCAL_RANK") == "1" else None, number=signal.SIGTERM), devices=2)
+"""
+
+
+def test_a_signal_to_one_rank_makes_all_ranks_save_and_end(tmp_path):
+    script, path = tmp_path / "two_ranks.py", tmp_path / "last.ckpt"
+    script.write_text(TWO_RANKS)
+    variables = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, script, path], env=variables, capture_output=True, timeout=120, check=False)
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr.decode()[-2000:]
+    assert step_of(path) == 3
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_checkpoint_takes_the_place_of_the_one_before(tmp_path, kind):
+    new, old = tmp_path / "last.ckpt.partial", tmp_path / "last.ckpt"
+    for path, text in ((new, "new"), (old, "old")):
+        path.mkdir() if kind == "folder" else None
+        (path / "weights" if kind == "folder" else path).write_text(text)
+    replace(new, old)
+    assert (old / "weights" if kind == "folder" else old).read_text() == "new"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"requeue_signal": "SIGNOPE"}, "SIGNOPE is no signal"), ({"every": 0}, "must be 1")]
+)
+def test_bad_options_are_one_line(tmp_path, options, said):
+    with pytest.raises(ValueError, match=said):
+        Preemption(str(tmp_path), **options)
+
+
+def interrupt_once(monkeypatch, at):
+    """Send the requeue signal in a step of the first run after this call."""
+    from mirage_pl.base import BaseModule
+
+    step, sent = BaseModule.training_step, []
+
+    def stepped(self, batch, batch_idx):
+        if self.global_step == at and not sent:
+            sent.append(signal.raise_signal(signal.SIGUSR2))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(BaseModule, "training_step", stepped)
+
+
+def weights(folder):
+    return torch.load(Path(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_preempted_run_ends_with_the_weights_of_one_that_was_not(
+    train_config, tmp_path, monkeypatch, submitit, accumulate
+):
+    options = ["stage=sft", "trainer.max_steps=4", "trainer.limit_val_batches=0", "callbacks.generations=null"]
+    options.append(f"trainer.accumulate_grad_batches={accumulate}")
+    train.run(train_config(*options, f"run_dir={tmp_path / 'whole'}"))
+    interrupt_once(monkeypatch, at=2)
+    cfg = train_config(*options, f"run_dir={tmp_path / 'cut'}")
+    with pytest.raises(SystemExit):
+        train.run(cfg)
+    assert step_of(tmp_path / "cut" / "checkpoints" / "last.ckpt") == 3
+    assert train.run(cfg)["step"] == 4
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)

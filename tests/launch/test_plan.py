@@ -1,0 +1,197 @@
+"""The plan's arithmetic against real models, real AdamW states and DeepSpeed's own estimates."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+from callbacks.freeze import Freeze
+from launch import plan
+from launch.architecture import MODULES, Architecture, read_architecture
+from launch.layouts import LAYOUTS, Cluster, Layout, Load, share
+from mirage_pl.mirage.backbone import load_backbone
+from mirage_pl.mirage.layers import run_layers
+from tests.conftest import REPO, compose
+
+KNOWN = OmegaConf.to_container(compose("plan").architectures)
+PUBLISHED = {"3B": 3_754_622_976, "7B": 8_292_166_656, "32B": 33_452_718_336, "72B": 73_410_777_344}
+"""Half of ``total_size`` in the hub's ``model.safetensors.index.json``: weights are bfloat16."""
+BY_NAME = {layout.name: layout for layout in LAYOUTS}
+LOAD = Load(parameters=10, trained=8, unit=3, gathered=12, weight_bytes=2, activation_bytes=100, accumulate=2)
+
+
+class Named(torch.nn.Module):
+    """Holds a backbone where a stage's module does, so that its parameters have the names that stages freeze."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.net = torch.nn.Module()
+        self.net.backbone = backbone
+
+
+def counted(model):
+    """Parameters of a real model by part: by what their names begin with."""
+    found = dict.fromkeys(MODULES, 0)
+    for name, parameter in Named(model).named_parameters():
+        part = next((part for part, module in MODULES.items() if name.startswith(module + ".")), "layers")
+        found[part] += parameter.numel()
+    return found
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+def test_shipped_sizes_have_the_parameters_of_the_real_model_and_of_the_published_files(size):
+    numbers = KNOWN[f"Qwen/Qwen2.5-VL-{size}-Instruct"]
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration._from_config(Qwen2_5_VLConfig(**numbers))
+    parameters = Architecture(
+        numbers["text_config"], numbers["vision_config"], numbers["tie_word_embeddings"]
+    ).parameters()
+    assert parameters == counted(model)
+    assert sum(parameters.values()) == PUBLISHED[size]
+
+
+def test_every_shipped_hub_model_is_known():
+    paths = [compose("train", f"model={file.stem}").model.path for file in (REPO / "conf" / "model").glob("*.yaml")]
+    assert {path for path in paths if path.startswith("Qwen/")} == set(KNOWN)
+
+
+def test_the_tiny_model_has_the_planned_parameters_and_adamw_states():
+    cfg = compose("plan")
+    architecture = read_architecture(cfg.model.path, {})
+    model = Named(load_backbone(cfg.model.path))
+    assert architecture.parameters() == counted(model.net.backbone)
+    Freeze(cfg.stage.freeze).setup(None, model, "fit")
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer = torch.optim.AdamW(trained)
+    optimizer.step()
+    states = [s for state in optimizer.state.values() for name, s in state.items() if name != "step"]
+    load = plan.read_load(cfg, architecture, plan.trained_parts(list(cfg.stage.freeze), False), deepspeed=False)
+    one = share(BY_NAME["ddp"], load, 1)
+    assert one.states == sum(s.nbytes for s in states)
+    assert one.weights == sum(p.nbytes for p in model.parameters())
+    assert one.gradients == sum(p.grad.nbytes for p in trained)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activations_are_what_the_real_layers_keep_for_the_gradient(dtype):
+    text = {"hidden_size": 256, "intermediate_size": 640, "num_hidden_layers": 2, "num_attention_heads": 8}
+    text |= {"num_key_value_heads": 2, "vocab_size": 384, "bos_token_id": None, "eos_token_id": None}
+    rope = {"mrope_section": [4, 6, 6], "rope_theta": 20.0, "rope_type": "default"}
+    vision = {"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 64, "out_hidden_size": 256}
+    config = Qwen2_5_VLConfig(text_config=text | {"rope_parameters": rope}, vision_config=vision)
+    model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=dtype, attn_implementation="sdpa")
+    decoder, rows, columns = model.model.language_model, 2, 48
+    embeds = torch.randn(rows, columns, 256, dtype=dtype, requires_grad=True)
+    rotary = torch.randn(2, rows, columns, 32, dtype=dtype).unbind()
+    mask = torch.ones(columns, columns, dtype=torch.bool).tril().expand(rows, -1, -1)
+    weights, kept = {p.data_ptr() for p in model.parameters()}, {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # keeps its address its own
+        return tensor
+
+    def bytes_kept(layers):
+        kept.clear()
+        decoder.layers = torch.nn.ModuleList(list(model_layers)[:layers])
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            run_layers(decoder, embeds, rotary, mask, [()] * layers, False)
+        return sum(t.untyped_storage().nbytes() for address, t in kept.items() if address not in weights)
+
+    model_layers = decoder.layers
+    planned = Architecture(text, vision, False).layer_activations(columns, dtype.itemsize)
+    assert bytes_kept(2) - bytes_kept(1) == rows * columns * planned
+
+
+def test_layouts_by_hand_on_four_gpus():
+    def numbers(name, gpus=4):
+        one = share(BY_NAME[name], LOAD, gpus)
+        return one.weights, one.gradients, one.states, one.host, one.sent
+
+    assert numbers("ddp", 1) == (20, 16, 32, 0, 0)
+    assert numbers("ddp") == (20, 32, 32, 0, 24)
+    assert numbers("deepspeed_zero1") == (20, 16 + 8, 24, 0, 24)
+    assert numbers("deepspeed_zero2") == (20, 4 + 8, 24, 0, 36)
+    assert numbers("deepspeed_zero2_offload") == (20, 0, 0, 32, 36)
+    assert numbers("fsdp2") == (5, 4, 8, 0, 96)
+    assert numbers("deepspeed_zero3") == (5, 4 + 8, 24, 0, 96)
+    assert numbers("deepspeed_zero3_offload") == (0, 0, 0, 32 + 5, 96)
+    assert share(BY_NAME["deepspeed_zero3"], LOAD, 4).buffers == 2 * (3 * 8 + 10)
+
+
+def test_what_deepspeed_estimates_for_a_7b_is_what_is_planned():
+    zero12 = pytest.importorskip("deepspeed.runtime.zero.stage_1_and_2").estimate_zero2_model_states_mem_needs
+    zero3 = pytest.importorskip("deepspeed.runtime.zero.stage3").estimate_zero3_model_states_mem_needs
+    load = Load(7_615_616_512, 7_615_616_512, 1, 1, 2, 0)
+
+    def states(name, gpus):
+        one = share(BY_NAME[name], load, gpus)
+        return one.weights + one.gradients + one.states
+
+    for nodes in (1, 2, 8):
+        assert states("deepspeed_zero2", 8 * nodes) == pytest.approx(zero12(load.parameters, 8, nodes, False)[1])
+        assert states("deepspeed_zero3", 8 * nodes) == pytest.approx(
+            zero3(load.parameters, 0, 8, nodes, False)[1], 0.12
+        )
+    assert states("deepspeed_zero2_offload", 8) == zero12(load.parameters, 8, 1, True)[1]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_the_smallest_cluster_fits_and_no_smaller_one_does(layout):
+    cluster = Cluster(gpu=132, node=70, gpus_per_node=4, max_nodes=50)
+    load = Load(10, 8, 1, 1, 2, 100)
+    fitting = [gpus for gpus in cluster.sizes() if cluster.fits(share(layout, load, gpus), gpus)]
+    assert cluster.smallest(layout, load) == (min(fitting) if fitting else None)
+    assert list(cluster.sizes())[:5] == [1, 2, 4, 8, 12]
+
+
+def test_a_plan_names_the_strategy_that_fits_and_imports_no_torch():
+    command = "import sys, launch.plan; sys.argv[1:] = ['model=qwen2_5_vl_72b', 'strategy=deepspeed_zero2']"
+    command += "; launch.plan.main(); print('torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", command], cwd=REPO, capture_output=True, text=True, check=True)
+    lines = ended.stdout.splitlines()
+    assert lines[0].startswith("qwen2_5_vl_72b: 73,410,777,344 parameters")
+    assert lines[-2].startswith("deepspeed_zero2 does not fit on 8 GPUs of 79 GiB, nor on any number")
+    assert lines[-1] == "False"
+
+
+def test_recurrence_and_accumulation_send_more_and_checkpointing_keeps_less():
+    def planned(*overrides):
+        return plan.run(compose("plan", "model=qwen2_5_vl_7b", *overrides))["layouts"]["deepspeed_zero3"]
+
+    stage1, stage2 = planned("stage=stage1"), planned("stage=stage2")
+    layers = 28 * 233_057_792 + 3584
+    assert stage2["sent"] - stage1["sent"] == pytest.approx(2 * 2 * 4 * layers * 7 / 8)
+    assert planned("trainer.accumulate_grad_batches=3")["sent"] == 3 * stage1["sent"]
+    assert planned("memory.checkpointing=true")["activations"] < stage1["activations"] / 5
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.path=org/unknown", "model.path=org/unknown is no folder"),
+        ("gpus=0", "gpus=0 must be a number above 0"),
+        ("cluster.gpu_gib=null", "cluster.gpu_gib=None must be"),
+        ("trainer.precision=64-true", "trainer.precision=64-true: plan knows"),
+        ("stage.freeze=[net.backbone.model.visual.blocks]", "is no whole part of the model"),
+        ("strategy.use=horovod", "strategy.use=horovod: plan knows"),
+        ("stage.module.optimizer._target_=torch.optim.SGD", "plan knows the states of Adam"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(override, said):
+    with pytest.raises(ValueError, match=said):
+        plan.run(compose("plan", override))
+
+
+def test_a_strategy_that_is_not_listed_is_a_row_of_its_own():
+    use = "{_target_: pytorch_lightning.strategies.DeepSpeedStrategy, stage: 3, offload_optimizer: true}"
+    made = plan.run(compose("plan", f"strategy.use={use}"))
+    assert made["chosen"] == "deepspeed_zero3_offload_other"
+    row = made["layouts"][made["chosen"]]
+    assert row["states"] == 0
+    assert row["weights"] > 0
+    assert plan.read_layout(compose("plan", "strategy=deepspeed_zero2")) == Layout("deepspeed_zero2", 2)
