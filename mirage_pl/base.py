@@ -67,7 +67,8 @@ class BaseModule(pl.LightningModule):
         if trainer is None or num_batches == 1:
             return {}
         if batch_idx % trainer.accumulate_grad_batches == 0:
-            terms = [self.terms(other) for other in trainer.train_dataloader.step_batches]
+            loader: Any = trainer.train_dataloader
+            terms = [self.terms(other) for other in loader.step_batches]
             own = torch.tensor([sum(t[name] for t in terms) for name in self.loss_weights], device=self.device)
             self._step_terms = trainer.strategy.reduce(own, reduce_op="sum").clamp(min=1)
         terms_here = self.terms(batch)
