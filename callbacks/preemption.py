@@ -3,11 +3,11 @@
 A signal's handler may interrupt anything, a collective operation included, so here it sets a flag and no more. After
 the optimizer step that was being taken all ranks learn of it together, save a checkpoint together, and go. Submitit's
 own handler, which queues the job again, is called after that, by rank 0. A signal that comes during validation waits
-for its end and the next step: ``signal_delay_s`` of the launcher must be longer than that and saving together.
+for its end and the next step: ``signal_delay_s`` of the launcher must be longer than that and saving together. That a
+checkpoint is whole or not there is the trainer's business.
 """
 
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Preemption(pl.Callback):
     """Save the step that a signal came in, then queue again or end.
 
     Args:
-        checkpoint: where the run looks for its last checkpoint; written beside and renamed.
+        checkpoint: where the run looks for its last checkpoint.
         requeue_signal: after saving, rank 0 calls the handler that was there before, which is submitit's; without one
             the run ends.
         stop_signal: after saving the run ends with exit code 128 + the signal's number.
@@ -66,19 +66,10 @@ class Preemption(pl.Callback):
         self.step = step
         asked = torch.tensor(self.asked, device=trainer.strategy.root_device)
         if number := int(trainer.strategy.reduce(asked, reduce_op="max")):
-            self._save(trainer)
+            trainer.save_checkpoint(self.checkpoint)
             rank_zero_info(f"{signal.Signals(number).name}: saved step {step} in {self.checkpoint}")
             before = self._restore().get(number)
             self._leave(number, before, trainer)
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        """Write beside and rename, so that a kill in the middle leaves the checkpoint of before."""
-        beside = self.checkpoint.with_name(f"{self.checkpoint.name}.partial")
-        trainer.save_checkpoint(beside)
-        trainer.strategy.barrier()
-        if trainer.is_global_zero:
-            replace(beside, self.checkpoint)
-        trainer.strategy.barrier()
 
     def _leave(self, number: int, before: Callable[[int, FrameType | None], Any] | Any, trainer: pl.Trainer) -> None:
         """End this process; of a job that is queued again the other ranks end without an error, lest it be killed."""
@@ -113,15 +104,3 @@ def named(option: str, name: str) -> int:
     if name not in signal.Signals.__members__:
         raise ValueError(f"callbacks.preemption.{option}={name} is no signal; give a name like SIGUSR2")
     return int(signal.Signals[name])
-
-
-def replace(new: Path, old: Path) -> None:
-    """Put a file or a folder (DeepSpeed's checkpoints are folders) in another's place."""
-    if new.is_file() and not old.is_dir():
-        new.replace(old)
-        return
-    aside = old.with_name(f"{old.name}.old")
-    if old.exists():
-        old.rename(aside)
-    new.rename(old)
-    shutil.rmtree(aside, ignore_errors=True)

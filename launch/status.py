@@ -5,10 +5,7 @@ callback, are read from TensorBoard's events. ``metrics.json`` and ``checkpoints
 """
 
 import json
-import os
-import shutil
 import socket
-import subprocess
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -20,6 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mirage_pl.cli import one_line
+from mirage_pl.lock import job_state, process_lives
 from mirage_pl.runs import CONFIG, METRICS, is_finished
 
 STATUS, JOB = "status.json", "job.json"
@@ -31,15 +29,15 @@ class Status:
 
     Attributes:
         run: its folder.
-        state: ``done``, ``running``, ``queued``, ``stopped`` (goes on when the same command is typed again) or
-            ``failed``.
+        state: ``done``, ``running``, ``queued``, ``starting`` (its job runs, and it hasn't spoken yet), ``failed`` or
+            ``stopped`` (goes on when the same command is typed again).
         step: optimizer steps taken.
         max_steps: of all; ``None`` if its length is given in epochs.
         seconds_left: of training; ``None`` if it isn't running or can't be told.
         loss: the last one logged.
         node: where it runs or ran.
         job: its SLURM job.
-        tail: the end of its log or traceback, for one that failed or stopped.
+        tail: the end of its log or traceback, for one that failed or stopped; why SLURM lets it wait.
     """
 
     run: Path
@@ -130,15 +128,19 @@ def read_status(folder: Path, quiet: float = 600.0) -> Status:
         last = read_json(metrics)
         return Status(folder, "done", last.get("step"), most, None, last.get("train/loss"), said.get("node"))
     if job.get("submitted", 0) > spoken:  # submitted, or submitted again, and nothing heard of it since
-        state, tail = ("failed", job_tail(job)) if job_ended(job) else ("queued", "")
-        return Status(folder, state, max_steps=most, job=job["job_id"], tail=tail)
+        if not (waits := job_waits(job)):
+            return Status(folder, "failed", max_steps=most, job=job["job_id"], tail=job_tail(job))
+        return Status(folder, waits[0], max_steps=most, job=job["job_id"], tail=waits[1])
     if not said:
         step, loss, left = read_events(folder / "tensorboard", most)
         alive = time() - max(events, newest(folder.glob("*.log"))) < quiet
         return Status(folder, "running" if alive else "stopped", step, most, left if alive else None, loss)
     going = said["state"] in ("running", "ended")  # one that has ended still writes its last checkpoint and metrics
     alive = going and is_alive(said, quiet)
-    state = ("running" if alive else "stopped") if going else said["state"]
+    state, tail = ("running" if alive else "stopped") if going else said["state"], ""
+    if not alive:
+        again = slurm_waits(said["job"]) if state == "stopped" and said["job"] else None
+        state, tail = again or (state, said["error"] or job_tail(job))
     return Status(
         folder,
         state,
@@ -148,26 +150,16 @@ def read_status(folder: Path, quiet: float = 600.0) -> Status:
         said["loss"],
         said["node"],
         said["job"],
-        "" if alive else said["error"] or job_tail(job),
+        tail,
     )
 
 
 def is_alive(said: dict[str, Any], quiet: float) -> bool:
     """Whether a run that said it was running still does: its process on this node, its last word on another."""
     if said["node"] != socket.gethostname():
-        return bool(time() - said["updated"] < quiet)
+        known = job_state(said["job"]) if said["job"] else None
+        return bool(time() - said["updated"] < quiet) if known is None else known[0] == "RUNNING"
     return process_lives(said["pid"])
-
-
-def process_lives(number: int) -> bool:
-    """Whether this machine has a process of that number."""
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's, so it is there
-        return True
-    return True
 
 
 def steps_of(folder: Path) -> int | None:
@@ -197,16 +189,21 @@ def newest(files: Any) -> float:
     return max((file.stat().st_mtime for file in files), default=0.0)
 
 
-def job_ended(job: dict[str, Any]) -> bool:
-    """Whether a submitted job is over: submitit has its result, or its process or SLURM's queue doesn't know it."""
+def job_waits(job: dict[str, Any]) -> tuple[str, str] | None:
+    """How a submitted job waits to train, and why; ``None`` if it is over: it has a result, or nobody knows it."""
     if any(Path(job["log_folder"]).glob(f"{job['job_id']}_*_result.pkl")):
-        return True
+        return None
     if job["cluster"] == "local":
-        return not process_lives(int(job["job_id"]))
-    if shutil.which("squeue") is None:
-        return False
-    asked = ["squeue", "--noheader", f"--jobs={job['job_id']}"]
-    return not subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        return ("starting", "") if process_lives(int(job["job_id"])) else None
+    return ("queued", "") if job_state(job["job_id"]) is None else slurm_waits(job["job_id"])
+
+
+def slurm_waits(job: str) -> tuple[str, str] | None:
+    """How a job waits in SLURM, and SLURM's word for why; ``None`` if it doesn't, or SLURM can't be asked."""
+    state, reason = job_state(job) or ("", "")
+    if state in ("RUNNING", "CONFIGURING"):
+        return "starting", ""
+    return ("queued", f"SLURM: {reason}") if state in ("PENDING", "REQUEUED", "SUSPENDED") else None
 
 
 def job_tail(job: dict[str, Any]) -> str:
@@ -236,8 +233,8 @@ def parser() -> ArgumentParser:
     """The command line."""
     made = ArgumentParser(
         prog="python -m launch status",
-        description="Say of every run whether it is done, running, queued, stopped or failed, how far it is, when it "
-        "will end, its last loss and its node; and the end of the log of those that failed.",
+        description="Say of every run whether it is done, running, queued, starting, stopped or failed, how far it is, "
+        "when it will end, its last loss and its node; and the end of the log of those that failed.",
     )
     made.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder that holds some")
     made.add_argument("--quiet", type=float, default=600.0, metavar="SECONDS", help="without a word: stopped (600)")

@@ -1,6 +1,7 @@
 """Run folders: what they hold, how to find one, and what a command may do to one that exists."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -102,6 +103,21 @@ def package_version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Where a run goes on; ``None`` if it hasn't saved yet. A kill while one folder took another's place is mended."""
+    last = folder / LAST
+    aside = last.with_name(f"{last.name}.old")
+    if aside.exists() and not last.exists():
+        aside.rename(last)
+    return last if last.exists() else None
+
+
+def first_process() -> bool:
+    """Whether this is the one process of a run that speaks and writes for all, by what its launcher tells it."""
+    ranks = ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
 
 
 def is_finished(folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,18 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mirage_pl.cli import verb
-from mirage_pl.runs import ENVIRONMENT, LAST, METRICS, find_previous, is_finished, open_run, write_json
+from mirage_pl.lock import owned
+from mirage_pl.runs import (
+    ENVIRONMENT,
+    LAST,
+    METRICS,
+    find_previous,
+    first_process,
+    is_finished,
+    last_checkpoint,
+    open_run,
+    write_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +32,13 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         ValueError: a mistake in config, data or checkpoint.
     """
     check(cfg)
-    last = Path(cfg.run_dir) / LAST
-    resumed = last if last.exists() else None
+    with owned(Path(cfg.run_dir)):
+        return train(cfg)
+
+
+def train(cfg: DictConfig) -> dict[str, Any]:
+    """Go on, or begin, or find that nothing is left to do."""
+    resumed = last_checkpoint(Path(cfg.run_dir))
     start = None if resumed else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
     folder = open_run(cfg, start)
     if done := finished_metrics(cfg, folder):
@@ -42,9 +57,11 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
     from hydra.utils import instantiate
 
     from mirage_pl.allocator import keep_freed_memory
-    from mirage_pl.strategies import check_resume
+    from mirage_pl.strategies import check_resume, ready
+    from mirage_pl.trainer import plugins
     from mirage_pl.weights import checkpoint_of, load_weights
 
+    ready(cfg)
     if resumed:
         check_resume(cfg, resumed)
     keep_freed_memory()
@@ -58,7 +75,8 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
         load_weights(module, checkpoint_of(start))
     callbacks = [callback for callback in instantiate(cfg.callbacks).values() if callback is not None]
     timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
-    trainer: Any = instantiate(cfg.trainer, callbacks=[*callbacks, timer], logger=instantiate(cfg.logger))
+    logger = instantiate(cfg.logger)
+    trainer: Any = instantiate(cfg.trainer, callbacks=[*callbacks, timer], logger=logger, plugins=plugins())
     # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
     trainer.precision_plugin.convert_input = lambda batch: batch
     trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
@@ -68,7 +86,7 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
 
 def score(cfg: DictConfig, folder: Path) -> None:
     """Evaluate the run on its own task, if ``evaluate`` asks for it and it hasn't been done."""
-    if cfg.evaluate is None or int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("SLURM_PROCID", 0)):
+    if cfg.evaluate is None or not first_process():
         return
     from mirage_pl.evaluate import evaluate_run
 
@@ -104,7 +122,7 @@ def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse what can't work before anything heavy is loaded.
+    """Refuse what can't work on any machine, before anything heavy is loaded.
 
     Raises:
         ValueError: names the key.
@@ -117,9 +135,6 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
     if cfg.stage.name == "pretrain" and not cfg.model.random_weights:
         log.warning("pretraining on from %s; for a fresh start set model.random_weights=true", cfg.model.path)
-    from mirage_pl.strategies import ready
-
-    ready(cfg)
 
 
 main = verb("train")(run)

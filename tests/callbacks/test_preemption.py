@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from callbacks.preemption import Preemption, replace
+from callbacks.preemption import Preemption
 from mirage_pl import train
 from tests.conftest import REPO
 
@@ -132,17 +132,6 @@ def test_a_signal_to_one_rank_makes_all_ranks_save_and_end(tmp_path):
     ended = subprocess.run([sys.executable, script, path], env=variables, capture_output=True, timeout=120, check=False)
     assert ended.returncode == 128 + signal.SIGTERM, ended.stderr.decode()[-2000:]
     assert step_of(path) == 3
-
-
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_a_checkpoint_takes_the_place_of_the_one_before(tmp_path, kind):
-    new, old = tmp_path / "last.ckpt.partial", tmp_path / "last.ckpt"
-    for path, text in ((new, "new"), (old, "old")):
-        path.mkdir() if kind == "folder" else None
-        (path / "weights" if kind == "folder" else path).write_text(text)
-    replace(new, old)
-    assert (old / "weights" if kind == "folder" else old).read_text() == "new"
-    assert list(tmp_path.iterdir()) == [old]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_run_without_the_callback_is_read_from_tensorboard(folder):
     assert status.read_status(folder, quiet=-1).state == "stopped"
 
 
-def test_a_submitted_run_is_queued_until_it_speaks_and_failed_if_its_job_ended_without_a_word(folder):
+def test_a_submitted_run_is_starting_until_it_speaks_and_failed_if_its_job_ended_without_a_word(folder):
     write(folder, updated=time() - 50, pid=dead_process())
     log = folder / "7_0_log.err"
     log.write_text("slurmstepd: error: out of memory\n")
@@ -106,7 +106,7 @@ def test_a_submitted_run_is_queued_until_it_speaks_and_failed_if_its_job_ended_w
         "submitted": time(),
     }
     (folder / "job.json").write_text(json.dumps(job))
-    assert (status.read_status(folder).state, status.read_status(folder).job) == ("queued", job["job_id"])
+    assert (status.read_status(folder).state, status.read_status(folder).job) == ("starting", job["job_id"])
     (folder / f"{os.getpid()}_0_result.pkl").touch()
     assert (status.read_status(folder).state, status.read_status(folder).tail[:10]) == ("failed", "slurmstepd")
     write(folder, updated=time() + 1)
