@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from launch.job import SUBMITTED, Job
 from launch.status import JOB, read_status
 from mirage_pl.cli import REPO, one_line, verb
-from mirage_pl.runs import CONFIG, LAST, find_previous, open_run, write_json
+from mirage_pl.runs import CONFIG, find_previous, last_checkpoint, open_run, write_json
 from mirage_pl.train import check, finished_metrics
 
 CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins", "conf")
@@ -64,7 +64,7 @@ def submit(cfg: DictConfig, launcher: Mapping[str, Any]) -> dict[str, Any]:
     check_tasks(cfg, launcher, cluster)
     folder = Path(cfg.run_dir).absolute()
     check_free(folder)
-    start = None if (folder / LAST).exists() else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
+    start = None if last_checkpoint(folder) else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
     open_run(cfg, start)
     if done := finished_metrics(cfg, folder):
         print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
@@ -95,7 +95,9 @@ def check_tasks(cfg: DictConfig, launcher: Mapping[str, Any], cluster: str) -> N
     if cluster not in ("slurm", "local"):
         raise ValueError(f"hydra/launcher is {cluster}; choose hydra/launcher=slurm or hydra/launcher=local")
     pairs = {"nodes": "num_nodes", "tasks_per_node": "devices"}
-    if cluster == "local" and any(cfg.trainer[key] != 1 for key in pairs.values()):
+    if cluster == "local":
+        if all(cfg.trainer[key] == 1 for key in pairs.values()):
+            return
         raise ValueError(
             f"hydra/launcher=local starts one process, and trainer.devices={cfg.trainer.devices} and "
             f"trainer.num_nodes={cfg.trainer.num_nodes} want more; start it with python -m mirage_pl.train"
@@ -106,8 +108,7 @@ def check_tasks(cfg: DictConfig, launcher: Mapping[str, Any], cluster: str) -> N
                 f"hydra.launcher.{theirs}={launcher[theirs]} but trainer.{ours}={cfg.trainer[ours]}; "
                 f"set trainer.{ours} alone, the launcher follows it"
             )
-    if cluster == "slurm":
-        check_slurm(launcher.get("partition"))
+    check_slurm(launcher.get("partition"))
 
 
 def check_slurm(partition: str | None) -> None:
@@ -141,7 +142,7 @@ def check_free(folder: Path) -> None:
     if not (folder / CONFIG).is_file():
         return
     status = read_status(folder)
-    if status.state == "queued" or (status.state == "running" and status.node):
+    if status.state in ("queued", "starting") or (status.state == "running" and status.node):
         where = f"on {status.node}" if status.node else f"as job {status.job}"
         raise ValueError(f"run_dir={folder} is {status.state} {where}; cancel that first, or wait for its end")
 
@@ -170,7 +171,7 @@ def hand_over(job: Job, launcher: Mapping[str, Any], cluster: str) -> Any:
     executor = submitit.AutoExecutor(
         folder / "job", cluster=cluster, **{f"{cluster}_{key}": value for key, value in made.items()}
     )
-    skipped = {"_target_", "submitit_folder", "array_parallelism", *made}
+    skipped = {"_target_", "submitit_folder", "array_parallelism", "module", "at_once", *made}
     given = {key: value for key, value in launcher.items() if key not in skipped and value is not None}
     executor.update_parameters(**{key if key in SHARED else f"{cluster}_{key}": v for key, v in given.items()})
     try:

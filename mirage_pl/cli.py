@@ -48,15 +48,18 @@ OmegaConf.register_new_resolver("repo", lambda path: str(REPO / path), replace=T
 OmegaConf.register_new_resolver("variant", variant, replace=True)
 
 
-def register_matrix() -> None:
-    """Make the sweeper of studies known; Hydra must have loaded its own plugins, on one of which it is built."""
+def register_plugins() -> None:
+    """Make our sweeper and launchers known; Hydra must have loaded its own plugins, on which they are built."""
     plugins = Plugins.instance()
+    from hydra_plugins.mirage_jobs.local import Local
+    from hydra_plugins.mirage_jobs.slurm import Slurm
     from hydra_plugins.mirage_matrix import Matrix
 
-    plugins.register(Matrix)
+    for plugin in (Matrix, Local, Slurm):
+        plugins.register(plugin)
 
 
-register_matrix()
+register_plugins()
 
 
 def quieten() -> None:
@@ -67,6 +70,7 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=r".*`srun` command is available.*")  # python -m launch is our way to it
 
 
 def user_error(error: BaseException) -> BaseException | None:

@@ -43,7 +43,7 @@ def targets(node, path="cfg"):
 
 GIVEN_BY_CODE = {
     "data_modules.datamodule.DataModule": {"collate"},
-    "pytorch_lightning.Trainer": {"callbacks", "logger"},
+    "mirage_pl.trainer.Trainer": {"callbacks", "logger", "plugins"},
 }
 
 
@@ -85,7 +85,7 @@ def test_help_and_cfg_answer_without_torch(verb):
 
 
 @pytest.mark.parametrize("launcher", ["slurm", "local"])
-def test_launchers_compose_with_submitits_own_settings(launcher):
+def test_launchers_compose(launcher):
     done = subprocess.run(
         [sys.executable, "-m", "mirage_pl.train", "--cfg", "hydra", f"hydra/launcher={launcher}"],
         capture_output=True,
@@ -94,7 +94,7 @@ def test_launchers_compose_with_submitits_own_settings(launcher):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "hydra_plugins.hydra_submitit_launcher" in done.stdout
+    assert f"hydra_plugins.mirage_jobs.{launcher}" in done.stdout
 
 
 def test_an_unknown_key_is_refused_in_one_breath():

@@ -252,18 +252,6 @@ def test_a_mistake_deep_in_the_data_is_one_line_too(data, tmp_path, num_workers)
     assert "Traceback" not in done.stderr
 
 
-def test_a_sweep_trains_each_point_and_ends_in_one_table(data, tmp_path):
-    options = ["trainer.max_steps=1", "trainer.limit_val_batches=0", "stage=stage1", "latent_size=1,2"]
-    options.append("evaluate={decoding: {max_new_tokens: 2}}")
-    line = command(data, tmp_path / "runs", *options)
-    line.insert(3, "-m")
-    done = subprocess.run(line, capture_output=True, text=True, cwd=REPO, check=True)
-    results = json.loads((tmp_path / "runs" / "sweep.json").read_text())
-    assert {Path(run).name.split("-seed")[0] for run in results} == {"stage1-k1", "stage1-k2"}
-    assert all(metrics["test/success"] == 0 for metrics in results.values())
-    assert done.stdout.strip().splitlines()[-1].startswith("sweep:")
-
-
 def test_a_study_without_multirun_says_what_is_missing(train_config):
     with pytest.raises(ValueError, match="study.name=study-vsp needs study.method; a whole study is run with -m"):
         train.run(train_config("experiment=study/main"))

@@ -58,8 +58,8 @@ def test_a_run_on_this_machine_is_preempted_queued_again_and_ends(submitted, mon
     monkeypatch.setattr(submit, "copy_code", copy_and_mark)
     folder, job = submitted(LOCAL, "trainer.max_steps=60", "callbacks.presence.every=0")
     assert job["cluster"] == "local"
-    assert read_status(folder).state == "queued"
-    with pytest.raises(ValueError, match="is queued as job"):
+    assert read_status(folder).state == "starting"
+    with pytest.raises(ValueError, match="is starting as job"):
         submitted(LOCAL, "trainer.max_steps=60")
     running = wait_for(folder, lambda status: status.state == "running" and status.step >= 3)
     with pytest.raises(ValueError, match="is running on"):
@@ -82,7 +82,7 @@ def slurm(tmp_path, monkeypatch):
     programs.mkdir()
     scripts = {
         "srun": "exit 1",
-        "squeue": "echo 77 gpu PENDING",
+        "squeue": "echo PENDING Priority",
         "sinfo": "echo gpu; echo cpu",
         "sbatch": f'if [ -e {tmp_path}/refuse ]; then echo "Invalid account" >&2; exit 1; fi\n'
         f'cp "$1" {tmp_path}/script; echo "Submitted batch job 77"',
@@ -105,11 +105,12 @@ def test_slurm_is_asked_for_what_the_keys_say(submitted, slurm, capsys):
     assert {f"#SBATCH --{option}" for option in wanted} <= set(lines)
     assert lines.index("module load cuda") < next(at for at, line in enumerate(lines) if line.startswith("srun"))
     assert "PYTHONSAFEPATH=1" in lines[-1] + lines[-2] + lines[-3]
+    assert any(line.startswith("srun") and "--kill-on-bad-exit=1" in line for line in lines)
     assert facts["job_id"] == "77"
     said = capsys.readouterr().out
     assert "scancel 77" in said
     assert f"tail -F {folder / 'job' / '77_0_log.out'}" in said
-    assert read_status(folder).state == "queued"
+    assert (read_status(folder).state, read_status(folder).tail) == ("queued", "SLURM: Priority")
 
 
 def test_a_partition_that_does_not_exist_names_those_that_do(submitted, slurm):

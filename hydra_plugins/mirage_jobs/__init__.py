@@ -1,0 +1,72 @@
+"""Hydra launchers for the points of a sweep: processes of this machine, or SLURM jobs. No point ends another.
+
+Hydra's own launcher makes all points in one process, which a mistake in one of them ends; submitit's forgets the others
+when one fails. These wait for all, tell Hydra's callbacks how each ended, and give the sweeper no error, so that it
+goes on. (Hydra takes launchers from this namespace alone.)
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
+from hydra.plugins.launcher import Launcher
+from omegaconf import open_dict, read_write
+
+
+class Jobs(Launcher):
+    """What both launchers share."""
+
+    config: Any
+    hydra_context: Any
+    task_function: Any
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        """Take what Hydra gives."""
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Make all points; ``return_value`` of one that failed is ``{"failed": why}``."""
+        setup_globals()
+        points = [self.compose(overrides, initial_job_idx + at) for at, overrides in enumerate(job_overrides)]
+        for point, failed in zip(points, self.make(points), strict=True):
+            point.status, point.return_value = JobStatus.COMPLETED, {"failed": failed} if failed else {}
+            self.hydra_context.callbacks.on_job_end(config=point.hydra_cfg, job_return=point)
+        return points
+
+    def compose(self, overrides: Sequence[str], number: int) -> JobReturn:
+        """The config of a point, and its folder as ``hydra.runtime.output_dir``."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        before = HydraConfig.instance().cfg
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        HydraConfig.instance().set_config(config)  # folders are named by the overrides, which are read from there
+        folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
+        HydraConfig.instance().cfg = before
+        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = str(folder)
+        return JobReturn(overrides=list(overrides), hydra_cfg=config)
+
+    @abstractmethod
+    def make(self, points: Sequence[JobReturn]) -> list[str]:
+        """Make all points, and say why each failed; an empty word if it didn't."""
+
+
+def names(points: Sequence[JobReturn]) -> list[str]:
+    """What is swept, a line for each point: the overrides that not all have."""
+    given = [filter_overrides(point.overrides or ()) for point in points]
+    shared = set(given[0]).intersection(*given) if len(given) > 1 else set()
+    return [" ".join(item for item in items if item not in shared) for items in given]
+
+
+def folder_of(point: JobReturn) -> Path:
+    """The run folder of a point."""
+    return Path(hydra_of(point).runtime.output_dir)
+
+
+def hydra_of(point: JobReturn) -> Any:
+    """Hydra's own part of a point's config."""
+    assert point.hydra_cfg is not None
+    return point.hydra_cfg.hydra
