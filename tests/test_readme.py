@@ -9,8 +9,8 @@ from mirage_pl.report import parser
 from tests.conftest import REPO, compose
 
 README = (REPO / "README.md").read_text()
-COMMANDS = sorted(set(re.findall(r"python -m mirage_pl\.[a-z]+ [^`#\n|]+", README)))
-REPORTS = [command for command in COMMANDS if "mirage_pl.report" in command]
+COMMANDS = sorted(set(re.findall(r"python -m (?:mirage_pl\.[a-z]+|launch(?! status)) [^`#\n|…]+=[^`#\n|]+", README)))
+REPORTS = sorted(set(re.findall(r"python -m mirage_pl\.report [^`#\n|]+", README)))
 """Of no Hydra command."""
 WRITTEN = {name: text for text, name in re.findall(r"```yaml\n(# conf/([\w/]+\.yaml):.*?)```", README, re.DOTALL)}
 """Config files that the README has the user write, by their place below `conf`."""
@@ -26,12 +26,13 @@ def written(tmp_path_factory):
     return f"hydra.searchpath=[file://{folder}]"
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in REPORTS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_composes(command, written):
     _, _, module, *overrides = shlex.split(command)
-    plain = [item for item in overrides if item != "-m" and not item.startswith("hydra/")]
+    config = "plan" if overrides[0] == "plan" else module.removeprefix("mirage_pl.")
+    plain = [item for item in overrides if item not in ("-m", "plan")]
     first = [item if re.search(r"[[{]", item) else item.split(",")[0] for item in plain]
-    assert compose(module.removeprefix("mirage_pl."), *first, written)
+    assert compose(config, *first, written)
 
 
 @pytest.mark.parametrize("command", REPORTS)
