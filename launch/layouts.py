@@ -1,4 +1,4 @@
-"""How a training's bytes lie on N GPUs, and what they send each other: ddp, ZeRO 1 to 3, FSDP2, with offloading.
+"""How a training's bytes lie on N GPUs, and what they send each other: ddp, ZeRO 1 to 3, FSDP2, offloading, Infinity.
 
 P parameters, T of them trained, w bytes of a weight, N GPUs, a batches accumulated. Per GPU:
 
@@ -17,8 +17,9 @@ DeepSpeed's AdamW has float32 copies of the weights beside its two moments, and 
 once, since Lightning's ``sub_group_size`` is larger than any model). What is sent is (N - 1) / N of these numbers, as
 in a ring; a gather brings the decoder's weights once for each time it is called, forward and again backward, in each
 of the ``a`` batches. An offloaded optimizer has its states and float32 gradients in main memory; offloaded parameters
-leave their live part alone on the GPU. Buckets and live parameters are Lightning's defaults. Tests hold these against
-real AdamW states and DeepSpeed's own estimates.
+leave their live part alone on the GPU. With ZeRO-Infinity both lie on the node's own disk, and main memory has what is
+on its way: ``IN_MEMORY`` weights, five buffers of them, four groups of the optimizer's numbers. Buckets and live
+parameters are Lightning's defaults. Tests hold these against real AdamW states and DeepSpeed's own estimates.
 """
 
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ from dataclasses import dataclass
 
 BUCKET, LIVE = 200_000_000, 1_000_000_000
 """Elements: ``reduce_bucket_size`` and ``allgather_bucket_size``; ``stage3_max_live_parameters``."""
+
+IN_MEMORY, SWAPPED = 1_000_000_000, 100_000_000
+"""Elements: ``max_in_cpu``; ``params_buffer_size``, and ``sub_group_size`` of ``deepspeed_zero_infinity``."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Layout:
         deepspeed: its float32 copies and buckets.
         offload_optimizer: states in main memory.
         offload_parameters: weights too.
+        disk: what is offloaded lies on a disk instead.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Layout:
     deepspeed: bool = True
     offload_optimizer: bool = False
     offload_parameters: bool = False
+    disk: bool = False
 
 
 LAYOUTS = (
@@ -55,6 +61,7 @@ LAYOUTS = (
     Layout("fsdp2", 3, deepspeed=False),
     Layout("deepspeed_zero3", 3),
     Layout("deepspeed_zero3_offload", 3, offload_optimizer=True, offload_parameters=True),
+    Layout("deepspeed_zero_infinity", 3, offload_optimizer=True, offload_parameters=True, disk=True),
 )
 
 
@@ -83,7 +90,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Share:
-    """Bytes of one GPU; ``host`` those of its process in main memory, ``sent`` those it sends in an optimizer step."""
+    """Bytes of one GPU; of its process in main memory (``host``) and on disk; ``sent`` by it in an optimizer step."""
 
     weights: float
     gradients: float
@@ -91,6 +98,7 @@ class Share:
     buffers: float
     activations: float
     host: float
+    disk: float
     sent: float
 
     @property
@@ -117,8 +125,17 @@ def share(layout: Layout, load: Load, gpus: int) -> Share:
         host, gradients, states, single = states + single, 0.0, 0.0, 0.0
     if layout.offload_parameters:
         host, weights = host + weights, 0.0
+    disk = 0.0
+    if layout.disk:
+        host, disk = swapping(load, part), host
     sent = sent_bytes(layout, load) * (1 - part)
-    return Share(weights, gradients + single, states, buffers(layout, load), load.activation_bytes, host, sent)
+    return Share(weights, gradients + single, states, buffers(layout, load), load.activation_bytes, host, disk, sent)
+
+
+def swapping(load: Load, part: float) -> float:
+    """Bytes of main memory between the disk and one GPU: weights, and four groups of four float32 numbers a weight."""
+    mine = load.parameters * part
+    return load.weight_bytes * (min(IN_MEMORY, mine) + 5 * min(SWAPPED, mine)) + 4 * 16 * min(SWAPPED, mine)
 
 
 def buffers(layout: Layout, load: Load) -> float:
@@ -144,12 +161,14 @@ class Cluster:
     Attributes:
         gpu: bytes of one GPU.
         node: bytes of main memory of a node.
+        disk: bytes of a node's own disk.
         gpus_per_node: GPUs in a node.
         max_nodes: nodes that are looked at.
     """
 
     gpu: float
     node: float
+    disk: float
     gpus_per_node: int
     max_nodes: int
 
@@ -160,7 +179,8 @@ class Cluster:
 
     def fits(self, one: Share, gpus: int) -> bool:
         """Whether GPUs and nodes have room."""
-        return one.gpu <= self.gpu and one.host * min(gpus, self.gpus_per_node) <= self.node
+        here = min(gpus, self.gpus_per_node)
+        return one.gpu <= self.gpu and one.host * here <= self.node and one.disk * here <= self.disk
 
     def smallest(self, layout: Layout, load: Load) -> int | None:
         """The fewest GPUs that a layout fits on; ``None`` if it fits on none."""

@@ -4,11 +4,12 @@ The model is sized in ``architecture.py`` and shared out in ``layouts.py``. Left
 (a head of ``stage=auxiliary``), the vision tower's own activations, and the loader.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from launch.architecture import MODULES, Architecture, read_architecture
 from launch.layouts import LAYOUTS, Cluster, Layout, Load, share
@@ -16,7 +17,7 @@ from mirage_pl.cli import verb
 
 GIB = 2**30
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
-SHOWN = ("weights", "gradients", "states", "buffers", "activations", "gpu", "host", "sent")
+SHOWN = ("weights", "gradients", "states", "buffers", "activations", "gpu", "host", "disk", "sent")
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -117,7 +118,8 @@ def read_cluster(cfg: DictConfig) -> Cluster:
     if "adam" not in (optimizer := str(cfg.stage.module.optimizer._target_)).lower():
         raise ValueError(f"stage.module.optimizer={optimizer}: plan knows the states of Adam and AdamW alone")
     c = cfg.cluster
-    return Cluster(c.gpu_gib * c.usable * GIB, c.node_gib * GIB, int(c.gpus_per_node), int(c.max_nodes))
+    gpu, node, disk = c.gpu_gib * c.usable * GIB, c.node_gib * GIB, c.disk_gib * GIB
+    return Cluster(gpu, node, disk, int(c.gpus_per_node), int(c.max_nodes))
 
 
 def read_layout(cfg: DictConfig) -> Layout:
@@ -131,22 +133,23 @@ def read_layout(cfg: DictConfig) -> Layout:
     target = str(options["_target_"]).lower()
     offload = [bool(options.get(f"offload_{what}", False)) for what in ("optimizer", "parameters")]
     if "deepspeed" in target:
-        wanted = Layout("deepspeed", int(options.get("stage", 2)), True, *offload)
+        disk = "nvme" in (options.get("offload_optimizer_device"), options.get("offload_params_device"))
+        wanted = Layout("deepspeed", int(options.get("stage", 2)), True, offload[0], offload[1], disk)
     elif "fsdp" in target or "modelparallel" in target:
         wanted = Layout("fsdp2", 3, deepspeed=False)
     elif target == "auto" or "ddp" in target:
         wanted = Layout("ddp", 0, deepspeed=False)
     else:
         raise ValueError(f"strategy.use={target}: plan knows auto, ddp, fsdp2 and DeepSpeed's ZeRO")
-    same = [known for known in LAYOUTS if Layout(wanted.name, *list(vars(known).values())[1:]) == wanted]
+    same = [known for known in LAYOUTS if replace(known, name=wanted.name) == wanted]
     name = f"deepspeed_zero{wanted.stage}" + "".join("_offload" for on in offload[:1] if on)
-    return same[0] if same else Layout(name + "_other", *list(vars(wanted).values())[1:])
+    return same[0] if same else replace(wanted, name=name + "_other")
 
 
 def show(plan: dict[str, Any], cfg: DictConfig) -> None:
     """Print parameters, the table, and what it means for the strategy that was chosen."""
     parts, console = plan["parameters"], Console()
-    console = Console(width=max(console.width, 132), highlight=False)
+    console = Console(width=max(console.width, 144), highlight=False)
     total, trained = sum(parts.values()), sum(parts[part] for part in plan["trained"])
     named = ", ".join(f"{part} {size:,}" for part, size in parts.items() if size)
     console.print(f"{cfg.model.name}: {total:,} parameters ({named}); {trained:,} are trained")
@@ -154,7 +157,7 @@ def show(plan: dict[str, Any], cfg: DictConfig) -> None:
     again = ", layers recomputed" if cfg.memory.checkpointing else ""
     unit, name_of_unit = (GIB, "GiB") if total > 1e8 else (2**20, "MiB")
     title = f"{name_of_unit} on each of {cfg.gpus} GPUs, {cfg.trainer.precision}, a batch of {batch} tokens{again}"
-    table = Table("layout", *SHOWN, "smallest cluster", title=title)
+    table = Table(Column("layout", no_wrap=True), *SHOWN, "smallest cluster", title=title)
     for name, row in plan["layouts"].items():
         numbers = [f"{row[key] / unit:,.1f}" for key in SHOWN]
         table.add_row(name, *numbers, count(row["smallest"]), style="bold" if name == plan["chosen"] else None)

@@ -121,6 +121,9 @@ def test_layouts_by_hand_on_four_gpus():
     assert numbers("deepspeed_zero3") == (5, 4 + 8, 24, 0, 96)
     assert numbers("deepspeed_zero3_offload") == (0, 0, 0, 32 + 5, 96)
     assert share(BY_NAME["deepspeed_zero3"], LOAD, 4).buffers == 2 * (3 * 8 + 10)
+    infinity, offload = (share(BY_NAME[f"deepspeed_zero{kind}"], LOAD, 4) for kind in ("_infinity", "3_offload"))
+    assert (infinity.gpu, infinity.disk, infinity.sent) == (offload.gpu, offload.host, offload.sent)
+    assert infinity.host == 2 * 6 * 2.5 + 64 * 2.5
 
 
 def test_what_deepspeed_estimates_for_a_7b_is_what_is_planned():
@@ -142,7 +145,7 @@ def test_what_deepspeed_estimates_for_a_7b_is_what_is_planned():
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_the_smallest_cluster_fits_and_no_smaller_one_does(layout):
-    cluster = Cluster(gpu=132, node=70, gpus_per_node=4, max_nodes=50)
+    cluster = Cluster(gpu=132, node=70, disk=100, gpus_per_node=4, max_nodes=50)
     load = Load(10, 8, 1, 1, 2, 100)
     fitting = [gpus for gpus in cluster.sizes() if cluster.fits(share(layout, load, gpus), gpus)]
     assert cluster.smallest(layout, load) == (min(fitting) if fitting else None)
@@ -185,6 +188,19 @@ def test_recurrence_and_accumulation_send_more_and_checkpointing_keeps_less():
 def test_what_cannot_be_planned_is_one_line(override, said):
     with pytest.raises(ValueError, match=said):
         plan.run(compose("plan", override))
+
+
+def test_offloading_to_a_disk_needs_room_there_and_little_memory():
+    use = "{_target_: mirage_pl.strategies.DeepSpeed, stage: 3, offload_optimizer: true, offload_parameters: true"
+    use += ", offload_optimizer_device: nvme, offload_params_device: nvme}"
+    options = ["model=qwen2_5_vl_72b", f"strategy.use={use}", "memory.checkpointing=true", "loader.batch_size=1"]
+    made = plan.run(compose("plan", *options))
+    row = made["layouts"][made["chosen"]]
+    assert made["chosen"] == "deepspeed_zero_infinity"
+    assert row["smallest"] == 1
+    assert row["host"] < 20 * 2**30 < row["disk"]
+    small = plan.run(compose("plan", *options, "cluster.disk_gib=100"))
+    assert small["layouts"]["deepspeed_zero_infinity"]["smallest"] > 8
 
 
 def test_a_strategy_that_is_not_listed_is_a_row_of_its_own():
