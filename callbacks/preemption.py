@@ -7,6 +7,7 @@ for its end and the next step: ``signal_delay_s`` of the launcher must be longer
 checkpoint is whole or not there is the trainer's business.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -17,7 +18,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_info
+
+log = logging.getLogger(__name__)
 
 
 class Preemption(pl.Callback):
@@ -67,8 +69,10 @@ class Preemption(pl.Callback):
         asked = torch.tensor(self.asked, device=trainer.strategy.root_device)
         if number := int(trainer.strategy.reduce(asked, reduce_op="max")):
             trainer.save_checkpoint(self.checkpoint)
-            rank_zero_info(f"{signal.Signals(number).name}: saved step {step} in {self.checkpoint}")
+            if trainer.is_global_zero:
+                log.info("%s: saved step %d in %s", signal.Signals(number).name, step, self.checkpoint)
             before = self._restore().get(number)
+            signal.signal(self.stop, signal.SIG_IGN)  # it comes with queueing again; Lightning would broadcast it
             self._leave(number, before, trainer)
 
     def _leave(self, number: int, before: Callable[[int, FrameType | None], Any] | Any, trainer: pl.Trainer) -> None:
