@@ -8,7 +8,7 @@ STAGE2 := runs/vsp/tiny/stage2-k4-seed42
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-slow test-gpu demo demo-from-scratch pretrain picture constraints clean
+.PHONY: help setup format check test test-slow test-gpu test-slurm demo demo-from-scratch pretrain picture constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -39,6 +39,9 @@ test-slow: setup  ## the tests that take minutes: 10,000 damaged files
 test-gpu: setup  ## the tests that need a GPU
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,gpu]'
 	$(BIN)/pytest -m gpu
+
+test-slurm: setup  ## the tests on a real SLURM, which must be running (a quarter of an hour)
+	$(BIN)/pytest -m 'slurm and not slow' tests/slurm
 
 demo: setup  ## data, baseline, stage 1, stage 2, evaluation, report: on a CPU, nothing downloaded
 	$(RUN) mirage_pl.data task=vsp

@@ -39,6 +39,11 @@ def test_a_point_that_fails_ends_no_other_and_what_is_done_is_not_done_again(dat
     assert json.loads((tmp_path / "runs" / "sweep.json").read_text())[done] == results[done]
 
 
+def test_no_points_at_once_is_one_line(data, tmp_path):
+    ended = sweep(data, tmp_path / "runs", "seed=1,2", "hydra.launcher.at_once=0")
+    assert (ended.returncode, ended.stderr) == (1, "error: hydra.launcher.at_once=0 must be 1 or more, or null\n")
+
+
 def test_points_of_two_processes_are_no_sweeps_within_the_sweep(data, tmp_path):
     devices = ["stage=sft", "trainer.devices=2", "trainer.accelerator=cpu", "strategy=ddp", "seed=1"]
     ended = sweep(data, tmp_path / "runs", *devices)

@@ -102,5 +102,6 @@ def reason(job: Any) -> str:
         except (submitit.core.utils.FailedJobError, submitit.core.utils.UncompletedJobError):
             pass
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    told = [line for line in lines if line.startswith("error: ")] or lines or ["ended without a word"]
-    return f"{told[-1]}; see {log}"
+    told = ([line for line in lines if line.startswith(start)] for start in ("error: ", "srun: error: ", ""))
+    said = next((found[-1] for found in told if found), "ended without a word")
+    return f"{said}; see {log}"

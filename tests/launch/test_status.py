@@ -65,6 +65,37 @@ def test_a_run_on_another_node_has_stopped_when_it_is_long_quiet(folder):
     assert status.read_status(folder, quiet=50).state == "stopped"
 
 
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    """Sets what SLURM's queue says of every job; nothing: it has none."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "squeue").write_text(f"#!/bin/sh\ncat {tmp_path}/said\n")
+    (programs / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    return (tmp_path / "said").write_text
+
+
+def test_slurm_knows_of_a_run_on_another_node_whether_it_runs_however_quiet_it_is(folder, queue):
+    write(folder, node="elsewhere", job="7", updated=time() - 10_000)
+    queue("RUNNING None\n")
+    assert status.read_status(folder).state == "running"
+    queue("")
+    assert status.read_status(folder).state == "stopped"
+    write(folder, node="elsewhere", job="7")
+    assert status.read_status(folder).state == "stopped", "it spoke a moment ago, but its job is gone"
+
+
+def test_a_run_that_slurm_has_queued_again_waits_and_one_that_failed_does_not(folder, queue):
+    write(folder, state="stopped", job="7")
+    queue("PENDING BeginTime\n")
+    assert (status.read_status(folder).state, status.read_status(folder).tail) == ("queued", "SLURM: BeginTime")
+    queue("RUNNING None\n")
+    assert status.read_status(folder).state == "starting"
+    write(folder, state="failed", job="7", error="RuntimeError: out of memory")
+    assert (status.read_status(folder).state, status.read_status(folder).tail[:12]) == ("failed", "RuntimeError")
+
+
 def test_a_failed_run_shows_the_end_of_its_traceback(folder, capsys):
     write(folder, state="failed", error="Traceback\n  line\nRuntimeError: out of memory")
     status.run([str(folder.parent), "--tail", "1"])
