@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -42,6 +43,13 @@ def variant() -> str:
     pairs = zip(names, overrides, strict=True)
     telling = sorted(item for name, item in pairs if name not in NAMED and not name.startswith("memory."))
     return f"-{hashlib.sha256(' '.join(telling).encode()).hexdigest()[:6]}" if telling else ""
+
+
+def swept_by() -> str | None:
+    """The launcher of the sweep that this is a point of; ``None``: it is none."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return HydraConfig.get().runtime.choices.get("hydra/launcher")
 
 
 OmegaConf.register_new_resolver("repo", lambda path: str(REPO / path), replace=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mirage_pl.cli import verb
+from mirage_pl.cli import swept_by, verb
 from mirage_pl.lock import owned
 from mirage_pl.runs import (
     ENVIRONMENT,
@@ -133,6 +133,11 @@ def check(cfg: DictConfig) -> None:
         )
     if cfg.study.name and not cfg.study.method:
         raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
+    if cfg.trainer.devices != 1 and swept_by() == "basic":
+        raise ValueError(
+            f"trainer.devices={cfg.trainer.devices} with hydra/launcher=basic: the run's further processes would each "
+            "sweep again; choose hydra/launcher=local or hydra/launcher=slurm"
+        )
     if cfg.stage.name == "pretrain" and not cfg.model.random_weights:
         log.warning("pretraining on from %s; for a fresh start set model.random_weights=true", cfg.model.path)
 

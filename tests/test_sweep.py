@@ -44,6 +44,12 @@ def test_no_points_at_once_is_one_line(data, tmp_path):
     assert (ended.returncode, ended.stderr) == (1, "error: hydra.launcher.at_once=0 must be 1 or more, or null\n")
 
 
+def test_several_devices_are_refused_to_hydras_own_launcher(data, tmp_path):
+    ended = sweep(data, tmp_path / "runs", "seed=1,2", "trainer.devices=2", "hydra/launcher=basic", "stage=sft")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: trainer.devices=2 with hydra/launcher=basic: the run's further processes")
+
+
 def test_points_of_two_processes_are_no_sweeps_within_the_sweep(data, tmp_path):
     devices = ["stage=sft", "trainer.devices=2", "trainer.accelerator=cpu", "strategy=ddp", "seed=1"]
     ended = sweep(data, tmp_path / "runs", *devices)
