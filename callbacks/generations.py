@@ -14,7 +14,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 class Generations(pl.Callback):
     """At each validation answer the same few samples, log ``val/success``, and draw some of the answers.
 
-    The data set grades and draws; the module generates; the collator makes prompts.
+    The data set grades and draws; the module generates; the collator makes prompts. A module that is ``split`` has its
+    weights in parts on the ranks.
 
     Args:
         num_scored: samples to answer, drawn from the validation set once and for all.
@@ -32,7 +33,10 @@ class Generations(pl.Callback):
         dataset = data.datasets["val"]
         count = min(self.num_scored, len(dataset))
         picks = sorted(Random(0).sample(range(len(dataset)), count))
-        samples = [dataset[index] for index in picks[trainer.global_rank :: trainer.world_size]]
+        together = getattr(pl_module, "split", False)  # ranks with parts of the weights can only answer the same
+        samples = [
+            dataset[index] for index in (picks if together else picks[trainer.global_rank :: trainer.world_size])
+        ]
         texts: list[str] = []
         for first in range(0, len(samples), data.loader.eval_batch_size):
             prompts = data.collate.prompts(samples[first : first + data.loader.eval_batch_size]).to(pl_module.device)

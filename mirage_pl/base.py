@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mirage_pl.optim import parameter_groups
+from mirage_pl.sharding import splits_weights
 
 
 class BaseModule(pl.LightningModule):
@@ -53,8 +54,48 @@ class BaseModule(pl.LightningModule):
         """Of how many terms each loss is the mean, by name: rows, where a family doesn't say otherwise."""
         return dict.fromkeys(self.loss_weights, len(batch))
 
+    def units(self) -> list[nn.Module]:
+        """The modules that are called and that together hold all weights, inner ones before those that they are in.
+
+        FSDP2 keeps each in parts, and makes it whole when it is called.
+        """
+        return [self.net]
+
+    def configure_model(self) -> None:
+        """Give the strategy what it may split, if it doesn't find that by itself."""
+        if hasattr(self.trainer.strategy, "split"):
+            self.trainer.strategy.split(self.units())
+
+    @property
+    def split(self) -> bool:
+        """Whether ranks hold parts of the weights, so that all must call the same parts of the network together."""
+        return self._trainer is not None and splits_weights(self._trainer.strategy)
+
+    def alike(self, batch: Any, most: Callable[[Sequence[int]], list[int]]) -> Any:
+        """The same batch, made to call the same parts of the network, as often, as the other ranks' batches do.
+
+        Asked for where ranks hold parts of the weights. A family whose batches all do has nothing to do.
+
+        Args:
+            batch: of this rank.
+            most: counts of this rank -> the largest of any rank, each; a rank that gives fewer counts than another has
+                0 of the rest.
+        """
+        return batch
+
+    def most(self, counts: Sequence[int]) -> list[int]:
+        """The largest of any rank, count by count."""
+
+        def largest(own: Sequence[int]) -> Any:
+            return self.trainer.strategy.reduce(torch.tensor(own, device=self.device), reduce_op="max").tolist()
+
+        (length,) = largest([len(counts)])
+        return list(largest([*counts, *[0] * (length - len(counts))]))
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Weigh the losses of one batch by name, and by their share in the optimizer step."""
+        if self.split:
+            batch = self.alike(batch, self.most)
         return self.weigh(self.losses(batch), "train", len(batch), self.shares(batch, batch_idx))
 
     def shares(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ from torch.nn import Module, Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from mirage_pl.sharding import whole_shape
+
 
 def parameter_groups(module: Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split trainable parameters into those that decay (matrices) and those that don't (norms, biases, embeddings).
@@ -17,8 +19,8 @@ def parameter_groups(module: Module, weight_decay: float) -> list[dict[str, Any]
     """
     embeddings = {id(p) for m in module.modules() if type(m).__name__ == "Embedding" for p in m.parameters()}
     trainable: Iterable[Parameter] = [p for p in module.parameters() if p.requires_grad]
-    decayed = [p for p in trainable if p.ndim > 1 and id(p) not in embeddings]
-    rest = [p for p in trainable if p.ndim <= 1 or id(p) in embeddings]
+    decayed = [p for p in trainable if len(whole_shape(p)) > 1 and id(p) not in embeddings]
+    rest = [p for p in trainable if len(whole_shape(p)) <= 1 or id(p) in embeddings]
     if not (decayed or rest):
         raise ValueError("nothing is trainable; check stage.freeze")
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]

@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,8 +35,13 @@ MUST_MATCH = [
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """Write beside and rename, so that a kill leaves the old file or the new one."""
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
+    write(file, json.dumps(content, indent=2) + "\n")
+
+
+def write(file: Path, text: str) -> None:
+    """Write beside and rename; the processes of one run, which all do it, each beside for themselves."""
+    partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
+    partial.write_text(text)
     partial.rename(file)
 
 
@@ -57,7 +64,7 @@ def open_run(cfg: DictConfig, start: str | Path | None) -> Path:
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(cfg, folder / CONFIG, resolve=True)
+        write(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
         write_json(folder / ENVIRONMENT, environment() | {"start": str(start) if start else None})
     return folder
 
@@ -110,7 +117,8 @@ def last_checkpoint(folder: Path) -> Path | None:
     last = folder / LAST
     aside = last.with_name(f"{last.name}.old")
     if aside.exists() and not last.exists():
-        aside.rename(last)
+        with suppress(FileNotFoundError):  # another process of the run was faster
+            aside.rename(last)
     return last if last.exists() else None
 
 

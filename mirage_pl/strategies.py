@@ -2,21 +2,63 @@
 
 import argparse
 import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.utilities.seed import reset_seed
-from omegaconf import DictConfig
-from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+
+from mirage_pl.weights import ZERO3
 
 
 class DeepSpeed(DeepSpeedStrategy):
     """Lightning's DeepSpeed strategy, which also runs on CPU, and in which an accumulated loss is averaged once.
 
     Lightning refuses CPUs, though DeepSpeed runs on them. What is overridden for that does on GPUs what it always did.
+
+    Args:
+        more: of DeepSpeed's own config, what Lightning's options don't give, under DeepSpeed's names.
+        options: those of Lightning's strategy.
     """
+
+    def __init__(self, more: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.config: dict[str, Any] = OmegaConf.to_container(OmegaConf.merge(self.config, more or {}))  # type: ignore
+
+    @contextmanager
+    def splitting(self) -> Iterator[None]:
+        """Whatever transformers loads within comes in parts: no rank ever holds all of it.
+
+        Transformers asks a ``HfDeepSpeedConfig`` for that, which it refers to weakly; here the strategy itself
+        answers, in this context alone, so that what is loaded later, to be evaluated, is whole.
+        """
+        from transformers.integrations import deepspeed
+
+        self.set_up_ranks()
+        self._format_config()  # of it only the precision can be known yet
+        deepspeed.set_hf_deepspeed_config(self)
+        try:
+            yield
+        finally:
+            deepspeed.unset_hf_deepspeed_config()
+
+    def is_zero3(self) -> bool:
+        """What transformers asks."""
+        return bool(self.zero_stage_3)
+
+    def set_up_ranks(self) -> None:
+        """Start the other processes, if nobody has, and connect all; Lightning finds it done when the fit begins."""
+        if self.launcher is None:
+            self.setup_environment()
+        else:
+            self.launcher.launch(self.setup_environment)
 
     @property
     def on_cpu(self) -> bool:
@@ -57,6 +99,35 @@ class DeepSpeed(DeepSpeedStrategy):
         return super().backward(closure_loss, optimizer, *args, scale_wrt_gas=False, **kwargs)
 
 
+class FSDP2(ModelParallelStrategy):
+    """PyTorch's FSDP2: weights, gradients and optimizer states in parts, fetched module by module.
+
+    A checkpoint is one file, as of a single process, that rank 0 puts together.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        """Start the processes; all of them share the rows, none the columns, of a weight."""
+        self._data_parallel_size, self._tensor_parallel_size = self.num_nodes * self.num_processes, 1
+        super().setup_environment()
+
+    def split(self, units: Iterable[nn.Module]) -> None:
+        """Leave each rank its part of the modules' weights; a module is made whole when it is called.
+
+        Args:
+            units: inner ones before those that they are in.
+        """
+        for unit in units:
+            fully_shard(unit, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)
+
+
+def splitting(strategy: Any) -> AbstractContextManager[None]:
+    """A context in which a model is loaded in parts, if that is how the strategy trains it."""
+    return strategy.splitting() if isinstance(strategy, DeepSpeed) and strategy.is_zero3() else nullcontext()
+
+
 def ready(cfg: DictConfig) -> None:
     """Refuse what this machine can't run, before anything is made; tell DeepSpeed if it is to run on CPUs.
 
@@ -88,6 +159,11 @@ def ready(cfg: DictConfig) -> None:
         )
     if deepspeed and trainer.accelerator == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
+    if cfg.strategy.name == "deepspeed_zero_infinity" and find_library("aio") is None:
+        raise ValueError(
+            "strategy=deepspeed_zero_infinity uses the disk by way of libaio, which isn't on this machine; install "
+            "libaio-dev (apt) or libaio-devel (yum), or choose strategy=deepspeed_zero3_offload"
+        )
 
 
 def check_resume(cfg: DictConfig, last: Path) -> None:
@@ -98,21 +174,28 @@ def check_resume(cfg: DictConfig, last: Path) -> None:
     Raises:
         ValueError: says with what the run was trained.
     """
-    deepspeed = cfg.strategy.name.startswith("deepspeed")
     instead = f"or start a new run with init_from={cfg.run_dir} and another run_dir"
-    if last.is_dir() != deepspeed:
-        was = "DeepSpeed" if last.is_dir() else "a strategy other than DeepSpeed's"
+    stage = OmegaConf.select(cfg, "strategy.use.stage") or 0
+    was, now = how_written(last), "ZeRO-3" if stage == 3 else "ZeRO-1 or ZeRO-2" if stage else "one file"
+    if was != now:
         raise ValueError(
-            f"run_dir={cfg.run_dir} was trained with {was}, and strategy={cfg.strategy.name} can't continue it; "
-            f"set strategy to what it was, {instead}"
+            f"run_dir={cfg.run_dir} has a checkpoint of {was}, and strategy={cfg.strategy.name}, which writes {now}, "
+            f"can't continue it; set strategy to what it was, {instead}"
         )
     saved = len(list(last.glob("checkpoint/*_optim_states.pt")))
     devices = num_devices(cfg.trainer.devices)
-    if deepspeed and devices and saved != devices * cfg.trainer.num_nodes:
+    if stage and devices and saved != devices * cfg.trainer.num_nodes:
         raise ValueError(
             f"run_dir={cfg.run_dir} was trained by {saved} process(es), and trainer.devices={cfg.trainer.devices} with "
             f"trainer.num_nodes={cfg.trainer.num_nodes} can't continue it; make it {saved} again, {instead}"
         )
+
+
+def how_written(checkpoint: Path) -> str:
+    """What kind of strategy wrote a checkpoint."""
+    if not checkpoint.is_dir():
+        return "one file"
+    return "ZeRO-3" if (checkpoint / ZERO3).is_file() else "ZeRO-1 or ZeRO-2"
 
 
 def num_devices(devices: Any) -> int | None:

@@ -32,6 +32,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         ValueError: a mistake in config, data or checkpoint.
     """
     check(cfg)
+    from mirage_pl.strategies import ready
+
+    ready(cfg)
     with owned(Path(cfg.run_dir)):
         return train(cfg)
 
@@ -57,26 +60,26 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
     from hydra.utils import instantiate
 
     from mirage_pl.allocator import keep_freed_memory
-    from mirage_pl.strategies import check_resume, ready
+    from mirage_pl.strategies import check_resume, splitting
     from mirage_pl.trainer import plugins
     from mirage_pl.weights import checkpoint_of, load_weights
 
-    ready(cfg)
     if resumed:
         check_resume(cfg, resumed)
     keep_freed_memory()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    module: Any = instantiate(cfg.stage.module).train()
     data: Any = instantiate(cfg.task.data, collate=instantiate(cfg.stage.collator))
+    callbacks = [callback for callback in instantiate(cfg.callbacks).values() if callback is not None]
+    timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
+    logger = instantiate(cfg.logger)
+    trainer: Any = instantiate(cfg.trainer, callbacks=[*callbacks, timer], logger=logger, plugins=plugins())
+    with splitting(trainer.strategy):
+        module: Any = instantiate(cfg.stage.module).train()
     if resumed:
         log.info("continuing from %s", resumed)
     elif start:
         log.info("starting from the weights of %s", start)
         load_weights(module, checkpoint_of(start))
-    callbacks = [callback for callback in instantiate(cfg.callbacks).values() if callback is not None]
-    timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
-    logger = instantiate(cfg.logger)
-    trainer: Any = instantiate(cfg.trainer, callbacks=[*callbacks, timer], logger=logger, plugins=plugins())
     # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
     trainer.precision_plugin.convert_input = lambda batch: batch
     trainer.fit(module, data, ckpt_path=resumed, weights_only=True)

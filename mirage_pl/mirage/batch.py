@@ -68,12 +68,14 @@ class Images(Movable):
         known: which images are given by their features.
         pixels_PF: patches of the others, one image after another; ``None`` if all are known.
         features_MD: merged features of the known ones, one image after another; ``None`` if there are none.
+        blank: the last image is in no row; the tower sees it for the sake of other ranks, whose rows have images.
     """
 
     grids: tuple[tuple[int, int, int], ...]
     known: tuple[bool, ...]
     pixels_PF: Tensor | None
     features_MD: Tensor | None = None
+    blank: bool = False
 
     def unknown_grids(self) -> list[tuple[int, int, int]]:
         """Grids of the images that have to go through the tower."""
@@ -97,6 +99,7 @@ class Batch(Movable):
         images: input images; ``None`` without any.
         helpers: helper images, one a block; ``None`` where they aren't needed.
         samples: where the rows came from.
+        most_supervised: of the batches that the ranks train on at the same time; 0 where that doesn't matter.
     """
 
     tokens_BT: Tensor
@@ -111,6 +114,7 @@ class Batch(Movable):
     images: Images | None = None
     helpers: Images | None = None
     samples: tuple[Sample, ...] = ()
+    most_supervised: int = 0
 
     def __len__(self) -> int:
         return len(self.tokens_BT)
@@ -200,6 +204,29 @@ def place(
         supervised=int((targets_BT != IGNORE).sum()),
         sizes=tuple(tuple(len(piece.tokens) for piece in pieces[1::2]) for pieces in table),
     )
+
+
+def widen(batch: Batch, widths: Sequence[int]) -> Batch:
+    """The same rows with wider latent segments, or more of them; what is added is padding.
+
+    Args:
+        batch: placed.
+        widths: columns that each latent segment has at least; as many as there are, or more.
+    """
+    columns: list[int] = []  # of the batch, -1 for a new one
+    segments: list[Segment] = []
+    for index in range(2 * len(widths) + 1):
+        start, latent = len(columns), index % 2 == 1
+        if index < len(batch.segments):
+            columns += range(batch.segments[index].start, batch.segments[index].stop)
+        if latent:
+            columns += [-1] * (widths[index // 2] - (len(columns) - start))
+        segments.append(Segment(start, len(columns), latent))
+    device = batch.tokens_BT.device
+    from_T, added_T = torch.tensor(columns, device=device).clamp(min=0), torch.tensor(columns, device=device) < 0
+    fills = {"tokens_BT": 0, "real_BT": False, "latent_BT": False, "targets_BT": IGNORE, "positions_3BT": 0}
+    widened = {n: getattr(batch, n).index_select(-1, from_T).masked_fill(added_T, fill) for n, fill in fills.items()}
+    return replace(batch, segments=tuple(segments), **widened)
 
 
 def next_targets(labels_BT: Tensor, real_BT: Tensor) -> Tensor:

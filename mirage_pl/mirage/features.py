@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from data_modules.samples import ImageSource
+from mirage_pl.sharding import whole, whole_shape
 
 log = logging.getLogger(__name__)
 
@@ -49,16 +50,12 @@ def fingerprint(tower: nn.Module, settings: dict[str, Any]) -> str:
 
     Returns:
         40 hexadecimal digits.
-
-    Raises:
-        ValueError: a weight is empty, as where a strategy has split the weights among ranks.
     """
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=20)
-    for name, weight in tower.state_dict().items():
-        if not weight.numel():
-            raise ValueError(f"weight {name} of the vision tower is empty; take its fingerprint before it is sharded")
-        digest.update(f"\n{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
-        digest.update(raw(weight))
+    for name, weight in tower.state_dict(keep_vars=True).items():
+        digest.update(f"\n{name} {weight.dtype} {tuple(whole_shape(weight))}\n".encode())
+        with whole(weight) as all_of_it:
+            digest.update(raw(all_of_it))
     return digest.hexdigest()
 
 

@@ -69,7 +69,7 @@ class Interventions:
     def describe(self) -> dict[str, Any]:
         """Numbers about the latents as vectors, see :mod:`mirage_pl.mirage.geometry`."""
         latents = [row for row in self.latents if len(row)]
-        words_VD = self.net.backbone.get_input_embeddings().weight.detach()
+        words_VD = self.net.words()
         numbers: dict[str, Any] = {
             "rows": len(latents),
             "cosine_within": geometry.cosine_within(latents),

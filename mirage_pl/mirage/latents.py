@@ -8,6 +8,7 @@ image features, n features of one image, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from mirage_pl.mirage.batch import Batch, Images
 from mirage_pl.mirage.feedback import Raw
 from mirage_pl.mirage.layers import KeysValues, run_layers
 from mirage_pl.mirage.recurrence import Columns, Recurrence
+from mirage_pl.sharding import whole
 
 Compression = Callable[[Tensor, tuple[int, int], int], Tensor]
 
@@ -69,6 +71,11 @@ class LatentVLM(nn.Module):
         """Embeddings of token ids."""
         return self.backbone.get_input_embeddings()(tokens)
 
+    def words(self) -> Tensor:
+        """Embeddings ``[V, D]`` of all tokens, without gradient."""
+        with whole(self.backbone.get_input_embeddings().weight) as words_VD:
+            return words_VD.detach().clone()
+
     def image_features(self, images: Images) -> list[Tensor]:
         """Merged features ``[n, D]`` of every image, in raster order; the tower sees only those that aren't known."""
         merge = self.tower.spatial_merge_size**2
@@ -106,7 +113,17 @@ class LatentVLM(nn.Module):
         side, config = self.tower.spatial_merge_size, self.tower.config
         width = config.in_channels * config.temporal_patch_size * config.patch_size**2
         pixels_PF = torch.zeros(side**2, width, device=self.tower.device, dtype=self.tower.dtype)
-        return Images(((1, side, side),), (False,), pixels_PF)
+        return Images(((1, side, side),), (False,), pixels_PF, blank=True)
+
+    def with_pixels(self, images: Images | None) -> Images:
+        """The same images, with something for the tower to see: a blank one more if they are all known, or none."""
+        if images is None:
+            return self.blank_image()
+        if images.pixels_PF is not None:
+            return images
+        blank = self.blank_image()
+        grids, known = (*images.grids, *blank.grids), (*images.known, False)
+        return replace(images, grids=grids, known=known, pixels_PF=blank.pixels_PF, blank=True)
 
     def latent_targets(self, batch: Batch) -> Tensor:
         """Compressed helper-image features ``[N, D]``, in the order of the batch's latent slots.
@@ -114,20 +131,21 @@ class LatentVLM(nn.Module):
         Raises:
             ValueError: there are latent blocks but no helper images.
         """
-        if not batch.blocks:
-            return self.embed_tokens(batch.tokens_BT[:0, 0])
+        sizes = [size for row in batch.sizes for size in row]
         if batch.helpers is None:
-            raise ValueError("stage 1 needs helper images; give image_output in the rows, or train stage=sft")
-        targets_ND = torch.cat(self.compress(batch.helpers, [size for row in batch.sizes for size in row]))
+            if sizes:
+                raise ValueError("stage 1 needs helper images; give image_output in the rows, or train stage=sft")
+            return torch.zeros(0, self.backbone.config.text_config.hidden_size, device=batch.tokens_BT.device)
+        targets_ND = torch.cat(self.compress(batch.helpers, sizes))
         self.feedback.observe(targets_ND)
         return targets_ND
 
     def compress(self, helpers: Images, sizes: Sequence[int]) -> list[Tensor]:
-        """Compressed features ``[k, D]`` of every helper image, each of its own size."""
+        """Compressed features ``[k, D]`` of every helper image, each of its own size; none of a blank one."""
         merge = self.tower.spatial_merge_size
         grids = [(rows // merge, columns // merge) for _, rows, columns in helpers.grids]
-        features = self.image_features(helpers)
-        return [self.compression(f, g, k) for f, g, k in zip(features, grids, sizes, strict=True)]
+        features, sizes = self.image_features(helpers), [*sizes, *[0] * helpers.blank]
+        return [self.compression(f, g, k) if k else f[:0] for f, g, k in zip(features, grids, sizes, strict=True)]
 
     def teacher_forced(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Stage 1: one pass with the compressed helper features as latents.

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from mirage_pl.sharding import is_split
 
-def text_ce(hidden_MD: Tensor, head: nn.Module, targets_M: Tensor, chunk: int | None = None) -> Tensor:
+
+def text_ce(hidden_MD: Tensor, head: nn.Module, targets_M: Tensor, chunk: int | None = None, most: int = 0) -> Tensor:
     """Mean cross-entropy over supervised tokens, computed in float32 or better.
 
     Args:
@@ -21,10 +23,12 @@ def text_ce(hidden_MD: Tensor, head: nn.Module, targets_M: Tensor, chunk: int | 
         targets_M: the right tokens.
         chunk: positions whose logits exist at a time, so that ``[M, V]`` never does; they are computed again for the
             gradient. ``None``: all at once.
+        most: positions of the rank that has the most; all ranks make as many pieces, so that they call ``head`` alike.
     """
-    if chunk is None or len(targets_M) <= chunk:
+    count = 1 if chunk is None else -(-max(most, len(targets_M)) // chunk)
+    if count <= 1:
         return summed_ce(head, hidden_MD, targets_M) / len(targets_M)
-    pieces = zip(hidden_MD.split(chunk), targets_M.split(chunk), strict=True)
+    pieces = zip(hidden_MD.tensor_split(count), targets_M.tensor_split(count), strict=True)
     sums = [checkpoint(summed_ce, head, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
     return torch.stack(sums).sum() / len(targets_M)
 
@@ -52,7 +56,7 @@ def can_fuse(hidden_MD: Tensor, head: Any) -> bool:
     return (
         hidden_MD.is_cuda
         and type(head) is nn.Linear
-        and head.weight.ndim == 2
+        and not is_split(head.weight)
         and find_spec("liger_kernel") is not None
     )
 

@@ -3,7 +3,8 @@
 Shapes: B rows, T columns, D width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from data_modules.samples import Sample
 from mirage_pl.base import BaseModule
-from mirage_pl.mirage.batch import IGNORE, Batch
+from mirage_pl.mirage.batch import IGNORE, Batch, widen
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.features import FeatureCache
 from mirage_pl.mirage.flops import step_flops
@@ -53,6 +54,27 @@ class MirageModule(BaseModule):
         if self.features.root and not self.net.tower_trained:
             fill(self.features, self)
 
+    def units(self) -> list[torch.nn.Module]:
+        """Every layer, and what lies around them.
+
+        Raises:
+            ValueError: embeddings and head are one weight, of which FSDP2 can't make two units.
+        """
+        net = self.net
+        words, head = net.backbone.get_input_embeddings(), net.backbone.lm_head
+        if words.weight is head.weight:
+            raise ValueError("strategy=fsdp2 can't split a model whose embeddings are its head; use deepspeed_zero3")
+        return [words, *net.decoder.layers, net.decoder.norm, head, *net.tower.blocks, net.tower]
+
+    def alike(self, batch: Batch, most: Callable[[Sequence[int]], list[int]]) -> Batch:
+        """As many latent columns and pieces of cross-entropy as any rank has, and images if any rank has them."""
+        widths = [block.stop - block.start for block in batch.blocks]
+        seen = [images is not None and images.pixels_PF is not None for images in (batch.images, batch.helpers)]
+        input_seen, helper_seen, supervised, *widths = most([*seen, batch.supervised, *widths])
+        images = self.net.with_pixels(batch.images) if input_seen else batch.images
+        helpers = self.net.with_pixels(batch.helpers) if helper_seen else batch.helpers
+        return widen(replace(batch, images=images, helpers=helpers, most_supervised=supervised), widths)
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """``text``: cross-entropy on the answer's text. Latent blocks, if the batch has any, are recycled states."""
         return {"text": self.text_loss(self.net.recurrent(batch), batch)}
@@ -67,7 +89,7 @@ class MirageModule(BaseModule):
         hidden_MD, targets_M, head = hidden_BTD[asked_BT], batch.targets_BT[asked_BT], self.net.backbone.lm_head
         if self.ce_fused and can_fuse(hidden_MD, head):
             return fused_ce(hidden_MD, head, targets_M)
-        return text_ce(hidden_MD, head, targets_M, self.ce_chunk)
+        return text_ce(hidden_MD, head, targets_M, self.ce_chunk, batch.most_supervised)
 
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch."""
@@ -182,6 +204,10 @@ class Auxiliary(Stage1):
         self.latent_size = latent_size
         self.head = torch.nn.Linear(width, latent_size * width, bias=False)
 
+    def units(self) -> list[torch.nn.Module]:
+        """Those of the net, and the head."""
+        return [*super().units(), self.head]
+
     def terms(self, batch: Batch) -> dict[str, int]:
         """Supervised tokens, and what the head predicts, by loss."""
         return super().terms(batch) | {"latent": len(batch) * self.latent_size}
@@ -192,7 +218,7 @@ class Auxiliary(Stage1):
         Raises:
             ValueError: a row hasn't exactly one helper image.
         """
-        if batch.helpers is None or len(batch.helpers.grids) != len(batch):
+        if batch.helpers is None or len(batch.helpers.grids) - batch.helpers.blank != len(batch):
             raise ValueError("stage=auxiliary needs exactly one helper image in every row; train stage=sft without")
         hidden_BTD = self.net.recurrent(batch)
         first_B = (batch.targets_BT != IGNORE).int().argmax(1)

@@ -77,7 +77,7 @@ class Panels:
 
     def geometry(self) -> Image:
         """Draw the distributions behind the numbers of ``Interventions.describe``."""
-        words_VD = self.net.backbone.get_input_embeddings().weight.detach().cpu()
+        words_VD = self.net.words().cpu()
         vectors = {"latents": self.latents, "token embeddings": [words_VD], "targets": self.targets}
         norms = {name: torch.cat(list(rows)).double().norm(dim=-1) for name, rows in vectors.items() if rows}
         within, across = geometry.cosine_within(self.latents), geometry.cosine_across(self.latents)

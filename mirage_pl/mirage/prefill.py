@@ -36,10 +36,13 @@ def fill(cache: FeatureCache, module: Any) -> None:
         return
     samples = (dataset[index] for dataset in data.datasets.values() for index in range(len(dataset)))
     groups = list(missing(collate, samples, trainer.global_rank, trainer.world_size))
+    idle = module.most([len(groups)])[0] - len(groups) if module.split else 0
     text = f"Computing image features ({len(groups)} groups of {GROUP})"
     for group in track(groups, text, disable=not groups or not trainer.is_global_zero):
-        if cache.writable:
+        if cache.writable or module.split:
             store(cache, module, collate, group)
+    for _ in range(idle):  # ranks that hold parts of the weights call the tower together, to the last group of any
+        module.net.image_features(module.net.blank_image())
     cache.flush()
     trainer.strategy.barrier("image features")
 

@@ -8,6 +8,7 @@ themselves, so checkpoints and exports don't change. Flash attention has its own
 Shapes: P patches of the batch, W the tower's width, H heads, E width of a head, C chunks of one length, L that length.
 """
 
+from collections import OrderedDict
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -105,20 +106,22 @@ class GroupedVisionAttention(nn.Module):
         return mixed_CHLE.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-class LinearPatchEmbed(nn.Module):
-    """The tower's first layer as the matrix product it is: a convolution whose kernel never overlaps itself.
+class PatchProduct(nn.Module):
+    """A convolution whose kernel never overlaps itself, as the matrix product it is.
+
+    A module of its own, since strategies that split weights fetch those of the module that is called.
 
     Args:
-        stock: the ``Qwen2_5_VisionPatchEmbed`` whose weight it uses.
+        stock: the ``Conv3d`` whose weight it uses.
     """
 
     def __init__(self, stock: Any) -> None:
         super().__init__()
-        self.proj = stock.proj
+        self.weight = stock.weight
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Embed patches, ``[P, pixels of a patch]`` -> ``[P, W]``."""
-        weight_WX = self.proj.weight.flatten(1)
+        weight_WX = self.weight.flatten(1)
         return functional.linear(hidden_states.to(weight_WX.dtype), weight_WX)
 
 
@@ -128,7 +131,7 @@ def streamline(visual: Any) -> None:
     Args:
         visual: a ``Qwen2_5_VisionTransformerPretrainedModel``.
     """
-    visual.patch_embed = LinearPatchEmbed(visual.patch_embed)
+    visual.patch_embed = nn.Sequential(OrderedDict(proj=PatchProduct(visual.patch_embed.proj)))
     if visual.config._attn_implementation == "sdpa":
         for block in visual.blocks:
             block.attn = GroupedVisionAttention(block.attn)

@@ -48,7 +48,17 @@ def test_no_more_than_a_chunk_of_logits_is_ever_there(problem):
             return super().forward(hidden)
 
     text_ce(hidden, Head(8, 30).double(), targets, 4).backward()
-    assert sizes == [4, 4, 2, 2, 4, 4]  # and once more for the gradient
+    assert sizes == [4, 3, 3, 3, 3, 4]  # and once more for the gradient
+
+
+def test_a_rank_with_fewer_positions_than_another_calls_the_head_as_often(problem):
+    hidden, head, targets = problem
+    calls = []
+    hook = head.register_forward_pre_hook(lambda *_: calls.append(1))
+    loss = text_ce(hidden, head, targets, 4, most=44)
+    hook.remove()
+    assert len(calls) == 11
+    torch.testing.assert_close(loss, text_ce(hidden, head, targets))
 
 
 @pytest.mark.gpu

@@ -1,5 +1,7 @@
 """DeepSpeed's checkpoints: exported, started from, and refused where they can't be continued."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -8,11 +10,11 @@ from mirage_pl import export
 from mirage_pl.strategies import check_resume
 from mirage_pl.weights import ZERO, checkpoint_of, read_checkpoint
 from tests.conftest import compose
-from tests.strategies.conftest import recorded
+from tests.strategies.conftest import WHOLE, ZERO2, job, recorded, run_ranks
 
 
-@pytest.mark.parametrize("name", ["zero1", "zero2"])
-def test_a_zero_checkpoint_is_exported_with_the_weights_that_were_trained(runs, tmp_path, name):
+@pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "fsdp2"])
+def test_a_checkpoint_of_two_ranks_is_exported_with_the_weights_that_were_trained(runs, tmp_path, name):
     export.run(compose("export", f"ckpt={runs[name]}", f"out={tmp_path}/exported"))
     _, weights = recorded(runs[name])
     exported = load_file(tmp_path / "exported" / "model.safetensors")
@@ -29,6 +31,14 @@ def test_a_run_folder_and_the_checkpoints_own_folder_name_the_same_file(runs):
         checkpoint_of(runs["zero2"] / "checkpoints" / "best.ckpt")
 
 
+def test_a_zero3_checkpoint_without_a_ranks_part_is_refused(runs, tmp_path):
+    last = shutil.copytree(runs["zero3"] / "checkpoints" / "last.ckpt", tmp_path / "last.ckpt")
+    assert read_checkpoint(checkpoint_of(last))["global_step"] == 20
+    (last / "checkpoint" / "zero_pp_rank_1_mp_rank_00_optim_states.pt").unlink()
+    with pytest.raises(ValueError, match=r"cannot be read \(FileNotFoundError\); is it a checkpoint, and whole\?"):
+        read_checkpoint(checkpoint_of(last))
+
+
 def test_a_run_is_refused_to_another_strategy_or_number_of_processes(tmp_path):
     last = tmp_path / "last.ckpt"
     (last / "checkpoint").mkdir(parents=True)
@@ -40,8 +50,31 @@ def test_a_run_is_refused_to_another_strategy_or_number_of_processes(tmp_path):
         ValueError, match=r"runs/this was trained by 2 process.*trainer.devices=1 .*init_from=runs/this"
     ):
         check_resume(compose("train", *zero2), last)
-    with pytest.raises(ValueError, match="was trained with DeepSpeed, and strategy=ddp can't continue it"):
+    with pytest.raises(
+        ValueError, match="a checkpoint of ZeRO-1 or ZeRO-2, and strategy=ddp, which writes one file, can't"
+    ):
         check_resume(compose("train", "strategy=ddp"), last)
+    with pytest.raises(
+        ValueError, match="of ZeRO-1 or ZeRO-2, and strategy=deepspeed_zero3, which writes ZeRO-3, can't"
+    ):
+        check_resume(compose("train", "strategy=deepspeed_zero3"), last)
     (tmp_path / "file.ckpt").touch()
-    with pytest.raises(ValueError, match="a strategy other than DeepSpeed's, and strategy=deepspeed_zero2"):
+    with pytest.raises(ValueError, match="a checkpoint of one file, and strategy=deepspeed_zero2"):
         check_resume(compose("train", *zero2), tmp_path / "file.ckpt")
+    check_resume(compose("train", "strategy=fsdp2"), tmp_path / "file.ckpt")
+
+
+def test_deepspeed_killed_in_mid_save_leaves_the_checkpoint_of_before_and_goes_on_as_if_nothing_had_been(
+    data, tmp_path
+):
+    often = [WHOLE, "stage=stage1", *ZERO2, "trainer.max_steps=3", "callbacks.last.every_n_train_steps=1"]
+    whole, cut = job(tmp_path / "whole", data, *often), job(tmp_path / "cut", data, *often)
+    fuse = "+callbacks.fuse={_target_: tests.strategies.record.Fuse, save: 2}"
+    assert run_ranks(tmp_path, whole, [*cut, fuse], count=1) == [-9]
+    left = sorted(file.name for file in (tmp_path / "cut" / "checkpoints").iterdir())
+    assert left == ["last.ckpt", "last.ckpt.partial"]
+    assert read_checkpoint(checkpoint_of(tmp_path / "cut"))["global_step"] == 1
+    assert run_ranks(tmp_path, cut, count=1) == [0]
+    (losses, weights), (expected, wanted) = recorded(tmp_path / "cut"), recorded(tmp_path / "whole")
+    assert losses == expected[1:]
+    assert all(torch.equal(weights[name], wanted[name]) for name in wanted)

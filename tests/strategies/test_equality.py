@@ -5,17 +5,17 @@ import json
 import pytest
 import torch
 
-from tests.strategies.conftest import STEPS, recorded
+from tests.strategies.conftest import STEPS, UNEVEN, recorded
 
 
-def assert_same(run, other, steps):
-    """Losses of every step within 1e-5, and weights within 1e-6, a thousandth of what they changed by."""
+def assert_same(run, other, steps, lr=2e-4):
+    """Losses of every step within 1e-5, of themselves where they are large; weights within a fiftieth of a step."""
     (losses, weights), (expected, wanted) = recorded(run), recorded(other)
     assert len(losses) == steps
-    assert losses == pytest.approx(expected, rel=0, abs=1e-5)
+    assert losses == pytest.approx(expected, rel=1e-5, abs=1e-5)
     assert weights.keys() == wanted.keys()
     for name, weight in weights.items():
-        torch.testing.assert_close(weight, wanted[name], rtol=0, atol=1e-6, msg=name)
+        torch.testing.assert_close(weight, wanted[name], rtol=3e-7, atol=lr / 50, msg=name)
 
 
 def test_the_compared_runs_learn_and_their_rows_are_ragged(runs):
@@ -26,20 +26,43 @@ def test_the_compared_runs_learn_and_their_rows_are_ragged(runs):
     assert any(len({terms["text"] for terms in step}) > 1 for step in steps)
 
 
-@pytest.mark.parametrize("name", ["alone_accumulated", "ddp", "ddp_accumulated", "zero1", "zero2", "zero2_accumulated"])
+ZERO = ["zero1", "zero2", "zero2_accumulated", "zero2_offload", "zero3", "zero3_offload"]
+
+
+@pytest.mark.parametrize("name", ["alone_accumulated", "ddp", "ddp_accumulated", *ZERO, "fsdp2"])
 def test_a_strategy_and_accumulation_change_neither_losses_nor_weights(runs, name):
     assert_same(runs[name], runs["alone"], STEPS)
 
 
-@pytest.mark.parametrize("kind", ["blocks", "images"])
-@pytest.mark.parametrize("strategy", ["ddp", "zero2"])
-def test_ranks_whose_rows_differ_in_blocks_or_images_learn_what_one_process_does(runs, kind, strategy):
-    """No latents beside three blocks in stage 2; no image beside two, with a tower that learns."""
-    assert_same(runs[f"{kind}_{strategy}"], runs[f"{kind}_alone"], 8)
+@pytest.mark.parametrize("name", ["zero2", "zero3", "fsdp2"])
+def test_stage_2_from_another_runs_weights_learns_the_same(runs, name):
+    assert_same(runs[f"second_{name}"], runs["second_alone"], STEPS, lr=2e-6)
 
 
-def test_a_zero2_run_continues_with_bitwise_the_losses_that_would_have_come(runs):
-    losses, weights = recorded(runs["zero2_continued"])
-    expected, wanted = recorded(runs["zero2"])
+EVERYWHERE = [(kind, name) for kind in ("blocks", "images") for name in ("ddp", "zero2")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [*EVERYWHERE, *((kind, name) for kind in UNEVEN for name in ("zero3", "fsdp2"))]
+)
+def test_ranks_whose_rows_differ_in_blocks_or_images_learn_what_one_process_does(runs, kind, name):
+    """No latents beside three blocks in stage 2; no image beside two, with a tower that learns or one that is asked."""
+    assert_same(runs[f"{kind}_{name}"], runs[f"{kind}_alone"], 8)
+
+
+@pytest.mark.parametrize("name", ["zero2", "zero3", "fsdp2"])
+def test_a_run_of_two_ranks_continues_with_bitwise_the_losses_that_would_have_come(runs, name):
+    losses, weights = recorded(runs[f"{name}_continued"])
+    expected, wanted = recorded(runs[name])
     assert losses == expected[10:]
     assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("name", ["zero3", "fsdp2"])
+def test_ranks_that_hold_parts_of_the_weights_validate_and_answer_as_one_process(runs, name):
+    metrics, expected = (
+        json.loads((runs[run] / "metrics.json").read_text()) for run in (f"answers_{name}", "answers_alone")
+    )
+    assert metrics["val/loss"] == pytest.approx(expected["val/loss"], rel=1e-5)
+    assert metrics["val/success"] == expected["val/success"]
+    assert (runs[f"answers_{name}"] / "evaluation").is_dir()

@@ -1,6 +1,7 @@
 """What a machine can't run is one line before anything is made."""
 
 import os
+from ctypes.util import find_library
 
 import pytest
 import torch
@@ -19,13 +20,20 @@ def machine(monkeypatch):
     return lambda gpus: monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
 
 
-@pytest.mark.parametrize("strategy", ["deepspeed_zero1", "deepspeed_zero2"])
+@pytest.mark.parametrize("strategy", ["deepspeed_zero2", "deepspeed_zero3_offload"])
 def test_deepspeed_without_gpus_must_be_asked_for(machine, strategy):
     machine(0)
     with pytest.raises(ValueError, match=f"strategy={strategy} is for GPUs .* trainer.accelerator=cpu"):
         ready(compose("train", f"strategy={strategy}"))
     ready(compose("train", f"strategy={strategy}", "trainer.accelerator=cpu"))
     assert os.environ["DS_ACCELERATOR"] == "cpu"
+
+
+@pytest.mark.skipif(find_library("aio") is not None, reason="libaio is here")
+def test_the_disk_is_no_place_for_weights_without_libaio(machine):
+    machine(8)
+    with pytest.raises(ValueError, match="libaio, .* install libaio-dev .*=deepspeed_zero3_offload"):
+        ready(compose("train", "strategy=deepspeed_zero_infinity"))
 
 
 def test_gpus_that_are_not_there_are_refused(machine):

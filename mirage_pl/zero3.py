@@ -1,0 +1,60 @@
+"""Put the weights of a ZeRO-3 checkpoint together, of which every rank has written its part.
+
+A weight lies flat, padded, and cut into as many equal parts as there are ranks. Weights that learn are in the
+optimizer's float32 copies, one behind the other in the order of ``param_shapes``; frozen ones are by name.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FIRST = "zero_pp_rank_0_mp_rank_00_model_states.pt"
+"""The part of rank 0, without the optimizer's."""
+
+
+def read_part(file: Path) -> dict[str, Any]:
+    """Read one file of DeepSpeed's without running code from it; its tensors stay on the disk until they are used."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
+    with torch.serialization.safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum]):
+        part: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    return part
+
+
+def whole_weights(folder: Path) -> dict[str, Tensor]:
+    """All weights and buffers by name.
+
+    Args:
+        folder: of the ranks' files.
+
+    Raises:
+        FileNotFoundError: a rank's part is missing.
+    """
+    ranks = read_part(folder / FIRST)["dp_world_size"]
+    models, optims = (
+        [read_part(folder / f"zero_pp_rank_{rank}_mp_rank_00_{kind}.pt") for rank in range(ranks)]
+        for kind in ("model_states", "optim_states")
+    )
+    first = models[0]
+    weights: dict[str, Tensor] = {name: first["module"][name] for name in first["buffer_names"]}
+    for name, shape in first["frozen_param_shapes"].items():
+        weights[name] = joined([model["frozen_param_fragments"][name] for model in models], shape)
+    flats = [optim["optimizer_state_dict"]["fp32_flat_groups"] for optim in optims]
+    group, start = 0, 0
+    for name, shape in (item for shapes in first["param_shapes"] for item in shapes.items()):
+        if start == len(flats[0][group]):
+            group, start = group + 1, 0
+        stop = start + ceil(shape.numel() / ranks)
+        weights[name] = joined([flat[group][start:stop] for flat in flats], shape)
+        start = stop
+    return weights | {alias: weights[name] for alias, name in first["shared_params"].items()}
+
+
+def joined(parts: Sequence[Tensor], shape: torch.Size) -> Tensor:
+    """A weight from its parts."""
+    return torch.cat(list(parts))[: shape.numel()].view(shape)
