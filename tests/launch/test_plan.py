@@ -190,6 +190,19 @@ def test_what_cannot_be_planned_is_one_line(override, said):
         plan.run(compose("plan", override))
 
 
+def test_the_header_of_the_72b_says_what_is_planned_and_it_fits_on_the_nodes_it_asks_for():
+    cfg = compose("plan", "experiment=paper/vsp_stage1_72b", "gpus=32")
+    row = plan.run(cfg)["layouts"]["deepspeed_zero3"]
+    said = (REPO / "conf/experiment/paper/vsp_stage1_72b.yaml").read_text().replace("\n#             ", "")
+    assert cfg.trainer.devices * cfg.trainer.num_nodes == cfg.gpus
+    assert row["fits"]
+    gib = {name: f"{row[name] / 2**30:.1f}" for name in plan.SHOWN}
+    assert f"weights {gib['weights']}, gradients {gib['gradients']}, AdamW {gib['states']}" in said
+    assert f"buffers {gib['buffers']}, activations {gib['activations']}: {gib['gpu']} of 72.7" in said
+    assert f"the fewest that hold it are {row['smallest']} GPUs" in said
+    assert f"sends {row['sent'] / 2**30:.0f} GiB a step" in said
+
+
 def test_offloading_to_a_disk_needs_room_there_and_little_memory():
     use = "{_target_: mirage_pl.strategies.DeepSpeed, stage: 3, offload_optimizer: true, offload_parameters: true"
     use += ", offload_optimizer_device: nvme, offload_params_device: nvme}"
