@@ -23,7 +23,7 @@ QUIET = [
 ]
 NODE = ["trainer.accelerator=cpu", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1"]
 OFTEN = ["callbacks.presence.every=0", "callbacks.last.every_n_train_steps=5"]
-SLOW = "+callbacks.slow={_target_: tests.slurm.slow.Slow}"
+SLOW = "+callbacks.slow={_target_: tests.slurm.slow.Slow, seconds: 0.1}"
 
 
 def pytest_collection_modifyitems(items):
