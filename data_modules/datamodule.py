@@ -73,11 +73,23 @@ class ResumableLoader(DataLoader[Any]):
                 yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch and batches handed out in it; the same on every rank."""
-        return {"epoch": self.epoch, "handed_out": self.handed_out}
+        """Epoch and batches handed out in it, and into how many batches a step is cut; the same on every rank."""
+        cut = {"ranks": self.batches.num_ranks, "accumulate": self.batches.accumulate}
+        return {"epoch": self.epoch, "handed_out": self.handed_out, **cut}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue after the batch that :meth:`state_dict` saw last."""
+        """Continue after the batch that :meth:`state_dict` saw last.
+
+        Raises:
+            ValueError: steps were cut into batches otherwise, so that the next batch can't be told.
+        """
+        ranks, accumulate = self.batches.num_ranks, self.batches.accumulate
+        if (state["ranks"], state["accumulate"]) != (ranks, accumulate):
+            raise ValueError(
+                f"the run was trained by {state['ranks']} process(es) with trainer.accumulate_grad_batches="
+                f"{state['accumulate']}, and can't be continued by {ranks} with {accumulate}; make it what it was, or "
+                "start a new run with init_from=RUN and another run_dir"
+            )
         self.epoch, self.handed_out = state["epoch"], state["handed_out"]
 
 

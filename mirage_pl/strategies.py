@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 
 from mirage_pl.weights import ZERO3
+from mirage_pl.zero3 import read_part
 
 
 class DeepSpeed(DeepSpeedStrategy):
@@ -189,6 +190,23 @@ def check_resume(cfg: DictConfig, last: Path) -> None:
             f"run_dir={cfg.run_dir} was trained by {saved} process(es), and trainer.devices={cfg.trainer.devices} with "
             f"trainer.num_nodes={cfg.trainer.num_nodes} can't continue it; make it {saved} again, {instead}"
         )
+    check_harmless(last)
+
+
+def check_harmless(checkpoint: Path) -> None:
+    """Read the files of DeepSpeed's checkpoint, which DeepSpeed itself unpickles, and so runs what code is in them.
+
+    Raises:
+        ValueError: one is damaged, or holds anything but what DeepSpeed writes.
+    """
+    for file in sorted(checkpoint.glob("checkpoint/*.pt")):
+        try:
+            read_part(file)
+        except Exception as error:
+            raise ValueError(
+                f"{file} is damaged, or not DeepSpeed's alone ({type(error).__name__}); to begin anew, delete "
+                f"{checkpoint}"
+            ) from error
 
 
 def how_written(checkpoint: Path) -> str:

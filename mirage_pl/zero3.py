@@ -20,8 +20,9 @@ def read_part(file: Path) -> dict[str, Any]:
     """Read one file of DeepSpeed's without running code from it; its tensors stay on the disk until they are used."""
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
 
-    with torch.serialization.safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum]):
+    with torch.serialization.safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]):
         part: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     return part
 

@@ -156,9 +156,22 @@ def test_the_batches_of_an_optimizer_step_are_known_with_its_first():
     batches = EpochBatches(13, 2, seed=7, accumulate=3)
     resumed = ResumableLoader(list(range(13)), batches, collate_fn=list)
     straight = stream(ResumableLoader(list(range(13)), EpochBatches(13, 2, seed=7, accumulate=3), collate_fn=list), 12)
-    resumed.load_state_dict({"epoch": 0, "handed_out": 3})
+    resumed.load_state_dict({"epoch": 0, "handed_out": 3, "ranks": 1, "accumulate": 3})
     for number, batch in enumerate(resumed, start=3):
         assert batch == straight[number]
         first = number - number % 3
         assert resumed.step_batches == straight[first : first + 3]
-    assert resumed.state_dict() == {"epoch": 1, "handed_out": 0}
+    assert resumed.state_dict() == {"epoch": 1, "handed_out": 0, "ranks": 1, "accumulate": 3}
+
+
+@pytest.mark.parametrize(("ranks", "accumulate"), [(1, 1), (2, 2), (4, 1)])
+def test_steps_that_are_cut_otherwise_are_not_gone_on_with(ranks, accumulate):
+    def cut(ranks, accumulate):
+        batches = EpochBatches(48, 2, seed=7, num_ranks=ranks, accumulate=accumulate)
+        return ResumableLoader(list(range(48)), batches, collate_fn=list)
+
+    state = cut(2, 1).state_dict()
+    cut(2, 1).load_state_dict(state)
+    message = r"trained by 2 process\(es\) .*batches=1, .* continued by {} with {}; .* init_from=RUN"
+    with pytest.raises(ValueError, match=message.format(ranks, accumulate)):
+        cut(ranks, accumulate).load_state_dict(state)

@@ -1,5 +1,6 @@
 """DeepSpeed's checkpoints: exported, started from, and refused where they can't be continued."""
 
+import os
 import shutil
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_run_is_refused_to_another_strategy_or_number_of_processes(tmp_path):
     last = tmp_path / "last.ckpt"
     (last / "checkpoint").mkdir(parents=True)
     for rank in (0, 1):
-        (last / "checkpoint" / f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt").touch()
+        torch.save({}, last / "checkpoint" / f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
     zero2 = ["strategy=deepspeed_zero2", "run_dir=runs/this"]
     check_resume(compose("train", *zero2, "trainer.devices=2"), last)
     with pytest.raises(
@@ -62,6 +63,23 @@ def test_a_run_is_refused_to_another_strategy_or_number_of_processes(tmp_path):
     with pytest.raises(ValueError, match="a checkpoint of one file, and strategy=deepspeed_zero2"):
         check_resume(compose("train", *zero2), tmp_path / "file.ckpt")
     check_resume(compose("train", "strategy=fsdp2"), tmp_path / "file.ckpt")
+
+
+class Malice:
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+def test_code_in_a_checkpoint_of_deepspeeds_is_refused_and_not_run(tmp_path):
+    file = tmp_path / "last.ckpt" / "checkpoint" / "zero_pp_rank_0_mp_rank_00_optim_states.pt"
+    file.parent.mkdir(parents=True)
+    torch.save({"optimizer_state_dict": Malice(tmp_path / "trace")}, file)
+    with pytest.raises(ValueError, match=r"rank_0_.*not DeepSpeed's alone \(UnpicklingError\); .* delete .*last.ckpt"):
+        check_resume(compose("train", "strategy=deepspeed_zero2"), tmp_path / "last.ckpt")
+    assert not (tmp_path / "trace").exists()
 
 
 def test_deepspeed_killed_in_mid_save_leaves_the_checkpoint_of_before_and_goes_on_as_if_nothing_had_been(
