@@ -23,7 +23,8 @@ from PIL import Image
 
 from benchmarks.timing import seconds
 from benchmarks.workload import TINY
-from data_modules.datamodule import DataModule, Loading
+from data_modules.datamodule import DataModule
+from data_modules.loading import Loading
 from data_modules.vsp import VSP
 from data_modules.vsp_generator import Generator
 from mirage_pl.mirage.backbone import load_processor

@@ -15,7 +15,8 @@ from typing import Any
 
 from benchmarks.timing import in_turns, seconds, wait
 from benchmarks.workload import TINY, losses
-from data_modules.datamodule import DataModule, Loading
+from data_modules.datamodule import DataModule
+from data_modules.loading import Loading
 from data_modules.vsp import VSP
 from data_modules.vsp_generator import Generator
 from mirage_pl.mirage.backbone import load_backbone, load_processor

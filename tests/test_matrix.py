@@ -88,6 +88,7 @@ def test_every_run_of_a_shipped_study_composes_into_a_folder_of_its_own(study):
     configs = [compose("train", *job) for job in jobs]
     folders = [cfg.run_dir for cfg in configs]
     assert len(set(folders)) == len(jobs)
+    evaluated = set()
     for cfg in configs:
         assert cfg.init_from is None or cfg.init_from in folders
         steps = cfg.trainer.max_steps
@@ -96,8 +97,8 @@ def test_every_run_of_a_shipped_study_composes_into_a_folder_of_its_own(study):
             steps += before.trainer.max_steps
             shared = ("latent_size", "compression", "feedback", "task")
             assert all(before[key] == cfg[key] for key in shared), json.dumps(cfg.study.method)
-        assert cfg.evaluate is None or steps in (0, 800)
-        assert cfg.study.method == "zero_shot" or steps in (250, 800)
+        evaluated |= {steps} if cfg.evaluate is not None else set()
+    assert len(evaluated - {0}) == 1, "methods are compared at equal steps"
 
 
 def parsed(arguments):

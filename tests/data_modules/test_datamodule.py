@@ -3,7 +3,8 @@ import pickle
 import pytest
 
 from data_modules.batches import EpochBatches, TokenBatches
-from data_modules.datamodule import DataModule, Kept, Loading, ResumableLoader
+from data_modules.datamodule import DataModule, Kept
+from data_modules.loading import Loading, ResumableLoader
 from data_modules.samples import Sample, Text
 
 
