@@ -22,14 +22,17 @@ def sweep(data, runs, *overrides):
 def test_a_point_that_fails_ends_no_other_and_what_is_done_is_not_done_again(data, tmp_path):
     options = [
         "stage=stage1",
-        "latent_size=0,1",
+        "latent_size=0,1,2",
         "evaluate={decoding: {max_new_tokens: 2}}",
         "hydra.launcher.at_once=2",
     ]
     ended = sweep(data, tmp_path / "runs", *options)
     assert ended.returncode == 1, ended.stderr
     results = json.loads((tmp_path / "runs" / "sweep.json").read_text())
-    failed, done = sorted(results, key=lambda run: "-k1-" in run)
+    failed, done, other = sorted(results, key=lambda run: run.split("-k")[1])
+    assert [results[run].get("axes") for run in (failed, done, other)] == [None, {"latent_size": 1}, {"latent_size": 2}]
+    assert f"plot: {tmp_path / 'runs' / 'sweep.png'}" in ended.stdout
+    assert (tmp_path / "runs" / "sweep.png").is_file()
     assert "latent_size=0 must be a whole number" in results[failed]["failed"]
     assert f"failed: {failed}: exit code 1: error: latent_size=0" in ended.stdout
     assert (results[done]["step"], results[done]["test/success"]) == (1, 0)
