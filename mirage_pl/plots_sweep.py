@@ -9,9 +9,12 @@ from matplotlib.figure import Figure
 
 from mirage_pl.lineage import number
 from mirage_pl.plots import INK, color, describe, dress, line
+from mirage_pl.sweep import say
 
 PANELS = (("val/loss", "train/loss"), ("test/success", "val/success"))
 """A panel each, of the first of these that any run has."""
+MOST_TICKS = 8
+"""More values than these have no mark each."""
 Result = Mapping[str, Any]
 """Metrics of a run, and its ``axes``: axis -> value."""
 
@@ -36,7 +39,7 @@ def draw_axes(results: Sequence[Result]) -> Figure | None:
     groups: dict[str, list[Result]] = {}
     for run in runs:
         rest = {name: value for name, value in run["axes"].items() if name not in (axis, "seed")}
-        groups.setdefault(", ".join(f"{name} {value}" for name, value in rest.items()), []).append(run)
+        groups.setdefault(", ".join(f"{name} {say(value)}" for name, value in rest.items()), []).append(run)
     legend = len(groups) > 1
     rows = -(-len(groups) // 3) if legend else 0
     width, height = 4.4 * len(metrics), 2.9 + 0.2 * rows
@@ -74,8 +77,9 @@ def place_ticks(axes: Axes, values: Sequence[Any]) -> None:
     if numeric(values):
         if values[0] > 0 and values[-1] >= 10 * values[0]:
             axes.set_xscale("log")
-            axes.minorticks_off()
-        axes.set_xticks(values, [f"{value:g}" for value in values])
+        if len(values) <= MOST_TICKS:
+            axes.set_xticks(values, [say(value) for value in values])
+            axes.set_xticks([], minor=True)
     else:
         axes.set_xticks(range(len(values)), [str(value) for value in values], parse_math=False)
         axes.set_xlim(-0.5, len(values) - 0.5)

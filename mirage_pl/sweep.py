@@ -33,7 +33,8 @@ class Summary(Callback):
         if job_return.status == JobStatus.FAILED:
             self.runs[folder] = repr(job_return._return_value)
         else:
-            self.runs[folder] = (job_return.return_value or {}).get("failed", "")
+            value = job_return.return_value
+            self.runs[folder] = value.get("failed", "") if isinstance(value, dict) else ""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Collect what the runs wrote."""
@@ -83,12 +84,17 @@ def print_results(results: Mapping[str, Mapping[str, Any]]) -> None:
     metrics = [name for name in SHOWN if any(name in result for result in results.values())]
     table = Table(Column("run", overflow="fold"), *axes, *metrics, title="sweep")
     for folder, result in results.items():
-        given = [str(result.get("axes", {}).get(name, "")) for name in axes]
+        given = [say(result.get("axes", {}).get(name, "")) for name in axes]
         table.add_row(folder, *given, *(f"{result[name]:.4g}" if name in result else "" for name in metrics))
     Console().print(table)
     for folder, result in results.items():
         if "failed" in result:
             print(f"failed: {folder}: {result['failed']}")
+
+
+def say(value: Any) -> str:
+    """A value of an axis, in few digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def find_axes(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
