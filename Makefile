@@ -62,6 +62,7 @@ picture: setup  ## draw docs/method.png
 	$(RUN) docs.draw_method
 
 constraints: setup  ## write the installed versions into constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,optuna]'
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt
 
 clean:  ## remove the environment, runs and generated data

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -62,9 +63,12 @@ def register_plugins() -> None:
     from hydra_plugins.mirage_jobs.local import Local
     from hydra_plugins.mirage_jobs.slurm import Slurm
     from hydra_plugins.mirage_matrix import Matrix
+    from hydra_plugins.mirage_optuna import Optuna
 
-    for plugin in (Matrix, Local, Slurm):
+    for plugin in (Matrix, Optuna, Local, Slurm):
         plugins.register(plugin)
+    # The extra's own config has the name of ours, for which Hydra would take it as a schema.
+    ConfigStore.instance().repo["hydra"].get("sweeper", {}).pop("optuna.yaml", None)
 
 
 register_plugins()

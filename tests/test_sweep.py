@@ -1,15 +1,19 @@
 """A sweep on this machine: points in processes of their own, each with its devices; none of them ends another."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from hydra_plugins.mirage_jobs import measured
 from hydra_plugins.mirage_jobs.local import OF_THE_SWEEP, reason, share_out
 from tests.conftest import REPO, SMALL
 
+OPTUNA = importlib.util.find_spec("optuna") is not None
 QUIET = ["callbacks.progress=null", "callbacks.generations=null", "callbacks.latents=null"]
 
 
@@ -22,14 +26,17 @@ def sweep(data, runs, *overrides):
 def test_a_point_that_fails_ends_no_other_and_what_is_done_is_not_done_again(data, tmp_path):
     options = [
         "stage=stage1",
-        "latent_size=0,1",
+        "latent_size=0,1,2",
         "evaluate={decoding: {max_new_tokens: 2}}",
         "hydra.launcher.at_once=2",
     ]
     ended = sweep(data, tmp_path / "runs", *options)
     assert ended.returncode == 1, ended.stderr
     results = json.loads((tmp_path / "runs" / "sweep.json").read_text())
-    failed, done = sorted(results, key=lambda run: "-k1-" in run)
+    failed, done, other = sorted(results, key=lambda run: run.split("-k")[1])
+    assert [results[run].get("axes") for run in (failed, done, other)] == [None, {"latent_size": 1}, {"latent_size": 2}]
+    assert f"plot: {tmp_path / 'runs' / 'sweep.png'}" in ended.stdout
+    assert (tmp_path / "runs" / "sweep.png").is_file()
     assert "latent_size=0 must be a whole number" in results[failed]["failed"]
     assert f"failed: {failed}: exit code 1: error: latent_size=0" in ended.stdout
     assert (results[done]["step"], results[done]["test/success"]) == (1, 0)
@@ -89,3 +96,33 @@ def test_a_point_that_was_killed_is_told_with_the_end_of_its_console(tmp_path):
     assert reason(-9, tmp_path, alone=True) == "killed by signal 9; see above"
     (tmp_path / "console.log").write_text("step 1\nstep 2\n")
     assert reason(-9, tmp_path, alone=False) == f"killed by signal 9: step 2; see {tmp_path / 'console.log'}"
+
+
+@pytest.mark.skipif(not OPTUNA, reason="needs the optuna extra")
+def test_optuna_finds_the_best_point_and_goes_on_after_one_that_failed(data, tmp_path):
+    options = ["hydra/sweeper=optuna", "stage=sft", "hydra.sweeper.n_trials=2", "hydra.sweeper.objective=train/loss"]
+    space = ["latent_size=choice(0,1)", "stage.module.optimizer.lr=interval(0.001,0.01)"]
+    ended = sweep(data, tmp_path / "runs", *options, *space)
+    results = json.loads((tmp_path / "runs" / "sweep.json").read_text())
+    losses = [result["train/loss"] for result in results.values() if "train/loss" in result]
+    best = OmegaConf.load(tmp_path / "runs" / "optimization_results.yaml")
+    assert 1 == len(losses) < len(results) == 2
+    assert (best.best_value, best.best_params.latent_size) == (min(losses), 1)
+    assert ended.returncode == 1
+    sweep(data, tmp_path / "runs", *options, *space)
+    assert json.loads((tmp_path / "runs" / "sweep.json").read_text()).keys() == results.keys()
+
+
+@pytest.mark.skipif(OPTUNA, reason="the optuna extra is installed")
+def test_optuna_that_is_not_installed_is_one_line(data, tmp_path):
+    ended = sweep(data, tmp_path / "runs", "hydra/sweeper=optuna", "latent_size=1,2")
+    assert ended.returncode == 1
+    assert "error: hydra/sweeper=optuna is an extra; run pip install -e '.[optuna]'" in ended.stderr
+
+
+def test_a_run_that_did_not_come_to_a_number_failed(tmp_path):
+    assert measured(tmp_path, "val/loss")["failed"].startswith("stopped before its end")
+    (tmp_path / "metrics.json").write_text('{"val/loss": NaN, "train/loss": 0.5, "device": "cpu"}')
+    assert measured(tmp_path, "train/loss") == 0.5
+    assert measured(tmp_path, "val/loss") == {"failed": f"val/loss is nan in {tmp_path / 'metrics.json'}"}
+    assert measured(tmp_path, "typo")["failed"].startswith("no typo, only val/loss, train/loss, device in ")

@@ -5,8 +5,10 @@ when one fails. These wait for all, tell Hydra's callbacks how each ended, and g
 goes on. (Hydra takes launchers from this namespace alone.)
 """
 
+import json
 from abc import abstractmethod
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,17 @@ class Jobs(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Make all points; ``return_value`` of one that failed is ``{"failed": why}``."""
+        """Make all points.
+
+        Returns:
+            Of each its ``return_value``: ``{"failed": why}`` of one that failed; the objective, if the sweeper has one.
+        """
         setup_globals()
         points = [self.compose(overrides, initial_job_idx + at) for at, overrides in enumerate(job_overrides)]
         for point, failed in zip(points, self.make(points), strict=True):
-            point.status, point.return_value = JobStatus.COMPLETED, {"failed": failed} if failed else {}
+            objective = hydra_of(point).sweeper.get("objective")
+            value = {"failed": failed} if failed else measured(folder_of(point), objective) if objective else {}
+            point.status, point.return_value = JobStatus.COMPLETED, value
             self.hydra_context.callbacks.on_job_end(config=point.hydra_cfg, job_return=point)
         return points
 
@@ -59,6 +67,18 @@ def names(points: Sequence[JobReturn]) -> list[str]:
     given = [filter_overrides(point.overrides or ()) for point in points]
     shared = set(given[0]).intersection(*given) if len(given) > 1 else set()
     return [" ".join(item for item in items if item not in shared) for items in given]
+
+
+def measured(folder: Path, objective: str) -> float | dict[str, str]:
+    """What a run came to, or how it failed to."""
+    if not (folder / "metrics.json").is_file():
+        return {"failed": f"stopped before its end: no {folder / 'metrics.json'}"}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    value = metrics.get(objective)
+    if isinstance(value, int | float) and isfinite(value):
+        return value
+    given = f"{objective} is {value}" if value is not None else f"no {objective}, only {', '.join(metrics)}"
+    return {"failed": f"{given} in {folder / 'metrics.json'}"}
 
 
 def folder_of(point: JobReturn) -> Path:
