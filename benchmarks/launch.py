@@ -66,6 +66,13 @@ def stepped(run: Path) -> bool:
     return file.is_file() and json.loads(file.read_text())["step"] > 0
 
 
+def slurm_answers() -> bool:
+    """Whether there is a SLURM, and it is up."""
+    if shutil.which("sinfo") is None:
+        return False
+    return subprocess.run(["sinfo"], capture_output=True, check=False).returncode == 0
+
+
 def train(run: Path, data: Path) -> float:
     """Seconds to the first step of a training on this machine."""
     began = perf_counter()
@@ -123,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-slurm", action="store_true", help="don't submit, though there is a SLURM")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
-    figures = measure(options.repeats, not options.no_slurm and shutil.which("sbatch") is not None)
+    figures = measure(options.repeats, not options.no_slurm and slurm_answers())
     print(json.dumps(figures) if options.json else table(figures))
 
 
