@@ -1,5 +1,6 @@
 """What the tasks of official rows (``jsonl.py``) share: all rows are checked at the start, images are opened later."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from data_modules.jsonl import load_samples, problems
 from data_modules.samples import Sample, question_digest
 
 
-class OfficialRows(Dataset[Sample]):
+class OfficialRows(Dataset[Sample], ABC):
     """Rows of one file in the official format, in order. A task says what a row must have, grades it and draws it.
 
     Args:
@@ -30,13 +31,13 @@ class OfficialRows(Dataset[Sample]):
         return self.samples[index]
 
     @staticmethod
+    @abstractmethod
     def check(sample: Sample) -> None:
         """Demand what grading needs.
 
         Raises:
             ValueError: the row can't be graded.
         """
-        raise NotImplementedError
 
     @classmethod
     def problems(cls, file: str | Path, image_root: str | Path | None = None, **_: object) -> Iterator[str]:

@@ -6,7 +6,6 @@ callback, are read from TensorBoard's events. ``metrics.json`` and ``checkpoints
 
 import json
 import socket
-import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,9 +15,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mirage_pl.cli import one_line
+from mirage_pl.cli import command
 from mirage_pl.lock import job_state, process_lives
-from mirage_pl.runs import CONFIG, METRICS, is_finished
+from mirage_pl.runs import CONFIG, METRICS, is_finished, runs_below
 
 STATUS, JOB = "status.json", "job.json"
 
@@ -94,19 +93,12 @@ def run(arguments: Sequence[str]) -> list[Status]:
 
 
 def find_runs(places: Sequence[Path]) -> list[Path]:
-    """Run folders at or below some places.
+    """Run folders at or below some places, in their order, each once.
 
     Raises:
         ValueError: there is none at one of them.
     """
-    runs: dict[Path, None] = {}
-    for place in places:
-        files = [place / CONFIG] if (place / CONFIG).is_file() else sorted(place.rglob(CONFIG))
-        found = [file.parent for file in files if file.parent.name != ".hydra"]
-        if not found:
-            raise ValueError(f"{place} holds no run; give run folders or a folder of runs, e.g. runs")
-        runs |= dict.fromkeys(found)
-    return list(runs)
+    return list(dict.fromkeys(run for place in places for run in runs_below(place)))
 
 
 def read_status(folder: Path, quiet: float = 600.0) -> Status:
@@ -243,10 +235,4 @@ def parser() -> ArgumentParser:
     return made
 
 
-def main() -> None:
-    """Run the command; a user's mistake ends in one line and exit code 1."""
-    try:
-        run(sys.argv[1:])
-    except (ValueError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        sys.exit(1)
+main = command(run)

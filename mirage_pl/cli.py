@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,23 @@ def user_error(error: BaseException) -> BaseException | None:
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
     return error if isinstance(error, ValueError | OmegaConfBaseException | InstantiationException) else None
+
+
+def command(run: Callable[[Sequence[str]], Any]) -> Callable[[], None]:
+    """Make a main of a function of the command line's words, for a command without a config.
+
+    A user's mistake, a ``ValueError`` or ``OSError``, ends in one line and exit code 1.
+    """
+
+    def main() -> None:
+        """Run the command."""
+        try:
+            run(sys.argv[1:])
+        except (ValueError, OSError) as error:
+            print(f"error: {one_line(error)}", file=sys.stderr)
+            sys.exit(1)
+
+    return main
 
 
 def one_line(error: BaseException) -> str:

@@ -1,14 +1,13 @@
 """One page over many runs: ``python -m mirage_pl.report RUNS... [--baseline METHOD] [--label NAME] [--out DIR]``."""
 
 import shlex
-import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
-from mirage_pl.cli import one_line
+from mirage_pl.cli import command
 from mirage_pl.runs import METRICS, environment
 
 
@@ -62,14 +61,7 @@ def parser() -> ArgumentParser:
     return made
 
 
-def main() -> None:
-    """Run the command; a user's mistake ends in one line and exit code 1."""
-    try:
-        run(sys.argv[1:])
-    except (ValueError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        sys.exit(1)
-
+main = command(run)
 
 if __name__ == "__main__":
     main()

@@ -112,6 +112,19 @@ def package_version(name: str) -> str | None:
         return None
 
 
+def runs_below(folder: Path) -> list[Path]:
+    """Run folders at or below a folder, by path; Hydra's ``.hydra`` in a run is none.
+
+    Raises:
+        ValueError: there is none.
+    """
+    runs = sorted(file.parent for file in folder.rglob(CONFIG) if file.parent.name != ".hydra")
+    if not runs:
+        problem = "holds no run" if folder.is_dir() else "is no folder"
+        raise ValueError(f"{folder} {problem}; give run folders (each has a {CONFIG}), or folders that hold some")
+    return runs
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """Where a run goes on; ``None`` if it hasn't saved yet. A kill while one folder took another's place is mended."""
     last = folder / LAST

@@ -14,7 +14,7 @@ import numpy as np
 
 from mirage_pl.lineage import Run, descend, read_run
 from mirage_pl.report_evaluation import Evaluation
-from mirage_pl.runs import CONFIG, METRICS
+from mirage_pl.runs import METRICS, runs_below
 from mirage_pl.statistics import Array
 
 
@@ -105,19 +105,12 @@ def read_study(given: Sequence[Path], label: str | None = None) -> Study:
 
 
 def find_runs(given: Iterable[Path]) -> list[Path]:
-    """All run folders in some folders, each once, by path; Hydra's ``.hydra`` in a run is none.
+    """All run folders in some folders, each once, by path.
 
     Raises:
         ValueError: a folder holds none.
     """
-    found: set[Path] = set()
-    for folder in given:
-        runs = {file.parent.resolve() for file in folder.rglob(CONFIG) if file.parent.name != ".hydra"}
-        if not runs:
-            problem = "holds no run" if folder.is_dir() else "is no folder"
-            raise ValueError(f"{folder} {problem}; give run folders (each has a {CONFIG}), or folders that hold some")
-        found |= runs
-    return sorted(found)
+    return sorted({run.resolve() for folder in given for run in runs_below(folder)})
 
 
 def only_label(folders: Sequence[Path]) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.utils import instantiate
 
+from data_modules.vsp import VSP
 from mirage_pl import train
 from tests.conftest import REPO, SMALL, compose
 
@@ -107,6 +109,22 @@ def uneven(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
 THRESHOLD = "strategy.use.more.zero_optimization.stage3_param_persistence_threshold=0"
 ZERO2, ZERO3, FSDP2 = ["strategy=deepspeed_zero2"], ["strategy=deepspeed_zero3", THRESHOLD], ["strategy=fsdp2"]
 LEAN = ["memory.checkpointing=true", "memory.ce_chunk=4"]
+
+
+def in_all_ways(test: Any) -> Any:
+    """Give a test each kind of stage, a frozen and a trained tower, and the ways to save memory."""
+    test = pytest.mark.parametrize("stage", ["sft", "stage1", "stage2", "guided"])(test)
+    return pytest.mark.parametrize(("tower_trained", "memory"), [(False, []), (True, []), (False, LEAN)])(test)
+
+
+def made_ready(uneven: dict[str, Path], stage: str, tower_trained: bool, memory: Sequence[str]) -> tuple[Any, Any, Any]:
+    """A stage's module and collator, and all rows that differ."""
+    cfg = compose("train", f"stage={stage}", *memory)
+    module, collate = instantiate(cfg.stage.module).train(), instantiate(cfg.stage.collator)
+    module.net.tower.requires_grad_(tower_trained)
+    return module, collate, [sample for file in uneven.values() for sample in VSP(file)]
+
+
 UNEVEN = {
     "blocks": ("blocks", "stage=stage2"),
     "images": ("images", "stage=stage1", "stage.freeze=[]"),

@@ -2,13 +2,9 @@
 
 from itertools import zip_longest
 
-import pytest
 import torch
-from hydra.utils import instantiate
 
-from data_modules.vsp import VSP
-from tests.conftest import compose
-from tests.strategies.conftest import LEAN
+from tests.strategies.conftest import in_all_ways, made_ready
 
 
 def calls(module, batch):
@@ -24,13 +20,9 @@ def calls(module, batch):
     return seen, losses
 
 
-@pytest.mark.parametrize(("tower_trained", "memory"), [(False, []), (True, []), (False, LEAN)])
-@pytest.mark.parametrize("stage", ["sft", "stage1", "stage2", "guided"])
+@in_all_ways
 def test_batches_made_alike_call_the_same_modules_as_often_and_lose_the_same(uneven, stage, tower_trained, memory):
-    cfg = compose("train", f"stage={stage}", *memory)
-    module, collate = instantiate(cfg.stage.module).train(), instantiate(cfg.stage.collator)
-    module.net.tower.requires_grad_(tower_trained)
-    rows = [sample for file in uneven.values() for sample in VSP(file)]
+    module, collate, rows = made_ready(uneven, stage, tower_trained, memory)
     batches = [collate(rows[:2]), *(collate([row]) for row in rows)]
     asked = []
     for batch in batches:

@@ -1,10 +1,10 @@
 """DeepSpeed adds up the ranks' gradients in the order in which they come, so it mustn't depend on the rows."""
 
-import pytest
 from hydra.utils import instantiate
 
 from data_modules.vsp import VSP
 from tests.conftest import compose
+from tests.strategies.conftest import in_all_ways, made_ready
 
 
 def order(module, batch):
@@ -21,16 +21,9 @@ def order(module, batch):
     return seen
 
 
-LEAN = ["memory.checkpointing=true", "memory.ce_chunk=4"]
-
-
-@pytest.mark.parametrize(("tower_trained", "memory"), [(False, []), (True, []), (False, LEAN)])
-@pytest.mark.parametrize("stage", ["sft", "stage1", "stage2", "guided"])
+@in_all_ways
 def test_gradients_come_in_one_order_whatever_images_and_blocks_a_batch_has(uneven, stage, tower_trained, memory):
-    cfg = compose("train", f"stage={stage}", *memory)
-    module, collate = instantiate(cfg.stage.module).train(), instantiate(cfg.stage.collator)
-    module.net.tower.requires_grad_(tower_trained)
-    rows = [sample for file in uneven.values() for sample in VSP(file)]
+    module, collate, rows = made_ready(uneven, stage, tower_trained, memory)
     batches = [*([row] for row in rows), rows[0:2], rows[5:7]]
     first, *others = (order(module, collate(batch)) for batch in batches)
     assert first
