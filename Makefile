@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
+# Compiled here, not at the first import: where bytecode may not be written a start would cost twice the time.
+INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable
 STAMP := .venv/.installed
 SFT := runs/vsp/tiny/sft-seed42
 STAGE2 := runs/vsp/tiny/stage2-k4-seed42
@@ -18,7 +20,7 @@ setup: $(STAMP)  ## make .venv with the tested versions (about a minute)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) '.[dev]'
 	@touch $(STAMP)
 
 format: setup  ## format and sort imports
@@ -37,7 +39,7 @@ test-slow: setup  ## the tests that take minutes: 10,000 damaged files
 	$(BIN)/pytest -m slow
 
 test-gpu: setup  ## the tests that need a GPU
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,gpu]'
+	$(INSTALL) '.[dev,gpu]'
 	$(BIN)/pytest -m gpu
 
 test-slurm: setup  ## the tests on a real SLURM, which must be running (a quarter of an hour)
