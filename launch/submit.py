@@ -9,12 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from time import time
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from omegaconf import DictConfig, OmegaConf
 
 from launch.job import SUBMITTED, Job
@@ -24,17 +26,10 @@ from mirage_pl.runs import CONFIG, find_previous, last_checkpoint, open_run, wri
 from mirage_pl.train import check, finished_metrics
 
 CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins", "conf")
-SHARED = {
-    "name",
-    "nodes",
-    "tasks_per_node",
-    "gpus_per_node",
-    "cpus_per_task",
-    "mem_gb",
-    "timeout_min",
-    "stderr_to_stdout",
-}
+SHARED = {field.name for field in fields(BaseQueueConf)}
 """Keys that submitit knows for every cluster; it wants the others as, say, ``slurm_partition``."""
+OURS = {"_target_", "submit", "submitit_folder", "module", "at_once"}
+"""Keys that aren't submitit's."""
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -60,55 +55,83 @@ def submit(cfg: DictConfig, launcher: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: a mistake in the config, a run that is going on, or a job that can't be submitted here.
     """
     cluster = str(launcher["_target_"]).rsplit(".", 1)[-1].removesuffix("Launcher").lower()
-    check(cfg)
-    check_tasks(cfg, launcher, cluster)
-    folder = Path(cfg.run_dir).absolute()
-    check_free(folder)
-    start = None if last_checkpoint(folder) else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
-    open_run(cfg, start)
-    if done := finished_metrics(cfg, folder):
-        print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
+    check_tasks(cfg, launcher)
+    check_cluster(cfg, launcher, cluster)
+    if (job := prepare(cfg)) is None:
         return {}
-    hydra = {"run": {"dir": str(folder)}, "job": {"name": "train"}}
-    content = {**OmegaConf.to_container(cfg, resolve=True), "hydra": hydra}  # type: ignore[dict-item]
-    OmegaConf.save(content, folder / f"{SUBMITTED}.yaml")
+    folder = Path(job.run_dir)
     copy_code(folder / "code")
-    job = hand_over(Job(str(folder), os.getcwd()), launcher, cluster)
-    paths, number = job.paths, str(job.job_id)
-    facts = {"job_id": number, "cluster": cluster, "submitted": time(), "log_folder": str(paths.folder)}
-    facts |= {"stdout": str(paths.stdout), "stderr": str(paths.stderr)}
-    write_json(folder / JOB, facts)
-    print(f"job:        {number} ({cluster})")
-    print(f"log:        {paths.stdout}")
-    print(f"follow:     tail -F {paths.stdout} {paths.stderr}   or   python -m launch status {cfg.run_dir}")
-    print(f"cancel:     {'scancel' if cluster == 'slurm' else 'kill'} {number}")
+    (submitted,) = hand_over([job], launcher, cluster, folder / "job", folder / "code")
+    facts = note(submitted, folder, cluster)
+    print(f"job:        {submitted.job_id} ({cluster})")
+    print(f"log:        {facts['stdout']}")
+    print(f"follow:     tail -F {facts['stdout']} {facts['stderr']}   or   python -m launch status {cfg.run_dir}")
+    print(f"cancel:     {'scancel' if cluster == 'slurm' else 'kill'} {submitted.job_id}")
     print(f"run folder: {cfg.run_dir}")
     return facts
 
 
-def check_tasks(cfg: DictConfig, launcher: Mapping[str, Any], cluster: str) -> None:
-    """Refuse a job whose processes wouldn't be those that Lightning expects, and one for a cluster that isn't there.
+def prepare(cfg: DictConfig) -> Job | None:
+    """Check a run, and put it in its folder.
+
+    Returns:
+        Its job; ``None`` if nothing is left to do.
+
+    Raises:
+        ValueError: a mistake in the config, or a run that is going on.
+    """
+    check(cfg)
+    folder = Path(cfg.run_dir).absolute()
+    check_free(folder)
+    start = None if last_checkpoint(folder) else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
+    open_run(cfg, start)
+    if cfg.evaluate is None and (done := finished_metrics(cfg, folder)):
+        print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
+        return None
+    hydra = {"run": {"dir": str(folder)}, "job": {"name": "train"}}
+    content = {**OmegaConf.to_container(cfg, resolve=True), "hydra": hydra}  # type: ignore[dict-item]
+    OmegaConf.save(content, folder / f"{SUBMITTED}.yaml")
+    return Job(str(folder), os.getcwd())
+
+
+def note(job: Any, folder: Path, cluster: str) -> dict[str, Any]:
+    """Write down in a run folder which job makes it, and where that logs."""
+    paths = job.paths
+    facts = {"job_id": str(job.job_id), "cluster": cluster, "submitted": time(), "log_folder": str(paths.folder)}
+    facts |= {"stdout": str(paths.stdout), "stderr": str(paths.stderr)}
+    write_json(folder / JOB, facts)
+    return facts
+
+
+def check_cluster(cfg: DictConfig, launcher: Mapping[str, Any], cluster: str) -> None:
+    """Refuse a job for a cluster that isn't there.
 
     Raises:
         ValueError: names the key.
     """
-    if cluster not in ("slurm", "local"):
+    if cluster == "slurm":
+        check_slurm(launcher["partition"])
+    elif cluster != "local":
         raise ValueError(f"hydra/launcher is {cluster}; choose hydra/launcher=slurm or hydra/launcher=local")
-    pairs = {"nodes": "num_nodes", "tasks_per_node": "devices"}
-    if cluster == "local":
-        if all(cfg.trainer[key] == 1 for key in pairs.values()):
-            return
+    elif cfg.trainer.devices != 1 or cfg.trainer.num_nodes != 1:
         raise ValueError(
             f"hydra/launcher=local starts one process, and trainer.devices={cfg.trainer.devices} and "
             f"trainer.num_nodes={cfg.trainer.num_nodes} want more; start it with python -m mirage_pl.train"
         )
-    for theirs, ours in pairs.items():
-        if launcher[theirs] != cfg.trainer[ours]:
+
+
+def check_tasks(cfg: DictConfig, launcher: Mapping[str, Any]) -> None:
+    """Refuse a job whose processes wouldn't be those that Lightning expects.
+
+    Raises:
+        ValueError: names the key.
+    """
+    for theirs, ours in {"nodes": "num_nodes", "tasks_per_node": "devices"}.items():
+        if launcher.get(theirs, cfg.trainer[ours]) != cfg.trainer[ours]:
             raise ValueError(
                 f"hydra.launcher.{theirs}={launcher[theirs]} but trainer.{ours}={cfg.trainer[ours]}; "
                 f"set trainer.{ours} alone, the launcher follows it"
             )
-    check_slurm(launcher.get("partition"))
 
 
 def check_slurm(partition: str | None) -> None:
@@ -154,28 +177,33 @@ def copy_code(target: Path) -> None:
         shutil.copytree(REPO / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def hand_over(job: Job, launcher: Mapping[str, Any], cluster: str) -> Any:
-    """Give a job to submitit.
+def hand_over(jobs: Sequence[Job], launcher: Mapping[str, Any], cluster: str, logs: Path, code: Path) -> list[Any]:
+    """Give jobs to submitit, several as an array.
 
     Processes look for code in the copy first, and never in the directory they are started in.
 
+    Args:
+        jobs: that ask for the same.
+        launcher: what they ask for.
+        cluster: ``slurm`` or ``local``.
+        logs: where submitit's files go.
+        code: the copy.
+
     Raises:
-        ValueError: it was refused.
+        ValueError: they were refused.
     """
     import submitit
 
-    folder = Path(job.run_dir)
-    sources = os.pathsep.join([str(folder / "code"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    sources = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
     python = shlex.join(["env", "PYTHONSAFEPATH=1", f"PYTHONPATH={sources}", sys.executable])
     made = {"python": python, "max_num_timeout": launcher.get("max_num_timeout", 3)}
     executor = submitit.AutoExecutor(
-        folder / "job", cluster=cluster, **{f"{cluster}_{key}": value for key, value in made.items()}
+        logs, cluster=cluster, **{f"{cluster}_{key}": value for key, value in made.items()}
     )
-    skipped = {"_target_", "submitit_folder", "array_parallelism", "module", "at_once", *made}
-    given = {key: value for key, value in launcher.items() if key not in skipped and value is not None}
+    given = {key: value for key, value in launcher.items() if key not in {*OURS, *made} and value is not None}
     executor.update_parameters(**{key if key in SHARED else f"{cluster}_{key}": v for key, v in given.items()})
     try:
-        return executor.submit(job)
+        return executor.submit_array(jobs) if len(jobs) > 1 else [executor.submit(jobs[0])]
     except submitit.core.utils.FailedJobError as error:
         raise ValueError(f"sbatch refused the job: {one_line(error)}") from error
 

@@ -12,7 +12,7 @@ MAY_IMPORT = {
     "data_modules": set(),
     "callbacks": set(),
     "mirage_pl": {"data_modules", "hydra_plugins"},
-    "launch": {"mirage_pl"},
+    "launch": {"mirage_pl", "hydra_plugins"},
     "hydra_plugins": set(),
     "benchmarks": {"mirage_pl", "data_modules"},
 }

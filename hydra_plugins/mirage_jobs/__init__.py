@@ -7,7 +7,8 @@ goes on. (Hydra takes launchers from this namespace alone.)
 
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
-from omegaconf import open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 
 class Jobs(Launcher):
@@ -47,12 +48,10 @@ class Jobs(Launcher):
     def compose(self, overrides: Sequence[str], number: int) -> JobReturn:
         """The config of a point, and its folder as ``hydra.runtime.output_dir``."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        before = HydraConfig.instance().cfg
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
-        HydraConfig.instance().set_config(config)  # folders are named by the overrides, which are read from there
-        folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
-        HydraConfig.instance().cfg = before
+        with current(config):
+            folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
         with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
             config.hydra.runtime.output_dir = str(folder)
         return JobReturn(overrides=list(overrides), hydra_cfg=config)
@@ -60,6 +59,26 @@ class Jobs(Launcher):
     @abstractmethod
     def make(self, points: Sequence[JobReturn]) -> list[str]:
         """Make all points, and say why each failed; an empty word if it didn't."""
+
+
+@contextmanager
+def current(config: Any) -> Iterator[None]:
+    """Let resolvers see a point's config; runs are named by its overrides, which they read there."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def resolved(point: JobReturn) -> tuple[DictConfig, dict[str, Any]]:
+    """The config of a point's run, without Hydra's part, and the keys of its launcher."""
+    config: Any = point.hydra_cfg
+    ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    with current(config):
+        values, launcher = (OmegaConf.to_container(part, resolve=True) for part in (ours, config.hydra.launcher))
+    return OmegaConf.create(values), launcher  # type: ignore[return-value]
 
 
 def names(points: Sequence[JobReturn]) -> list[str]:
