@@ -5,6 +5,7 @@ callback, are read from TensorBoard's events. ``metrics.json`` and ``checkpoints
 """
 
 import json
+import logging
 import socket
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -166,6 +167,7 @@ def read_events(folder: Path, most: int | None) -> tuple[int | None, float | Non
         return None, None, None
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    logging.getLogger("tensorboard").setLevel(logging.WARNING)
     read = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1}).Reload()
     losses = read.Scalars("train/loss") if "train/loss" in read.Tags()["scalars"] else []
     if not losses:

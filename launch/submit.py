@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from launch.job import SUBMITTED, Job
 from launch.status import JOB, read_status
 from mirage_pl.cli import REPO, one_line, verb
+from mirage_pl.lock import owned
 from mirage_pl.runs import CONFIG, find_previous, last_checkpoint, open_run, write_json
 from mirage_pl.train import check, finished_metrics
 
@@ -165,9 +166,12 @@ def check_free(folder: Path) -> None:
     if not (folder / CONFIG).is_file():
         return
     status = read_status(folder)
-    if status.state in ("queued", "starting") or (status.state == "running" and status.node):
-        where = f"on {status.node}" if status.node else f"as job {status.job}"
-        raise ValueError(f"run_dir={folder} is {status.state} {where}; cancel that first, or wait for its end")
+    if status.state in ("queued", "starting"):
+        raise ValueError(
+            f"run_dir={folder} is {status.state} as job {status.job}; cancel that first, or wait for its end"
+        )
+    with owned(folder):
+        pass
 
 
 def copy_code(target: Path) -> None:
