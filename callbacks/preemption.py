@@ -68,12 +68,21 @@ class Preemption(pl.Callback):
         self.step = step
         asked = torch.tensor(self.asked, device=trainer.strategy.root_device)
         if number := int(trainer.strategy.reduce(asked, reduce_op="max")):
-            trainer.save_checkpoint(self.checkpoint)
+            self._save(trainer)
             if trainer.is_global_zero:
                 log.info("%s: saved step %d in %s", signal.Signals(number).name, step, self.checkpoint)
             before = self._restore().get(number)
             signal.signal(self.stop, signal.SIG_IGN)  # it comes with queueing again; Lightning would broadcast it
             self._leave(number, before, trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        """Save, and go on when it is on the disk, also where rank 0 writes it in the background.
+
+        A rank that left before would have SLURM end the others in the middle of it.
+        """
+        trainer.save_checkpoint(self.checkpoint, weights_only=False)
+        trainer.strategy.checkpoint_io.teardown()
+        trainer.strategy.barrier()
 
     def _leave(self, number: int, before: Callable[[int, FrameType | None], Any] | Any, trainer: pl.Trainer) -> None:
         """End this process; of a job that is queued again the other ranks end without an error, lest it be killed."""

@@ -33,6 +33,7 @@ NAMED = {
     "init_from",
     "features",
     "evaluate",
+    "async_checkpoint",
 }
 """Overrides that a run folder's name already tells, or that don't change the run, as all of ``memory`` doesn't."""
 

@@ -15,6 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, ModelPa
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 
+from mirage_pl.saving import beside, replace
 from mirage_pl.weights import ZERO3
 from mirage_pl.zero3 import read_part
 
@@ -98,6 +99,19 @@ class DeepSpeed(DeepSpeedStrategy):
     def backward(self, closure_loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Take gradients; Lightning has divided by ``accumulate_grad_batches``, so DeepSpeed mustn't do it again."""
         return super().backward(closure_loss, optimizer, *args, scale_wrt_gas=False, **kwargs)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Write a folder beside the checkpoint's; when all ranks have written, rank 0 renames it.
+
+        Raises:
+            ValueError: it can't be written, because the disk is full, say.
+        """
+        path = Path(filepath)
+        with beside(path) as partial:
+            super().save_checkpoint(checkpoint, partial, storage_options)
+            self.barrier()
+            if self.is_global_zero:
+                replace(partial, path)
 
 
 class FSDP2(ModelParallelStrategy):

@@ -60,8 +60,8 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
     from hydra.utils import instantiate
 
     from mirage_pl.allocator import keep_freed_memory
+    from mirage_pl.saving import plugins
     from mirage_pl.strategies import check_resume, splitting
-    from mirage_pl.trainer import plugins
     from mirage_pl.weights import checkpoint_of, load_weights
 
     if resumed:
@@ -72,7 +72,8 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
     callbacks = [callback for callback in instantiate(cfg.callbacks).values() if callback is not None]
     timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
     logger = instantiate(cfg.logger)
-    trainer: Any = instantiate(cfg.trainer, callbacks=[*callbacks, timer], logger=logger, plugins=plugins())
+    listed, plugged = [*callbacks, timer], plugins(cfg.async_checkpoint)
+    trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=logger, plugins=plugged)
     with splitting(trainer.strategy):
         module: Any = instantiate(cfg.stage.module).train()
     if resumed:
@@ -98,9 +99,12 @@ def score(cfg: DictConfig, folder: Path) -> None:
 
 def finish(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Save the last state and the last metrics, and say where they are."""
+    from mirage_pl.saving import Files
+
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
     metrics |= {"step": trainer.global_step, "epoch": trainer.current_epoch, **facts}
-    trainer.save_checkpoint(folder / LAST)
+    trainer.strategy.checkpoint_io = Files()  # nothing goes on meanwhile, and metrics mustn't be there before it
+    trainer.save_checkpoint(folder / LAST, weights_only=False)
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
         print(f"run folder: {folder}")
@@ -140,6 +144,11 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(
             f"trainer.devices={cfg.trainer.devices} with hydra/launcher=basic: the run's further processes would each "
             "sweep again; choose hydra/launcher=local or hydra/launcher=slurm"
+        )
+    if cfg.async_checkpoint and cfg.strategy.name.startswith("deepspeed"):
+        raise ValueError(
+            f"async_checkpoint=true with strategy={cfg.strategy.name}: DeepSpeed writes a folder of its own, all "
+            "processes together; leave async_checkpoint out, or choose strategy=ddp or strategy=fsdp2"
         )
     if cfg.stage.name == "pretrain" and not cfg.model.random_weights:
         log.warning("pretraining on from %s; for a fresh start set model.random_weights=true", cfg.model.path)

@@ -43,7 +43,7 @@ def targets(node, path="cfg"):
 
 GIVEN_BY_CODE = {
     "data_modules.datamodule.DataModule": {"collate"},
-    "mirage_pl.trainer.Trainer": {"callbacks", "logger", "plugins"},
+    "pytorch_lightning.Trainer": {"callbacks", "logger", "plugins"},
 }
 
 
@@ -129,5 +129,5 @@ def test_a_run_folders_name_ignores_what_changes_no_result(monkeypatch):
         monkeypatch.setattr(cli.HydraConfig, "get", lambda: config)
         return cli.variant()
 
-    assert suffix("stage=stage1", "features=null", "memory.checkpointing=true", "seed=3") == ""
+    assert suffix("stage=stage1", "features=null", "memory.checkpointing=true", "async_checkpoint=true") == ""
     assert suffix("loader.batch_size=4") != suffix("loader.batch_size=8") != ""

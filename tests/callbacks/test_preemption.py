@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from callbacks.preemption import Preemption
 from mirage_pl import train
+from mirage_pl.saving import Overlapped
 from tests.conftest import REPO
 
 
@@ -34,7 +36,7 @@ class Line(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def fit(path, module, accumulate=1, devices=1):
+def fit(path, module, accumulate=1, devices=1, plugins=()):
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=devices,
@@ -42,6 +44,7 @@ def fit(path, module, accumulate=1, devices=1):
         max_epochs=1,
         accumulate_grad_batches=accumulate,
         callbacks=[Preemption(str(path))],
+        plugins=[*plugins],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -77,6 +80,30 @@ def test_the_step_in_flight_is_saved_before_submitit_queues_again(tmp_path, subm
     assert submitit == [["last.ckpt"]], "called once, when the checkpoint was there"
     assert step_of(path) == 3
     assert signal.getsignal(signal.SIGUSR2) is handler
+
+
+class Slow:
+    """Takes a moment to be written, but none to be copied."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        time.sleep(0.3)
+        return str, ("slow",)
+
+
+class SlowlySaved(Line):
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["slow"] = Slow()
+
+
+def test_what_is_written_in_the_background_is_there_before_submitit_queues_again(tmp_path, submitit):
+    path = tmp_path / "last.ckpt"
+    with pytest.raises(SystemExit):
+        fit(path, SlowlySaved(at=2), plugins=[Overlapped()])
+    assert submitit == [["last.ckpt"]]
+    assert step_of(path) == 3
 
 
 def test_a_signal_among_accumulated_batches_waits_for_the_optimizer_step(tmp_path, submitit):
@@ -120,17 +147,27 @@ def test_a_signal_to_a_forked_process_is_not_ours(tmp_path):
 
 TWO_RANKS = """
 import os, signal, sys
-from tests.callbacks.test_preemption import Line, fit
-fit(sys.argv[1], Line(at=2 if os.environ.get("LOCAL_RANK") == "1" else None, number=signal.SIGTERM), devices=2)
+from mirage_pl.saving import Overlapped
+from tests.callbacks.test_preemption import SlowlySaved, fit
+module = SlowlySaved(at=2 if os.environ.get("LOCAL_RANK") == "1" else None, number=signal.SIGTERM)
+try:
+    fit(sys.argv[1], module, devices=2, plugins=[Overlapped()] if sys.argv[2] == "background" else [])
+finally:
+    if not os.path.exists(sys.argv[1]):
+        print("left too early", file=sys.stderr)
 """
 
 
-def test_a_signal_to_one_rank_makes_all_ranks_save_and_end(tmp_path):
+@pytest.mark.parametrize("written", ["at once", "background"])
+def test_a_signal_to_one_rank_makes_all_ranks_save_and_end(tmp_path, written):
     script, path = tmp_path / "two_ranks.py", tmp_path / "last.ckpt"
     script.write_text(TWO_RANKS)
     variables = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([sys.executable, script, path], env=variables, capture_output=True, timeout=120, check=False)
+    ended = subprocess.run(
+        [sys.executable, script, path, written], env=variables, capture_output=True, timeout=120, check=False
+    )
     assert ended.returncode == 128 + signal.SIGTERM, ended.stderr.decode()[-2000:]
+    assert b"left too early" not in ended.stderr
     assert step_of(path) == 3
 
 

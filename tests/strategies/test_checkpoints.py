@@ -11,7 +11,7 @@ from mirage_pl import export
 from mirage_pl.strategies import check_resume
 from mirage_pl.weights import ZERO, checkpoint_of, read_checkpoint
 from tests.conftest import compose
-from tests.strategies.conftest import WHOLE, ZERO2, job, recorded, run_ranks
+from tests.strategies.conftest import HALVED, WHOLE, ZERO2, job, recorded, run_in_two, run_ranks
 
 
 @pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "fsdp2"])
@@ -96,3 +96,23 @@ def test_deepspeed_killed_in_mid_save_leaves_the_checkpoint_of_before_and_goes_o
     (losses, weights), (expected, wanted) = recorded(tmp_path / "cut"), recorded(tmp_path / "whole")
     assert losses == expected[1:]
     assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
+
+
+def test_what_one_rank_writes_while_both_train_on_is_what_it_writes_while_both_wait(data, tmp_path):
+    saving = ["callbacks.last.every_n_train_steps=1", "callbacks.last.save_top_k=-1"]
+    saving += ["callbacks.last.filename='{step}'", "stage=sft", "trainer.max_steps=3", HALVED]
+    ways = [(kind, meanwhile) for kind in ("ddp", "fsdp2") for meanwhile in ("false", "true")]
+    jobs = [
+        job(tmp_path / f"{kind}-{meanwhile}", data, f"strategy={kind}", f"async_checkpoint={meanwhile}", *saving)
+        for kind, meanwhile in ways
+    ]
+    run_in_two(tmp_path, *jobs)
+    for kind in ("ddp", "fsdp2"):
+        for step in (1, 2, 3):
+            waited, meanwhile = (
+                torch.load(tmp_path / f"{kind}-{way}" / "checkpoints" / f"step={step}.ckpt", weights_only=True)
+                for way in ("false", "true")
+            )
+            assert waited["global_step"] == meanwhile["global_step"] == step
+            for found in ("state_dict", "optimizer_states"):
+                torch.testing.assert_close(meanwhile[found], waited[found], rtol=0, atol=0)
