@@ -35,7 +35,7 @@ check: setup  ## format, lint, types: what CI runs
 test: setup  ## the test suite (minutes on two cores)
 	$(BIN)/pytest
 
-test-slow: setup  ## the tests that take minutes: 10,000 damaged files
+test-slow: setup  ## the tests that take minutes: 10,000 damaged files, 48 killed runs
 	$(BIN)/pytest -m slow
 
 test-gpu: setup  ## the tests that need a GPU

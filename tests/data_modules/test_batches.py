@@ -110,11 +110,12 @@ def global_batches(*args, **options):
     return [sorted(sum(parts, [])) for parts in zip(*ranks_of(*args, **options), strict=True)]
 
 
-def test_ranks_share_each_global_batch_without_repetition():
+@pytest.mark.parametrize("num_ranks", [2, 4])
+def test_ranks_share_each_global_batch_without_repetition(num_ranks):
     one = EpochBatches(12, 4, seed=0)
-    two = [EpochBatches(12, 2, seed=0, rank=rank, num_ranks=2) for rank in (0, 1)]
-    for whole, *parts in zip(one, *two, strict=True):
-        assert sorted(whole) == sorted(parts[0] + parts[1])
+    ranks = [EpochBatches(12, 4 // num_ranks, seed=0, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
+    for whole, *parts in zip(one, *ranks, strict=True):
+        assert sorted(whole) == sorted(sum(parts, []))
 
 
 def test_a_data_set_smaller_than_a_batch_fills_one_up():

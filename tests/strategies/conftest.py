@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -32,9 +31,14 @@ def job(folder: Path, data: Path, *overrides: str, quiet: Sequence[str] = QUIET)
     return [*SMALL, *quiet, *SHORT, *gentle, f"data={data}", f"run_dir={folder}", record, *overrides]
 
 
+def steps_of(record: Path, rank: int = 0) -> list[dict[str, Any]]:
+    """The optimizer steps that a process wrote down, in their order."""
+    return [json.loads(line) for line in (record / f"steps{rank}.jsonl").read_text().splitlines()]
+
+
 def recorded(folder: Path) -> tuple[list[float], dict[str, Any]]:
     """Losses of all steps and the weights at the end."""
-    losses = json.loads((folder / "record" / "losses.json").read_text())
+    losses = [step["loss"] for step in steps_of(folder / "record")]
     return losses, torch.load(folder / "record" / "weights.pt", weights_only=True)
 
 
@@ -45,30 +49,23 @@ def run_alone(*jobs: Sequence[str]) -> None:
 
 
 def run_in_two(folder: Path, *jobs: Sequence[str]) -> None:
-    """Train in two processes with gloo between them."""
-    codes = run_ranks(folder, *([*overrides, "trainer.devices=2"] for overrides in jobs), count=2)
-    assert codes == [0, 0], "\n".join(log.read_text()[-4000:] for log in folder.glob("rank?.log"))
+    """Train each run in two processes with gloo between them."""
+    for run, codes in enumerate(run_ranks(folder, *((2, overrides) for overrides in jobs))):
+        assert codes == [0, 0], said(folder, run)
 
 
-def run_ranks(folder: Path, *jobs: Sequence[str], count: int) -> list[int]:
-    """Train in processes that are started as a launcher such as torchrun does; their exit codes."""
+def run_ranks(folder: Path, *jobs: tuple[int, Sequence[str]]) -> list[list[int]]:
+    """Train each run in as many processes as it says, one run after another; their exit codes."""
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "NODE_RANK": "0"}
-    given |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
-    line = [sys.executable, "-m", "tests.strategies.ranks", str(folder / "jobs.json")]
-    ranks = []
-    for rank in range(count):
-        environment = os.environ | given | {"LOCAL_RANK": str(rank)}
-        with (folder / f"rank{rank}.log").open("w") as out:
-            ranks.append(subprocess.Popen(line, cwd=REPO, env=environment, stdout=out, stderr=subprocess.STDOUT))
-    try:
-        return [rank.wait(timeout=600) for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
+    line = [sys.executable, "-m", "tests.strategies.ranks", str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
+    subprocess.run(line, cwd=REPO, env=environment, check=True)
+    return json.loads((folder / "codes.json").read_text())
+
+
+def said(folder: Path, run: int) -> str:
+    """The last that a run's ranks had to say."""
+    return "\n".join(log.read_text()[-4000:] for log in sorted(folder.glob(f"run{run}-rank?.log")))
 
 
 def plan(where: Path | None, *items: Any, size: int = 4) -> dict[str, Any]:

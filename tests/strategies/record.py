@@ -1,4 +1,4 @@
-"""What a process of a training run writes down for its test."""
+"""What a process of a training run writes down for its test, and what kills it."""
 
 import json
 import os
@@ -12,21 +12,27 @@ from mirage_pl.sharding import whole
 
 
 class Record(pl.Callback):
-    """Write the loss of every optimizer step, of all ranks together, and the trained weights.
+    """Write every optimizer step down as it is taken, so that it outlives a kill, and at the end the weights.
 
     Args:
-        folder: gets ``losses.json``, ``terms.json`` (of each batch of the first rank) and ``weights.pt``.
+        folder: gets ``steps0.jsonl`` of rank 0 and so on, and ``weights.pt``. A step has its number, the loss of all
+            ranks together, and of each batch of the rank its ``terms`` and ``rows``.
     """
 
     def __init__(self, folder: str) -> None:
-        self.folder, self.losses, self.parts, self.terms = Path(folder), [], [], []
+        self.folder, self.losses, self.batches = Path(folder), [], []
+
+    def on_train_start(self, trainer, module):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.file = (self.folder / f"steps{trainer.global_rank}.jsonl").open("w", buffering=1)  # line by line
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        self.terms.append(module.terms(batch))
-        self.parts.append(trainer.strategy.reduce(outputs["loss"].double(), reduce_op="mean").item())
-        if len(self.parts) == trainer.accumulate_grad_batches:
-            self.losses.append(sum(self.parts))
-            self.parts = []
+        self.losses.append(trainer.strategy.reduce(outputs["loss"].double(), reduce_op="mean").item())
+        self.batches.append({"terms": module.terms(batch), "rows": [sample.where for sample in batch.samples]})
+        if len(self.losses) == trainer.accumulate_grad_batches:
+            step = {"step": trainer.global_step, "loss": sum(self.losses), "batches": self.batches}
+            self.file.write(json.dumps(step) + "\n")
+            self.losses, self.batches = [], []
 
     def on_train_end(self, trainer, module):
         weights = {}
@@ -34,27 +40,36 @@ class Record(pl.Callback):
             with whole(weight) as all_of_it:
                 weights[name] = all_of_it.detach().clone()
         if trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "losses.json").write_text(json.dumps(self.losses))
-            (self.folder / "terms.json").write_text(json.dumps(self.terms))
             torch.save(weights, self.folder / "weights.pt")
 
 
 class Fuse(pl.Callback):
-    """Kill the process in the middle of a save: as what the checkpoint holds of this callback is written.
+    """Kill a rank's process when a hook is called; at ``state_dict`` in the middle of writing a checkpoint.
 
     Args:
-        save: the number of the save.
+        hook: of Lightning's callbacks.
+        call: at the so-manieth call.
+        rank: whose; checkpoints are written by rank 0.
     """
 
-    def __init__(self, save: int) -> None:
-        self.saves_left = save
+    def __init__(self, hook: str, call: int, rank: int = 0) -> None:
+        self.calls_left, self.rank = call, rank
+        setattr(self, hook, self.burn)
 
-    def state_dict(self):
-        self.saves_left -= 1
-        return {"charge": Charge() if self.saves_left == 0 else None}
+    def burn(self, *told):
+        self.calls_left -= 1
+        burns = self.calls_left == 0 and int(os.environ.get("LOCAL_RANK", 0)) == self.rank
+        if burns and told:  # of trainer and module; a state is asked for without a word, and written down later
+            kill()
+        return {"charge": Charge() if burns else None}
 
 
 class Charge:
+    """Kill the process that writes it down."""
+
     def __reduce__(self):
-        os.kill(os.getpid(), signal.SIGKILL)
+        kill()
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -87,12 +87,12 @@ def test_deepspeed_killed_in_mid_save_leaves_the_checkpoint_of_before_and_goes_o
 ):
     often = [WHOLE, "stage=stage1", *ZERO2, "trainer.max_steps=3", "callbacks.last.every_n_train_steps=1"]
     whole, cut = job(tmp_path / "whole", data, *often), job(tmp_path / "cut", data, *often)
-    fuse = "+callbacks.fuse={_target_: tests.strategies.record.Fuse, save: 2}"
-    assert run_ranks(tmp_path, whole, [*cut, fuse], count=1) == [-9]
+    fuse = "+callbacks.fuse={_target_: tests.strategies.record.Fuse, hook: state_dict, call: 2}"
+    assert run_ranks(tmp_path, (1, whole), (1, [*cut, fuse])) == [[0], [-9]]
     left = sorted(file.name for file in (tmp_path / "cut" / "checkpoints").iterdir())
     assert left == ["last.ckpt", "last.ckpt.partial"]
     assert read_checkpoint(checkpoint_of(tmp_path / "cut"))["global_step"] == 1
-    assert run_ranks(tmp_path, cut, count=1) == [0]
+    assert run_ranks(tmp_path, (1, cut)) == [[0]]
     (losses, weights), (expected, wanted) = recorded(tmp_path / "cut"), recorded(tmp_path / "whole")
     assert losses == expected[1:]
     assert all(torch.equal(weights[name], wanted[name]) for name in wanted)

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tests.strategies.conftest import STEPS, UNEVEN, recorded
+from tests.strategies.conftest import STEPS, UNEVEN, recorded, steps_of
 
 
 def assert_same(run, other, steps, lr=2e-4):
@@ -21,9 +21,8 @@ def assert_same(run, other, steps, lr=2e-4):
 def test_the_compared_runs_learn_and_their_rows_are_ragged(runs):
     losses, _ = recorded(runs["alone"])
     assert losses[-1] < losses[0]
-    batches = json.loads((runs["alone_accumulated"] / "record" / "terms.json").read_text())
-    steps = [batches[first : first + 4] for first in range(0, len(batches), 4)]
-    assert any(len({terms["text"] for terms in step}) > 1 for step in steps)
+    steps = steps_of(runs["alone_accumulated"] / "record")
+    assert any(len({batch["terms"]["text"] for batch in step["batches"]}) > 1 for step in steps)
 
 
 ZERO = ["zero1", "zero2", "zero2_accumulated", "zero2_offload", "zero3", "zero3_offload"]
