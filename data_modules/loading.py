@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from data_modules.batches import Batches
+from data_modules.workers import end_with_parent
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -105,5 +106,5 @@ class Loading:
         """Options of a DataLoader."""
         if not self.num_workers:
             return {"num_workers": 0}
-        options = {"num_workers": self.num_workers, "prefetch_factor": self.prefetch}
-        return {**options, "multiprocessing_context": "forkserver", "persistent_workers": True}
+        options = {"num_workers": self.num_workers, "prefetch_factor": self.prefetch, "persistent_workers": True}
+        return {**options, "multiprocessing_context": "forkserver", "worker_init_fn": end_with_parent}

@@ -13,6 +13,8 @@ from typing import Any
 
 from rich.progress import track
 
+from data_modules.workers import end_with_parent
+
 SETTINGS = "made.json"
 SPLITS = ("test", "val", "train")
 """In the order in which they are made, so that test and val don't change with the size of train."""
@@ -97,7 +99,8 @@ class Maker(ABC):
     def _write(self, folder: Path) -> None:
         plans = list(self.plans())
         rows: dict[str, list[str]] = {plan.split: [] for plan in plans}
-        with ProcessPoolExecutor(self.num_workers or os.cpu_count(), mp_context=get_context("forkserver")) as pool:
+        processes, context = self.num_workers or os.cpu_count(), get_context("forkserver")
+        with ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
             drawn = pool.map(self._line, plans, [folder] * len(plans), chunksize=64)
             for plan, line in zip(plans, track(drawn, f"Drawing {self.folder}", len(plans)), strict=True):
                 rows[plan.split].append(line)
