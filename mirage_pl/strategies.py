@@ -13,7 +13,8 @@ from lightning_fabric.utilities.seed import reset_seed
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.nn.functional import linear
 
 from mirage_pl.weights import ZERO3
 from mirage_pl.zero3 import read_part
@@ -118,10 +119,28 @@ class FSDP2(ModelParallelStrategy):
         """Leave each rank its part of the modules' weights; a module is made whole when it is called.
 
         Args:
-            units: inner ones before those that they are in.
+            units: inner ones before those that they are in, and embeddings before a head that has their weight.
         """
+        words: dict[Any, nn.Module] = {}
         for unit in units:
-            fully_shard(unit, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)
+            if isinstance(unit, nn.Embedding):
+                words[unit.weight] = unit
+            if isinstance(unit, nn.Linear) and unit.weight in words:
+                tie(unit, words[unit.weight])
+            else:
+                fully_shard(unit, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)
+
+
+def tie(head: Any, words: Any) -> None:
+    """Have a head whose weight is the embeddings' be called by way of them: only what is called is made whole.
+
+    Args:
+        head: an ``nn.Linear`` without bias.
+        words: an ``nn.Embedding`` that FSDP2 has split.
+    """
+    words.project = lambda hidden: linear(hidden, words.weight)
+    register_fsdp_forward_method(words, "project")
+    head.weight, head.forward = words.weight, words.project
 
 
 def splitting(strategy: Any) -> AbstractContextManager[None]:
