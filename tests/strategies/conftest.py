@@ -192,6 +192,8 @@ def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pyte
         rows("blocks", "zero2", SINGLE, *ZERO2),
         rows("images", "zero2", SINGLE, *ZERO2),
     ]
+    half = ["trainer.precision=bf16-true", "model.dtype=bfloat16", "trainer.max_steps=2"]
+    jobs += [make("half_zero3", first, HALVED, *ZERO3, *half)]
     for name, strategy in {"zero2": ZERO2, "zero3": ZERO3, "fsdp2": FSDP2}.items():
         stopped = make(f"{name}_continued", first, HALVED, *strategy, "trainer.max_steps=10")
         jobs += [make(name, first, HALVED, *strategy), stopped, [*stopped, f"trainer.max_steps={STEPS}"]]

@@ -14,7 +14,7 @@ from tests.conftest import compose
 from tests.strategies.conftest import WHOLE, ZERO2, job, recorded, run_ranks
 
 
-@pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "fsdp2"])
+@pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "half_zero3", "fsdp2"])
 def test_a_checkpoint_of_two_ranks_is_exported_with_the_weights_that_were_trained(runs, tmp_path, name):
     export.run(compose("export", f"ckpt={runs[name]}", f"out={tmp_path}/exported"))
     _, weights = recorded(runs[name])
