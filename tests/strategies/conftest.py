@@ -156,7 +156,10 @@ WHOLE, HALVED, SINGLE = "loader.batch_size=4", "loader.batch_size=2", "loader.ba
 
 @pytest.fixture(scope="session")
 def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folders of all runs that are compared, by name; all of two processes are trained by the same two."""
+    """The folders of all runs that are compared, by name; all of two processes are trained by the same two.
+
+    Those called tied are continued by one.
+    """
     folder = tmp_path_factory.mktemp("runs")
 
     def make(name: str, *overrides: str) -> list[str]:
@@ -194,13 +197,16 @@ def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pyte
     ]
     half = ["trainer.precision=bf16-true", "model.dtype=bfloat16", "trainer.max_steps=2"]
     jobs += [make("half_zero3", first, HALVED, *ZERO3, *half)]
+    fewer = []
     for name, strategy in {"zero2": ZERO2, "zero3": ZERO3, "fsdp2": FSDP2}.items():
         stopped = make(f"{name}_continued", first, HALVED, *strategy, "trainer.max_steps=10")
         jobs += [make(name, first, HALVED, *strategy), stopped, [*stopped, f"trainer.max_steps={STEPS}"]]
         jobs += [make(f"second_{name}", *second, HALVED, *strategy)]
+        jobs += [make(f"tied_{name}", *as_one, HALVED, *strategy, "trainer.max_steps=4")]
+        fewer += [make(f"tied_{name}", *as_one, WHOLE, *strategy, "trainer.max_steps=8")]
     for name, strategy in {"zero3": ZERO3, "fsdp2": FSDP2}.items():
         jobs += [rows(kind, name, SINGLE, *strategy) for kind in UNEVEN]
-        jobs += [make(f"tied_{name}", *as_one, HALVED, *strategy, f"trainer.max_steps={steps}") for steps in (4, 8)]
         jobs += [job(folder / f"answers_{name}", data, *shown, *answering, HALVED, *strategy, quiet=QUIET[:1])]
     run_in_two(folder, *jobs)
+    assert run_ranks(folder, *fewer, count=1) == [0], (folder / "rank0.log").read_text()[-4000:]
     return {file.name: file for file in folder.iterdir() if file.is_dir()}
