@@ -52,6 +52,11 @@ class Batches(BatchSampler, ABC):
     def num_global(self) -> int:
         """How many :meth:`global_batches` there are, in every epoch."""
 
+    @property
+    def cut(self) -> dict[str, int]:
+        """What all batches depend on, and so may not change when a run continues, by the name of what is counted."""
+        return {"processes": self.num_ranks, "batches a step": self.accumulate}
+
     @abstractmethod
     def global_batches(self, generator: torch.Generator) -> list[list[int]]:
         """Return an epoch's batches, each for all ranks together and with a row for every rank at least."""
@@ -81,6 +86,11 @@ class EpochBatches(Batches):
     def num_global(self) -> int:
         """All that are complete, and one at least."""
         return max(1, self.size // self.width)
+
+    @property
+    def cut(self) -> dict[str, int]:
+        """Rows, on however many processes."""
+        return {"rows a batch of all processes": self.width, "batches a step": self.accumulate}
 
     def global_batches(self, generator: torch.Generator) -> list[list[int]]:
         """Cut a random order into equal pieces."""

@@ -40,23 +40,22 @@ class ResumableLoader(DataLoader[Any]):
                     self.epoch, self.handed_out = self.epoch + 1, 0
                 yield batch
 
-    def state_dict(self) -> dict[str, int]:
-        """Epoch and batches handed out in it, and into how many batches a step is cut; the same on every rank."""
-        cut = {"ranks": self.batches.num_ranks, "accumulate": self.batches.accumulate}
-        return {"epoch": self.epoch, "handed_out": self.handed_out, **cut}
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, batches handed out in it, and what they depend on; the same on every rank."""
+        return {"epoch": self.epoch, "handed_out": self.handed_out, "cut": self.batches.cut}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue after the batch that :meth:`state_dict` saw last.
 
         Raises:
-            ValueError: steps were cut into batches otherwise, so that the next batch can't be told.
+            ValueError: the epoch was cut into batches otherwise, so that the next one can't be told.
         """
-        ranks, accumulate = self.batches.num_ranks, self.batches.accumulate
-        if (state["ranks"], state["accumulate"]) != (ranks, accumulate):
+        was, now = (", ".join(f"{n} {name}" for name, n in cut.items()) for cut in (state["cut"], self.batches.cut))
+        if was != now:
             raise ValueError(
-                f"the run was trained by {state['ranks']} process(es) with trainer.accumulate_grad_batches="
-                f"{state['accumulate']}, and can't be continued by {ranks} with {accumulate}; make it what it was, or "
-                "start a new run with init_from=RUN and another run_dir"
+                f"the run was trained with {was}, and can't be continued with {now}; set trainer.devices, "
+                "trainer.num_nodes, trainer.accumulate_grad_batches and loader.batch_size so that it is what it was, "
+                "or start a new run with init_from=RUN and another run_dir, whose optimizer begins anew"
             )
         self.epoch, self.handed_out = state["epoch"], state["handed_out"]
 

@@ -46,6 +46,20 @@ class BaseModule(pl.LightningModule):
         self.loss_weights = {name: as_pair(name, weight) for name, weight in loss_weights.items()}
         self.make_optimizer, self.make_schedule, self.weight_decay = optimizer, schedule, weight_decay
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Move and cast, but round no buffer: of rotary frequencies in bfloat16, distant positions are wrong by turns.
+
+        Lightning and DeepSpeed cast the whole module; evaluation loads only weights in fewer bits.
+        """
+        exact = {name: buffer for name, buffer in self.named_buffers() if buffer.is_floating_point()}
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            owner, _, leaf = name.rpartition(".")
+            cast = self.get_buffer(name)
+            if cast.dtype.itemsize < buffer.dtype.itemsize:
+                setattr(self.get_submodule(owner), leaf, buffer.to(cast.device))
+        return self
+
     @abstractmethod
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """Return every loss this stage trains on, unweighted, by name."""
@@ -151,7 +165,9 @@ class BaseModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimizer over what is trainable, and its schedule over the steps the trainer will take."""
-        optimizer = self.make_optimizer(parameter_groups(self, self.weight_decay))
+        optimizer: Any = self.make_optimizer(parameter_groups(self, self.weight_decay))
+        # A fused one offers to undo a loss's scaling as it steps; Lightning then refuses to clip, bfloat16 included.
+        optimizer._step_supports_amp_scaling = False
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from math import cos, pi
 from typing import Any
 
-from torch.nn import Module, Parameter
+from torch.nn import Embedding, Module, Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -17,7 +17,7 @@ def parameter_groups(module: Module, weight_decay: float) -> list[dict[str, Any]
     Raises:
         ValueError: nothing is trainable.
     """
-    embeddings = {id(p) for m in module.modules() if type(m).__name__ == "Embedding" for p in m.parameters()}
+    embeddings = {id(p) for m in module.modules() if isinstance(m, Embedding) for p in m.parameters()}
     trainable: Iterable[Parameter] = [p for p in module.parameters() if p.requires_grad]
     decayed = [p for p in trainable if len(whole_shape(p)) > 1 and id(p) not in embeddings]
     rest = [p for p in trainable if len(whole_shape(p)) <= 1 or id(p) in embeddings]

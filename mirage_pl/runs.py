@@ -30,7 +30,9 @@ MUST_MATCH = [
     "seed",
     "loader",
 ]
-"""Config keys that may not change when a run continues, but for what ``stage.may_change`` lists."""
+"""Config keys that may not change when a run continues, but for ``MAY_CHANGE`` and what ``stage.may_change`` lists."""
+MAY_CHANGE = ("loader.batch_size", "task.data.loader.batch_size")
+"""More processes may have fewer rows each; the loader sees to it that a step has the same."""
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
@@ -71,7 +73,7 @@ def open_run(cfg: DictConfig, start: str | Path | None) -> Path:
 
 def differences(old: Any, new: DictConfig) -> list[str]:
     """Say which keys that define a run differ between two configs."""
-    changed, free = [], tuple(f"stage.{key}" for key in new.stage.may_change)
+    changed, free = [], (*(f"stage.{key}" for key in new.stage.may_change), *MAY_CHANGE)
     for key in MUST_MATCH:
         was, now = (flatten(OmegaConf.select(config, key), key) for config in (old, new))
         names = [name for name in sorted(was.keys() | now.keys()) if not name.startswith(free)]

@@ -1,6 +1,7 @@
 """How devices share the work: DeepSpeed, on GPUs or on CPU processes, and what a machine is refused for."""
 
 import argparse
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,11 +14,15 @@ from lightning_fabric.utilities.seed import reset_seed
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.nn.functional import linear
 
+from mirage_pl.recut import count_ranks, recut
 from mirage_pl.saving import beside, replace
-from mirage_pl.weights import ZERO3
+from mirage_pl.weights import ZERO3, checkpoint_of, load_weights
 from mirage_pl.zero3 import read_part
+
+log = logging.getLogger(__name__)
 
 
 class DeepSpeed(DeepSpeedStrategy):
@@ -113,6 +118,26 @@ class DeepSpeed(DeepSpeedStrategy):
             if self.is_global_zero:
                 replace(partial, path)
 
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Continue, also what another number of ranks has written: each takes what is its part now."""
+        checkpoint, engine = Path(checkpoint_path), self.deepspeed_engine
+        num_written = count_ranks(checkpoint)
+        if num_written == self.world_size:
+            return super().load_checkpoint(checkpoint, weights_only)
+        if self.is_global_zero:
+            log.info("the optimizer's state was written by %d processes: cut anew for %d", num_written, self.world_size)
+        if self.zero_stage_3:
+            engine.optimizer.checkpoint_event_prologue()
+        load_weights(engine.module, checkpoint_of(checkpoint))
+        mine = recut(checkpoint, engine, self.global_rank, self.world_size)
+        engine.optimizer.load_state_dict([mine] * self.world_size, load_from_fp32_weights=True)
+        if self.zero_stage_3:
+            engine.optimizer.checkpoint_event_epilogue()
+        state = read_part(checkpoint_of(checkpoint))
+        for name in ("global_steps", "global_samples", "skipped_steps"):
+            setattr(engine, name, state.pop(name))
+        return {name: value for name, value in state.items() if name != "module"}
+
 
 class FSDP2(ModelParallelStrategy):
     """PyTorch's FSDP2: weights, gradients and optimizer states in parts, fetched module by module.
@@ -132,10 +157,28 @@ class FSDP2(ModelParallelStrategy):
         """Leave each rank its part of the modules' weights; a module is made whole when it is called.
 
         Args:
-            units: inner ones before those that they are in.
+            units: inner ones before those that they are in, and embeddings before a head that has their weight.
         """
+        words: dict[Any, nn.Module] = {}
         for unit in units:
-            fully_shard(unit, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)
+            if isinstance(unit, nn.Embedding):
+                words[unit.weight] = unit
+            if isinstance(unit, nn.Linear) and unit.weight in words:
+                tie(unit, words[unit.weight])
+            else:
+                fully_shard(unit, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)
+
+
+def tie(head: Any, words: Any) -> None:
+    """Have a head whose weight is the embeddings' be called by way of them: only what is called is made whole.
+
+    Args:
+        head: an ``nn.Linear`` without bias.
+        words: an ``nn.Embedding`` that FSDP2 has split.
+    """
+    words.project = lambda hidden: linear(hidden, words.weight)
+    register_fsdp_forward_method(words, "project")
+    head.weight, head.forward = words.weight, words.project
 
 
 def splitting(strategy: Any) -> AbstractContextManager[None]:
@@ -182,14 +225,15 @@ def ready(cfg: DictConfig) -> None:
 
 
 def check_resume(cfg: DictConfig, last: Path) -> None:
-    """Refuse to continue from a checkpoint that this strategy, or this number of processes, can't read.
+    """Refuse to continue from a checkpoint that this strategy can't read.
 
-    DeepSpeed's checkpoint is a folder in which every process keeps its share of the optimizer's state.
+    DeepSpeed's checkpoint is a folder in which every process keeps its share of the optimizer's state; ZeRO-Infinity's
+    lies on disks of the nodes.
 
     Raises:
         ValueError: says with what the run was trained.
     """
-    instead = f"or start a new run with init_from={cfg.run_dir} and another run_dir"
+    instead = f"or start a new run with init_from={cfg.run_dir} and another run_dir, whose optimizer begins anew"
     stage = OmegaConf.select(cfg, "strategy.use.stage") or 0
     was, now = how_written(last), "ZeRO-3" if stage == 3 else "ZeRO-1 or ZeRO-2" if stage else "one file"
     if was != now:
@@ -197,12 +241,12 @@ def check_resume(cfg: DictConfig, last: Path) -> None:
             f"run_dir={cfg.run_dir} has a checkpoint of {was}, and strategy={cfg.strategy.name}, which writes {now}, "
             f"can't continue it; set strategy to what it was, {instead}"
         )
-    saved = len(list(last.glob("checkpoint/*_optim_states.pt")))
-    devices = num_devices(cfg.trainer.devices)
-    if stage and devices and saved != devices * cfg.trainer.num_nodes:
+    saved, devices = count_ranks(last), num_devices(cfg.trainer.devices)
+    if cfg.strategy.name == "deepspeed_zero_infinity" and devices and saved != devices * cfg.trainer.num_nodes:
         raise ValueError(
-            f"run_dir={cfg.run_dir} was trained by {saved} process(es), and trainer.devices={cfg.trainer.devices} with "
-            f"trainer.num_nodes={cfg.trainer.num_nodes} can't continue it; make it {saved} again, {instead}"
+            f"run_dir={cfg.run_dir} was trained by {saved} process(es), each with its disk, and trainer.devices="
+            f"{cfg.trainer.devices} with trainer.num_nodes={cfg.trainer.num_nodes} can't continue it; make it {saved} "
+            f"again, {instead}"
         )
     check_harmless(last)
 

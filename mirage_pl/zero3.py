@@ -37,10 +37,8 @@ def whole_weights(folder: Path) -> dict[str, Tensor]:
         FileNotFoundError: a rank's part is missing.
     """
     ranks = read_part(folder / FIRST)["dp_world_size"]
-    models, optims = (
-        [read_part(folder / f"zero_pp_rank_{rank}_mp_rank_00_{kind}.pt") for rank in range(ranks)]
-        for kind in ("model_states", "optim_states")
-    )
+    models = [read_part(folder / f"zero_pp_rank_{rank}_mp_rank_00_model_states.pt") for rank in range(ranks)]
+    optims = [read_part(optimizer_part(folder, rank)) for rank in range(ranks)]
     first = models[0]
     weights: dict[str, Tensor] = {name: first["module"][name] for name in first["buffer_names"]}
     for name, shape in first["frozen_param_shapes"].items():
@@ -54,6 +52,13 @@ def whole_weights(folder: Path) -> dict[str, Tensor]:
         weights[name] = joined([flat[group][start:stop] for flat in flats], shape)
         start = stop
     return weights | {alias: weights[name] for alias, name in first["shared_params"].items()}
+
+
+def optimizer_part(folder: Path, rank: int) -> Path:
+    """The optimizer's file of a rank; DeepSpeed marks those of runs in bfloat16."""
+    name = f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
+    marked = folder / f"bf16_{name}"
+    return marked if marked.is_file() else folder / name
 
 
 def joined(parts: Sequence[Tensor], shape: torch.Size) -> Tensor:

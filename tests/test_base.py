@@ -49,3 +49,14 @@ def test_terms_on_other_ranks_count():
 
 def test_a_batch_alone_in_its_step_is_just_its_loss():
     assert module_in_step([[1.0, 5.0]]).training_step([1.0, 5.0], 0).item() == pytest.approx(33.0)
+
+
+def test_a_cast_module_has_its_weights_in_fewer_bits_and_its_buffers_as_they_were():
+    module = Means(torch.nn.Linear(1, 1), {"all": 1.0, "positive": 10.0}, None, None, 0.0)
+    module.net.register_buffer("frequencies", torch.tensor([1 / 3]))
+    module.net.register_buffer("places", torch.tensor([7]))
+    module.to(torch.bfloat16).bfloat16()
+    assert module.net.weight.dtype == torch.bfloat16
+    assert module.net.frequencies.tolist() == torch.tensor([1 / 3]).tolist()
+    assert module.net.places.dtype == torch.int64
+    assert module.double().net.frequencies.dtype == torch.float64

@@ -55,15 +55,9 @@ class MirageModule(BaseModule):
             fill(self.features, self)
 
     def units(self) -> list[torch.nn.Module]:
-        """Every layer, and what lies around them.
-
-        Raises:
-            ValueError: embeddings and head are one weight, of which FSDP2 can't make two units.
-        """
+        """Every layer, and what lies around them."""
         net = self.net
         words, head = net.backbone.get_input_embeddings(), net.backbone.lm_head
-        if words.weight is head.weight:
-            raise ValueError("strategy=fsdp2 can't split a model whose embeddings are its head; use deepspeed_zero3")
         return [words, *net.decoder.layers, net.decoder.norm, head, *net.tower.blocks, net.tower]
 
     def alike(self, batch: Batch, most: Callable[[Sequence[int]], list[int]]) -> Batch:

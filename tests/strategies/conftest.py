@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from hydra.utils import instantiate
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from data_modules.vsp import VSP
 from mirage_pl import train
@@ -122,6 +124,23 @@ def made_ready(uneven: dict[str, Path], stage: str, tower_trained: bool, memory:
     return module, collate, [sample for file in uneven.values() for sample in VSP(file)]
 
 
+@pytest.fixture(scope="session")
+def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model whose head is its embeddings, as Qwen2.5-VL-3B's is."""
+    tiny = REPO / "assets" / "tiny"
+    folder = shutil.copytree(tiny, tmp_path_factory.mktemp("models") / "tied")
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(tiny)
+    model.config.tie_word_embeddings = True
+    model.tie_weights()
+    model.save_pretrained(folder)
+    return folder
+
+
+def tied_options(folder: Path) -> list[str]:
+    """Options of stage 1 with that model; weights decay fast, but not embeddings."""
+    return ["stage=stage1", f"model.path={folder}", *LEAN, "stage.module.weight_decay=0.5"]
+
+
 UNEVEN = {
     "blocks": ("blocks", "stage=stage2"),
     "images": ("images", "stage=stage1", "stage.freeze=[]"),
@@ -133,8 +152,11 @@ WHOLE, HALVED, SINGLE = "loader.batch_size=4", "loader.batch_size=2", "loader.ba
 
 
 @pytest.fixture(scope="session")
-def runs(data: Path, uneven: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folders of all runs that are compared, by name; all of two processes are trained by the same two."""
+def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders of all runs that are compared, by name; all of two processes are trained by the same two.
+
+    Those called tied are continued by one.
+    """
     folder = tmp_path_factory.mktemp("runs")
 
     def make(name: str, *overrides: str) -> list[str]:
@@ -145,7 +167,7 @@ def runs(data: Path, uneven: dict[str, Path], tmp_path_factory: pytest.TempPathF
         files = [f"task.train_file={uneven[file]}", "task.val_file=null", "trainer.max_steps=8"]
         return make(f"{kind}_{who}", stage, "stage.follows=null", *files, *options, *overrides)
 
-    first = "stage=stage1"
+    first, as_one = "stage=stage1", tied_options(tied)
     # In smaller steps: latents that nobody has trained magnify a difference of rounding by a thousand in a few steps.
     second = ["stage=stage2", f"init_from={folder}/alone", "stage.module.optimizer.lr=2e-6"]
     shown = [first, "trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.limit_val_batches=1.0"]
@@ -154,6 +176,7 @@ def runs(data: Path, uneven: dict[str, Path], tmp_path_factory: pytest.TempPathF
         make("alone", first, WHOLE),
         make("alone_accumulated", first, SINGLE, "trainer.accumulate_grad_batches=4"),
         make("second_alone", *second, WHOLE),
+        make("tied_alone", *as_one, WHOLE, "trainer.max_steps=8"),
         *(rows(kind, "alone", HALVED) for kind in UNEVEN),
         job(folder / "answers_alone", data, *shown, *answering, WHOLE, quiet=QUIET[:1]),
     )
@@ -169,12 +192,18 @@ def runs(data: Path, uneven: dict[str, Path], tmp_path_factory: pytest.TempPathF
         rows("blocks", "zero2", SINGLE, *ZERO2),
         rows("images", "zero2", SINGLE, *ZERO2),
     ]
+    half = ["trainer.precision=bf16-true", "model.dtype=bfloat16", "trainer.max_steps=2"]
+    jobs += [make("half_zero3", first, HALVED, *ZERO3, *half)]
+    fewer = []
     for name, strategy in {"zero2": ZERO2, "zero3": ZERO3, "fsdp2": FSDP2}.items():
         stopped = make(f"{name}_continued", first, HALVED, *strategy, "trainer.max_steps=10")
         jobs += [make(name, first, HALVED, *strategy), stopped, [*stopped, f"trainer.max_steps={STEPS}"]]
         jobs += [make(f"second_{name}", *second, HALVED, *strategy)]
+        jobs += [make(f"tied_{name}", *as_one, HALVED, *strategy, "trainer.max_steps=4")]
+        fewer += [make(f"tied_{name}", *as_one, WHOLE, *strategy, "trainer.max_steps=8")]
     for name, strategy in {"zero3": ZERO3, "fsdp2": FSDP2}.items():
         jobs += [rows(kind, name, SINGLE, *strategy) for kind in UNEVEN]
         jobs += [job(folder / f"answers_{name}", data, *shown, *answering, HALVED, *strategy, quiet=QUIET[:1])]
     run_in_two(folder, *jobs)
+    assert run_ranks(folder, *fewer, count=1) == [0], (folder / "rank0.log").read_text()[-4000:]
     return {file.name: file for file in folder.iterdir() if file.is_dir()}

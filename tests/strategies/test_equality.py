@@ -9,10 +9,10 @@ from tests.strategies.conftest import STEPS, UNEVEN, recorded, steps_of
 
 
 def assert_same(run, other, steps, lr=2e-4):
-    """Losses of every step within 1e-5, of themselves where they are large; weights within a fiftieth of a step."""
+    """Losses of the last steps within 1e-5, of themselves where they are large; weights within a fiftieth of a step."""
     (losses, weights), (expected, wanted) = recorded(run), recorded(other)
     assert len(losses) == steps
-    assert losses == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert losses == pytest.approx(expected[-steps:], rel=1e-5, abs=1e-5)
     assert weights.keys() == wanted.keys()
     for name, weight in weights.items():
         torch.testing.assert_close(weight, wanted[name], rtol=3e-7, atol=lr / 50, msg=name)

@@ -61,6 +61,7 @@ def test_devices_are_counted_as_lightning_reads_them(devices, count):
     assert num_devices(devices) == count
 
 
-def test_a_run_in_bfloat16_takes_frozen_batches(train_config):
-    options = ["trainer.precision=bf16-true", "model.dtype=bfloat16", "features=null", "trainer.limit_val_batches=0"]
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed"])
+def test_a_run_in_bfloat16_takes_frozen_batches_and_clips_gradients(train_config, precision):
+    options = [f"trainer.precision={precision}", "model.dtype=bfloat16", "features=null", "trainer.limit_val_batches=0"]
     assert train.run(train_config("stage=stage1", *options))["step"] == 3
