@@ -10,6 +10,7 @@ and has neither frozen weights nor buffers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -110,12 +111,12 @@ def part(of: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
 
 
 def joined(pieces: Sequence[Piece], rank: int) -> dict[str, Any]:
-    """A rank's parts of some pieces, one behind the other."""
+    """A rank's parts of some pieces, one behind the other; the rest is copied, for optimizers count in place."""
     (first, *_), _ = pieces[0]
     return {
         name: torch.cat([span([of[name] for of in ranks], rank * length, length) for ranks, length in pieces])
         if lies_flat(value)
-        else value
+        else deepcopy(value)
         for name, value in first.items()
     }
 

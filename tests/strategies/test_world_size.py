@@ -87,3 +87,6 @@ def test_parts_of_weights_are_cut_as_the_ranks_that_go_on_would_have_in_their_su
         for name, of in {WEIGHTS: values, "average": averages}.items():
             wanted = split_weights(of, after, now)[rank]
             assert all(torch.equal(mine[g][name], wanted[g]) for g in range(len(after)))
+        for sub_group in mine:
+            sub_group["step"] += 1
+        assert [sub_group["step"] for sub_group in mine] == [8] * len(after)
