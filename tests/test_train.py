@@ -17,20 +17,27 @@ from tests.conftest import REPO, SHARED, SMALL, needs_shared
 
 
 class Losses(Callback):
-    """Record the loss of every batch."""
+    """Record the loss of every batch; stop after batch ``stop_at``."""
 
     seen: dict[int, float] = {}
+    stop_at = 0
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        Losses.seen[trainer.fit_loop.epoch_loop.total_batch_idx + 1] = outputs["loss"].item()
+        number = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        Losses.seen[number] = outputs["loss"].item()
+        if number == Losses.stop_at:
+            raise KeyboardInterrupt
 
 
-def losses_of(cfg):
+def losses_of(cfg, stop_at=0):
     """Train and return the loss of each batch."""
-    Losses.seen = {}
+    Losses.seen, Losses.stop_at = {}, stop_at
     with open_dict(cfg):
         cfg.callbacks.zz_losses = {"_target_": "tests.test_train.Losses"}
-    train.run(cfg)
+    try:
+        train.run(cfg)
+    except (SystemExit, KeyboardInterrupt):
+        assert stop_at
     return dict(Losses.seen)
 
 

@@ -53,10 +53,10 @@ def test_each_image_passes_the_tower_once_and_the_losses_stay(train_config, tmp_
     assert again == ahead
 
 
-def test_a_killed_run_sees_the_same_features_when_it_goes_on(train_config, tmp_path):
+def test_a_run_that_was_stopped_sees_the_same_features_when_it_goes_on(train_config, tmp_path):
     straight = losses_of(config(train_config, tmp_path, "straight", f"features={tmp_path}/one"))
     options = [f"features={tmp_path}/two", "callbacks.last.every_n_train_steps=1"]
-    first = losses_of(config(train_config, tmp_path, "broken", *options), crash_at=5)
+    first = losses_of(config(train_config, tmp_path, "broken", *options), stop_at=5)
     second = losses_of(config(train_config, tmp_path, "broken", *options))
     assert min(second) <= 6
     assert first | second == straight
