@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mirage_pl.zero3 import FIRST, optimizer_part, read_part
+from mirage_pl.zero3 import FIRST, optimizer_part, read_part, spans
 
 WEIGHTS = "weights"
 FLAT = "single_partition_of_fp32_groups", "base_optimizer_state"
@@ -77,7 +77,7 @@ def flat_pieces(old: Sequence[Sequence[Mapping[str, Any]]], lengths: Sequence[in
         lengths: of a rank's part of each group.
     """
     for group, length in enumerate(lengths):
-        yield [([part(rank[group], 0, len(rank[group][WEIGHTS])) for rank in old], length)]
+        yield [([part(rank[group], slice(len(rank[group][WEIGHTS]))) for rank in old], length)]
 
 
 def split_pieces(
@@ -95,26 +95,22 @@ def split_pieces(
         num_ranks: how many these are.
     """
     pieces: dict[str, Piece] = {}
-    for group, shapes in enumerate(was):
-        start = 0
-        for name, shape in shapes.items():
-            stop = start + ceil(shape.numel() / len(old))
-            pieces[name] = [part(rank[group], start, stop) for rank in old], ceil(shape.numel() / num_ranks)
-            start = stop
+    for group, name, shape, span in spans(was, len(old)):
+        pieces[name] = [part(rank[group], span) for rank in old], ceil(shape.numel() / num_ranks)
     for shapes in now:
         yield [pieces[name] for name in shapes]
 
 
-def part(of: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
+def part(of: Mapping[str, Any], span: slice) -> dict[str, Any]:
     """A stretch of everything that lies as weights do; the rest, such as a number of steps, is that of all."""
-    return {name: value[start:stop] if lies_flat(value) else value for name, value in of.items()}
+    return {name: value[span] if lies_flat(value) else value for name, value in of.items()}
 
 
 def joined(pieces: Sequence[Piece], rank: int) -> dict[str, Any]:
     """A rank's parts of some pieces, one behind the other; the rest is copied, for optimizers count in place."""
     (first, *_), _ = pieces[0]
     return {
-        name: torch.cat([span([of[name] for of in ranks], rank * length, length) for ranks, length in pieces])
+        name: torch.cat([cut([of[name] for of in ranks], rank * length, length) for ranks, length in pieces])
         if lies_flat(value)
         else deepcopy(value)
         for name, value in first.items()
@@ -126,7 +122,7 @@ def lies_flat(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dim() > 0
 
 
-def span(parts: Sequence[Tensor], start: int, length: int) -> Tensor:
+def cut(parts: Sequence[Tensor], start: int, length: int) -> Tensor:
     """So many numbers of what the parts make one behind the other, zeros after their end; the rest isn't read."""
     found, begin = [], 0
     for flat in parts:

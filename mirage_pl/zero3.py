@@ -4,7 +4,7 @@ A weight lies flat, padded, and cut into as many equal parts as there are ranks.
 optimizer's float32 copies, one behind the other in the order of ``param_shapes``; frozen ones are by name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,24 @@ def whole_weights(folder: Path) -> dict[str, Tensor]:
     for name, shape in first["frozen_param_shapes"].items():
         weights[name] = joined([model["frozen_param_fragments"][name] for model in models], shape)
     flats = [optim["optimizer_state_dict"]["fp32_flat_groups"] for optim in optims]
-    group, start = 0, 0
-    for name, shape in (item for shapes in first["param_shapes"] for item in shapes.items()):
-        if start == len(flats[0][group]):
-            group, start = group + 1, 0
-        stop = start + ceil(shape.numel() / ranks)
-        weights[name] = joined([flat[group][start:stop] for flat in flats], shape)
-        start = stop
+    for group, name, shape, span in spans(first["param_shapes"], ranks):
+        weights[name] = joined([flat[group][span] for flat in flats], shape)
     return weights | {alias: weights[name] for alias, name in first["shared_params"].items()}
+
+
+def spans(groups: Sequence[Mapping[str, torch.Size]], ranks: int) -> Iterator[tuple[int, str, torch.Size, slice]]:
+    """Where each weight's part lies in what a rank has of a sub-group: its number, the weight's name and shape, where.
+
+    Args:
+        groups: shapes of the weights, by name, in each sub-group.
+        ranks: into so many equal parts each weight is cut.
+    """
+    for group, shapes in enumerate(groups):
+        start = 0
+        for name, shape in shapes.items():
+            stop = start + ceil(shape.numel() / ranks)
+            yield group, name, shape, slice(start, stop)
+            start = stop
 
 
 def optimizer_part(folder: Path, rank: int) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from time import sleep, time
 import pytest
 import torch
 
+from benchmarks.launch import slurm_answers
 from launch.status import read_status
 from tests.conftest import REPO, SMALL
 
@@ -28,7 +28,7 @@ SLOW = "+callbacks.slow={_target_: tests.slurm.slow.Slow, seconds: 0.1}"
 
 def pytest_collection_modifyitems(items):
     """Skip where there is no SLURM that answers."""
-    there = shutil.which("sinfo") and subprocess.run(["sinfo"], capture_output=True, check=False).returncode == 0
+    there = slurm_answers()
     for item in items:
         if item.get_closest_marker("slurm") and not there:
             item.add_marker(pytest.mark.skip(reason="needs a SLURM"))
