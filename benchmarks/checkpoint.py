@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from benchmarks.launch import RUN
 from benchmarks.timing import seconds
-from mirage_pl import train
-from mirage_pl.allocator import keep_freed_memory
-from mirage_pl.cli import compose, quieten
-from mirage_pl.saving import Files, Overlapped
+from mirage_pl.engine.checkpoints.saving import Files, Overlapped
+from mirage_pl.engine.cli import compose, quieten
+from mirage_pl.engine.training import fit
+from mirage_pl.engine.training.allocator import keep_freed_memory
 
 WIDTH = 2048
 QUIET: dict[str, Any] = {
@@ -102,9 +102,7 @@ class Wide(pl.LightningModule):
 def tiny(folder: Path, repeats: int) -> None:
     """Train the tiny model for a few steps."""
     saves = f"+callbacks.saves={{_target_: benchmarks.checkpoint.Saves, folder: {folder}, repeats: {repeats}, step: 3}}"
-    train.run(
-        compose("train", [*RUN, "callbacks.progress=null", f"data={folder}/data", f"run_dir={folder}/run", saves])
-    )
+    fit.run(compose("train", [*RUN, "callbacks.progress=null", f"data={folder}/data", f"run_dir={folder}/run", saves]))
 
 
 def wide(folder: Path, repeats: int, gib: float) -> None:

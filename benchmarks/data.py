@@ -23,19 +23,19 @@ from PIL import Image
 
 from benchmarks.timing import seconds
 from benchmarks.workload import TINY
-from data_modules.datamodule import DataModule
-from data_modules.loading import Loading
-from data_modules.vsp import VSP
-from data_modules.vsp_generator import Generator
-from mirage_pl.mirage.backbone import load_processor
+from data_modules.loading.datamodule import DataModule
+from data_modules.loading.loader import Loading
+from data_modules.vsp.maker import Generator
+from data_modules.vsp.planning import VSP
 from mirage_pl.mirage.collator import Collator
+from mirage_pl.mirage.model.backbone import load_processor
 
 INDEX = """
 import random, resource, sys
 from pathlib import Path
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
-from data_modules.rows import Rows
+from data_modules.rows.rows import Rows
 before = resident()
 if sys.argv[2] == "ours":
     rows = Rows(sys.argv[1])

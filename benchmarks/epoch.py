@@ -15,17 +15,17 @@ from typing import Any
 
 from benchmarks.timing import in_turns, seconds, wait
 from benchmarks.workload import TINY, losses
-from data_modules.datamodule import DataModule
-from data_modules.loading import Loading
-from data_modules.vsp import VSP
-from data_modules.vsp_generator import Generator
-from mirage_pl.mirage.backbone import load_backbone, load_processor
+from data_modules.loading.datamodule import DataModule
+from data_modules.loading.loader import Loading
+from data_modules.vsp.maker import Generator
+from data_modules.vsp.planning import VSP
 from mirage_pl.mirage.collator import Collator
-from mirage_pl.mirage.compression import Average
 from mirage_pl.mirage.features import FeatureCache
-from mirage_pl.mirage.latents import LatentVLM
+from mirage_pl.mirage.model.backbone import load_backbone, load_processor
+from mirage_pl.mirage.model.compression import Average
+from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.model.recurrence import Sequential
 from mirage_pl.mirage.prefill import missing, store
-from mirage_pl.mirage.recurrence import Sequential
 
 
 class Epochs:

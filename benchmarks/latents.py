@@ -21,11 +21,11 @@ from torch import Tensor
 from benchmarks.epoch import epoch_speedup
 from benchmarks.timing import in_turns, seconds
 from benchmarks.workload import Workload, losses, step
-from mirage_pl.allocator import keep_freed_memory
-from mirage_pl.mirage.flops import step_flops
-from mirage_pl.mirage.latents import LatentVLM
-from mirage_pl.mirage.recurrence import Jacobi
-from mirage_pl.mirage.sampling import Decoding
+from mirage_pl.engine.training.allocator import keep_freed_memory
+from mirage_pl.mirage.decoding.sampling import Decoding
+from mirage_pl.mirage.model.flops import step_flops
+from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.model.recurrence import Jacobi
 
 PEAK_TFLOPS = 790
 """Dense bfloat16 matrix products as measured on one H200; for ``stage1_mfu``."""

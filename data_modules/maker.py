@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.progress import track
 
-from data_modules.workers import end_with_parent
+from data_modules.loading.workers import end_with_parent
 
 SETTINGS = "made.json"
 SPLITS = ("test", "val", "train")

@@ -13,8 +13,8 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from matplotlib.path import Path as Curve
 from PIL import Image
 
-from data_modules.maze import random_mazes, shortest_plan, walk
-from data_modules.maze_pictures import draw_maze, draw_path
+from data_modules.vsp.maze import random_mazes, shortest_plan, walk
+from data_modules.vsp.pictures import draw_maze, draw_path
 
 WIDTH, HEIGHT = 900, 696
 Color = tuple[str, str]

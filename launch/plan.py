@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from launch.architecture import MODULES, Architecture, read_architecture
 from launch.layouts import LAYOUTS, Cluster, Layout, Load, share
-from mirage_pl.cli import verb
+from mirage_pl.engine.cli import verb
 
 GIB = 2**30
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -180,4 +180,4 @@ def verdict(plan: dict[str, Any], cfg: DictConfig) -> str:
     return f"{said}; the smallest cluster that does has {count(row['smallest'])} in {nodes} node{'s' * (nodes > 1)}"
 
 
-main = verb("plan")(run)
+main = verb("plan", "launch.plan.run")

@@ -16,9 +16,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mirage_pl.cli import command
-from mirage_pl.lock import job_state, process_lives
-from mirage_pl.runs import CONFIG, METRICS, is_finished, runs_below
+from mirage_pl.engine.cli import command
+from mirage_pl.engine.runs.folder import CONFIG, METRICS, is_finished, runs_below
+from mirage_pl.engine.runs.lock import job_state, process_lives
 
 STATUS, JOB = "status.json", "job.json"
 
@@ -237,4 +237,4 @@ def parser() -> ArgumentParser:
     return made
 
 
-main = command(run)
+main = command("launch.status.run")

@@ -21,10 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from launch.job import SUBMITTED, Job
 from launch.status import JOB, read_status
-from mirage_pl.cli import REPO, one_line, verb
-from mirage_pl.lock import owned
-from mirage_pl.runs import CONFIG, find_previous, last_checkpoint, open_run, write_json
-from mirage_pl.train import check, finished_metrics
+from mirage_pl.engine.cli import REPO, one_line, verb
+from mirage_pl.engine.runs.folder import CONFIG, find_previous, last_checkpoint, open_run, write_json
+from mirage_pl.engine.runs.lock import owned
+from mirage_pl.engine.training.fit import check, finished_metrics
 
 CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins", "conf")
 SHARED = {field.name for field in fields(BaseQueueConf)}
@@ -212,4 +212,4 @@ def hand_over(jobs: Sequence[Job], launcher: Mapping[str, Any], cluster: str, lo
         raise ValueError(f"sbatch refused the job: {one_line(error)}") from error
 
 
-main = verb("launch")(run)
+main = verb("launch", "launch.submit.run")

@@ -29,7 +29,7 @@ def compose(config: str, *overrides: str, return_hydra_config: bool = False) -> 
     """Compose one of our configs as the command line would."""
     import hydra
 
-    import mirage_pl.cli  # noqa: F401  registers the resolvers
+    import mirage_pl.engine.cli  # noqa: F401  registers the resolvers
 
     with hydra.initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         return hydra.compose(config, list(overrides), return_hydra_config=return_hydra_config)
@@ -62,7 +62,7 @@ def train_config(data: Path, tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def processor() -> Any:
-    from mirage_pl.mirage.backbone import load_processor
+    from mirage_pl.mirage.model.backbone import load_processor
 
     return load_processor(str(REPO / "assets" / "tiny"))
 
@@ -72,10 +72,10 @@ def random_net() -> Any:
     """A LatentVLM with the tiny architecture and random weights, in float64 so that equality can be exact."""
     import torch
 
-    from mirage_pl.mirage.backbone import load_backbone
-    from mirage_pl.mirage.compression import Average
-    from mirage_pl.mirage.latents import LatentVLM
-    from mirage_pl.mirage.recurrence import Sequential
+    from mirage_pl.mirage.model.backbone import load_backbone
+    from mirage_pl.mirage.model.compression import Average
+    from mirage_pl.mirage.model.latents import LatentVLM
+    from mirage_pl.mirage.model.recurrence import Sequential
 
     torch.manual_seed(0)
     backbone = load_backbone(str(REPO / "assets" / "tiny"), random_weights=True)
@@ -95,7 +95,7 @@ def exact_norm(self: Any, hidden: Any) -> Any:
 @pytest.fixture(scope="session")
 def samples(data: Path) -> list[Any]:
     """Six rows of ragged sizes: 3x3 and 4x4 mazes in turn."""
-    from data_modules.vsp import VSP
+    from data_modules.vsp.planning import VSP
 
     rows = VSP(data / "vsp-28px" / "train.jsonl")
     return [rows[index] for index in (0, 12, 3, 17, 5, 20)]

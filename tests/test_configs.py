@@ -42,7 +42,7 @@ def targets(node, path="cfg"):
 
 
 GIVEN_BY_CODE = {
-    "data_modules.datamodule.DataModule": {"collate"},
+    "data_modules.loading.datamodule.DataModule": {"collate"},
     "pytorch_lightning.Trainer": {"callbacks", "logger", "plugins"},
 }
 
@@ -121,7 +121,7 @@ def test_the_data_folder_follows_the_models_cell_size():
 def test_a_run_folders_name_ignores_what_changes_no_result(monkeypatch):
     from types import SimpleNamespace
 
-    from mirage_pl import cli
+    from mirage_pl.engine import cli
 
     def suffix(*overrides):
         config = SimpleNamespace(overrides=SimpleNamespace(task=list(overrides)))

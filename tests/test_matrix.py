@@ -7,7 +7,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 
-import mirage_pl.cli  # noqa: F401  registers the sweeper
+import mirage_pl.engine.cli  # noqa: F401  registers the sweeper
 from tests.conftest import REPO, compose
 
 Matrix = Plugins.instance().class_name_to_class["hydra_plugins.mirage_matrix.Matrix"]

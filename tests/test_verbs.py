@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from mirage_pl import data as data_verb
-from mirage_pl import evaluate, export, infer, train
-from mirage_pl.base import BaseModule
-from mirage_pl.optim import parameter_groups, warmup
+from mirage_pl.engine.checkpoints import export
+from mirage_pl.engine.datasets import describe as data_verb
+from mirage_pl.engine.evaluation import scoring
+from mirage_pl.engine.sessions import infer
+from mirage_pl.engine.training import fit
+from mirage_pl.engine.training.base import BaseModule
+from mirage_pl.engine.training.optim import parameter_groups, warmup
 from tests.conftest import REPO, SMALL, compose
 
 
@@ -23,13 +26,13 @@ def run_folder(data, tmp_path_factory):
         "trainer.limit_val_batches=0",
         "trainer.max_steps=2",
     ]
-    train.run(compose("train", *SMALL, "stage=stage1", f"data={data}", f"run_dir={folder}", *quiet))
+    fit.run(compose("train", *SMALL, "stage=stage1", f"data={data}", f"run_dir={folder}", *quiet))
     return folder
 
 
 def test_evaluation_writes_metrics_predictions_pictures_and_a_report(run_folder, data):
     test = ["task.per_level={train: 12, val: 4, test: 4}", f"data={data}"]
-    metrics = evaluate.run(compose("evaluate", f"ckpt={run_folder}", *test))
+    metrics = scoring.run(compose("evaluate", f"ckpt={run_folder}", *test))
     out = run_folder / "evaluation" / "vsp"
     assert metrics["success"].keys() == {"level_3", "level_4", "all"}
     assert metrics["success"]["all"].keys() == {"mean", "low", "high", "n"}
@@ -39,7 +42,7 @@ def test_evaluation_writes_metrics_predictions_pictures_and_a_report(run_folder,
     assert sum(row["success"] for row in rows) == metrics["success"]["all"]["mean"] * 8
     assert len(list((out / "gallery").glob("*.png"))) == 16
     assert "<html" in (out / "report.html").read_text()[:300]
-    again = evaluate.run(compose("evaluate", f"ckpt={run_folder}", "loader.eval_batch_size=3", *test))
+    again = scoring.run(compose("evaluate", f"ckpt={run_folder}", "loader.eval_batch_size=3", *test))
     assert again["success"] == metrics["success"]
     assert not any(row["latents"] for row in rows), "two steps teach no blocks"
     assert not {"interventions", "latents"} & metrics.keys()
@@ -49,8 +52,8 @@ def test_evaluation_writes_metrics_predictions_pictures_and_a_report(run_folder,
 @pytest.fixture
 def starting_with_a_block(monkeypatch, processor):
     """Let every answer start with a latent block."""
-    from mirage_pl.mirage.columns import AnswerColumns
-    from mirage_pl.mirage.latents import LatentVLM
+    from mirage_pl.mirage.decoding.columns import AnswerColumns
+    from mirage_pl.mirage.model.latents import LatentVLM
 
     logits, prefill, first = LatentVLM.logits, AnswerColumns.prefill, []
     start = processor.tokenizer.convert_tokens_to_ids("<|latent_start|>")
@@ -72,14 +75,12 @@ def starting_with_a_block(monkeypatch, processor):
 
 def tampered(run_folder, data, *overrides):
     shrunk = ["task.per_level={train: 12, val: 4, test: 4}", "loader.eval_batch_size=3", "decoding.max_new_tokens=16"]
-    return evaluate.run(
-        compose("evaluate", f"ckpt={run_folder}", f"data={data}", "label=tampered", *shrunk, *overrides)
-    )
+    return scoring.run(compose("evaluate", f"ckpt={run_folder}", f"data={data}", "label=tampered", *shrunk, *overrides))
 
 
 @pytest.mark.usefixtures("starting_with_a_block")
 def test_evaluation_answers_again_with_other_latents(run_folder, data, capsys):
-    from mirage_pl.mirage.interventions import NAMES
+    from mirage_pl.mirage.probing.interventions import NAMES
 
     metrics = tampered(run_folder, data)
     assert tuple(metrics["interventions"]) == NAMES
@@ -111,7 +112,7 @@ def test_some_interventions_are_made_or_none(run_folder, data):
 
 def test_comparing_with_a_run_that_was_not_evaluated_says_what_to_run(run_folder, tmp_path, data):
     with pytest.raises(ValueError, match="run python -m mirage_pl.evaluate ckpt="):
-        evaluate.run(compose("evaluate", f"ckpt={run_folder}", f"compare=[{tmp_path}]", f"data={data}"))
+        scoring.run(compose("evaluate", f"ckpt={run_folder}", f"compare=[{tmp_path}]", f"data={data}"))
 
 
 @pytest.mark.parametrize("place", ["nowhere", "empty"])
@@ -122,7 +123,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path, place):
 
 
 def test_infer_streams_an_answer_and_shows_each_latent(run_folder, data, capsys, monkeypatch):
-    from mirage_pl.mirage.latents import LatentVLM
+    from mirage_pl.mirage.model.latents import LatentVLM
 
     image = data / "vsp-28px" / "images" / "level_3_test_0.png"
     original = LatentVLM.logits
@@ -135,7 +136,7 @@ def test_infer_streams_an_answer_and_shows_each_latent(run_folder, data, capsys,
         calls.append(1)
         return logits
 
-    from mirage_pl.mirage.backbone import load_processor
+    from mirage_pl.mirage.model.backbone import load_processor
 
     calls_start = load_processor(str(REPO / "assets" / "tiny")).tokenizer.convert_tokens_to_ids("<|latent_start|>")
     monkeypatch.setattr(LatentVLM, "logits", starts_with_a_block)
@@ -148,7 +149,7 @@ def test_infer_streams_an_answer_and_shows_each_latent(run_folder, data, capsys,
 def test_infer_wants_a_prompt_where_every_row_has_a_question_of_its_own(run_folder, data, monkeypatch):
     from omegaconf import OmegaConf
 
-    from mirage_pl import trained
+    from mirage_pl.engine.checkpoints import trained
 
     asked = compose("infer", f"ckpt={run_folder}", f"image={data / 'vsp-28px/images/level_3_test_0.png'}")
     load = OmegaConf.load
@@ -166,8 +167,8 @@ def test_infer_wants_a_prompt_where_every_row_has_a_question_of_its_own(run_fold
 def test_an_export_loads_in_stock_transformers_with_identical_logits(run_folder, tmp_path, processor, samples):
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
+    from mirage_pl.engine.checkpoints.trained import load_trained
     from mirage_pl.mirage.collator import Collator
-    from mirage_pl.trained import load_trained
 
     out = export.run(compose("export", f"ckpt={run_folder}", f"out={tmp_path}/hf"))
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in out.iterdir()}
@@ -208,7 +209,7 @@ def test_data_is_made_described_and_validated(tmp_path, capsys):
 
 
 def test_reading_aloud_names_every_cell_and_every_move(data):
-    from data_modules.reading import Reading
+    from data_modules.vsp.reading import Reading
 
     rows = Reading(data / "vsp-28px" / "val.jsonl", {"map": "Read the map.", "path": "Read the path."})
     assert len(rows) == 16
@@ -278,7 +279,7 @@ def test_a_weight_that_is_neither_a_number_nor_a_pair_is_refused(weight):
 
 
 def test_paths_in_a_run_folder_are_whole(run_folder):
-    from mirage_pl.weights import checkpoint_of, run_of
+    from mirage_pl.engine.checkpoints.weights import checkpoint_of, run_of
 
     file = checkpoint_of(run_folder)
     assert run_of(file) == Path(run_folder).resolve()

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from data_modules.samples import ImageSource
-from mirage_pl.sharding import whole, whole_shape
+from mirage_pl.engine.checkpoints.parts import whole, whole_shape
 
 log = logging.getLogger(__name__)
 

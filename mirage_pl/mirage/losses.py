@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from mirage_pl.sharding import is_split
+from mirage_pl.engine.checkpoints.parts import is_split
 
 
 def text_ce(hidden_MD: Tensor, head: nn.Module, targets_M: Tensor, chunk: int | None = None, most: int = 0) -> Tensor:

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from data_modules.samples import Sample
-from mirage_pl.base import BaseModule
+from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.mirage.batch import IGNORE, Batch, widen
 from mirage_pl.mirage.collator import Collator
+from mirage_pl.mirage.decoding.generate import Decoder, Generation
+from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.features import FeatureCache
-from mirage_pl.mirage.flops import step_flops
-from mirage_pl.mirage.generate import Decoder, Generation
-from mirage_pl.mirage.interventions import Interventions
-from mirage_pl.mirage.latents import LatentVLM
 from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
+from mirage_pl.mirage.model.flops import step_flops
+from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.prefill import fill
-from mirage_pl.mirage.replacements import NAMES
-from mirage_pl.mirage.sampling import Decoding
+from mirage_pl.mirage.probing.interventions import Interventions
+from mirage_pl.mirage.probing.replacements import NAMES
 
 
 class MirageModule(BaseModule):
@@ -34,7 +34,7 @@ class MirageModule(BaseModule):
         ce_chunk: supervised positions whose logits exist at a time; ``None``: all.
         ce_fused: use Liger's fused kernel where there are a GPU and liger-kernel.
         features: cache for features of the images, used if the vision tower is frozen.
-        options: those of :class:`mirage_pl.base.BaseModule`.
+        options: those of :class:`mirage_pl.engine.training.base.BaseModule`.
     """
 
     net: LatentVLM
@@ -96,14 +96,14 @@ class MirageModule(BaseModule):
         Args:
             prompts: from the collator.
             max_new_tokens: columns decoded at most, latents included.
-            options: further ones of :class:`mirage_pl.mirage.sampling.Decoding`; greedy without any.
+            options: further ones of :class:`mirage_pl.mirage.decoding.sampling.Decoding`; greedy without any.
         """
         return self.decoder(self.net, prompts, Decoding(max_new_tokens, **options))
 
     def interventions(
         self, collate: Collator, samples: Sequence[Sample], baseline: Sequence[Generation], **decoding: Any
     ) -> Interventions:
-        """Tools to answer a test set again with other latents, see :mod:`mirage_pl.mirage.interventions`."""
+        """Tools to answer a test set again with other latents, see :mod:`mirage_pl.mirage.probing.interventions`."""
         return Interventions(self.net, collate.processor, collate, Decoding(**decoding), samples, baseline)
 
     def stream(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Iterator[str]:

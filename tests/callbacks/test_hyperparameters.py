@@ -4,7 +4,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from mirage_pl import train
+from mirage_pl.engine.training import fit
 
 
 def read_back(run):
@@ -21,8 +21,8 @@ def read_back(run):
 
 def test_every_run_has_its_row_with_the_same_columns(train_config):
     sft, stage1 = (train_config(*given) for given in (["stage=sft"], ["stage=stage1", "latent_size=2", "seed=7"]))
-    train.run(sft)
-    train.run(stage1)
+    fit.run(sft)
+    fit.run(stage1)
     baseline, latent = read_back(sft.run_dir), read_back(stage1.run_dir)
     assert baseline[0].keys() == latent[0].keys()
     assert baseline[0]["stage"] == "sft"
@@ -34,13 +34,13 @@ def test_every_run_has_its_row_with_the_same_columns(train_config):
 
 def test_a_run_without_tensorboard_trains(train_config):
     cfg = train_config("stage=sft", "trainer.max_steps=1", "logger._target_=pytorch_lightning.loggers.CSVLogger")
-    assert train.run(cfg)["step"] == 1
+    assert fit.run(cfg)["step"] == 1
 
 
 def test_a_run_that_breaks_off_has_its_row_but_has_not_ended(train_config):
     cfg = train_config("stage=sft")
     cfg.stage.module.loss_weights = {"typo": 1.0}
     with pytest.raises(ValueError, match="weights for"):
-        train.run(cfg)
+        fit.run(cfg)
     values, _, ended = read_back(cfg.run_dir)
     assert (values["stage"], ended) == ("sft", False)

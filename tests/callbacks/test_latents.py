@@ -11,8 +11,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks.latents import Latents
-from mirage_pl.mirage.latents import LatentVLM
-from tests.test_train import losses_of, scalars
+from mirage_pl.mirage.model.latents import LatentVLM
+from tests.engine.training.test_train import losses_of, scalars
 
 
 class Probe:

@@ -14,8 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from callbacks.preemption import Preemption
-from mirage_pl import train
-from mirage_pl.saving import Overlapped
+from mirage_pl.engine.checkpoints.saving import Overlapped
 from tests.conftest import REPO
 
 
@@ -147,7 +146,7 @@ def test_a_signal_to_a_forked_process_is_not_ours(tmp_path):
 
 TWO_RANKS = """
 import os, signal, sys
-from mirage_pl.saving import Overlapped
+from mirage_pl.engine.checkpoints.saving import Overlapped
 from tests.callbacks.test_preemption import SlowlySaved, fit
 module = SlowlySaved(at=2 if os.environ.get("LOCAL_RANK") == "1" else None, number=signal.SIGTERM)
 try:
@@ -181,7 +180,7 @@ def test_bad_options_are_one_line(tmp_path, options, said):
 
 def interrupt_once(monkeypatch, at):
     """Send the requeue signal in a step of the first run after this call."""
-    from mirage_pl.base import BaseModule
+    from mirage_pl.engine.training.base import BaseModule
 
     step, sent = BaseModule.training_step, []
 
@@ -203,12 +202,12 @@ def test_a_preempted_run_ends_with_the_weights_of_one_that_was_not(
 ):
     options = ["stage=sft", "trainer.max_steps=4", "trainer.limit_val_batches=0", "callbacks.generations=null"]
     options.append(f"trainer.accumulate_grad_batches={accumulate}")
-    train.run(train_config(*options, f"run_dir={tmp_path / 'whole'}"))
+    fit.run(train_config(*options, f"run_dir={tmp_path / 'whole'}"))
     interrupt_once(monkeypatch, at=2)
     cfg = train_config(*options, f"run_dir={tmp_path / 'cut'}")
     with pytest.raises(SystemExit):
-        train.run(cfg)
+        fit.run(cfg)
     assert step_of(tmp_path / "cut" / "checkpoints" / "last.ckpt") == 3
-    assert train.run(cfg)["step"] == 4
+    assert fit.run(cfg)["step"] == 4
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from hydra.utils import instantiate
 from PIL import Image
 
-from data_modules.packed import PackedImage
+from data_modules.files.packed import PackedImage
 from tests.conftest import compose
 
 PLAIN = {"text_input": "{q}", "text_output": "{a}", "image_input": "image"}

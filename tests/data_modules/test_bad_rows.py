@@ -2,10 +2,10 @@ import logging
 
 import pytest
 
-from data_modules.packed import TEXT_LIMIT
-from data_modules.rows import Rows
+from data_modules.files.packed import TEXT_LIMIT
+from data_modules.rows.rows import Rows
 from data_modules.samples import Grade
-from mirage_pl import data as data_verb
+from mirage_pl.engine.datasets import describe as data_verb
 from tests.conftest import compose
 from tests.data_modules.source_files import PLAIN, blink, cell, jsonl, parquet, picture, plain, sat, task
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from data_modules.batches import EpochBatches, TokenBatches, box_of, cells_of, parted, segments_of
+from data_modules.loading.batches import EpochBatches, TokenBatches, box_of, cells_of, parted, segments_of
 from mirage_pl.mirage.batch import IGNORE, Row, cut, place
 
 PAD, LATENT, WORD = 0, 9, 1

@@ -1,7 +1,7 @@
 import pytest
 
-from data_modules.choices import find_right, lettered
-from data_modules.columns import Columns, fill, look_up
+from data_modules.rows.choices import find_right, lettered
+from data_modules.rows.columns import Columns, fill, look_up
 
 ROW = {"q": "Why?", "n": 3, "none": None, "deep": {"er": {"text": "t"}}, "a.b": "dotted", "list": [1]}
 

@@ -2,9 +2,9 @@ import pickle
 
 import pytest
 
-from data_modules.batches import EpochBatches, TokenBatches
-from data_modules.datamodule import DataModule, Kept
-from data_modules.loading import Loading, ResumableLoader
+from data_modules.loading.batches import EpochBatches, TokenBatches
+from data_modules.loading.datamodule import DataModule, Kept
+from data_modules.loading.loader import Loading, ResumableLoader
 from data_modules.samples import Sample, Text
 
 

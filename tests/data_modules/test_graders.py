@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from data_modules.graders import boxed, find_grader, number
+from data_modules.rows.graders import boxed, find_grader, number
 from data_modules.samples import Grade, Sample, Text
 
 MAZE = [[1, 0], [-1, 2]]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_modules.datamodule import check_disjoint
-from data_modules.jigsaw import Jigsaw
-from data_modules.jigsaw_generator import GREY, KINDS, Generator
-from data_modules.photos import digest
-from data_modules.procedural import draw_scene
+from data_modules.jigsaw.dataset import Jigsaw
+from data_modules.jigsaw.maker import GREY, KINDS, Generator
+from data_modules.jigsaw.photos import digest
+from data_modules.jigsaw.procedural import draw_scene
+from data_modules.loading.datamodule import check_disjoint
 
 SIDE, PIECE, SHIFT = 112, 28, 10
 ROWS = {"train": 24, "val": 4, "test": 4}
@@ -199,7 +199,7 @@ def test_a_folder_that_is_missing_or_too_small_says_what_is_needed(photos, tmp_p
 
 
 def test_scenes_too_alike_end_with_an_error_and_not_never(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_modules.jigsaw_generator.draw_scene", lambda name, side: Image.new("RGB", (side, side)))
+    monkeypatch.setattr("data_modules.jigsaw.maker.draw_scene", lambda name, side: Image.new("RGB", (side, side)))
     with pytest.raises(ValueError, match="the drawn scenes give only 0 of the 2 rows of test"):
         generator(tmp_path / "x", rows={"test": 2}).make()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.jsonl import load_samples, locate, problems
+from data_modules.rows.jsonl import load_samples, locate, problems
 from data_modules.samples import Latent, Picture, Text
 
 

@@ -2,7 +2,7 @@ from itertools import islice
 
 import pytest
 
-from data_modules.maze import outcome, parse_grid, parse_plan, random_mazes, shortest_plan, step, walk
+from data_modules.vsp.maze import outcome, parse_grid, parse_plan, random_mazes, shortest_plan, step, walk
 
 GRID = parse_grid([[1, 0, -1], [0, 0, 0], [-1, 0, 2]])
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from PIL import Image
 
-from data_modules.datamodule import check_disjoint
+from data_modules.loading.datamodule import check_disjoint
 from data_modules.samples import Picture, Text
-from data_modules.vsp import VSP
-from data_modules.vsp_generator import Generator
+from data_modules.vsp.maker import Generator
+from data_modules.vsp.planning import VSP
 
 PROMPT = "<image>Find the shortest safe path from the start to the goal."
 MAPS = [

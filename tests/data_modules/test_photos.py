@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from data_modules.photos import photo_names, read_photo
-from data_modules.procedural import draw_scene
+from data_modules.jigsaw.photos import photo_names, read_photo
+from data_modules.jigsaw.procedural import draw_scene
 
 
 def test_a_photograph_is_turned_as_its_exif_data_says_and_cut_in_the_middle(tmp_path):

@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from data_modules.jsonl import load_samples, problems
-from data_modules.plan import flatten
+from data_modules.rows.jsonl import load_samples, problems
+from data_modules.rows.plan import flatten
 from data_modules.samples import Latent, Picture, Text
 
 

@@ -4,7 +4,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from data_modules.polyomino import canonical, crop, grow, is_asymmetric, is_connected, moved, random_pieces
+from data_modules.rotation.polyomino import canonical, crop, grow, is_asymmetric, is_connected, moved, random_pieces
 
 L = ((1, 0, 0), (1, 0, 0), (1, 1, 0))
 S = ((0, 1, 1), (1, 1, 0), (0, 0, 0))

@@ -6,11 +6,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from data_modules.datamodule import check_disjoint
-from data_modules.polyomino import canonical
-from data_modules.polyomino_pictures import draw_board
-from data_modules.rotation import Rotation
-from data_modules.rotation_generator import Rotations
+from data_modules.loading.datamodule import check_disjoint
+from data_modules.rotation.dataset import Rotation
+from data_modules.rotation.maker import Rotations
+from data_modules.rotation.pictures import draw_board
+from data_modules.rotation.polyomino import canonical
 from data_modules.samples import Latent, Picture, Text, open_image
 from tests.conftest import compose
 from tests.data_modules.test_polyomino import L, views

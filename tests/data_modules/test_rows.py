@@ -7,8 +7,8 @@ import torch
 from hydra.utils import instantiate
 from torch.utils.data import DataLoader
 
-from data_modules.datamodule import check_disjoint
-from data_modules.rows import Rows
+from data_modules.loading.datamodule import check_disjoint
+from data_modules.rows.rows import Rows
 from data_modules.samples import Grade, Latent, Picture, Text
 from mirage_pl.mirage.collator import Collator
 from tests.conftest import compose
@@ -217,8 +217,8 @@ def test_a_row_is_drawn_with_its_pictures_and_the_answer_below(pictured):
 
 
 def test_mazes_in_parquet_train_and_score_as_they_do_in_files(data, train_config, tmp_path):
-    from mirage_pl import evaluate
-    from tests.test_train import losses_of
+    from mirage_pl.engine.evaluation import scoring
+    from tests.engine.training.test_train import losses_of
 
     source = data / "vsp-28px"
     for split in ("train", "val", "test"):
@@ -238,7 +238,7 @@ def test_mazes_in_parquet_train_and_score_as_they_do_in_files(data, train_config
         inside[key] = plain[key]
     assert losses_of(inside) == losses_of(plain)
     scores = [
-        evaluate.run(compose("evaluate", f"ckpt={tmp_path}/{name}", "decoding.max_new_tokens=16", *options))
+        scoring.run(compose("evaluate", f"ckpt={tmp_path}/{name}", "decoding.max_new_tokens=16", *options))
         for name, options in {"plain": [f"data={data}", *PER_LEVEL], "inside": packed}.items()
     ]
     assert scores[0]["success"] == scores[1]["success"]

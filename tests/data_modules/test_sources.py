@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_modules import lines, packed
-from data_modules.sources import Concatenated, Mixed, find_files, open_source
+from data_modules.files import lines, packed
+from data_modules.files.sources import Concatenated, Mixed, find_files, open_source
 from tests.conftest import REPO
 from tests.data_modules.source_files import (
     IMAGE,
@@ -95,7 +95,8 @@ def test_gzipped_lines_are_the_lines_and_errors_name_the_gzipped_file(tmp_path):
 
 def test_what_was_unpacked_is_removed_when_the_process_ends(tmp_path):
     file = jsonl(tmp_path / "rows.jsonl.gz", [{"a": 1}])
-    code = "import sys; from data_modules.sources import open_source; s = open_source(sys.argv[1]); print(s[0], s.file)"
+    code = "import sys; from data_modules.files.sources import open_source; "
+    code += "s = open_source(sys.argv[1]); print(s[0], s.file)"
     done = subprocess.run([sys.executable, "-c", code, file], cwd=REPO, capture_output=True, text=True, check=True)
     row, unpacked = done.stdout.rsplit(maxsplit=1)
     assert row == "{'a': 1}"

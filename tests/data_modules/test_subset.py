@@ -2,8 +2,8 @@
 
 import pytest
 
-from data_modules.sources import open_source
-from data_modules.subset import copy_rows, locate_row
+from data_modules.files.sources import open_source
+from data_modules.files.subset import copy_rows, locate_row
 from tests.data_modules.source_files import every_kind, plainly
 
 

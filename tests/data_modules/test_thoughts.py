@@ -4,9 +4,9 @@ import re
 import pytest
 from transformers import AutoTokenizer
 
-from data_modules.maze import outcome, parse_plan
 from data_modules.samples import Latent, Text
-from data_modules.vsp import VSP
+from data_modules.vsp.maze import outcome, parse_plan
+from data_modules.vsp.planning import VSP
 from tests.conftest import REPO
 
 MAP = [[1, 0, -1], [0, 2, 0], [0, 0, 0]]

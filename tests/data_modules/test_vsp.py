@@ -4,12 +4,12 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from data_modules.datamodule import check_disjoint
-from data_modules.maze_pictures import draw_maze
-from data_modules.reading import Reading
+from data_modules.loading.datamodule import check_disjoint
 from data_modules.samples import Picture, open_image
-from data_modules.vsp import VSP
-from data_modules.vsp_generator import Generator
+from data_modules.vsp.maker import Generator
+from data_modules.vsp.pictures import draw_maze
+from data_modules.vsp.planning import VSP
+from data_modules.vsp.reading import Reading
 from tests.conftest import SHARED, needs_shared
 
 OFFICIAL = SHARED / "data" / "mirage_sample" / "sample.jsonl"

@@ -7,13 +7,13 @@ from random import Random
 import numpy as np
 import pytest
 
-from data_modules.datamodule import check_disjoint
-from data_modules.maze import GOAL, HOLE, ICE, START
-from data_modules.maze_boards import draw_board
-from data_modules.maze_pictures import draw_maze, tile
+from data_modules.loading.datamodule import check_disjoint
 from data_modules.samples import Latent, Picture, Text, open_image
-from data_modules.vsp_reasoning import VSPReasoning
-from data_modules.vsp_reasoning_generator import LETTERS, ReasoningGenerator, draw_plan, draw_plans, write_answer
+from data_modules.vsp.boards import draw_board
+from data_modules.vsp.maze import GOAL, HOLE, ICE, START
+from data_modules.vsp.pictures import draw_maze, tile
+from data_modules.vsp.reasoning import VSPReasoning
+from data_modules.vsp.reasoning_maker import LETTERS, ReasoningGenerator, draw_plan, draw_plans, write_answer
 from tests.conftest import SHARED, needs_shared
 
 OFFICIAL = SHARED / "data" / "mirage_sample" / "sample.jsonl"
@@ -103,7 +103,7 @@ def test_when_no_maze_is_left_the_error_says_how_many_could_be_used(tmp_path, mo
         yield from (((0, 0, 0), (-1, 1, 0), (0, 0, 2)), MAZE)  # MAZE can't have every outcome
         raise ValueError("no more than 2 distinct 3x3 mazes exist")
 
-    monkeypatch.setattr("data_modules.vsp_reasoning_generator.random_mazes", few)
+    monkeypatch.setattr("data_modules.vsp.reasoning_maker.random_mazes", few)
     with pytest.raises(ValueError, match="^no more than 1 3x3 mazes can have every outcome; ask for fewer"):
         list(generator(tmp_path, levels=[3]).plans())
 

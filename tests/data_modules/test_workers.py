@@ -11,7 +11,7 @@ from tests.conftest import REPO
 
 LOAD = """
 from torch.utils.data import DataLoader
-from data_modules.loading import Loading
+from data_modules.loading.loader import Loading
 
 if __name__ == "__main__":
     loader = DataLoader(list(range(100)), **Loading(num_workers=2).workers())
@@ -20,7 +20,7 @@ if __name__ == "__main__":
 """
 DRAW = """
 import sys
-from data_modules.vsp_generator import Generator
+from data_modules.vsp.maker import Generator
 
 if __name__ == "__main__":
     mazes = {"levels": [6], "per_level": {"train": 99_999, "val": 1, "test": 1}, "cell_px": 28, "hole_rate": 0.2}

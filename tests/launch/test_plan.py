@@ -12,8 +12,8 @@ from callbacks.freeze import Freeze
 from launch import plan
 from launch.architecture import MODULES, Architecture, read_architecture
 from launch.layouts import LAYOUTS, Cluster, Layout, Load, share
-from mirage_pl.mirage.backbone import load_backbone
-from mirage_pl.mirage.layers import run_layers
+from mirage_pl.mirage.model.backbone import load_backbone
+from mirage_pl.mirage.model.layers import run_layers
 from tests.conftest import REPO, compose
 
 KNOWN = OmegaConf.to_container(compose("plan").architectures)
@@ -204,8 +204,8 @@ def test_the_header_of_the_72b_says_what_is_planned_and_it_fits_on_the_nodes_it_
 
 
 def test_offloading_to_a_disk_needs_room_there_and_little_memory():
-    use = "{_target_: mirage_pl.strategies.DeepSpeed, stage: 3, offload_optimizer: true, offload_parameters: true"
-    use += ", offload_optimizer_device: nvme, offload_params_device: nvme}"
+    use = "{_target_: mirage_pl.engine.strategies.deepspeed.DeepSpeed, stage: 3, offload_optimizer: true"
+    use += ", offload_parameters: true, offload_optimizer_device: nvme, offload_params_device: nvme}"
     options = ["model=qwen2_5_vl_72b", f"strategy.use={use}", "memory.checkpointing=true", "loader.batch_size=1"]
     made = plan.run(compose("plan", *options))
     row = made["layouts"][made["chosen"]]

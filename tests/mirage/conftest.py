@@ -7,8 +7,8 @@ import torch
 
 from data_modules.samples import Latent, Text
 from mirage_pl.mirage.collator import Collator
-from mirage_pl.mirage.generate import Decoder
-from mirage_pl.mirage.latents import LatentVLM
+from mirage_pl.mirage.decoding.generate import Decoder
+from mirage_pl.mirage.model.latents import LatentVLM
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mirage_pl.mirage.backbone import load_backbone, load_processor
 from mirage_pl.mirage.batch import LATENT_TOKENS
+from mirage_pl.mirage.model.backbone import load_backbone, load_processor
 from tests.conftest import REPO
 
 TINY = REPO / "assets" / "tiny"

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from data_modules.samples import Latent, Picture, Sample, Text, open_image
-from mirage_pl.mirage.backbone import load_processor
 from mirage_pl.mirage.batch import IGNORE, Row, cut, place
 from mirage_pl.mirage.collator import Collator
+from mirage_pl.mirage.model.backbone import load_processor
 
 PAD, LATENT = 0, 9
 

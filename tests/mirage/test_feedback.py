@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mirage_pl.mirage import reference
 from mirage_pl.mirage.batch import Batch
 from mirage_pl.mirage.collator import Collator
-from mirage_pl.mirage.feedback import Matched
-from mirage_pl.mirage.latents import LatentVLM
-from mirage_pl.mirage.recurrence import Jacobi, Sequential
-from mirage_pl.mirage.sampling import Decoding
+from mirage_pl.mirage.decoding.sampling import Decoding
+from mirage_pl.mirage.model import reference
+from mirage_pl.mirage.model.feedback import Matched
+from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.model.recurrence import Jacobi, Sequential
 
 
 def matched(norm: float) -> Matched:

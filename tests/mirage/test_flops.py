@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from mirage_pl.mirage.flops import decoder_flops, decoder_parameters, step_flops, tower_forward_flops
+from mirage_pl.mirage.model.flops import decoder_flops, decoder_parameters, step_flops, tower_forward_flops
 
 RAGGED_GRIDS = [(1, 12, 10), (1, 6, 20), (2, 8, 8)]
 """Windows are 8 x 8 patches: some are cut off, one image is a window, and one has two frames."""

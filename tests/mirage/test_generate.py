@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from data_modules.samples import Picture, Sample, Text
-from mirage_pl.mirage.recurrence import Jacobi
-from mirage_pl.mirage.reference import greedy_answer
-from mirage_pl.mirage.sampling import Choice, Decoding
+from mirage_pl.mirage.decoding.sampling import Choice, Decoding
+from mirage_pl.mirage.model.recurrence import Jacobi
+from mirage_pl.mirage.model.reference import greedy_answer
 from tests.mirage.conftest import Scripted
 
 

@@ -5,7 +5,7 @@ from math import isnan, sqrt
 import pytest
 import torch
 
-from mirage_pl.mirage.geometry import cosine_across, cosine_within, effective_rank, mean_norm, retrieved
+from mirage_pl.mirage.probing.geometry import cosine_across, cosine_within, effective_rank, mean_norm, retrieved
 
 
 def rows(*vectors):

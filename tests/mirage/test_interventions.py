@@ -8,11 +8,11 @@ import torch
 
 from data_modules.samples import Latent, Text
 from mirage_pl.mirage.collator import Collator
-from mirage_pl.mirage.generate import Decoder
-from mirage_pl.mirage.interventions import NAMES, ORACLES, Interventions, matched, replacements
-from mirage_pl.mirage.recurrence import Jacobi
-from mirage_pl.mirage.reference import grids_of, hidden_states
-from mirage_pl.mirage.sampling import Decoding
+from mirage_pl.mirage.decoding.generate import Decoder
+from mirage_pl.mirage.decoding.sampling import Decoding
+from mirage_pl.mirage.model.recurrence import Jacobi
+from mirage_pl.mirage.model.reference import grids_of, hidden_states
+from mirage_pl.mirage.probing.interventions import NAMES, ORACLES, Interventions, matched, replacements
 from tests.mirage.conftest import Scripted
 
 NOISES = ["noise", "matched_noise"]

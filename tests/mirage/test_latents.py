@@ -9,10 +9,10 @@ import torch
 from data_modules.samples import Latent, Sample, Text
 from mirage_pl.mirage.batch import IGNORE, rotary_positions
 from mirage_pl.mirage.collator import Collator
-from mirage_pl.mirage.latents import LatentVLM
 from mirage_pl.mirage.losses import latent_cosine, text_ce
-from mirage_pl.mirage.recurrence import Jacobi, Sequential
-from mirage_pl.mirage.reference import recurrent_row, summed_losses
+from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.model.recurrence import Jacobi, Sequential
+from mirage_pl.mirage.model.reference import recurrent_row, summed_losses
 
 
 @pytest.fixture(scope="module")

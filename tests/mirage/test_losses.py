@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from mirage_pl.mirage.compression import Average, Grid
 from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
+from mirage_pl.mirage.model.compression import Average, Grid
 
 
 def test_text_ce_is_the_mean_negative_log_probability():

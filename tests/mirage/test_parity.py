@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mirage_pl.mirage.batch import IGNORE, Images, Row, place
-from mirage_pl.mirage.compression import Average
-from mirage_pl.mirage.latents import LatentVLM
 from mirage_pl.mirage.losses import latent_cosine, text_ce
-from mirage_pl.mirage.recurrence import Sequential
+from mirage_pl.mirage.model.compression import Average
+from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.model.recurrence import Sequential
 from tests.conftest import SHARED, needs_shared
 
 pytestmark = needs_shared

@@ -9,12 +9,12 @@ import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from data_modules.samples import open_image
-from mirage_pl import train
+from mirage_pl.engine.training import fit
 from mirage_pl.mirage import prefill
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.features import FeatureCache
-from mirage_pl.mirage.latents import LatentVLM
-from tests.test_train import losses_of
+from mirage_pl.mirage.model.latents import LatentVLM
+from tests.engine.training.test_train import losses_of
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_missing_image_is_named_with_its_row(train_config, data, tmp_path):
     (rows.parent / json.loads(rows.read_text().splitlines()[2])["image_input"]).unlink()
     cfg = config(train_config, tmp_path, "run", f"features={tmp_path}/features", f"task.train_file={rows}")
     with pytest.raises(ValueError, match=r"train.jsonl:3: image .* does not exist"):
-        train.run(cfg)
+        fit.run(cfg)
 
 
 def test_what_is_stored_is_what_the_stock_tower_says(train_config, tmp_path, processor):

@@ -13,16 +13,24 @@ from torch.nn.functional import cosine_similarity
 
 from data_modules.samples import Latent, Picture, Text
 from mirage_pl.mirage.collator import Collator
-from mirage_pl.mirage.generate import Decoder
-from mirage_pl.mirage.geometry import cosine_across, cosine_within, pairs_across, pairs_within, similarities
-from mirage_pl.mirage.interventions import ORACLES, Interventions
-from mirage_pl.mirage.latents import Pass
-from mirage_pl.mirage.panels import Panels
-from mirage_pl.mirage.reading import blocks, embed, join, readable
-from mirage_pl.mirage.reference import grids_of
-from mirage_pl.mirage.sampling import Decoding
-from mirage_pl.mirage.sight import attention, divide, eager, features, peaks, plane, resemblance, thin
-from mirage_pl.mirage.sight_pictures import ACROSS, ATTENTION, MAX_LINES, RESEMBLANCE, Strip, draw_geometry, draw_strips
+from mirage_pl.mirage.decoding.generate import Decoder
+from mirage_pl.mirage.decoding.sampling import Decoding
+from mirage_pl.mirage.model.latents import Pass
+from mirage_pl.mirage.model.reference import grids_of
+from mirage_pl.mirage.probing.geometry import cosine_across, cosine_within, pairs_across, pairs_within, similarities
+from mirage_pl.mirage.probing.interventions import ORACLES, Interventions
+from mirage_pl.mirage.probing.panels import Panels
+from mirage_pl.mirage.probing.reading import blocks, embed, join, readable
+from mirage_pl.mirage.probing.sight import attention, divide, eager, features, peaks, plane, resemblance, thin
+from mirage_pl.mirage.probing.sight_pictures import (
+    ACROSS,
+    ATTENTION,
+    MAX_LINES,
+    RESEMBLANCE,
+    Strip,
+    draw_geometry,
+    draw_strips,
+)
 
 
 def probe_of(net, collator, rows, widths=(2, 4)):
@@ -299,7 +307,7 @@ def test_without_helper_images_attention_and_the_plane_are_left(probe):
 
 
 def test_a_row_is_drawn_though_it_is_not_among_the_first_and_alone_has_a_helper_image(probe, monkeypatch):
-    monkeypatch.setattr("mirage_pl.mirage.panels.MAX_ROWS", 1)
+    monkeypatch.setattr("mirage_pl.mirage.probing.panels.MAX_ROWS", 1)
     probe.samples = [sample if row == 2 else lost(sample) for row, sample in enumerate(probe.samples)]
     panels = panels_of(probe, 0, 2)
     assert panels.looked == [0, 2]

@@ -2,15 +2,15 @@
 
 import json
 
-from data_modules.reading import Reading
-from mirage_pl.mirage.backbone import load_backbone
+from data_modules.vsp.reading import Reading
 from mirage_pl.mirage.batch import LATENT_TOKENS
 from mirage_pl.mirage.collator import Collator
-from mirage_pl.mirage.compression import Average
-from mirage_pl.mirage.generate import Decoder
-from mirage_pl.mirage.latents import LatentVLM
-from mirage_pl.mirage.recurrence import Sequential
-from mirage_pl.mirage.sampling import Decoding
+from mirage_pl.mirage.decoding.generate import Decoder
+from mirage_pl.mirage.decoding.sampling import Decoding
+from mirage_pl.mirage.model.backbone import load_backbone
+from mirage_pl.mirage.model.compression import Average
+from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.model.recurrence import Sequential
 from mirage_pl.mirage.tiny import SPECIAL, TEXT, VISION, build_tokenizer
 from tests.conftest import REPO
 

@@ -1,0 +1,86 @@
+"""Some rows of a file as a file of the same kind, byte for byte where the kind allows it."""
+
+import gzip
+import os
+import tarfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pyarrow.parquet
+
+from data_modules.files.lines import Lines, unpacked
+from data_modules.files.shards import split_name
+
+
+def locate_row(where: str) -> tuple[Path, str]:
+    """Split what a sample calls its row into the file and the row's name in it.
+
+    Args:
+        where: ``file:12`` (a line), ``file:row 12`` or ``file:key``, and after a comma anything.
+    """
+    file, _, name = where.partition(", choices rotated by ")[0].rpartition(":")
+    return Path(file), name
+
+
+def suffix(file: Path) -> str:
+    """Return what says of which kind a file is: ``.jsonl.gz`` whole."""
+    return "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+
+
+def copy_rows(file: Path, names: Collection[str], out: Path) -> None:
+    """Write some rows of a file, in their order, as a file of the same kind.
+
+    Args:
+        file: ``.jsonl``, ``.json``, these with ``.gz``, ``.parquet`` or ``.tar``.
+        names: of the rows, from :func:`locate_row`.
+        out: the new file, which is replaced; appears under its name when it is whole.
+
+    Raises:
+        ValueError: the file isn't of these kinds.
+    """
+    kinds = {".parquet": _copy_parquet, ".tar": _copy_tar}
+    kinds |= dict.fromkeys((".jsonl", ".json", ".jsonl.gz", ".json.gz"), _copy_lines)
+    if suffix(file) not in kinds:
+        raise ValueError(f"{file} is none of {', '.join(kinds)}; its rows can't be copied")
+    with _drafted(out) as draft:
+        kinds[suffix(file)](file, set(names).__contains__, draft)
+
+
+@contextmanager
+def _drafted(out: Path) -> Iterator[Path]:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.draft-{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _copy_lines(file: Path, wanted: Callable[[str], bool], out: Path) -> None:
+    packed = file.suffix == ".gz"
+    lines = unpacked(file) if packed else Lines(file)
+    with (gzip.open if packed else open)(out, "wb") as target, lines.file.open("rb") as source:
+        for number, line in enumerate(source, start=1):
+            if wanted(str(number)):
+                target.write(line.rstrip(b"\r\n") + b"\n")
+
+
+def _copy_parquet(file: Path, wanted: Callable[[str], bool], out: Path) -> None:
+    first = 0
+    schema = pyarrow.parquet.read_schema(file)
+    with closing(pyarrow.parquet.ParquetFile(file)) as source, pyarrow.parquet.ParquetWriter(out, schema) as target:
+        for group in range(source.num_row_groups):
+            rows = source.read_row_group(group)
+            picks = [index for index in range(len(rows)) if wanted(f"row {first + index}")]
+            first += len(rows)
+            if picks:
+                target.write_table(rows.take(picks))
+
+
+def _copy_tar(file: Path, wanted: Callable[[str], bool], out: Path) -> None:
+    with tarfile.open(file, "r:") as source, tarfile.open(out, "w") as target:
+        for member in source:
+            if member.isfile() and wanted(split_name(member.name)[0]):
+                target.addfile(member, source.extractfile(member))

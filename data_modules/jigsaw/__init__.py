@@ -1,0 +1,1 @@
+"""Jigsaw: which piece is missing."""

@@ -1,0 +1,77 @@
+r"""Jigsaws: which of the candidates is the piece that is missing in a photograph.
+
+Rows are the official JSONL (``data_modules.rows.jsonl``): the photograph with its hole, then the candidates, each a
+picture of its own. ``level`` is the kind of the wrong candidates (``maker.py``). Rows from elsewhere may lack it, and
+may answer in BLINK's way, ``(A)`` instead of ``\boxed{A}``.
+"""
+
+import re
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from data_modules.rows.choices import choice, grade_choice
+from data_modules.rows.official import OfficialRows
+from data_modules.samples import Grade, Picture, Sample, open_image
+
+RED = (220, 20, 20)
+GAP = 12
+"""Pixels between the pictures of a sheet."""
+
+_BARE = re.compile(r"\s*\(?([A-Za-z])\)?[.\s]*")
+
+
+def boxed(text: str) -> str:
+    r"""Write an answer that is nothing but a letter, such as ``(A)``, ``A`` or ``A.``, as ``\boxed{A}``."""
+    bare = _BARE.fullmatch(text)
+    return f"\\boxed{{{bare[1]}}}" if bare else text
+
+
+def pictures(sample: Sample) -> list[Picture]:
+    """Return the pictures of a question, in order."""
+    return [part for part in sample.question if isinstance(part, Picture)]
+
+
+def check_row(sample: Sample) -> None:
+    """Demand an answer that is the letter of a candidate.
+
+    Raises:
+        ValueError: the row can't be graded.
+    """
+    letter = choice(boxed(sample.answer_text))
+    if letter is None:
+        raise ValueError(r"nothing to grade against; give a text_output with a \boxed{letter}")
+    count = len(pictures(sample)) - 1
+    if count > 0 and not 0 <= ord(letter) - ord("A") < count:  # one picture alone may show its candidates within
+        raise ValueError(f"the answer is {letter}, but after the first picture there are {count} candidate(s)")
+
+
+def sheet(images: Sequence[Image.Image], chosen: int | None) -> Image.Image:
+    """Lay pictures out in a row on white, the one at index ``chosen`` in a red frame."""
+    width = sum(image.width + GAP for image in images) + GAP
+    canvas = Image.new("RGB", (width, max(image.height for image in images) + 2 * GAP), "white")
+    left = GAP
+    for index, image in enumerate(images):
+        if index == chosen:
+            corner = left + image.width + GAP // 2, GAP + image.height + GAP // 2
+            ImageDraw.Draw(canvas).rectangle((left - GAP // 2, GAP // 2, *corner), fill=RED)
+        canvas.paste(image, (left, GAP))
+        left += image.width + GAP
+    return canvas
+
+
+class Jigsaw(OfficialRows):
+    """Photographs with a piece missing, in order of the file."""
+
+    check = staticmethod(check_row)
+
+    def grade(self, sample: Sample, text: str) -> Grade:
+        """Grade an answer by its letter; groups are the kinds of wrong candidates, ``choice`` where a row has none."""
+        expected = choice(boxed(sample.answer_text))
+        return grade_choice(expected, boxed(text), str(sample.meta.get("level", "choice")))
+
+    def draw(self, sample: Sample, text: str) -> Image.Image:
+        """Lay the photograph and the candidates out in a row, the one that ``text`` settles on in a red frame."""
+        letter = choice(boxed(text))
+        images = [open_image(picture.path, sample.where) for picture in pictures(sample)]
+        return sheet(images, ord(letter) - ord("A") + 1 if letter else None)

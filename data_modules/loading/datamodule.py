@@ -1,0 +1,206 @@
+"""The one LightningDataModule: data sets by split, one collator."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, Dataset
+
+from data_modules.loading.batches import Batches, EpochBatches, TokenBatches
+from data_modules.loading.loader import Loading, ResumableLoader
+from data_modules.samples import GradedDataset, Sample
+
+log = logging.getLogger(__name__)
+
+
+class Maker(Protocol):
+    """Something that makes missing data."""
+
+    def wanted(self, files: Iterable[str]) -> bool:
+        """Say whether any of these files is one it makes."""
+        ...
+
+    def made(self) -> bool:
+        """Say whether the data is there."""
+        ...
+
+    def make(self) -> None:
+        """Make it."""
+        ...
+
+
+class Collate(Protocol):
+    """The part of a family's collator that loading needs."""
+
+    def __call__(self, samples: list[Sample]) -> Any:
+        """Build a training batch."""
+        ...
+
+    def widths(self, sample: Sample) -> Sequence[int]:
+        """Count the tokens of a sample in each segment of a training batch; asked for with limits alone."""
+        ...
+
+
+class Kept(Dataset[Sample]):
+    """Some samples of a data set; for all else it is that data set.
+
+    Args:
+        rows: the data set.
+        indices: of those that are kept.
+    """
+
+    def __init__(self, rows: Any, indices: Sequence[int]) -> None:
+        self.rows, self.indices = rows, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample: Sample = self.rows[self.indices[index]]
+        return sample
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "rows":  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.rows, name)
+
+
+class DataModule(pl.LightningDataModule):
+    """Serve the splits of a task.
+
+    Args:
+        dataset: file -> data set.
+        files: what ``dataset`` reads for each split, ``train``, ``val`` and ``test``, as a rule a file; ``None`` for a
+            split that isn't there.
+        collate: samples -> batch; the family's collator.
+        loader: sizes and limits.
+        seed: order of the training samples.
+        maker: makes the data when it is missing; ``None`` for a user's own files.
+
+    Raises:
+        ValueError: two splits share a sample (a maze, say), or one is too long.
+    """
+
+    def __init__(
+        self,
+        dataset: Callable[[Any], GradedDataset],
+        files: Mapping[str, Any],
+        collate: Collate,
+        loader: Loading,
+        seed: int,
+        maker: Maker | None = None,
+    ) -> None:
+        super().__init__()
+        self.read, self.files, self.collate = dataset, files, collate
+        self.loader, self.seed, self.maker = loader, seed, maker
+        self.datasets: dict[str, GradedDataset] = {}
+        self.widths: dict[str, list[Sequence[int]]] = {}
+
+    def prepare_data(self) -> None:
+        """Make the data for training if the task can and it isn't there."""
+        self.prepare("train", "val")
+
+    def prepare(self, *splits: str) -> None:
+        """Make the data of these splits if the task can and it isn't there; a user's own files are never made."""
+        files = [file for split in splits if (file := self.files[split]) is not None]
+        if self.maker is not None and self.maker.wanted(files) and not self.maker.made():
+            self.maker.make()
+
+    def setup(self, stage: str) -> None:
+        """Read the splits this stage needs and prove them disjoint."""
+        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
+        for split in wanted:
+            if split not in self.datasets and self.files[split] is not None:
+                self.datasets[split] = self.read(self.files[split])
+        if len(self.datasets) > 1:
+            check_disjoint(self.datasets)
+        if stage == "fit":
+            for split in self.datasets:
+                self._bound(split)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled batches; resumes in mid-epoch."""
+        dataset = self.datasets["train"]
+        return ResumableLoader(dataset, self._batches(dataset), collate_fn=self.collate, **self.loader.workers())
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """All of ``val``, in order; nothing when there is no such file."""
+        return self._ordered("val") if "val" in self.datasets else []
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """All of ``test``, in order."""
+        return self._ordered("test")
+
+    def _bound(self, split: str) -> None:
+        """Measure a split whose samples have a limit, and refuse or drop those that are longer."""
+        limit = self.loader.limit(split)
+        if limit is None or split in self.widths:
+            return
+        dataset: Any = self.datasets[split]
+        widths = [self.collate.widths(dataset[index]) for index in range(len(dataset))]
+        kept = within(dataset, [sum(row) for row in widths], *limit, self.loader.on_overlong)
+        self.widths[split] = [widths[index] for index in kept]
+        if len(kept) < len(widths):
+            left, limited = len(widths) - len(kept), "loader.{}={}".format(*limit)
+            log.warning("%s: %d of %d samples are longer than %s and left out", split, left, len(widths), limited)
+            self.datasets[split] = Kept(dataset, kept)
+
+    def _batches(self, dataset: GradedDataset) -> Batches:
+        trainer = self.trainer
+        shared = (trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches) if trainer else (0, 1, 1)
+        if self.loader.max_tokens is None:
+            return EpochBatches(len(dataset), self.loader.batch_size, self.seed, *shared)
+        return TokenBatches(self.widths["train"], self.loader.max_tokens, self.seed, *shared)
+
+    def _ordered(self, split: str) -> DataLoader[Any]:
+        dataset: Any = self.datasets[split]
+        return DataLoader(dataset, self.loader.eval_batch_size, collate_fn=self.collate, **self.loader.workers())
+
+
+def within(dataset: Any, lengths: Sequence[int], name: str, limit: int, on_overlong: str) -> list[int]:
+    """Find the samples that are short enough.
+
+    Args:
+        dataset: the samples.
+        lengths: of each, in tokens.
+        name: of the limit, below ``loader``.
+        limit: most tokens of a sample.
+        on_overlong: ``error`` or ``drop``.
+
+    Raises:
+        ValueError: one is longer and may not be dropped, names the longest; or none is left.
+    """
+    kept = [index for index, length in enumerate(lengths) if length <= limit]
+    if len(kept) == len(lengths) or (kept and on_overlong == "drop"):
+        return kept
+    longest = max(lengths)
+    raise ValueError(
+        f"{dataset[lengths.index(longest)].where}: the row has {longest} tokens, more than loader.{name}={limit}"
+        f"{'' if kept else ', and no row has fewer'}; set loader.{name}={longest} or more, shorten the row, or leave "
+        "such rows out with loader.on_overlong=drop"
+    )
+
+
+def check_disjoint(datasets: Mapping[str, Any]) -> bool:
+    """Prove that no sample of one split is in another.
+
+    Returns:
+        Whether all were compared: a data set without identities, or too large to tell them, is left out.
+
+    Raises:
+        ValueError: names the first shared pair of rows.
+    """
+    seen: dict[Any, tuple[str, str]] = {}
+    all_compared = True
+    for split, dataset in datasets.items():
+        rows = dataset.identities() if hasattr(dataset, "identities") else {}
+        if shared := rows.keys() & seen.keys():
+            one = min(shared, key=lambda key: rows[key])
+            where, other = rows[one], seen[one]
+            raise ValueError(
+                f"{len(shared)} sample(s) of {split} are in {other[0]} too ({where} is {other[1]}); remove them"
+            )
+        seen |= {key: (split, where) for key, where in rows.items()}
+        all_compared &= bool(rows)
+    return all_compared

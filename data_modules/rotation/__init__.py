@@ -1,0 +1,1 @@
+"""Mental rotation: which shape is the same."""

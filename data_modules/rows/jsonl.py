@@ -1,0 +1,207 @@
+"""Read JSONL of interleaved text and images, one row a line.
+
+Keys of a row: ``text_input``, ``image_input`` (a path or a list), and for training the answer in one of two forms:
+
+- the official Mirage format: ``text_output`` and ``image_output`` (helper image or images);
+- ``sequence_plan``: text and latent blocks in order (``plan.py``).
+
+``<image>`` in ``text_input`` says where an input image goes and ``<output_image>`` in ``text_output`` where a latent
+block goes; without markers both come first.
+
+The one rule for image paths: a relative path is looked up under the image root (by default the folder of the JSONL
+file), and if it is not there, with its leading folders dropped one by one until a file is found. It may not lead out of
+the root; an absolute path may, since official rows have them. ``task=jsonl``, which reads anybody's files, says
+otherwise of both (``rows.py``).
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from data_modules.files.packed import PackedImage
+from data_modules.files.sources import open_source
+from data_modules.rows.plan import flatten
+from data_modules.samples import Latent, Picture, Sample, Text, open_image
+
+INPUT, OUTPUT, META = {"text_input", "image_input"}, {"text_output", "image_output"}, {"map_desc", "map_id", "level"}
+KEYS = INPUT | OUTPUT | META | {"sequence_plan"}
+IMAGE, OUTPUT_IMAGE = "<image>", "<output_image>"
+
+P = TypeVar("P", Picture, Latent)
+
+Leave = Literal["none", "absolute", "all"]
+"""Which image paths may lead out of the image root."""
+
+_HALF = re.compile(r"[\ud800-\udfff]")
+"""Half of a character that UTF-16 writes as two; JSON may hold one, but no file or tokenizer takes it."""
+
+_NO_PATH = re.compile(r"[\0-\x1f\ud800-\udfff]|.{4097}", re.DOTALL)
+"""What no image path holds: control characters, halves of characters, and more characters than Linux takes."""
+
+
+def locate(image: str | PackedImage, root: Path, leave: Leave = "absolute") -> Path | PackedImage:
+    """Apply the path rule of this module; a file found nowhere is returned under ``root``, to fail when opened.
+
+    Args:
+        image: a path, or an image inside another file, which has no path.
+        root: the image root; what it links to is inside.
+        leave: which paths may lead out of it.
+
+    Raises:
+        ValueError: the path leads out, but may not, or it is none.
+    """
+    if isinstance(image, PackedImage):
+        return image
+    if _NO_PATH.search(image):
+        raise ValueError(f"image {image!r:.200} is no path; correct the row")
+    absolute, inside = os.path.isabs(image), os.path.abspath(root)
+    may_leave = leave == "all" or (leave == "absolute" and absolute)
+    if not may_leave and not Path(os.path.abspath(root / image)).is_relative_to(inside):
+        fix = "make it absolute" if leave == "absolute" else "set task.image_root or task.outside=true"
+        raise ValueError(f"image {image} is outside {inside}; correct the path, or {fix}")
+    if absolute:
+        return Path(image)
+    parts = Path(os.path.normpath(image)).parts
+    tails = (root.joinpath(*parts[first:]) for first in range(len(parts)))
+    return next((tail for tail in tails if os.path.isfile(tail)), root.joinpath(*parts))
+
+
+def interleave(text: str, marker: str, parts: Sequence[P]) -> tuple[Text | P, ...]:
+    """Put ``parts`` where ``marker`` stands in ``text``, or in front where there is no marker.
+
+    Raises:
+        ValueError: there are markers, but not one for each part, or the text has halves of characters.
+    """
+    if half := _HALF.search(text):
+        raise ValueError(f"text has half a character, {half[0]!r} at {half.start()}; was it cut in its middle?")
+    pieces = text.split(marker)
+    if len(pieces) == 1:
+        pieces = [""] * len(parts) + pieces
+    if len(pieces) - 1 != len(parts):
+        raise ValueError(
+            f"{len(pieces) - 1} {marker} marker(s) for {len(parts)} image(s); give one marker for each image, or none"
+        )
+    sequence: list[Text | P] = [Text(pieces[0])]
+    for part, piece in zip(parts, pieces[1:], strict=True):
+        sequence += [part, Text(piece)]
+    return tuple(part for part in sequence if not (isinstance(part, Text) and not part.text))
+
+
+def _images(row: Mapping[str, Any], key: str) -> list[str | PackedImage]:
+    value = row.get(key) or []
+    value = [value] if isinstance(value, str | PackedImage) else value
+    if not isinstance(value, list) or not all(isinstance(image, str | PackedImage) for image in value):
+        raise ValueError(f"{key} must be a path or a list of paths, got {value!r:.200}")
+    return value
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key, "")
+    if not isinstance(value, str):
+        raise ValueError(f"{key} must be text, got {type(value).__name__}")
+    return value
+
+
+def _answer(row: Mapping[str, Any], root: Path, leave: Leave) -> tuple[Text | Latent, ...]:
+    blocks: Sequence[tuple[str | PackedImage, int | None]]
+    if "sequence_plan" in row:
+        if both := OUTPUT & row.keys():
+            raise ValueError(f"sequence_plan and {sorted(both)} both give the answer; keep one of the two forms")
+        text, blocks = flatten(row["sequence_plan"], OUTPUT_IMAGE)
+    else:
+        text, blocks = _text(row, "text_output"), [(image, None) for image in _images(row, "image_output")]
+    latents = [Latent(locate(image, root, leave), size) for image, size in blocks]
+    return interleave(text, OUTPUT_IMAGE, latents) if text else ()
+
+
+def parse_row(row: Mapping[str, Any], where: str, root: Path, leave: Leave = "absolute") -> Sample:
+    """Turn one decoded row into a sample.
+
+    Args:
+        row: from a source (``sources.py``).
+        where: ``file:line``, kept in the sample.
+        root: folder for relative image paths.
+        leave: which image paths may lead out of it.
+
+    Raises:
+        ValueError: what is wrong, without ``where``.
+    """
+    if missing := INPUT - row.keys():
+        raise ValueError(f"missing key(s) {sorted(missing)}")
+    if unknown := row.keys() - KEYS:
+        raise ValueError(f"unknown key(s) {sorted(unknown)}; known are {sorted(KEYS)}")
+    pictures = [Picture(locate(image, root, leave)) for image in _images(row, "image_input")]
+    return Sample(
+        where=where,
+        question=interleave(_text(row, "text_input"), IMAGE, pictures),
+        answer=_answer(row, root, leave),
+        meta={key: row[key] for key in row.keys() & META},
+    )
+
+
+def read_samples(
+    file: Path, image_root: Path | None = None, check: Callable[[Sample], object] = lambda sample: None
+) -> Iterator[Sample | ValueError]:
+    """Yield every row of a file as a sample, or as the error that names file and line.
+
+    Args:
+        file: JSONL, or any other kind that :func:`data_modules.files.sources.open_source` opens.
+        image_root: folder for relative image paths; the file's own when ``None``.
+        check: further demands of a data set; it raises ``ValueError`` on a bad sample.
+
+    Raises:
+        ValueError: the file does not exist, or holds no rows.
+    """
+    source = open_source(file)
+    root = image_root or file.parent
+    for index in range(len(source)):
+        try:
+            row, where = source[index], source.where(index)
+        except ValueError as error:
+            yield error
+            continue
+        try:
+            sample = parse_row(row, where, root)
+            check(sample)
+        except ValueError as error:
+            yield ValueError(f"{where}: {error}")
+        else:
+            yield sample
+
+
+def load_samples(
+    file: Path, image_root: Path | None = None, check: Callable[[Sample], object] = lambda sample: None
+) -> list[Sample]:
+    """Read a whole file.
+
+    Raises:
+        ValueError: at the first bad row, or when there is no row at all.
+    """
+    samples: list[Sample] = []
+    for sample in read_samples(file, image_root, check):
+        if isinstance(sample, ValueError):
+            raise sample
+        samples.append(sample)
+    return samples
+
+
+def problems(
+    file: Path, image_root: Path | None = None, check: Callable[[Sample], object] = lambda sample: None
+) -> Iterator[str]:
+    """Yield what is wrong with every bad row of a file; every image is decoded.
+
+    Raises:
+        ValueError: the file does not exist, or holds no rows.
+    """
+    for sample in read_samples(file, image_root, check):
+        if isinstance(sample, ValueError):
+            yield str(sample)
+            continue
+        for part in (*sample.question, *sample.answer):
+            if not isinstance(part, Text):
+                try:
+                    open_image(part.path, sample.where)
+                except ValueError as error:
+                    yield str(error)

@@ -1,0 +1,246 @@
+"""Anybody's rows: files of any kind (``sources.py``), their columns by name (``columns.py``), graded by name.
+
+A row is parsed when it is asked for, and its images are opened later still; no row is kept. So a bad row is an error
+when it is met, unless all are checked at the start.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch.utils.data import Dataset
+
+from data_modules.files.lines import within
+from data_modules.files.sources import open_mixed
+from data_modules.jigsaw.dataset import sheet
+from data_modules.rows.columns import NAMES, Columns, Order
+from data_modules.rows.graders import find_grader
+from data_modules.rows.jsonl import KEYS, META, parse_row
+from data_modules.samples import Grade, Picture, Sample, Text, image_size, open_image, question_digest
+
+log = logging.getLogger(__name__)
+
+LOGGED = 10
+"""Bad rows that are logged one by one."""
+
+GROUP, LETTERED = "task.columns.group", "task.columns.lettered"
+"""Keys in ``meta`` of a row's group and of its choices as they are asked."""
+
+THUMBNAIL = 336
+"""Most pixels along a side of a picture in :meth:`Rows.draw`."""
+
+
+class Rows(Dataset[Sample]):
+    """Rows of one or several files, in order.
+
+    Args:
+        file: a path, a glob, or a list of these and of ``{file, weight}``.
+        columns: options of :class:`data_modules.rows.columns.Columns`.
+        grader: see :func:`data_modules.rows.graders.find_grader`.
+        image_root: folder for relative image paths; the file's own when ``None``.
+        outside: image paths, absolute ones too, may lead out of that folder.
+        shuffle: ask choices in an order drawn for each row.
+        rotations: how often a row is asked, its choices one further each time.
+        seed: of shuffling, and of the rows that a weight chooses.
+        check_rows: files of at most so many rows together are checked before the first, and compared with the other
+            splits.
+        on_bad_row: ``error``, or ``skip``, which checks all rows first, however many, and leaves the bad ones out.
+        max_bad_share: most of the rows that may be left out, 0 to 1.
+
+    Raises:
+        ValueError: a bad option, file or row; no row that is left.
+    """
+
+    def __init__(
+        self,
+        file: object,
+        columns: Mapping[str, Any] | None = None,
+        grader: str = "exact",
+        image_root: str | Path | None = None,
+        outside: bool = False,
+        shuffle: bool = False,
+        rotations: int = 1,
+        seed: int = 0,
+        check_rows: int = 10_000,
+        on_bad_row: str = "error",
+        max_bad_share: float = 0.01,
+    ) -> None:
+        if unknown := (columns or {}).keys() - set(NAMES):
+            raise ValueError(f"task.columns has unknown {sorted(unknown)}; known are {', '.join(NAMES)}")
+        if on_bad_row not in ("error", "skip"):
+            raise ValueError(f"task.on_bad_row={on_bad_row} is unknown; choose error or skip")
+        if rotations < 1:
+            raise ValueError(f"task.rotations={rotations} must be 1 or more; 1 asks every row once")
+        self.columns, self.grader = Columns(**(columns or {})), find_grader(grader)
+        self.image_root, self.outside = Path(image_root) if image_root else None, outside
+        self.shuffle, self.rotations, self.seed = shuffle, rotations, seed
+        self.source = open_mixed(file, seed)
+        self.small = len(self.source) <= check_rows
+        self.rows_N: NDArray[np.int64] = np.arange(len(self.source))
+        if on_bad_row == "skip":
+            self.rows_N = self._good(max_bad_share)
+        elif self.small:
+            for index in range(len(self.source)):
+                self.check(self.sample(index))
+
+    def __len__(self) -> int:
+        return len(self.rows_N) * self.rotations
+
+    def __getitem__(self, index: int) -> Sample:
+        row, turn = divmod(within(index, self), self.rotations)
+        return self.sample(int(self.rows_N[row]), turn)
+
+    def sample(self, index: int, turn: int = 0) -> Sample:
+        """Read a row of the files.
+
+        Args:
+            index: of the row, bad ones counted too.
+            turn: by how many places its choices are rotated.
+
+        Raises:
+            ValueError: it is bad; names file and row.
+        """
+        row, where = self.source[index], self.source.where(index)
+        root = self.image_root or self.source.folder(index)
+        name = where.rpartition(":")[2].removeprefix("row ")
+        try:
+            asked = self.columns.ask(row, self._order(where, turn))
+            sample = parse_row(self.columns.official(row, name, asked), where, root, "all" if self.outside else "none")
+            group = self.columns.group_of(row)
+        except ValueError as error:
+            said = " ".join(str(error)[:2000].splitlines())  # names of columns may hold anything
+            raise ValueError(f"{where}: {said}") from None
+        place = f"{where}, choices rotated by {turn}" if turn else where
+        others = {key: value for key, value in row.items() if key in META or key not in KEYS}
+        return replace(sample, where=place, meta={**others, GROUP: group, LETTERED: asked.get("lettered")})
+
+    def check(self, sample: Sample) -> None:
+        """Demand images whose headers can be read, and an answer that the grader takes for right.
+
+        Raises:
+            ValueError: names file and row.
+        """
+        for part in (*sample.question, *sample.answer):
+            if not isinstance(part, Text):
+                image_size(part.path, sample.where)
+        grade = self.grade(sample, sample.answer_text)
+        if sample.answer and not grade.success:
+            raise ValueError(
+                f"{sample.where}: the row's own answer is graded {grade.outcome}; correct it, or task.grader"
+            )
+
+    @staticmethod
+    def problems(file: object, **options: Any) -> Iterator[str]:
+        """Yield what is wrong with every bad row; every image is decoded."""
+        rows = Rows(file, **options | {"check_rows": 0, "on_bad_row": "error"})
+        seen = set()
+        for index in range(len(rows.source)):
+            try:
+                sample = rows.sample(index)
+                if sample.where in seen:  # a weight serves it more than once
+                    continue
+                seen.add(sample.where)
+                for part in (*sample.question, *sample.answer):
+                    if not isinstance(part, Text):
+                        open_image(part.path, sample.where)
+                rows.check(sample)
+            except ValueError as error:
+                yield str(error)
+
+    def identity(self, sample: Sample) -> str:
+        """Digest of the question's texts and images; the order of choices doesn't matter.
+
+        Returns:
+            12 hex digits.
+
+        Raises:
+            ValueError: an image can't be read.
+        """
+        lettered = sample.meta[LETTERED]
+        if lettered is None:
+            return question_digest(sample)
+        choices = "\n".join(sorted(line[len("(A) ") :] for line in lettered.split("\n")))
+        question = [
+            Text(part.text.replace(lettered, choices)) if isinstance(part, Text) else part for part in sample.question
+        ]
+        return question_digest(replace(sample, question=tuple(question)))
+
+    def identities(self) -> dict[str, str]:
+        """Map the identity of every row to a row that has it; nothing with more than ``check_rows`` rows.
+
+        All images are read for it.
+        """
+        if not self.small:
+            return {}
+        samples = (self.sample(int(index)) for index in self.rows_N)
+        return {self.identity(sample): sample.where for sample in samples}
+
+    def grade(self, sample: Sample, text: str) -> Grade:
+        """Grade an answer, under the group that ``columns.group`` names.
+
+        Raises:
+            ValueError: the row gives nothing to grade against; names it.
+        """
+        try:
+            grade = self.grader(sample, text)
+        except ValueError as error:
+            raise ValueError(f"{sample.where}: {error}") from None
+        if not isinstance(grade, Grade):
+            raise ValueError(f"task.grader returned a {type(grade).__name__}; return a data_modules.samples.Grade")
+        group = sample.meta[GROUP]
+        return grade if group is None else replace(grade, group=group)
+
+    def draw(self, sample: Sample, text: str) -> Image.Image:
+        """Lay the question's pictures out in a row and write ``text`` below."""
+        pictures = [open_image(part.path, sample.where) for part in sample.question if isinstance(part, Picture)]
+        for picture in pictures:
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        return captioned(sheet(pictures or [Image.new("RGB", (THUMBNAIL, 28), "white")], None), text)
+
+    def _order(self, where: str, turn: int) -> Order:
+        def order(count: int) -> list[int]:
+            asked = list(range(count))
+            if self.shuffle:
+                Random(f"{self.seed}/{Path(where).name}").shuffle(asked)
+            turned = turn % count
+            return asked[turned:] + asked[:turned]
+
+        return order
+
+    def _good(self, max_bad_share: float) -> NDArray[np.int64]:
+        """Check all rows and return those that aren't bad."""
+        good_N = np.ones(len(self.source), np.bool_)
+        bad = 0
+        for index in range(len(self.source)):
+            try:
+                self.check(self.sample(index))
+            except ValueError as error:
+                good_N[index] = False
+                bad += 1
+                if bad <= LOGGED:
+                    log.warning("skipped: %s", error)
+        if bad > max_bad_share * len(good_N) or bad == len(good_N):
+            raise ValueError(
+                f"{bad} of {len(good_N)} rows of {self.source} are bad, more than task.max_bad_share={max_bad_share}; "
+                "list them with python -m mirage_pl.data validate=true"
+            )
+        if bad:
+            log.warning("skipped %d of %d rows of %s", bad, len(good_N), self.source)
+        return np.flatnonzero(good_N)
+
+
+def captioned(image: Image.Image, text: str) -> Image.Image:
+    """Write text below an image, wrapped to its width; at most 8 lines."""
+    size = 14
+    lines = [piece for line in text.split("\n") for piece in wrap(line, max(20, image.width * 2 // size))][:8]
+    canvas = Image.new("RGB", (image.width, image.height + size * 4 // 3 * len(lines)), "white")
+    canvas.paste(image)
+    ImageDraw.Draw(canvas).text((size // 2, image.height), "\n".join(lines), "black", ImageFont.load_default(size))
+    return canvas

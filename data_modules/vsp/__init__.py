@@ -1,0 +1,1 @@
+"""Visual spatial planning: mazes."""

@@ -1,0 +1,119 @@
+"""VSP spatial planning: from a picture of a FrozenLake maze to the moves that reach the goal.
+
+Rows are the official JSONL (``data_modules.rows.jsonl``). A row with ``map_desc`` is graded by walking its maze; one
+without (the official spatial-reasoning rows) by comparing the boxed choice with its own answer.
+"""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+from PIL import Image
+
+from data_modules.rows.choices import choice, grade_choice
+from data_modules.rows.official import OfficialRows
+from data_modules.samples import Grade, Picture, Sample, open_image, question_digest
+from data_modules.vsp.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
+from data_modules.vsp.pictures import draw_path
+from data_modules.vsp.thoughts import with_thoughts
+
+CHOICES = {"parser": ("lenient", "strict"), "rule": tuple(ENDS), "thoughts": ("none", "rules")}
+"""Values of the options that are words."""
+
+
+def check_row(sample: Sample) -> None:
+    """Demand what grading needs: a solvable map, or an answer with a boxed choice.
+
+    Raises:
+        ValueError: the row can't be graded.
+    """
+    if "map_desc" in sample.meta:
+        if shortest_plan(parse_grid(sample.meta["map_desc"])) is None:
+            raise ValueError("map_desc has no way from start to goal")
+    elif choice(sample.answer_text) is None:
+        raise ValueError(r"nothing to grade against; give map_desc, or a text_output with a \boxed{choice}")
+
+
+def grade_plan(sample: Sample, text: str, parser: str, rule: str) -> Grade:
+    """Grade a plan by walking the sample's maze.
+
+    Args:
+        sample: a row with ``map_desc``.
+        text: the model's answer.
+        parser: how moves are read out of it, see :func:`data_modules.vsp.maze.parse_plan`.
+        rule: where a walk ends, see :data:`data_modules.vsp.maze.ENDS`.
+
+    Raises:
+        ValueError: ``map_desc`` is missing, or no map.
+    """
+    grid = parse_grid(sample.meta.get("map_desc"))
+    group = f"level_{len(grid)}"
+    plan = parse_plan(text, parser)
+    if plan is None:
+        return Grade(False, "invalid", False, group)
+    result, moves = outcome(grid, plan, rule), len(walk(grid, plan, rule)) - 1
+    best = shortest_plan(grid)
+    return Grade(result == "success", result, result == "success" and moves == len(best or ()), group)
+
+
+class VSP(OfficialRows):
+    """Rows of one JSONL file, in order.
+
+    Args:
+        file: the JSONL file.
+        image_root: folder for relative image paths; the file's own when ``None``.
+        parser: how moves are read out of an answer, see :func:`data_modules.vsp.maze.parse_plan`.
+        rule: where a walk ends, ``official`` or ``benchmark``, see :data:`data_modules.vsp.maze.ENDS`.
+        thoughts: ``rules`` writes thoughts into the answers, see :func:`data_modules.vsp.thoughts.with_thoughts`;
+            ``none`` leaves them as they are.
+
+    Raises:
+        ValueError: a bad row (with file and line), an empty file, an unknown parser, rule or kind of thoughts.
+    """
+
+    check = staticmethod(check_row)
+
+    def __init__(
+        self,
+        file: str | Path,
+        image_root: str | Path | None = None,
+        parser: str = "lenient",
+        rule: str = "official",
+        thoughts: str = "none",
+    ) -> None:
+        for name, given in {"parser": parser, "rule": rule, "thoughts": thoughts}.items():
+            if given not in CHOICES[name]:
+                raise ValueError(f"task.{name}={given} is unknown; choose one of {', '.join(CHOICES[name])}")
+        self.parser, self.rule = parser, rule
+        super().__init__(file, image_root)
+        if thoughts == "rules":
+            self.samples = [with_thoughts(sample) for sample in self.samples]
+
+    def identity(self, sample: Sample) -> str:
+        """Digest of what is asked: of the maze, or without ``map_desc`` of the question's texts and image files.
+
+        Returns:
+            12 hex digits.
+
+        Raises:
+            ValueError: an image file can't be read.
+        """
+        if "map_desc" not in sample.meta:
+            return question_digest(sample)
+        return sha256(json.dumps(parse_grid(sample.meta["map_desc"])).encode()).hexdigest()[:12]
+
+    def grade(self, sample: Sample, text: str) -> Grade:
+        """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
+        if "map_desc" not in sample.meta:
+            return grade_choice(choice(sample.answer_text), text, "choice")
+        return grade_plan(sample, text, self.parser, self.rule)
+
+    def draw(self, sample: Sample, text: str) -> Image.Image:
+        """Draw the plan in ``text`` over the sample's first picture."""
+        path = next(part.path for part in sample.question if isinstance(part, Picture))
+        image = open_image(path, sample.where)
+        plan = parse_plan(text, self.parser)
+        if plan is None or "map_desc" not in sample.meta:
+            return image
+        grid = parse_grid(sample.meta["map_desc"])
+        return draw_path(image, walk(grid, plan, self.rule), image.width // len(grid))

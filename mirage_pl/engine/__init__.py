@@ -1,0 +1,1 @@
+"""What all verbs and families share; it knows no family."""

@@ -1,0 +1,1 @@
+"""How weights lie on disk, and how they get there and back."""

@@ -1,0 +1,132 @@
+"""An optimizer's state, of which every rank has written its part, cut anew for another number of ranks.
+
+ZeRO-1 and ZeRO-2 lay the weights of a group one behind the other and cut the whole into equal parts. ZeRO-3 cuts every
+weight, and lays a rank's parts of the weights of a sub-group one behind the other; how many weights make a sub-group
+depends on the number of ranks. What an optimizer keeps for each number of a weight lies as the float32 weights do.
+Whatever doesn't divide is filled up with zeros.
+
+DeepSpeed's universal checkpoint isn't used: for ZeRO-3 it gives every group of weights the weight decay of the first,
+and has neither frozen weights nor buffers.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mirage_pl.engine.checkpoints.zero3 import FIRST, optimizer_part, read_part, spans
+
+WEIGHTS = "weights"
+FLAT = "single_partition_of_fp32_groups", "base_optimizer_state"
+SPLIT = "fp32_flat_groups", "optimizer_state_dict"
+"""Where ZeRO-1 and ZeRO-2, and where ZeRO-3 keep weights and states."""
+Piece = tuple[list[dict[str, Any]], int]
+"""What the ranks had of a piece, by the optimizer's names, and how long a rank's part of it becomes."""
+
+
+def count_ranks(checkpoint: Path) -> int:
+    """How many ranks have written a checkpoint."""
+    return len(list(checkpoint.glob("checkpoint/*_optim_states.pt")))
+
+
+def recut(checkpoint: Path, engine: Any, rank: int, num_ranks: int) -> dict[str, Any]:
+    """A rank's part of the optimizer's state, as DeepSpeed would have written it.
+
+    Args:
+        checkpoint: DeepSpeed's folder.
+        engine: DeepSpeed's, of the ranks that go on.
+        rank: this one.
+        num_ranks: of those that go on.
+    """
+    folder = checkpoint / "checkpoint"
+    written = [read_part(optimizer_part(folder, old))["optimizer_state_dict"] for old in range(count_ranks(checkpoint))]
+    split = SPLIT[0] in written[0]
+    flat_name, state_name = SPLIT if split else FLAT
+    state = written[0][state_name]
+    old = [
+        [{WEIGHTS: flat, **part[state_name]["state"][group]} for group, flat in enumerate(part[flat_name])]
+        for part in written
+    ]
+    if split:
+        was, now = read_part(folder / FIRST)["param_shapes"], engine._get_zero_param_shapes()
+        groups = list(split_pieces(old, was, now, num_ranks))
+        owners = [engine.optimizer.sub_group_to_group_id[group] for group in range(len(groups))]
+    else:
+        lengths = [len(flat) for flat in engine.optimizer.single_partition_of_fp32_groups]
+        groups, owners = list(flat_pieces(old, lengths)), list(range(len(lengths)))
+    mine = [joined(pieces, rank) for pieces in groups]
+    param_groups = [
+        of | {"params": [group for group, owner in enumerate(owners) if owner == number]}
+        for number, of in enumerate(state["param_groups"])
+    ]
+    flats = [of.pop(WEIGHTS) for of in mine]
+    state = {**state, "state": dict(enumerate(mine)), "param_groups": param_groups}
+    return {**written[0], flat_name: flats, state_name: state}
+
+
+def flat_pieces(old: Sequence[Sequence[Mapping[str, Any]]], lengths: Sequence[int]) -> Iterator[list[Piece]]:
+    """The one piece of each group of ZeRO-1 and ZeRO-2; weights are written without what fills them up, states with.
+
+    Args:
+        old: what every rank had of every group.
+        lengths: of a rank's part of each group.
+    """
+    for group, length in enumerate(lengths):
+        yield [([part(rank[group], slice(len(rank[group][WEIGHTS]))) for rank in old], length)]
+
+
+def split_pieces(
+    old: Sequence[Sequence[Mapping[str, Any]]],
+    was: Sequence[Mapping[str, torch.Size]],
+    now: Sequence[Mapping[str, torch.Size]],
+    num_ranks: int,
+) -> Iterator[list[Piece]]:
+    """The weights of each sub-group of ZeRO-3.
+
+    Args:
+        old: what every rank had of every sub-group.
+        was: shapes of the weights, by name, in the sub-groups of the checkpoint.
+        now: the same in those of the ranks that go on.
+        num_ranks: how many these are.
+    """
+    pieces: dict[str, Piece] = {}
+    for group, name, shape, span in spans(was, len(old)):
+        pieces[name] = [part(rank[group], span) for rank in old], ceil(shape.numel() / num_ranks)
+    for shapes in now:
+        yield [pieces[name] for name in shapes]
+
+
+def part(of: Mapping[str, Any], span: slice) -> dict[str, Any]:
+    """A stretch of everything that lies as weights do; the rest, such as a number of steps, is that of all."""
+    return {name: value[span] if lies_flat(value) else value for name, value in of.items()}
+
+
+def joined(pieces: Sequence[Piece], rank: int) -> dict[str, Any]:
+    """A rank's parts of some pieces, one behind the other; the rest is copied, for optimizers count in place."""
+    (first, *_), _ = pieces[0]
+    return {
+        name: torch.cat([cut([of[name] for of in ranks], rank * length, length) for ranks, length in pieces])
+        if lies_flat(value)
+        else deepcopy(value)
+        for name, value in first.items()
+    }
+
+
+def lies_flat(value: Any) -> bool:
+    """Whether this is of every number of the weights."""
+    return isinstance(value, Tensor) and value.dim() > 0
+
+
+def cut(parts: Sequence[Tensor], start: int, length: int) -> Tensor:
+    """So many numbers of what the parts make one behind the other, zeros after their end; the rest isn't read."""
+    found, begin = [], 0
+    for flat in parts:
+        found.append(flat[max(0, start - begin) : max(0, start + length - begin)])
+        begin += len(flat)
+    taken = torch.cat(found)
+    return pad(taken, (0, length - len(taken)))

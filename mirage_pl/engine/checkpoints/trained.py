@@ -1,0 +1,44 @@
+"""Bring a trained run back: its config, its module with its weights, its collator."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights, run_of
+from mirage_pl.engine.runs.folder import CONFIG
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint, ready to answer."""
+
+    checkpoint: Path
+    folder: Path
+    config: DictConfig
+    module: Any
+    collator: Any
+    device: torch.device
+
+
+def load_trained(ckpt: str, accelerator: str = "cpu") -> Trained:
+    """Rebuild the module of a run from its config and load its weights.
+
+    Args:
+        ckpt: run folder or checkpoint file.
+        accelerator: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
+
+    Raises:
+        ValueError: no checkpoint there, no run around it, or the two don't fit.
+    """
+    checkpoint = checkpoint_of(ckpt)
+    folder = run_of(checkpoint)
+    config: Any = OmegaConf.load(folder / CONFIG)
+    module: Any = instantiate(config.stage.module)
+    load_weights(module, checkpoint)
+    gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
+    device = torch.device("cuda" if gpu else "cpu")
+    return Trained(checkpoint, folder, config, module.to(device).eval(), instantiate(config.stage.collator), device)

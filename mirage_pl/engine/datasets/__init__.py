@@ -1,0 +1,1 @@
+"""What the data verb says of any data set."""

@@ -1,0 +1,1 @@
+"""Run folders: what makes a run that run, what it starts from, who trains in it."""

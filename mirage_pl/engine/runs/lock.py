@@ -1,0 +1,133 @@
+"""One writer for a run folder: the process that trains in it. Imports no torch.
+
+``run.lock`` says who it is, and is locked by the operating system as long as that process lives. Where file systems
+don't lock across nodes, the word of the file counts: of a SLURM job SLURM knows whether it is running, of another
+process on another node the folder's last sign of life.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import time
+from typing import Any
+
+from mirage_pl.engine.runs.folder import first_process
+
+LOCK = "run.lock"
+SIGNS = (LOCK, "status.json", "train.log")
+QUIET = 600.0
+"""Seconds without a sign of life after which a process on another node counts as gone."""
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Be the run's only writer; the other processes of the same run come in with the first one.
+
+    A process that dies lets go. A job that SLURM has queued again, on whatever node, is still the same owner.
+
+    Raises:
+        ValueError: another process has it; names its node and number.
+    """
+    if not first_process():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "a+") as file:
+        owner = read_owner(folder)
+        if not lock(file.fileno(), owner) or lives_elsewhere(owner, folder):
+            raise ValueError(refusal(folder, owner))
+        file.truncate(0)
+        file.write(json.dumps(this_process()))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def this_process() -> dict[str, Any]:
+    """Node, number and SLURM job of this process."""
+    return {"node": socket.gethostname(), "pid": os.getpid(), "job": slurm_job()}
+
+
+def slurm_job() -> str | None:
+    """The SLURM job this process is of; a job of an array has the array's number and its own place in it."""
+    array, place = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{place}" if array and place else os.environ.get("SLURM_JOB_ID")
+
+
+def read_owner(folder: Path) -> dict[str, Any]:
+    """What the lock says of its owner; empty if it has none, or was cut short by a full disk."""
+    try:
+        owner = json.loads((folder / LOCK).read_text() or "{}")
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def lock(number: int, owner: dict[str, Any]) -> bool:
+    """Lock an open file for this process; where the file system can't, a living owner on this node keeps it."""
+    try:
+        fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        return not (owner.get("node") == socket.gethostname() and process_lives(owner["pid"]))
+    return True
+
+
+def lives_elsewhere(owner: dict[str, Any], folder: Path) -> bool:
+    """Whether the owner is a process on another node that still runs, as far as can be told from here."""
+    if not owner or owner["node"] == socket.gethostname() or (owner["job"] and owner["job"] == slurm_job()):
+        return False
+    known = job_state(owner["job"]) if owner["job"] else None
+    if known is not None:
+        return known[0] not in ("", "PENDING")
+    signs = [(folder / name).stat().st_mtime for name in SIGNS if (folder / name).is_file()]
+    return time() - max(signs) < QUIET
+
+
+def refusal(folder: Path, owner: dict[str, Any]) -> str:
+    """Say who has the run, and what to do."""
+    if not owner:
+        return f"run_dir={folder} is being trained by another process; wait for its end, or choose another run_dir"
+    job = f" (SLURM job {owner['job']})" if owner["job"] else ""
+    end = f"scancel {owner['job']}" if owner["job"] else f"kill {owner['pid']} there"
+    return (
+        f"run_dir={folder} is being trained by process {owner['pid']} on {owner['node']}{job}; wait for its end, or "
+        f"end it with {end}, or choose another run_dir; if that process is gone, delete {folder / LOCK}"
+    )
+
+
+def process_lives(number: int) -> bool:
+    """Whether this machine has a process of that number."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, so it is there
+        return True
+    return True
+
+
+def job_state(job: str) -> tuple[str, str] | None:
+    """State of a SLURM job, as ``RUNNING``, and why it waits.
+
+    Returns:
+        Two empty words if SLURM's queue doesn't have it, ``None`` if SLURM can't be asked.
+    """
+    if shutil.which("squeue") is None:
+        return None
+    command = ["squeue", "--noheader", "--array", "--format=%T %r", f"--jobs={job}"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if asked.returncode and "Invalid job id" not in asked.stderr:
+        return None
+    state, _, reason = asked.stdout.partition("\n")[0].partition(" ")
+    return state, reason

@@ -1,0 +1,1 @@
+"""One use of a trained run."""

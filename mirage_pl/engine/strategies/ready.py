@@ -1,0 +1,111 @@
+"""What a machine, or a checkpoint that is to be continued, is refused for."""
+
+import logging
+import os
+from ctypes.util import find_library
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from mirage_pl.engine.checkpoints.recut import count_ranks
+from mirage_pl.engine.checkpoints.weights import ZERO3
+from mirage_pl.engine.checkpoints.zero3 import read_part
+
+log = logging.getLogger(__name__)
+
+
+def ready(cfg: DictConfig) -> None:
+    """Refuse what this machine can't run, before anything is made; tell DeepSpeed if it is to run on CPUs.
+
+    Raises:
+        ValueError: names the key.
+    """
+    trainer, gpus = cfg.trainer, torch.cuda.device_count()
+    deepspeed = cfg.strategy.name.startswith("deepspeed")
+    if trainer.accelerator in ("gpu", "cuda") and not gpus:
+        raise ValueError(
+            f"trainer.accelerator={trainer.accelerator}, but this machine has no GPU; set it to cpu or auto"
+        )
+    if deepspeed and trainer.accelerator != "cpu" and not gpus:
+        raise ValueError(
+            f"strategy={cfg.strategy.name} is for GPUs and this machine has none; choose strategy=ddp, or try it on "
+            "CPU processes with trainer.accelerator=cpu"
+        )
+    wanted = num_devices(trainer.devices)
+    if wanted and trainer.accelerator != "cpu" and gpus and wanted > gpus:
+        raise ValueError(
+            f"trainer.devices={trainer.devices}, but this machine has {gpus} GPU(s); ask for at most {gpus}"
+        )
+    given, launched = os.environ.get("WORLD_SIZE"), wanted and wanted * trainer.num_nodes
+    if given and launched and given != str(launched):
+        raise ValueError(
+            f"WORLD_SIZE={given} in the environment, but trainer.devices={trainer.devices} and trainer.num_nodes="
+            f"{trainer.num_nodes} make {launched} process(es); unset WORLD_SIZE, RANK and LOCAL_RANK if they are left "
+            "over, or set both keys as the launcher does"
+        )
+    if deepspeed and trainer.accelerator == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    if cfg.strategy.name == "deepspeed_zero_infinity" and find_library("aio") is None:
+        raise ValueError(
+            "strategy=deepspeed_zero_infinity uses the disk by way of libaio, which isn't on this machine; install "
+            "libaio-dev (apt) or libaio-devel (yum), or choose strategy=deepspeed_zero3_offload"
+        )
+
+
+def check_resume(cfg: DictConfig, last: Path) -> None:
+    """Refuse to continue from a checkpoint that this strategy can't read.
+
+    DeepSpeed's checkpoint is a folder in which every process keeps its share of the optimizer's state; ZeRO-Infinity's
+    lies on disks of the nodes.
+
+    Raises:
+        ValueError: says with what the run was trained.
+    """
+    instead = f"or start a new run with init_from={cfg.run_dir} and another run_dir, whose optimizer begins anew"
+    stage = OmegaConf.select(cfg, "strategy.use.stage") or 0
+    was, now = how_written(last), "ZeRO-3" if stage == 3 else "ZeRO-1 or ZeRO-2" if stage else "one file"
+    if was != now:
+        raise ValueError(
+            f"run_dir={cfg.run_dir} has a checkpoint of {was}, and strategy={cfg.strategy.name}, which writes {now}, "
+            f"can't continue it; set strategy to what it was, {instead}"
+        )
+    saved, devices = count_ranks(last), num_devices(cfg.trainer.devices)
+    if cfg.strategy.name == "deepspeed_zero_infinity" and devices and saved != devices * cfg.trainer.num_nodes:
+        raise ValueError(
+            f"run_dir={cfg.run_dir} was trained by {saved} process(es), each with its disk, and trainer.devices="
+            f"{cfg.trainer.devices} with trainer.num_nodes={cfg.trainer.num_nodes} can't continue it; make it {saved} "
+            f"again, {instead}"
+        )
+    check_harmless(last)
+
+
+def check_harmless(checkpoint: Path) -> None:
+    """Read the files of DeepSpeed's checkpoint, which DeepSpeed itself unpickles, and so runs what code is in them.
+
+    Raises:
+        ValueError: one is damaged, or holds anything but what DeepSpeed writes.
+    """
+    for file in sorted(checkpoint.glob("checkpoint/*.pt")):
+        try:
+            read_part(file)
+        except Exception as error:
+            raise ValueError(
+                f"{file} is damaged, or not DeepSpeed's alone ({type(error).__name__}); to begin anew, delete "
+                f"{checkpoint}"
+            ) from error
+
+
+def how_written(checkpoint: Path) -> str:
+    """What kind of strategy wrote a checkpoint."""
+    if not checkpoint.is_dir():
+        return "one file"
+    return "ZeRO-3" if (checkpoint / ZERO3).is_file() else "ZeRO-1 or ZeRO-2"
+
+
+def num_devices(devices: Any) -> int | None:
+    """Count the devices of a node that ``trainer.devices`` asks for; ``None``: Lightning finds out."""
+    if isinstance(devices, int) and devices >= 0:
+        return devices
+    return None if isinstance(devices, int | str) else len(devices)

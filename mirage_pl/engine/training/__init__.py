@@ -1,0 +1,1 @@
+"""A run's steps: losses, optimizers, schedules, randomness."""

@@ -1,0 +1,189 @@
+"""The one seam every family shares: a batch goes in, named losses come out.
+
+A loss is a mean over terms, such as supervised tokens. An optimizer step may have many batches, on many ranks and one
+after another, some with more terms than others. Every loss of a batch counts by its terms, so that the step's loss is
+the mean over all terms: it is the same, however the step's rows are cut into batches.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from mirage_pl.engine.checkpoints.parts import splits_weights
+from mirage_pl.engine.training.optim import parameter_groups
+
+
+class BaseModule(pl.LightningModule):
+    """Weigh, log and sum the losses a stage returns.
+
+    Args:
+        net: what is trained.
+        loss_weights: a weight for every name that :meth:`losses` returns, and for no other; a pair of numbers goes from
+            the first to the second, linearly over the run.
+        optimizer: parameter groups -> optimizer.
+        schedule: (optimizer, total steps) -> schedule, stepped once an optimizer step.
+        weight_decay: of matrices; norms, biases and embeddings never decay.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss_weights: Mapping[str, float | Sequence[float]],
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        weight_decay: float,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.loss_weights = {name: as_pair(name, weight) for name, weight in loss_weights.items()}
+        self.make_optimizer, self.make_schedule, self.weight_decay = optimizer, schedule, weight_decay
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Move and cast, but round no buffer: of rotary frequencies in bfloat16, distant positions are wrong by turns.
+
+        Lightning and DeepSpeed cast the whole module; evaluation loads only weights in fewer bits.
+        """
+        exact = {name: buffer for name, buffer in self.named_buffers() if buffer.is_floating_point()}
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            owner, _, leaf = name.rpartition(".")
+            cast = self.get_buffer(name)
+            if cast.dtype.itemsize < buffer.dtype.itemsize:
+                setattr(self.get_submodule(owner), leaf, buffer.to(cast.device))
+        return self
+
+    @abstractmethod
+    def losses(self, batch: Any) -> dict[str, Tensor]:
+        """Return every loss this stage trains on, unweighted, by name."""
+
+    def terms(self, batch: Any) -> dict[str, int]:
+        """Of how many terms each loss is the mean, by name: rows, where a family doesn't say otherwise."""
+        return dict.fromkeys(self.loss_weights, len(batch))
+
+    def units(self) -> list[nn.Module]:
+        """The modules that are called and that together hold all weights, inner ones before those that they are in.
+
+        FSDP2 keeps each in parts, and makes it whole when it is called.
+        """
+        return [self.net]
+
+    def configure_model(self) -> None:
+        """Give the strategy what it may split, if it doesn't find that by itself."""
+        if hasattr(self.trainer.strategy, "split"):
+            self.trainer.strategy.split(self.units())
+
+    @property
+    def split(self) -> bool:
+        """Whether ranks hold parts of the weights, so that all must call the same parts of the network together."""
+        return self._trainer is not None and splits_weights(self._trainer.strategy)
+
+    def alike(self, batch: Any, most: Callable[[Sequence[int]], list[int]]) -> Any:
+        """The same batch, made to call the same parts of the network, as often, as the other ranks' batches do.
+
+        Asked for where ranks hold parts of the weights. A family whose batches all do has nothing to do.
+
+        Args:
+            batch: of this rank.
+            most: counts of this rank -> the largest of any rank, each; a rank that gives fewer counts than another has
+                0 of the rest.
+        """
+        return batch
+
+    def most(self, counts: Sequence[int]) -> list[int]:
+        """The largest of any rank, count by count."""
+
+        def largest(own: Sequence[int]) -> Any:
+            return self.trainer.strategy.reduce(torch.tensor(own, device=self.device), reduce_op="max").tolist()
+
+        (length,) = largest([len(counts)])
+        return list(largest([*counts, *[0] * (length - len(counts))]))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Weigh the losses of one batch by name, and by their share in the optimizer step."""
+        if self.split:
+            batch = self.alike(batch, self.most)
+        return self.weigh(self.losses(batch), "train", len(batch), self.shares(batch, batch_idx))
+
+    def shares(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Its terms over what a batch of this optimizer step has on average, by loss; nothing if it is alone.
+
+        What comes after divides by the number of batches: ranks average their gradients, and Lightning those of a rank.
+        """
+        trainer = self._trainer
+        num_batches = trainer.world_size * trainer.accumulate_grad_batches if trainer else 1
+        if trainer is None or num_batches == 1:
+            return {}
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            loader: Any = trainer.train_dataloader
+            terms = [self.terms(other) for other in loader.step_batches]
+            own = torch.tensor([sum(t[name] for t in terms) for name in self.loss_weights], device=self.device)
+            self._step_terms = trainer.strategy.reduce(own, reduce_op="sum").clamp(min=1)
+        terms_here = self.terms(batch)
+        pairs = zip(self.loss_weights, self._step_terms, strict=True)
+        return {name: terms_here[name] * num_batches / in_step for name, in_step in pairs}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Weigh the losses of one validation batch."""
+        return self.weigh(self.losses(batch), "val", len(batch))
+
+    def weigh(
+        self, losses: Mapping[str, Tensor], split: str, batch_size: int, shares: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Log each loss as ``split/name`` and their weighted sum as ``split/loss``; return the sum, each in its share.
+
+        Raises:
+            ValueError: a loss without a weight, or a weight without a loss.
+        """
+        if losses.keys() != self.loss_weights.keys():
+            raise ValueError(
+                f"losses {sorted(losses)} but weights for {sorted(self.loss_weights)}; "
+                "stage.module.loss_weights must name each loss once"
+            )
+        weighed = {name: self.weight(name) * loss for name, loss in losses.items()}
+        total = added(weighed.values())
+        logged = {f"{split}/{name}": loss.detach() for name, loss in losses.items()} | {f"{split}/loss": total.detach()}
+        self.log_dict(logged, prog_bar=True, sync_dist=split == "val", batch_size=batch_size)
+        return added(shares[name] * loss for name, loss in weighed.items()) if shares else total
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's optimizer steps that have been taken; 0 outside a run."""
+        return self.global_step / max(1, int(self.trainer.estimated_stepping_batches)) if self._trainer else 0.0
+
+    def weight(self, name: str) -> float:
+        """Weight of a loss at this point of the run."""
+        first, last = self.loss_weights[name]
+        return first if first == last else first + (last - first) * min(1.0, self.progress)
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer over what is trainable, and its schedule over the steps the trainer will take."""
+        optimizer: Any = self.make_optimizer(parameter_groups(self, self.weight_decay))
+        # A fused one offers to undo a loss's scaling as it steps; Lightning then refuses to clip, bfloat16 included.
+        optimizer._step_supports_amp_scaling = False
+        schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def added(losses: Iterable[Tensor]) -> Tensor:
+    """The sum of one loss or more."""
+    return reduce(add, losses)
+
+
+def as_pair(name: str, weight: float | Sequence[float]) -> tuple[float, float]:
+    """A weight at the start and at the end of a run.
+
+    Raises:
+        ValueError: neither a number nor a pair of numbers.
+    """
+    pair = (weight, weight) if isinstance(weight, int | float) else tuple(weight)
+    if len(pair) != 2 or not all(isinstance(value, int | float) for value in pair):
+        raise ValueError(f"stage.module.loss_weights.{name}={weight} must be a number, or [first, last]")
+    return float(pair[0]), float(pair[1])

@@ -1,0 +1,155 @@
+"""Train one stage: ``python -m mirage_pl.train stage=stage2 task=vsp``. The same command resumes a killed run."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mirage_pl.engine.cli import swept_by
+from mirage_pl.engine.runs.folder import (
+    ENVIRONMENT,
+    LAST,
+    METRICS,
+    find_previous,
+    first_process,
+    is_finished,
+    last_checkpoint,
+    open_run,
+    write_json,
+)
+from mirage_pl.engine.runs.lock import owned
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Train until ``trainer.max_steps`` (or ``max_epochs``), score the run if wanted, and return the last metrics.
+
+    Raises:
+        ValueError: a mistake in config, data or checkpoint.
+    """
+    check(cfg)
+    from mirage_pl.engine.strategies.ready import ready
+
+    ready(cfg)
+    with owned(Path(cfg.run_dir)):
+        return train(cfg)
+
+
+def train(cfg: DictConfig) -> dict[str, Any]:
+    """Go on, or begin, or find that nothing is left to do."""
+    resumed = last_checkpoint(Path(cfg.run_dir))
+    start = None if resumed else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
+    folder = open_run(cfg, start)
+    if done := finished_metrics(cfg, folder):
+        print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
+        print(f"run folder: {folder}")
+        score(cfg, folder)
+        return done
+    metrics = fit(cfg, folder, resumed, start)
+    score(cfg, folder)
+    return metrics
+
+
+def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict[str, Any]:
+    """Train, from a checkpoint of this run, or from the weights of another, or from the model's own."""
+    import pytorch_lightning as pl
+    from hydra.utils import instantiate
+
+    from mirage_pl.engine.checkpoints.saving import plugins
+    from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
+    from mirage_pl.engine.strategies.deepspeed import splitting
+    from mirage_pl.engine.strategies.ready import check_resume
+    from mirage_pl.engine.training.allocator import keep_freed_memory
+
+    if resumed:
+        check_resume(cfg, resumed)
+    keep_freed_memory()
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data: Any = instantiate(cfg.task.data, collate=instantiate(cfg.stage.collator))
+    callbacks = [callback for callback in instantiate(cfg.callbacks).values() if callback is not None]
+    timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
+    logger = instantiate(cfg.logger)
+    listed, plugged = [*callbacks, timer], plugins(cfg.async_checkpoint)
+    trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=logger, plugins=plugged)
+    with splitting(trainer.strategy):
+        module: Any = instantiate(cfg.stage.module).train()
+    if resumed:
+        log.info("continuing from %s", resumed)
+    elif start:
+        log.info("starting from the weights of %s", start)
+        load_weights(module, checkpoint_of(start))
+    # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
+    trainer.precision_plugin.convert_input = lambda batch: batch
+    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    cost = {"seconds": round(timer.time_elapsed(), 1), "devices": trainer.world_size, "device": device_name(trainer)}
+    return finish(trainer, folder, cost | {"start": json.loads((folder / ENVIRONMENT).read_text())["start"]})
+
+
+def score(cfg: DictConfig, folder: Path) -> None:
+    """Evaluate the run on its own task, if ``evaluate`` asks for it and it hasn't been done."""
+    if cfg.evaluate is None or not first_process():
+        return
+    from mirage_pl.engine.evaluation.scoring import evaluate_run
+
+    evaluate_run(cfg, folder)
+
+
+def finish(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Save the last state and the last metrics, and say where they are."""
+    from mirage_pl.engine.checkpoints.saving import Files
+
+    metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics |= {"step": trainer.global_step, "epoch": trainer.current_epoch, **facts}
+    trainer.strategy.checkpoint_io = Files()  # nothing goes on meanwhile, and metrics mustn't be there before it
+    trainer.save_checkpoint(folder / LAST, weights_only=False)
+    if trainer.is_global_zero:
+        write_json(folder / METRICS, metrics)
+        print(f"run folder: {folder}")
+    return metrics
+
+
+def device_name(trainer: Any) -> str:
+    """What the run is trained on: ``cpu``, or a GPU's name."""
+    import torch
+
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)
+
+
+def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
+    """Metrics of a run that has nothing left to do."""
+    if not is_finished(folder):
+        return None
+    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text())
+    limits = {"step": cfg.trainer.max_steps, "epoch": cfg.trainer.max_epochs}
+    return metrics if any(0 <= limit <= metrics[name] for name, limit in limits.items()) else None
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what can't work on any machine, before anything heavy is loaded.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if not isinstance(cfg.latent_size, int) or cfg.latent_size < 1:
+        raise ValueError(
+            f"latent_size={cfg.latent_size} must be a whole number of 1 or more; for no latents use stage=sft"
+        )
+    if cfg.study.name and not cfg.study.method:
+        raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
+    if cfg.trainer.devices != 1 and swept_by() == "basic":
+        raise ValueError(
+            f"trainer.devices={cfg.trainer.devices} with hydra/launcher=basic: the run's further processes would each "
+            "sweep again; choose hydra/launcher=local or hydra/launcher=slurm"
+        )
+    if cfg.async_checkpoint and cfg.strategy.name.startswith("deepspeed"):
+        raise ValueError(
+            f"async_checkpoint=true with strategy={cfg.strategy.name}: DeepSpeed writes a folder of its own, all "
+            "processes together; leave async_checkpoint out, or choose strategy=ddp or strategy=fsdp2"
+        )
+    if cfg.stage.name == "pretrain" and not cfg.model.random_weights:
+        log.warning("pretraining on from %s; for a fresh start set model.random_weights=true", cfg.model.path)

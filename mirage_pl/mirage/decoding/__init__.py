@@ -1,0 +1,1 @@
+"""Answers, token by token, with latents."""

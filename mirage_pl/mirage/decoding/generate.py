@@ -1,0 +1,223 @@
+"""Decoding in batches: every row is a machine with two states, text and latent.
+
+In the latent state the hidden state is fed back (``feedback``) as the next input embedding; after k latents the row
+goes back to text with ``<|latent_end|>``. Rows change state by themselves, any number of times.
+
+Shapes: B rows, T columns so far, S new columns, D width, J blocks, k latents of a block.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from mirage_pl.mirage.batch import LATENT_TOKENS, Batch
+from mirage_pl.mirage.decoding.columns import AnswerColumns
+from mirage_pl.mirage.decoding.sampling import Choice, Decoding
+from mirage_pl.mirage.model.latents import LatentVLM
+
+
+@dataclass(frozen=True)
+class Step:
+    """One decoded column: which rows wrote in it, what, whether a latent, their states, who has ended.
+
+    The state of a latent is the latent itself.
+    """
+
+    written_B: Tensor
+    tokens_B: Tensor
+    latent_B: Tensor
+    hidden_BD: Tensor
+    ended_B: Tensor
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Answers to a batch of prompts.
+
+    Attributes:
+        texts: answers without special tokens, cut before a stop string.
+        tokens: generated ids, latent slots included, the end token excluded.
+        latents: each row's recycled hidden states ``[n, D]``, block after block; ``tokens`` shows where they stand.
+        finished: false where the answer was cut at ``max_new_tokens``.
+    """
+
+    texts: list[str]
+    tokens: list[list[int]]
+    latents: list[Tensor]
+    finished: list[bool]
+
+    def describe(self, row: int) -> dict[str, Any]:
+        """What a predictions file says of one answer."""
+        return {"text": self.texts[row], "latents": len(self.latents[row]), "finished": self.finished[row]}
+
+
+class Decoder:
+    """Answer prompts.
+
+    Args:
+        processor: for its tokenizer.
+        latent_size: latents of a block for which the prompt's row doesn't plan another number.
+    """
+
+    def __init__(self, processor: Any, latent_size: int) -> None:
+        self.tokenizer, self.latent_size = processor.tokenizer, latent_size
+        self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
+        self.end, self.pad = self.tokenizer.convert_tokens_to_ids("<|im_end|>"), self.tokenizer.pad_token_id
+
+    def __call__(
+        self, net: LatentVLM, prompts: Batch, decoding: Decoding, latents: Sequence[Tensor] | None = None
+    ) -> Generation:
+        """Answer all prompts.
+
+        Args:
+            net: the model.
+            prompts: from the collator.
+            decoding: the options.
+            latents: an intervention: what each row's latents are replaced by, ``[n, D]``; beyond n they come round.
+        """
+        steps = list(self.steps(net, prompts, decoding, latents))
+        written_SB, tokens_SB, latent_SB = (
+            torch.stack([getattr(step, name) for step in steps]).cpu() for name in ("written_B", "tokens_B", "latent_B")
+        )
+        hidden_SBD = torch.stack([step.hidden_BD for step in steps])
+        rows = range(len(prompts))
+        tokens = [tokens_SB[written_SB[:, row], row].tolist() for row in rows]
+        found = [hidden_SBD[(written_SB & latent_SB)[:, row], row] for row in rows]
+        texts = [decoding.cut(self.tokenizer.decode(row, skip_special_tokens=True)) for row in tokens]
+        return Generation(texts, tokens, found, steps[-1].ended_B.tolist())
+
+    @torch.no_grad()
+    def steps(
+        self, net: LatentVLM, prompts: Batch, decoding: Decoding, latents: Sequence[Tensor] | None = None
+    ) -> Iterator[Step]:
+        """Decode column by column until every row has ended or written ``max_new_tokens`` columns."""
+        columns = AnswerColumns(net, prompts, decoding)
+        choose = Choice(decoding, prompts.samples, prompts.tokens_BT.device)
+        rows = Rows(self, prompts, decoding, latents)
+        hidden_BD = columns.prefill(prompts)
+        while True:
+            step = rows.write(choose(net.logits(hidden_BD), rows.count_B), net.feedback(hidden_BD))
+            yield step
+            if not rows.alive_B.any():
+                return
+            embeds_BD = torch.where(step.latent_B.unsqueeze(1), step.hidden_BD, net.embed_tokens(step.tokens_B))
+            hidden_BD = columns.append(embeds_BD.unsqueeze(1), step.written_B.unsqueeze(1))[:, -1]
+            if net.recurrence.together and latents is None and (slots_Bk := rows.slots()).any():
+                k = slots_Bk.shape[1]
+                latents_BkD = net.recur(columns.tentative(slots_Bk), hidden_BD.unsqueeze(1), k)
+                states_BkD = columns.append(latents_BkD, slots_Bk)
+                yield from rows.write_block(latents_BkD, slots_Bk)
+                last_B11 = (slots_Bk.sum(1) - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, hidden_BD.shape[1])
+                hidden_BD = torch.where(slots_Bk[:, :1], states_BkD.gather(1, last_B11).squeeze(1), hidden_BD)
+
+    def stream(self, net: LatentVLM, prompts: Batch, decoding: Decoding) -> Iterator[str]:
+        """Answer the first prompt piece by piece, then describe its latents, a line each."""
+        tokens: list[int] = []
+        states: list[Tensor] = []
+        printed = ""
+        for step in self.steps(net, prompts, decoding):
+            if not step.written_B[0]:
+                continue
+            if step.latent_B[0]:
+                states.append(step.hidden_BD[0])
+                yield f"[latent {len(states)}]"
+            tokens.append(int(step.tokens_B[0]))
+            text = decoding.safe(self.tokenizer.decode(tokens, skip_special_tokens=True))
+            yield text[len(printed) :]
+            printed = text
+        yield decoding.cut(self.tokenizer.decode(tokens, skip_special_tokens=True))[len(printed) :] + "\n"
+        for number, state in enumerate(states):
+            yield f"latent {number + 1}: {self.describe_latent(net, state, states[number - 1] if number else None)}\n"
+
+    @torch.no_grad()
+    def describe_latent(self, net: LatentVLM, state_D: Tensor, before_D: Tensor | None) -> str:
+        """Say a latent's norm, its cosine to the one before, and the words its hidden state is nearest to."""
+        shares, ids = net.logits(state_D.unsqueeze(0)).squeeze(0).float().softmax(-1).topk(3)
+        pairs = zip(ids.tolist(), shares.tolist(), strict=True)
+        words = ", ".join(f"{self.tokenizer.decode([token])!r} {share:.0%}" for token, share in pairs)
+        cosine = (
+            "" if before_D is None else f", cosine to the one before {cosine_similarity(before_D, state_D, dim=0):.2f}"
+        )
+        return f"norm {state_D.norm():.2f}{cosine}; read as words: {words}"
+
+
+class Rows:
+    """The state of every row.
+
+    Attributes:
+        left_B: latents the row still has to write; 0: it leaves the block now; -1: it writes text.
+        block_B: blocks it has entered.
+        count_B: columns it has written.
+        ended_B: it wrote ``<|im_end|>`` or a stop string.
+        alive_B: it goes on.
+    """
+
+    def __init__(
+        self, decoder: Decoder, prompts: Batch, decoding: Decoding, latents: Sequence[Tensor] | None = None
+    ) -> None:
+        self.decoder, self.decoding, self.latents = decoder, decoding, latents
+        depth = max((len(row) for row in prompts.sizes), default=0) + 1
+        sizes = [[*row, *[decoder.latent_size] * (depth - len(row))] for row in prompts.sizes or [()] * len(prompts)]
+        self.sizes_BJ = torch.tensor(sizes, device=prompts.tokens_BT.device)
+        self.block_B = torch.zeros_like(self.sizes_BJ[:, 0])
+        self.left_B, self.count_B = torch.full_like(self.block_B, -1), torch.zeros_like(self.block_B)
+        self.ended_B = torch.zeros_like(self.block_B, dtype=torch.bool)
+        self.alive_B = ~self.ended_B
+        self.used_B = torch.zeros_like(self.block_B)
+        self.texts: list[list[int]] = [[] for _ in range(len(prompts))]
+
+    def write(self, chosen_B: Tensor, hidden_BD: Tensor) -> Step:
+        """Write one column: what each row chose, or what its state demands."""
+        latent_B = (self.left_B > 0) & self.alive_B
+        tokens_B = torch.where(self.left_B == 0, self.decoder.latent_end, chosen_B)
+        tokens_B = torch.where(latent_B, self.decoder.latent_pad, tokens_B)
+        if self.latents is not None:
+            hidden_BD = torch.where(latent_B.unsqueeze(1), self._given(self.latents, hidden_BD), hidden_BD)
+            self.used_B = self.used_B + latent_B
+        written_B = self.alive_B & (tokens_B != self.decoder.end)
+        self.left_B = torch.where(self.left_B >= 0, self.left_B - 1, self.left_B)
+        enters_B = written_B & ~latent_B & (tokens_B == self.decoder.latent_start)
+        block_B1 = self.block_B.clamp(max=self.sizes_BJ.shape[1] - 1).unsqueeze(1)
+        self.left_B = torch.where(enters_B, self.sizes_BJ.gather(1, block_B1).squeeze(1), self.left_B)
+        self.block_B = self.block_B + enters_B
+        self.ended_B = self.ended_B | (self.alive_B & ~written_B) | self._stopped(tokens_B, written_B)
+        self._count(written_B.long())
+        return Step(written_B, torch.where(written_B, tokens_B, self.decoder.pad), latent_B, hidden_BD, self.ended_B)
+
+    def slots(self) -> Tensor:
+        """Which rows are about to write a latent in each of the next columns, ``[B, k]``."""
+        room_B = torch.where(self.alive_B, self.decoding.max_new_tokens - self.count_B, 0)
+        wanted_B = torch.minimum(self.left_B, room_B).clamp(min=0)
+        return torch.arange(int(wanted_B.max()), device=wanted_B.device) < wanted_B.unsqueeze(1)
+
+    def write_block(self, latents_BkD: Tensor, slots_Bk: Tensor) -> Iterator[Step]:
+        """Write the latents of a whole block, found together."""
+        self.left_B = self.left_B - slots_Bk.sum(1)
+        self._count(slots_Bk.sum(1))
+        for latent_BD, slot_B in zip(latents_BkD.unbind(1), slots_Bk.unbind(1), strict=True):
+            tokens_B = torch.where(slot_B, self.decoder.latent_pad, self.decoder.pad)
+            yield Step(slot_B, tokens_B, slot_B, latent_BD, self.ended_B)
+
+    def _given(self, latents: Sequence[Tensor], hidden_BD: Tensor) -> Tensor:
+        """The next given latent of each row; a row without any keeps its own."""
+        pairs = zip(latents, self.used_B.tolist(), hidden_BD, strict=True)
+        return torch.stack([row[used % len(row)].to(own) if len(row) else own for row, used, own in pairs])
+
+    def _count(self, columns_B: Tensor) -> None:
+        self.count_B = self.count_B + columns_B
+        self.alive_B = ~self.ended_B & (self.count_B < self.decoding.max_new_tokens)
+
+    def _stopped(self, tokens_B: Tensor, written_B: Tensor) -> Tensor:
+        """Rows whose text now holds a stop string."""
+        if not self.decoding.stop:
+            return torch.zeros_like(written_B)
+        reach = max(len(stop.encode()) for stop in self.decoding.stop) + 1  # in tokens; each is a byte at least
+        for text, token, written in zip(self.texts, tokens_B.tolist(), written_B.tolist(), strict=True):
+            text += [token] * written
+        tails = self.decoder.tokenizer.batch_decode([text[-reach:] for text in self.texts], skip_special_tokens=True)
+        stopped = [any(stop in tail for stop in self.decoding.stop) for tail in tails]
+        return torch.tensor(stopped, device=tokens_B.device) & written_B

@@ -1,0 +1,86 @@
+"""Qwen2.5-VL from stock transformers: load it strictly, with the three latent tokens in its vocabulary."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+from mirage_pl.mirage.batch import LATENT_TOKENS
+from mirage_pl.mirage.model.tower import streamline
+
+
+def load_processor(path: str) -> Any:
+    """Load tokenizer, chat template and image processor, and add the latent tokens that are missing.
+
+    Args:
+        path: a Hugging Face folder or a hub name.
+
+    Raises:
+        ValueError: there is no processor at ``path``.
+    """
+    try:
+        processor = AutoProcessor.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model.path={path} has no usable processor: {first_line(error)}") from error
+    known = processor.tokenizer.get_vocab()
+    processor.tokenizer.add_tokens([token for token in LATENT_TOKENS if token not in known], special_tokens=True)
+    return processor
+
+
+def load_backbone(
+    path: str, dtype: str = "float32", attention: str = "sdpa", random_weights: bool = False
+) -> Qwen2_5_VLForConditionalGeneration:
+    """Load the model; its embedding grows only if a latent token's id does not fit, and never shrinks.
+
+    Args:
+        path: a Hugging Face folder or a hub name.
+        dtype: of the weights in memory, e.g. ``float32`` or ``bfloat16``.
+        attention: ``sdpa``, ``eager``, …
+        random_weights: take only the architecture from ``path`` (to pretrain).
+
+    Raises:
+        ValueError: no model at ``path``, or a weight of it is missing, unexpected or of another shape.
+    """
+    processor = load_processor(path)
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
+    try:
+        if random_weights:
+            config = AutoConfig.from_pretrained(path)
+            model = Qwen2_5_VLForConditionalGeneration._from_config(config, **options)
+        else:
+            model = load_strictly(path, options)
+    except OSError as error:
+        raise ValueError(f"model.path={path} holds no model: {first_line(error)}") from error
+    needed = max(processor.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))) + 1
+    if needed > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(needed, mean_resizing=False)
+    streamline(model.model.visual)
+    return model
+
+
+def load_strictly(path: str, options: dict[str, Any]) -> Qwen2_5_VLForConditionalGeneration:
+    """Load weights and refuse to start when the file and the model don't match name by name and shape by shape.
+
+    Raises:
+        ValueError: they don't match.
+    """
+    if Path(path).is_dir() and not list(Path(path).glob("*.safetensors*")):
+        raise ValueError(
+            f"model.path={path} holds no *.safetensors; give a folder with weights, or model.random_weights=true"
+        )
+    model, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        path, output_loading_info=True, ignore_mismatched_sizes=True, **options
+    )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        if names := sorted(str(name) for name in report.get(kind) or ()):
+            raise ValueError(
+                f"model.path={path} does not fit Qwen2.5-VL: {len(names)} {kind.replace('_', ' ')}, e.g. {names[0]}; "
+                "the checkpoint is damaged or made by another transformers version"
+            )
+    return model
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

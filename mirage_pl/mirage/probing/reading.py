@@ -1,0 +1,69 @@
+"""Read answers again: questions and given answers in one batch, other latents in the answers' slots.
+
+Shapes: B rows, T columns, n latents of one row, D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mirage_pl.mirage.batch import IGNORE, Batch, Row, place
+from mirage_pl.mirage.collator import Collator
+from mirage_pl.mirage.model.latents import LatentVLM
+
+
+def join(collate: Collator, prompts: Batch, answers: Sequence[Sequence[int]], without: bool = False) -> Batch:
+    """Place each question and its answer in one row; targets are the answer's tokens after its first latent.
+
+    Args:
+        collate: knows the special tokens.
+        prompts: the questions.
+        answers: the tokens of each, latent slots included.
+        without: leave the slots out.
+    """
+    rows = []
+    for tokens_T, real_T, tokens in zip(prompts.tokens_BT, prompts.real_BT, answers, strict=True):
+        asked, answer = tokens_T[real_T].tolist(), readable(collate, tokens)
+        after = answer.index(collate.latent_pad) if collate.latent_pad in answer else len(answer)
+        labels = [IGNORE] * after + [IGNORE if token == collate.latent_pad else token for token in answer[after:]]
+        kept = [pair for pair in zip(answer, labels, strict=True) if not (without and pair[0] == collate.latent_pad)]
+        rows.append(Row(asked + [token for token, _ in kept], [IGNORE] * len(asked) + [label for _, label in kept]))
+    grids = [(t, h // collate.merge, w // collate.merge) for t, h, w in prompts.images.grids] if prompts.images else []
+    batch = place(rows, collate.latent_pad, collate.pad, collate.image_pad, grids)
+    return replace(batch, images=prompts.images)
+
+
+def embed(net: LatentVLM, batch: Batch, latents: Sequence[Tensor]) -> Tensor:
+    """Input embeddings ``[B, T, D]`` with the latents of each row, ``[n, D]``, in its slots."""
+    embeds_BTD = net.embed(batch)
+    if not batch.latent_BT.any():
+        return embeds_BTD
+    latents_ND = torch.cat(list(latents)).to(embeds_BTD)
+    return embeds_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), latents_ND)
+
+
+def readable(collate: Collator, answer: Sequence[int]) -> list[int]:
+    """An answer in which every latent pad is a slot and no image is asked for.
+
+    A model may say those tokens as words, outside a block; padding stands for them.
+    """
+    slot, tokens = collate.latent_pad, list[int]()
+    for token in answer:
+        in_block = bool(tokens) and tokens[-1] in (collate.latent_start, slot)
+        odd = token == collate.image_pad or (token == slot and not in_block)
+        tokens.append(collate.pad if odd else token)
+    return tokens
+
+
+def blocks(collate: Collator, answer: Sequence[int]) -> list[int]:
+    """Latents of each block of an answer, in order."""
+    tokens, sizes = readable(collate, answer), list[int]()
+    for before, token in zip([collate.pad, *tokens], tokens, strict=False):
+        if token == collate.latent_pad:
+            if before == collate.latent_pad:
+                sizes[-1] += 1
+            else:
+                sizes.append(1)
+    return sizes

@@ -1,0 +1,176 @@
+"""One page over many runs: ``python -m mirage_pl.report``."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mirage_pl import report as report_verb
+from mirage_pl.engine.reports import command as report
+from tests.conftest import REPO
+from tests.engine.reports.test_report_evaluation import EVIL, Reader
+from tests.engine.reports.test_study import answer, log, make_run
+
+QUESTIONS = 60
+
+
+def answers(share, seed):
+    """Answers of which about this share is right."""
+    return "".join("y" if lucky else "n" for lucky in np.random.default_rng(seed).random(QUESTIONS) < share)
+
+
+def method(root, name, share, zero=None, shuffled=None, seeds=(1, 2, 3), **metrics):
+    """Write a run for each seed; with interventions if ``zero`` and ``shuffled`` say which share is then right."""
+    for seed in seeds:
+        run = make_run(root / f"{name}-seed{seed}", seed=seed)
+        made = None if zero is None else {"zero": answers(zero, 10 + seed), "shuffled": answers(shuffled, 20 + seed)}
+        answer(run, answers(share, seed), made, **metrics)
+    return root
+
+
+def made(root, *options):
+    found = report.run([str(root), *options])
+    return found, (root / "report" / "report.html").read_text(), (root / "report" / "results.md").read_text()
+
+
+def test_the_report_says_which_latents_are_used_and_useful(tmp_path):
+    method(tmp_path, "sft", 0.4)
+    method(tmp_path, "both", 0.95, 0.1, 0.2)
+    method(tmp_path, "used", 0.4, 0.01, 0.02)
+    method(tmp_path, "useful", 0.9, 0.9, 0.9)
+    method(tmp_path, "neither", 0.05, 0.05, 0.05)
+    found, page, markdown = made(tmp_path)
+    assert found["baseline"] == "sft"
+    assert {name: (each["used"], each["useful"]) for name, each in found["methods"].items()} == {
+        "both": (True, True),
+        "useful": (False, True),
+        "sft": (None, None),
+        "used": (True, False),
+        "neither": (False, False),
+    }
+    verdict = "\n".join(found["verdict"])
+    assert re.search(r"^Best of 5: both answers 9\d\.\d % \[.*\] of 60 questions \(mean of 3 seeds\)\.$", verdict, re.M)
+    assert re.search(r"^Against sft – better: both .*, useful .*; worse: neither .*; not dist.*: used ", verdict, re.M)
+    assert re.search(r"^Latents used, and the method better than the baseline: both \(zeroed -", verdict, re.M)
+    assert re.search(r"^Latents used, but the method not shown to be better than the baseline: used \(", verdict, re.M)
+    assert "No method's latents" not in verdict
+    for sentence in found["verdict"]:
+        assert sentence in markdown
+        assert sentence in " ".join(Reader(page).texts)
+
+
+def test_the_report_says_plainly_if_no_latents_are_both_used_and_useful(tmp_path):
+    method(tmp_path, "sft", 0.9)
+    method(tmp_path, "mirage", 0.9, 0.1, 0.1)
+    assert any(line.startswith("No method's latents are shown to be both") for line in made(tmp_path)[0]["verdict"])
+
+
+def test_results_are_means_over_seeds_with_their_parts(tmp_path):
+    parent = make_run(tmp_path / "stage1", seed=9, seconds=3600, devices=1, step=10)
+    latents = {"latents": {"norm": 4.0, "retrieved": {"mean": 0.5, "low": 0, "high": 1, "n": 4}}}
+    for seed, right, norm in [(1, "yyyn", 4.0), (2, "ynnn", 6.0)]:
+        start = str(parent) if seed == 1 else None
+        run = make_run(tmp_path / f"m-seed{seed}", seed, paper=0.76, start=start, device="NVIDIA H100")
+        latents["latents"]["norm"] = norm
+        answer(run, right, {"zero": "nnnn"}, test={"digest": "d", "seen": 0, "rows": 4}, **latents)
+    answer(make_run(tmp_path / "direct_sft-seed1"), "nynn", test={"digest": "d", "seen": 0, "rows": 4})
+    found, page, _ = made(tmp_path)
+    one = found["methods"]["m"]
+    assert one["seeds"] == [1, 2]
+    assert one["success"]["all"]["mean"] == 0.5
+    assert one["success"]["level_3"]["mean"] == 0.75  # questions 1 and 3
+    assert one["by_seed"] == {
+        "1": {"level_3": 1.0, "level_4": 0.5, "all": 0.75},
+        "2": {"level_3": 0.5, "level_4": 0.0, "all": 0.25},
+    }
+    assert one["pooled"]["all"]["n"] == 8
+    assert one["difference"]["all"]["difference"] == 0.25
+    assert one["difference"]["level_4"]["difference"] == -0.25
+    assert one["interventions"]["zero"]["mean"] == 0
+    assert one["interventions"]["zero"]["difference"]["difference"] == -0.5
+    assert one["latents"] == {
+        "norm": {"mean": 5.0, "min": 4.0, "max": 6.0},
+        "retrieved": {"mean": 0.5, "min": 0.5, "max": 0.5},
+    }
+    assert (one["hours"], one["steps"]) == ((1 + 1 + 1) / 2, (110 + 100) / 2)
+    assert (one["device"], one["paper"]) == ("NVIDIA H100", 0.76)
+    assert found["baseline"] == "direct_sft"
+    assert found["methods"]["direct_sft"]["difference"] is None
+    assert found["test"] == {"digest": "d", "seen": 0, "rows": 4}
+    assert json.loads((tmp_path / "report" / "results.json").read_text()) == found
+    text = " ".join(Reader(page).texts)
+    for shown in ("1.5 GPU hours", "NVIDIA H100", "76.0 %", "abc123", "train seed=9", "seeds 75.0, 25.0"):
+        assert shown in text
+
+
+def test_the_page_loads_nothing_and_the_markdown_links_to_pictures_that_are_there(tmp_path):
+    method(tmp_path, "mirage", 0.8, 0.2, 0.3, seeds=(1, 2))
+    run = answer(make_run(tmp_path / "named", seed=3, method=f"a|b {EVIL}"), answers(0.5, 0))
+    log(run, "val/success", [0.1, 0.5])
+    log(run, "train/text", [1.0, 0.5])
+    found, page, markdown = made(tmp_path)
+    assert EVIL not in page
+    assert "://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
+    assert not {tag for tag, _ in Reader(page).tags} & {"script", "link", "img", "iframe"}
+    linked = re.findall(r"\]\((.*?)\)", markdown)
+    assert linked == ["success.png", "interventions.png", "curves.png"]
+    files = {file.name for file in (tmp_path / "report").iterdir()}
+    assert files == {*linked, "report.html", "results.json", "results.md"}
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({line.replace(r"\|", "").count("|") for line in rows[:4]}) == 1, "a name's | doesn't make a column"
+    assert "of one seed" in " ".join(found["verdict"]).lower()
+    assert {"val/success", "train/text"} <= set(Reader(page).texts)
+
+
+def test_what_was_left_out_stands_on_page_markdown_and_console(tmp_path, capsys):
+    method(tmp_path, "sft", 0.5)
+    make_run(tmp_path / "later-seed1")
+    answer(make_run(tmp_path / "[bold]-seed1"), answers(0.5, 1))
+    found, page, markdown = made(tmp_path, "--baseline", "[bold]")
+    printed = capsys.readouterr().out
+    command = f"run python -m mirage_pl.evaluate ckpt={tmp_path}/later-seed1 task=vsp"
+    assert all(command in text for text in (page, markdown, printed, *found["notes"]))
+    assert printed.splitlines()[-1] == f"report: {tmp_path}/report/report.html"
+    assert "│ [bold] " in printed
+    assert "┃ against [bold] " in printed
+
+
+def test_test_questions_that_were_trained_on_are_shouted_about(tmp_path):
+    method(tmp_path, "sft", 0.5, seeds=(1,), test={"seen": 0})
+    method(tmp_path, "other", 0.5, seeds=(1,), test={"seen": 7})
+    assert any("7 of the test questions are also in a training file" in line for line in made(tmp_path)[0]["verdict"])
+    method(tmp_path / "two", "unchecked", 0.5, seeds=(1,), test={"seen": None})
+    assert made(tmp_path / "two")[0]["test"]["seen"] is None
+
+
+def test_baseline_and_folder_can_be_chosen(tmp_path):
+    method(tmp_path / "runs", "sft", 0.5)
+    method(tmp_path / "runs", "other", 0.5)
+    out = tmp_path / "docs"
+    found = report.run([str(tmp_path / "runs"), "--baseline", "other", "--out", str(out)])
+    assert found["methods"]["other"]["difference"] is None
+    assert f"--out {out}" in found["made"]["command"]
+    assert (out / "results.md").is_file()
+    assert not (tmp_path / "runs" / "report").exists()
+    with pytest.raises(ValueError, match="--baseline typo is no method here; choose from other, sft"):
+        report.run([str(tmp_path), "--baseline", "typo"])
+
+
+def test_a_mistake_ends_in_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "missing")])
+    with pytest.raises(SystemExit) as stopped:
+        report_verb.main()
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}/missing is no folder;")
+    assert error.count("\n") == 1
+
+
+def test_a_report_is_made_without_importing_torch(tmp_path):
+    method(tmp_path, "sft", 0.5, seeds=(1,))
+    code = "import sys; from mirage_pl.engine.reports.command import run; run(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

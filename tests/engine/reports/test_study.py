@@ -1,0 +1,209 @@
+"""Runs found in folders, with their ancestors, grouped by method."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch.utils.tensorboard import SummaryWriter
+
+from mirage_pl.engine.evaluation.statistics import wilson
+from mirage_pl.engine.reports.study import read_study
+
+TRAINED = {"step": 100, "seconds": 1800.0, "devices": 2, "device": "cpu", "start": None}
+
+
+def make_run(
+    folder: Path, seed: int = 1, method: str | None = None, paper: float | None = None, **metrics: Any
+) -> Path:
+    """Write a trained run; ``metrics`` stand beside those of ``TRAINED``."""
+    folder.mkdir(parents=True)
+    study = {"name": "main", "method": method, "paper": paper}
+    (folder / "config.yaml").write_text(json.dumps({"seed": seed, "study": study}))  # JSON is YAML
+    (folder / "metrics.json").write_text(json.dumps(TRAINED | metrics))
+    (folder / "environment.json").write_text(json.dumps({"command": f"train seed={seed}", "git": "abc123"}))
+    return folder
+
+
+def answer(
+    run: Path,
+    right: str,
+    interventions: Mapping[str, str] | None = None,
+    label: str = "vsp",
+    questions: str = "q",
+    **metrics: Any,
+) -> Path:
+    """Write an evaluation: of ``right`` every character is an answer, ``y`` if it is right; levels take turns."""
+    rows: list[dict[str, Any]] = []
+    for index, letter in enumerate(right):
+        row = {"id": f"{questions}{index}", "where": f"test.jsonl:{index + 1}", "group": f"level_{3 + index % 2}"}
+        row |= {"success": letter == "y", "optimal": letter == "y", "outcome": "success" if letter == "y" else "hole"}
+        row |= {"text": "", "truth": str(run)}
+        if interventions:
+            row["interventions"] = {name: others[index] == "y" for name, others in interventions.items()}
+        rows.append(row)
+    shares = {"success": right.count("y"), "optimal": right.count("y"), "invalid": 0}
+    content = {name: {"all": wilson(count, len(right))} for name, count in shares.items()}
+    folder = run / "evaluation" / label
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps({"task": "vsp", **content, **metrics}))
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+def log(run: Path, tag: str, values: Sequence[float], every: int = 10) -> None:
+    with SummaryWriter(str(run / "tensorboard")) as writer:
+        for index, value in enumerate(values, start=1):
+            writer.add_scalar(tag, value, index * every)
+
+
+def test_runs_of_a_method_are_its_seeds_in_order_and_the_best_method_comes_first(tmp_path):
+    answer(make_run(tmp_path / "a" / "sft-seed2", seed=2), "yynn")
+    answer(make_run(tmp_path / "a" / "sft-seed1", seed=1), "ynnn")
+    answer(make_run(tmp_path / "b" / "whatever", seed=1, method="mirage", paper=0.76), "yyyn")
+    (tmp_path / "b" / "whatever" / ".hydra").mkdir()
+    (tmp_path / "b" / "whatever" / ".hydra" / "config.yaml").write_text("seed: 1")
+    study = read_study([tmp_path, tmp_path / "a"])
+    assert [(method.name, [run.seed for run in method.runs]) for method in study.methods] == [
+        ("mirage", [1]),
+        ("sft", [1, 2]),
+    ]
+    assert study.methods[0].runs[0].paper == 0.76
+    assert study.methods[1].right_SQ.tolist() == [[True, False, False, False], [True, True, False, False]]
+    assert {name: members.tolist() for name, members in study.methods[0].groups.items()} == {
+        "level_3": [0, 2],
+        "level_4": [1, 3],
+        "all": [0, 1, 2, 3],
+    }
+    assert (study.task, study.label, study.notes, study.root) == ("vsp", "vsp", (), tmp_path)
+
+
+def test_a_method_without_a_name_is_called_like_its_folder_without_the_seed(tmp_path):
+    answer(make_run(tmp_path / "stage2-k4-seed12-abcdef", seed=12), "yn")
+    assert read_study([tmp_path]).methods[0].name == "stage2-k4-abcdef"
+
+
+def test_cost_steps_and_curves_of_ancestors_count_for_each_descendant(tmp_path):
+    stage1 = make_run(tmp_path / "stage1", step=100, seconds=1800, devices=2)
+    log(stage1, "val/loss", [3.0, 2.0])
+    stage2 = make_run(tmp_path / "stage2", method="two", step=50, seconds=7200, devices=1, start=str(stage1))
+    log(stage2, "val/loss", [1.0, float("nan"), 0.5])
+    answer(stage2, "yy")
+    checkpoint = stage2 / "checkpoints" / "last.ckpt"
+    answer(make_run(tmp_path / "stage3", method="three", step=7, seconds=3600, start=str(checkpoint)), "yn")
+    study = read_study([stage2, tmp_path / "stage3"])  # stage1 is found though it isn't given
+    two, three = (method.runs[0] for method in study.methods)
+    assert (two.hours, two.steps) == (1 + 2, 150)
+    assert (three.hours, three.steps) == (1 + 2 + 2, 157)
+    assert two.curves == {"val/loss": [(10, 3.0), (20, 2.0), (110, 1.0), (130, 0.5)]}
+    assert three.curves == two.curves
+    assert study.notes == ()
+
+
+def test_where_steps_are_not_known_curves_go_on_from_the_last_one_that_was_logged(tmp_path):
+    stage1 = make_run(tmp_path / "stage1", step=None)
+    log(stage1, "val/loss", [3.0, 2.0])
+    stage2 = answer(make_run(tmp_path / "stage2", start=str(stage1)), "yn")
+    log(stage2, "val/loss", [1.0])
+    run = read_study([stage2]).methods[0].runs[0]
+    assert run.curves == {"val/loss": [(10, 3.0), (20, 2.0), (30, 1.0)]}
+    assert run.steps is None
+
+
+def test_an_ancestor_is_found_after_runs_were_moved_to_another_folder(tmp_path):
+    for model in ("tiny", "large"):
+        make_run(tmp_path / model / "stage1-seed1", step=3)
+    start = "/gone/runs/tiny/stage1-seed1/checkpoints/last.ckpt"
+    answer(make_run(tmp_path / "tiny" / "stage2-seed1", start=start), "yn")
+    study = read_study([tmp_path])
+    assert [run.folder for run in study.methods[0].runs[0].ancestors] == [tmp_path / "tiny" / "stage1-seed1"]
+    assert study.notes == (
+        f"{tmp_path}/large/stage1-seed1 is not evaluated: run python -m mirage_pl.evaluate "
+        f"ckpt={tmp_path}/large/stage1-seed1 task=vsp",
+    )
+
+
+def test_cost_is_unknown_where_weights_come_from_no_run_or_old_metrics_say_nothing(tmp_path):
+    answer(make_run(tmp_path / "lost-seed1", start="/gone/weights.ckpt"), "yn")
+    old = answer(make_run(tmp_path / "old-seed1"), "yn")
+    (old / "metrics.json").write_text("{}")
+    twins = [tmp_path / "a-seed1", tmp_path / "b-seed1"]
+    for run, other in zip(twins, reversed(twins), strict=True):
+        answer(make_run(run, start=str(other)), "yn")
+    study = read_study([tmp_path])
+    assert all(method.runs[0].hours is None and method.runs[0].steps is None for method in study.methods)
+    assert any("lost-seed1 took weights from /gone/weights.ckpt, which is no run here" in note for note in study.notes)
+    assert not any("old-seed1" in note for note in study.notes)
+
+
+def test_a_broken_run_is_left_out_and_the_others_are_not_lost(tmp_path):
+    answer(make_run(tmp_path / "good-seed1"), "yn")
+    (answer(make_run(tmp_path / "json-seed1"), "yn") / "metrics.json").write_text('{"step": ')
+    (answer(make_run(tmp_path / "yaml-seed1"), "yn") / "config.yaml").write_text("a: [")
+    (answer(make_run(tmp_path / "empty-seed1"), "yn") / "config.yaml").write_text("")
+    predictions = answer(make_run(tmp_path / "old-seed1"), "yn") / "evaluation" / "vsp" / "predictions.jsonl"
+    predictions.write_text(predictions.read_text().replace('"id"', '"number"'))
+    (answer(make_run(tmp_path / "cut-seed1"), "yn") / "evaluation" / "vsp" / "metrics.json").unlink()
+    study = read_study([tmp_path])
+    assert [method.name for method in study.methods] == ["good"]
+    said = dict(zip(["empty", "json", "old", "yaml", "cut"], study.notes, strict=True))
+    assert "empty-seed1/config.yaml has no seed" in said["empty"]
+    assert "json-seed1/metrics.json: no JSON" in said["json"]
+    assert "predictions.jsonl:1: id must be str" in said["old"]
+    assert "mirage_pl.evaluate" in said["old"]
+    assert "yaml-seed1/config.yaml: no YAML" in said["yaml"]
+    assert f"cut-seed1 is not evaluated: run python -m mirage_pl.evaluate ckpt={tmp_path}/cut-seed1" in said["cut"]
+
+
+def test_interventions_are_compared_only_in_the_seeds_that_made_them_for_all_questions(tmp_path):
+    answer(make_run(tmp_path / "m-seed1", seed=1), "yyn", {"zero": "nny", "noise": "nnn"})
+    answer(make_run(tmp_path / "m-seed2", seed=2), "ynn")
+    half = answer(make_run(tmp_path / "m-seed3", seed=3), "yyy", {"zero": "yny", "noise": "nnn"})
+    rows = [json.loads(line) for line in (half / "evaluation" / "vsp" / "predictions.jsonl").read_text().splitlines()]
+    del rows[2]["interventions"]["noise"]
+    (half / "evaluation" / "vsp" / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_study([tmp_path]).methods[0].interventions_SQ
+    own, zero = found["zero"]
+    np.testing.assert_array_equal(own, [[1, 1, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(zero, [[0, 0, 1], [1, 0, 1]])
+    assert [len(answers) for answers in found["noise"]] == [1, 1]
+
+
+def test_two_runs_of_one_method_and_seed_are_refused_by_name(tmp_path):
+    for name in ("a", "b"):
+        answer(make_run(tmp_path / name / "sft-seed1"), "yn")
+    with pytest.raises(ValueError, match=r"a/sft-seed1 and .*b/sft-seed1 are both sft with seed 1; .*study\.method"):
+        read_study([tmp_path])
+
+
+def test_runs_of_two_tasks_or_over_other_questions_are_refused_with_what_to_do(tmp_path):
+    first = answer(make_run(tmp_path / "a-seed1"), "yn")
+    task = answer(make_run(tmp_path / "b-seed1"), "yn", task="reading")
+    with pytest.raises(ValueError, match=r"a-seed1 answered vsp, and .*b-seed1 answered reading; .*--label"):
+        read_study([first, task])
+    others = answer(make_run(tmp_path / "c-seed1"), "yn", questions="other")
+    with pytest.raises(
+        ValueError, match=r"a-seed1 answered 2 questions, and .*c-seed1 2 that are not the same; .*--label"
+    ):
+        read_study([first, others])
+
+
+def test_evaluations_of_several_names_need_a_label(tmp_path):
+    run = answer(answer(make_run(tmp_path / "a-seed1"), "yn"), "yy", label="hard")
+    with pytest.raises(ValueError, match=r"2 names: hard \(as in .*a-seed1\), vsp .*; choose one by --label"):
+        read_study([run])
+    assert read_study([run], "hard").methods[0].right_SQ.all()
+    with pytest.raises(ValueError, match="none of 1 runs has a whole evaluation named typo: .*task=typo"):
+        read_study([run], "typo")
+
+
+def test_folders_without_runs_or_evaluations_are_refused_with_what_to_do(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no run; give run folders"):
+        read_study([tmp_path / "empty"])
+    with pytest.raises(ValueError, match="missing is no folder; give run folders"):
+        read_study([tmp_path / "missing"])
+    with pytest.raises(ValueError, match="no run is evaluated; run python -m mirage_pl.evaluate"):
+        read_study([make_run(tmp_path / "a-seed1")])

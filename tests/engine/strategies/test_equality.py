@@ -1,0 +1,67 @@
+"""However devices share the work, and however a step's rows are cut into batches, the same is learnt."""
+
+import json
+
+import pytest
+import torch
+
+from tests.engine.strategies.conftest import STEPS, UNEVEN, recorded, steps_of
+
+
+def assert_same(run, other, steps, lr=2e-4):
+    """Losses of the last steps within 1e-5, of themselves where they are large; weights within a fiftieth of a step."""
+    (losses, weights), (expected, wanted) = recorded(run), recorded(other)
+    assert len(losses) == steps
+    assert losses == pytest.approx(expected[-steps:], rel=1e-5, abs=1e-5)
+    assert weights.keys() == wanted.keys()
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, wanted[name], rtol=3e-7, atol=lr / 50, msg=name)
+
+
+def test_the_compared_runs_learn_and_their_rows_are_ragged(runs):
+    losses, _ = recorded(runs["alone"])
+    assert losses[-1] < losses[0]
+    steps = steps_of(runs["alone_accumulated"] / "record")
+    assert any(len({batch["terms"]["text"] for batch in step["batches"]}) > 1 for step in steps)
+
+
+ZERO = ["zero1", "zero2", "zero2_accumulated", "zero2_offload", "zero3", "zero3_offload"]
+
+
+@pytest.mark.parametrize("name", ["alone_accumulated", "ddp", "ddp_accumulated", *ZERO, "fsdp2"])
+def test_a_strategy_and_accumulation_change_neither_losses_nor_weights(runs, name):
+    assert_same(runs[name], runs["alone"], STEPS)
+
+
+@pytest.mark.parametrize("name", ["zero2", "zero3", "fsdp2"])
+def test_stage_2_from_another_runs_weights_learns_the_same(runs, name):
+    assert_same(runs[f"second_{name}"], runs["second_alone"], STEPS, lr=2e-6)
+
+
+EVERYWHERE = [(kind, name) for kind in ("blocks", "images") for name in ("ddp", "zero2")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [*EVERYWHERE, *((kind, name) for kind in UNEVEN for name in ("zero3", "fsdp2"))]
+)
+def test_ranks_whose_rows_differ_in_blocks_or_images_learn_what_one_process_does(runs, kind, name):
+    """No latents beside three blocks in stage 2; no image beside two, with a tower that learns or one that is asked."""
+    assert_same(runs[f"{kind}_{name}"], runs[f"{kind}_alone"], 8)
+
+
+@pytest.mark.parametrize("name", ["zero2", "zero3", "fsdp2"])
+def test_a_run_of_two_ranks_continues_with_bitwise_the_losses_that_would_have_come(runs, name):
+    losses, weights = recorded(runs[f"{name}_continued"])
+    expected, wanted = recorded(runs[name])
+    assert losses == expected[10:]
+    assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("name", ["zero3", "fsdp2"])
+def test_ranks_that_hold_parts_of_the_weights_validate_and_answer_as_one_process(runs, name):
+    metrics, expected = (
+        json.loads((runs[run] / "metrics.json").read_text()) for run in (f"answers_{name}", "answers_alone")
+    )
+    assert metrics["val/loss"] == pytest.approx(expected["val/loss"], rel=1e-5)
+    assert metrics["val/success"] == expected["val/success"]
+    assert (runs[f"answers_{name}"] / "evaluation").is_dir()
