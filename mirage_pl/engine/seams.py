@@ -1,0 +1,240 @@
+"""Every protocol that a family meets. A family implements what it needs; the engine calls nothing else of it.
+
+A stage is a :class:`~mirage_pl.engine.training.base.BaseModule` (or
+:class:`~mirage_pl.engine.training.turns.Turns` with several optimizers), built from ``conf/stage/<name>.yaml``. Code
+that seams share lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights
+from other runs). ``tests/toy/`` implements all of them in a page each.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, Self, TypeVar
+
+from PIL.Image import Image
+from torch import Tensor
+
+Row = dict[str, Any]
+"""One item under one condition: ``id``, ``where``, ``group``, a number or bool for each measure, and more."""
+
+
+class Located(Protocol):
+    """A sample: anything that says where it comes from."""
+
+    @property
+    def where(self) -> str:
+        """``file:line`` of a row, ``file:episode@frame`` of a clip; errors and predictions name it."""
+        ...
+
+
+S = TypeVar("S", bound=Located)
+
+
+class Rows(Protocol[S]):
+    """A data set: samples, and what ``data`` says of them."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> S:
+        """Return one sample; pictures and clips are opened later, by the collator."""
+        ...
+
+    def identity(self, sample: S) -> str:
+        """Return 12 hex digits of what is asked or shown: the same in whatever file a sample stands."""
+        ...
+
+    def identities(self) -> Mapping[str, str]:
+        """Return identity -> where, of all rows, so that splits can be proved disjoint."""
+        ...
+
+    def facts(self, sample: S) -> Mapping[str, str | float]:
+        """Return what is counted of a sample: ``group`` (text), and numbers such as characters, frames, width."""
+        ...
+
+    def picture(self, sample: S) -> Image:
+        """Draw a sample, for sheets and galleries."""
+        ...
+
+
+class Graded(Rows[S], Protocol[S]):
+    """A data set that grades answers: the same grade serves evaluation and a reward."""
+
+    def grade(self, sample: S, answer: Any) -> "Scores":
+        """Grade an answer to a sample."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a data set says of one answer.
+
+    Attributes:
+        values: measure -> value: ``{"success": True, "optimal": False}``, ``{"psnr": 31.2}``.
+        outcome: a short word such as ``success``, ``hole`` or ``invalid``.
+        group: what reports count the sample under.
+    """
+
+    values: Mapping[str, float]
+    outcome: str
+    group: str
+
+
+class Batch(Protocol):
+    """What a collator makes of samples. ``num_real`` and ``num_columns``, where there, give throughput in tokens."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def to(self, device: Any) -> Self:
+        """Return the batch on a device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured of items.
+
+    Attributes:
+        kind: ``share`` of items (Wilson's interval), ``mean`` over items (bootstrap), or one number for the whole
+            ``set`` (no interval within a run).
+        better: ``higher`` or ``lower``.
+        unit: ``dB``, ``steps``; shares are shown in percent.
+        meaning: a sentence for the note below the table.
+    """
+
+    kind: Literal["share", "mean", "set"]
+    better: Literal["higher", "lower"] = "higher"
+    unit: str = ""
+    meaning: str = ""
+
+
+class Trial(Protocol):
+    """An evaluation of one checkpoint on one test set, opened: what :class:`Evaluation` returns."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What is evaluated, for ``metrics.json``: ``test`` (file, rows, digest, seen …), decoding and the like."""
+        ...
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What can be done besides ``own``: ``zero``, ``shuffled_actions``, ``copy_last`` …; cheap to ask."""
+        ...
+
+    def score(self, condition: str) -> Iterator[list[Row]]:
+        """Score all items under a condition, batch by batch and always in the same order; ``own`` comes first."""
+        ...
+
+    def over_all(self, rows: Sequence[Row]) -> Mapping[str, float]:
+        """Return the measures of kind ``set``."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return numbers about the model, once ``own`` was scored: cosines, usage of codes."""
+        ...
+
+    def pictures(self, rows: Sequence[int]) -> Iterator[tuple[str, Any]]:
+        """Yield (file name without its ending, picture or clip) of some items and of the whole set."""
+        ...
+
+
+class Evaluation(Protocol):
+    """Items scored by named measures under named conditions. ``conf/evaluation/<name>.yaml`` builds it.
+
+    Attributes:
+        name: ``answers``, ``reconstruction``, ``prediction``, ``control``.
+        measures: by name; the first one ranks runs.
+        report: dotted path of the family's :class:`Words`, in ``mirage_pl`` or the user's own package.
+    """
+
+    name: str
+    measures: Mapping[str, Measure]
+    report: str
+
+    def check(self, module: Any) -> None:
+        """Refuse conditions that the module doesn't know, before anything heavy.
+
+        Raises:
+            ValueError: names the one, and those there are.
+        """
+        ...
+
+    def open(self, trained: Any, data: Any, journal: Any) -> Trial:
+        """Prepare the items of a data module's ``test`` split, or refuse them.
+
+        Args:
+            trained: :class:`~mirage_pl.engine.checkpoints.trained.Trained`.
+            data: a data module that was set up.
+            journal: :class:`~mirage_pl.engine.evaluation.journal.Journal`: keeps what was computed, so that an
+                interrupted evaluation goes on.
+        """
+        ...
+
+
+class Words(Protocol):
+    """A family's words in a report: a module without torch, such as ``mirage_pl/mirage/report.py``."""
+
+    CONDITIONS: Mapping[str, str]
+    NUMBERS: Mapping[str, str]
+
+    @staticmethod
+    def sections(results: Sequence[Any]) -> Mapping[str, str]:
+        """Return heading -> HTML of further sections of an evaluation's page."""
+        ...
+
+    @staticmethod
+    def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
+        """Return sentences that follow from the conditions of one run: about this checkpoint, not the method."""
+        ...
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Something that a session says or shows, as it comes.
+
+    Attributes:
+        kind: ``text`` is printed; ``picture``, ``clip`` and ``cloud`` go to a file, whose path is printed.
+        content: a string, an image, frames, points.
+        name: file name without its ending.
+    """
+
+    kind: Literal["text", "picture", "clip", "cloud"]
+    content: Any
+    name: str = ""
+
+
+class Session(Protocol):
+    """One use of a trained run; ``infer`` takes one, a server keeps many. ``conf/session/<name>.yaml`` builds it.
+
+    Attributes:
+        takes: what ``begin`` is given, by name: ``text``, ``image``, ``clip`` or ``number``.
+    """
+
+    takes: Mapping[str, str]
+
+    def begin(self, **given: Any) -> Iterator[Piece]:
+        """Begin anew: a question with its images, a first observation."""
+        ...
+
+    def step(self, **given: Any) -> Iterator[Piece]:
+        """Go on: a further question, an action, an observation."""
+        ...
+
+
+class Policy(Protocol):
+    """What reinforcement learning needs of a family."""
+
+    def roll(self, prompts: Batch, group: int, draw: Any) -> Any:
+        """Roll out ``group`` answers to each prompt, as plain tensors."""
+        ...
+
+    def logprobs(self, rollouts: Any) -> Tensor:
+        """Log-probabilities [B, S] of the tokens that were written."""
+        ...
+
+    def reference(self) -> AbstractContextManager[None]:
+        """A context in which the policy is the frozen reference."""
+        ...
