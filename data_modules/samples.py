@@ -10,6 +10,8 @@ from typing import IO, Any, Literal, Protocol
 
 from PIL import Image
 
+from data_modules.scores import Scores
+
 
 class ImageSource(Protocol):
     """Where an image file's bytes are: a :class:`~pathlib.Path`, or inside another file (``packed.PackedImage``).
@@ -85,16 +87,6 @@ class Sample:
         return "".join(part.text for part in self.answer if isinstance(part, Text))
 
 
-@dataclass(frozen=True)
-class Grade:
-    """What a data set says of one answer. ``outcome`` is a short word such as ``success``, ``hole`` or ``invalid``."""
-
-    success: bool
-    outcome: str
-    optimal: bool
-    group: str
-
-
 class GradedDataset(Protocol):
     """A data set that grades answers: the same grade serves evaluation and the RL reward."""
 
@@ -110,7 +102,7 @@ class GradedDataset(Protocol):
         """Return 12 hex digits that two samples share if they ask the same, whatever files they are in."""
         ...
 
-    def grade(self, sample: Sample, text: str) -> Grade:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade the model's ``text`` as an answer to ``sample``."""
         ...
 

@@ -217,7 +217,7 @@ def test_reading_aloud_names_every_cell_and_every_move(data):
         sample = rows[index]
         words = sample.answer_text.split()
         assert len([word for word in words if word not in "/;"]) >= 9
-        assert rows.grade(sample, sample.answer_text).success
+        assert rows.grade(sample, sample.answer_text).values["success"]
         assert rows.grade(sample, sample.answer_text.replace("ice", "hole", 1)).outcome == "misread"
         assert np.asarray(rows.draw(sample, "")).shape == (84, 84, 3)
     assert rows[0].answer_text.split().count("start") == rows[0].answer_text.split().count("goal") == 1

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Grade, Picture, Sample, open_image
+from data_modules.samples import Picture, Sample, open_image
+from data_modules.scores import Scores
 
 RED = (220, 20, 20)
 GAP = 12
@@ -65,7 +66,7 @@ class Jigsaw(OfficialRows):
 
     check = staticmethod(check_row)
 
-    def grade(self, sample: Sample, text: str) -> Grade:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its letter; groups are the kinds of wrong candidates, ``choice`` where a row has none."""
         expected = choice(boxed(sample.answer_text))
         return grade_choice(expected, boxed(text), str(sample.meta.get("level", "choice")))

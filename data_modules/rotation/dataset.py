@@ -14,7 +14,8 @@ from data_modules.rotation.pictures import COLORS, draw_question
 from data_modules.rotation.polyomino import Board, canonical, parse_board
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Grade, Picture, Sample, open_image
+from data_modules.samples import Picture, Sample, open_image
+from data_modules.scores import Scores
 
 
 def letters_of(sample: Sample) -> str:
@@ -60,7 +61,7 @@ class Rotation(OfficialRows):
         """
         return sha256(json.dumps(canonical(board_of(sample))).encode()).hexdigest()[:12]
 
-    def grade(self, sample: Sample, text: str) -> Grade:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its boxed letter."""
         return grade_choice(choice(sample.answer_text), text, sample.meta["level"])
 

@@ -23,7 +23,8 @@ from data_modules.jigsaw.dataset import sheet
 from data_modules.rows.columns import NAMES, Columns, Order
 from data_modules.rows.graders import find_grader
 from data_modules.rows.jsonl import KEYS, META, parse_row
-from data_modules.samples import Grade, Picture, Sample, Text, image_size, open_image, question_digest
+from data_modules.samples import Picture, Sample, Text, image_size, open_image, question_digest
+from data_modules.scores import Scores
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class Rows(Dataset[Sample]):
             if not isinstance(part, Text):
                 image_size(part.path, sample.where)
         grade = self.grade(sample, sample.answer_text)
-        if sample.answer and not grade.success:
+        if sample.answer and not grade.values["success"]:
             raise ValueError(
                 f"{sample.where}: the row's own answer is graded {grade.outcome}; correct it, or task.grader"
             )
@@ -182,7 +183,7 @@ class Rows(Dataset[Sample]):
         samples = (self.sample(int(index)) for index in self.rows_N)
         return {self.identity(sample): sample.where for sample in samples}
 
-    def grade(self, sample: Sample, text: str) -> Grade:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer, under the group that ``columns.group`` names.
 
         Raises:
@@ -192,8 +193,8 @@ class Rows(Dataset[Sample]):
             grade = self.grader(sample, text)
         except ValueError as error:
             raise ValueError(f"{sample.where}: {error}") from None
-        if not isinstance(grade, Grade):
-            raise ValueError(f"task.grader returned a {type(grade).__name__}; return a data_modules.samples.Grade")
+        if not isinstance(grade, Scores):
+            raise ValueError(f"task.grader returned a {type(grade).__name__}; return data_modules.scores.Scores")
         group = sample.meta[GROUP]
         return grade if group is None else replace(grade, group=group)
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Grade, Picture, Sample, open_image, question_digest
+from data_modules.samples import Picture, Sample, open_image, question_digest
+from data_modules.scores import Scores
 from data_modules.vsp.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
 from data_modules.vsp.pictures import draw_path
 from data_modules.vsp.thoughts import with_thoughts
@@ -34,7 +35,7 @@ def check_row(sample: Sample) -> None:
         raise ValueError(r"nothing to grade against; give map_desc, or a text_output with a \boxed{choice}")
 
 
-def grade_plan(sample: Sample, text: str, parser: str, rule: str) -> Grade:
+def grade_plan(sample: Sample, text: str, parser: str, rule: str) -> Scores:
     """Grade a plan by walking the sample's maze.
 
     Args:
@@ -50,10 +51,11 @@ def grade_plan(sample: Sample, text: str, parser: str, rule: str) -> Grade:
     group = f"level_{len(grid)}"
     plan = parse_plan(text, parser)
     if plan is None:
-        return Grade(False, "invalid", False, group)
+        return Scores({"success": False, "optimal": False}, "invalid", group)
     result, moves = outcome(grid, plan, rule), len(walk(grid, plan, rule)) - 1
     best = shortest_plan(grid)
-    return Grade(result == "success", result, result == "success" and moves == len(best or ()), group)
+    success = result == "success"
+    return Scores({"success": success, "optimal": success and moves == len(best or ())}, result, group)
 
 
 class VSP(OfficialRows):
@@ -102,7 +104,7 @@ class VSP(OfficialRows):
             return question_digest(sample)
         return sha256(json.dumps(parse_grid(sample.meta["map_desc"])).encode()).hexdigest()[:12]
 
-    def grade(self, sample: Sample, text: str) -> Grade:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
         if "map_desc" not in sample.meta:
             return grade_choice(choice(sample.answer_text), text, "choice")

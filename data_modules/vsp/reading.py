@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 from torch.utils.data import Dataset
 
-from data_modules.samples import Grade, Latent, Picture, Sample, Text, open_image
+from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.scores import Scores
 from data_modules.vsp.maze import Grid, parse_grid, shortest_plan, walk
 from data_modules.vsp.planning import VSP
 from data_modules.vsp.thoughts import read_map
@@ -65,14 +66,14 @@ class Reading(Dataset[Sample]):
         """The mazes, as in :meth:`data_modules.vsp.planning.VSP.identities`."""
         return self.rows.identities()
 
-    def grade(self, sample: Sample, text: str) -> Grade:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade a reading: ``misread`` has a wrong cell, ``misordered`` right cells and wrong moves."""
         given, expected = text.split(), sample.answer_text.split()
         cells = expected.index(";") if ";" in expected else len(expected)
         right = given == expected
         fault = "misread" if given[:cells] != expected[:cells] else "misordered"
         group = f"{'path' if sample.meta['reads'] else 'map'}_level_{len(sample.meta['map_desc'])}"
-        return Grade(right, "success" if right else fault, right, group)
+        return Scores({"success": right}, "success" if right else fault, group)
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Return the picture that was read."""

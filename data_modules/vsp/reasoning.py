@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Grade, Picture, Sample, open_image
+from data_modules.samples import Picture, Sample, open_image
+from data_modules.scores import Scores
 from data_modules.vsp.maze import parse_grid
 
 MEANINGS = {"A": "goal", "B": "hole", "C": "neither"}
@@ -60,7 +61,7 @@ class VSPReasoning(OfficialRows):
 
     check = staticmethod(check_row)
 
-    def grade(self, sample: Sample, text: str) -> Grade:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its boxed choice, in the group of the maze's size."""
         return grade_choice(choice(sample.answer_text), text, f"level_{level(sample)}")
 

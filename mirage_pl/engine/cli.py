@@ -6,7 +6,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -20,7 +19,8 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-REPO = Path(__file__).resolve().parents[2]
+from mirage_pl.engine.place import CONF, HOME
+
 NAMED = {
     "model",
     "task",
@@ -54,7 +54,7 @@ def swept_by() -> str | None:
     return HydraConfig.get().runtime.choices.get("hydra/launcher")
 
 
-OmegaConf.register_new_resolver("repo", lambda path: str(REPO / path), replace=True)
+OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
 OmegaConf.register_new_resolver("variant", variant, replace=True)
 
 
@@ -125,7 +125,7 @@ def compose(config: str, overrides: list[str]) -> DictConfig:
     """Compose one of our configs, within a command or outside."""
     if GlobalHydra.instance().is_initialized():
         return hydra.compose(config, overrides)
-    with hydra.initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(config, overrides)
 
 
@@ -150,7 +150,5 @@ def verb(config: str, path: str) -> Callable[[], None]:
             print(f"error: {one_line(mistake)}", file=sys.stderr)
             sys.exit(1)
 
-    main: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(REPO / "conf"), config_name=config)(
-        guarded
-    )
+    main: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded)
     return main

@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol, Self, TypeVar
 from PIL.Image import Image
 from torch import Tensor
 
+from data_modules.scores import Scores as Scores
+
 Row = dict[str, Any]
 """One item under one condition: ``id``, ``where``, ``group``, a number or bool for each measure, and more."""
 
@@ -61,24 +63,9 @@ class Rows(Protocol[S]):
 class Graded(Rows[S], Protocol[S]):
     """A data set that grades answers: the same grade serves evaluation and a reward."""
 
-    def grade(self, sample: S, answer: Any) -> "Scores":
+    def grade(self, sample: S, answer: Any) -> Scores:
         """Grade an answer to a sample."""
         ...
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a data set says of one answer.
-
-    Attributes:
-        values: measure -> value: ``{"success": True, "optimal": False}``, ``{"psnr": 31.2}``.
-        outcome: a short word such as ``success``, ``hole`` or ``invalid``.
-        group: what reports count the sample under.
-    """
-
-    values: Mapping[str, float]
-    outcome: str
-    group: str
 
 
 class Batch(Protocol):

@@ -4,7 +4,7 @@ import pytest
 
 from data_modules.files.packed import TEXT_LIMIT
 from data_modules.rows.rows import Rows
-from data_modules.samples import Grade
+from data_modules.scores import Scores
 from mirage_pl.engine.datasets import describe as data_verb
 from tests.conftest import compose
 from tests.data_modules.source_files import PLAIN, blink, cell, jsonl, parquet, picture, plain, sat, task
@@ -95,7 +95,7 @@ def test_a_row_whose_own_answer_is_graded_wrong_is_refused(pictured):
 
 
 def harsh(sample, text):
-    return Grade(False, "fell", False, "g")
+    return Scores({"success": False}, "fell", "g")
 
 
 def mistaken(sample, text):

@@ -3,7 +3,8 @@ from fractions import Fraction
 import pytest
 
 from data_modules.rows.graders import boxed, find_grader, number
-from data_modules.samples import Grade, Sample, Text
+from data_modules.samples import Sample, Text
+from data_modules.scores import Scores
 
 MAZE = [[1, 0], [-1, 2]]
 
@@ -61,7 +62,7 @@ def test_a_boxed_number_is_read_as_it_is_written_and_several_are_none(held, valu
 )
 def test_graders_by_hand(grader, sample, text, outcome):
     grade = find_grader(grader)(sample, text)
-    assert (grade.outcome, grade.success) == (outcome, outcome == "success")
+    assert (grade.outcome, grade.values["success"]) == (outcome, outcome == "success")
 
 
 @pytest.mark.parametrize("grader", ["exact", "choice", "boxed_number", "vsp"])
@@ -72,7 +73,7 @@ def test_a_row_that_gives_nothing_to_grade_against_is_refused(grader):
 
 
 def generous(sample, text):
-    return Grade(True, "success", False, "mine")
+    return Scores({"success": True}, "success", "mine")
 
 
 def test_a_dotted_path_names_a_function_of_ones_own_and_what_is_none_is_one_line():

@@ -227,7 +227,7 @@ def test_impossible_settings_are_refused(tmp_path, changes, complaint):
 def test_made_answers_are_right_and_grouped_by_kind(made):
     rows = Jigsaw(made / "train.jsonl")
     grades = [rows.grade(rows[index], rows[index].answer_text) for index in range(len(rows))]
-    assert all(grade.success for grade in grades)
+    assert all(grade.values["success"] for grade in grades)
     assert Counter(grade.group for grade in grades) == dict.fromkeys(KINDS, 6)
     assert list(Jigsaw.problems(made / "train.jsonl")) == []
     assert len(rows.identities()) == 24
@@ -256,7 +256,7 @@ def rows_of(folder, **row):
 def test_a_choice_from_elsewhere_is_graded_with_or_without_a_box(folder, truth, text, outcome):
     rows = rows_of(folder, text_output=truth)
     grade = rows.grade(rows[0], text)
-    assert (grade.outcome, grade.success, grade.group) == (outcome, outcome == "success", "choice")
+    assert (grade.outcome, grade.values["success"], grade.group) == (outcome, outcome == "success", "choice")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_row_that_cannot_be_graded_is_refused(folder, row, complaint):
 
 def test_one_picture_may_show_its_candidates_within(folder):
     rows = rows_of(folder, image_input="images/a.png", text_output="(D)")
-    assert rows.grade(rows[0], "(D)").success
+    assert rows.grade(rows[0], "(D)").values["success"]
     assert rows.draw(rows[0], "(D)") == rows.draw(rows[0], "")
 
 

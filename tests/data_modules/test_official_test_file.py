@@ -76,7 +76,7 @@ def test_rows_are_read_as_they_are(file, thoughts):
 
 def test_each_row_is_scored_as_published(file):
     rows = VSP(file)
-    scores = [[rows.grade(row, text).success for text in ANSWERS] for row in rows.samples]
+    scores = [[rows.grade(row, text).values["success"] for text in ANSWERS] for row in rows.samples]
     assert scores == [[published_score(grid, text) for text in ANSWERS] for grid in MAPS]
     assert [sum(row) for row in scores] == [3, 1, 3, 1]
     assert [rows.grade(row, "").group for row in rows.samples] == ["level_3", "level_3", "level_3", "level_4"]

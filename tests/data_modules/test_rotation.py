@@ -202,7 +202,7 @@ def test_an_answer_is_graded_by_its_letter(made):
     for sample in data.samples:
         right = sample.answer_text[-2]
         grades = {letter: data.grade(sample, f"so \\boxed{{{letter}}}") for letter in "ABCD"}
-        assert [letter for letter, grade in grades.items() if grade.success] == [right]
+        assert [letter for letter, grade in grades.items() if grade.values["success"]] == [right]
         assert Counter(grade.outcome for grade in grades.values()) == {"success": 1, "wrong": 3}
         assert grades[right].group == sample.meta["level"]
         assert data.grade(sample, right).outcome == "invalid"

@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 
 from data_modules.loading.datamodule import check_disjoint
 from data_modules.rows.rows import Rows
-from data_modules.samples import Grade, Latent, Picture, Text
+from data_modules.samples import Latent, Picture, Text
+from data_modules.scores import Scores
 from mirage_pl.mirage.collator import Collator
 from tests.conftest import compose
 from tests.data_modules.source_files import (
@@ -36,7 +37,7 @@ def test_blinks_rows_are_asked_in_their_own_words_and_graded_by_letter(tmp_path)
     assert [part.path.read_bytes() for part in odd.question[:-1]] == [picture(1), picture(201)]
     assert even.question[-1].text == "Which piece?\nAnswer with the letter in \\boxed{}."
     assert even.answer_text == r"\boxed{(A)}"
-    assert rows.grade(even, r"\boxed{A}") == Grade(True, "success", True, "Jigsaw")
+    assert rows.grade(even, r"\boxed{A}") == Scores({"success": True}, "success", "Jigsaw")
     assert rows.grade(even, r"\boxed{B}").outcome == "wrong"
     hidden = parquet(tmp_path / "test.parquet", [blink(0) | {"answer": "hidden"}])
     with pytest.raises(ValueError, match=r"test.parquet:row 0: nothing to grade against"):
@@ -99,7 +100,7 @@ def test_zebras_thoughts_become_text_and_latent_blocks(tmp_path):
     assert [type(part) for part in sample.answer] == [Text, Latent, Text]
     assert sample.answer[1].path.read_bytes() == picture(53)
     assert sample.answer_text == "THOUGHT 0: \n\\boxed{7}"
-    assert rows.grade(sample, r"\boxed{ 7 }").success
+    assert rows.grade(sample, r"\boxed{ 7 }").values["success"]
     lacking = parquet(tmp_path / "b.parquet", [zebra(0), zebra(1)])
     with pytest.raises(ValueError, match=r"b.parquet:row 1: the text shows image reasoning_image_1, .* 0 images"):
         task("zebra_cot")(lacking)
@@ -122,7 +123,7 @@ def test_comts_plans_become_several_latent_blocks_and_rows_without_one_are_grade
             Picture(pictured / "images_comt/creation/0.png"),
             Text("Which angle? (A) 20° (B) 2°"),
         )
-        assert rows.grade(rows[0], "I think.\nThe final answer is: 2°").success
+        assert rows.grade(rows[0], "I think.\nThe final answer is: 2°").values["success"]
         assert rows.grade(rows[0], "The final answer is: 20°").outcome == "wrong"
     batch = Collator(processor, latent_size=1, latents=True, helpers=True)(list(train))
     assert len(batch.helpers.grids) == 2

@@ -31,7 +31,7 @@ def test_generated_answers_are_graded_as_optimal_successes(made):
     rows = VSP(made / "train.jsonl", parser="strict")
     grades = [rows.grade(rows[index], rows[index].answer_text) for index in range(len(rows))]
     assert len(rows) == 12
-    assert all(grade.success and grade.optimal for grade in grades)
+    assert all(grade.values["success"] and grade.values["optimal"] for grade in grades)
     assert {grade.group for grade in grades} == {"level_3", "level_4"}
 
 
@@ -118,7 +118,11 @@ def test_parser_and_rule_together_decide_the_grade(tmp_path, parser, rule, text,
     (tmp_path / "x.jsonl").write_text(json.dumps(row))
     rows = VSP(tmp_path / "x.jsonl", parser=parser, rule=rule)
     grade = rows.grade(rows[0], text)
-    assert (grade.outcome, grade.success, grade.optimal) == (expected, expected == "success", optimal)
+    assert (grade.outcome, grade.values["success"], grade.values["optimal"]) == (
+        expected,
+        expected == "success",
+        optimal,
+    )
 
 
 def test_a_plan_is_drawn_as_far_as_the_rule_walks_it(made):
@@ -226,7 +230,7 @@ def test_the_official_rows_load_as_they_are_and_are_graded_by_their_choice():
     for index in range(10):
         sample = rows[index]
         assert all(part.path.is_file() for part in (*sample.question, *sample.answer) if hasattr(part, "path"))
-        assert rows.grade(sample, sample.answer_text).success
+        assert rows.grade(sample, sample.answer_text).values["success"]
         wrong = {"A": "B", "B": "C", "C": "A"}[sample.answer_text[-3]]
         assert rows.grade(sample, f"\\boxed{{{wrong}}}").outcome == "wrong"
         assert rows.grade(sample, "no answer").outcome == "invalid"

@@ -72,7 +72,7 @@ def test_every_answer_is_what_the_plan_leads_to(made, split):
         assert row["text_output"] == f"<output_image>\\boxed{{{letter}}}"
         assert not left_goal
         assert [type(part) for part in sample.answer] == [Latent, Text]
-        assert rows.grade(sample, f"I say \\boxed{{{letter}}}").success
+        assert rows.grade(sample, f"I say \\boxed{{{letter}}}").values["success"]
 
 
 @pytest.mark.parametrize(("split", "counts"), [("train", [4, 4, 4]), ("val", [1, 1, 1]), ("test", [3, 2, 2])])
@@ -189,7 +189,7 @@ def test_with_thoughts_questions_pictures_and_grades_are_the_same(made, thinking
         assert plain.identity(direct) == cot.identity(thought)
         assert [type(part) for part in thought.answer] == [Text, Latent, Text]
         assert plain.grade(direct, thought.answer_text) == cot.grade(thought, thought.answer_text)
-        assert cot.grade(thought, thought.answer_text).success
+        assert cot.grade(thought, thought.answer_text).values["success"]
         latents = [next(p.path for p in s.answer if isinstance(p, Latent)) for s in (direct, thought)]
         assert latents[0].read_bytes() == latents[1].read_bytes()
 
@@ -294,7 +294,7 @@ def test_the_official_rows_load_as_they_are_and_our_rules_and_boards_are_theirs(
         moves = moves_of("".join(part.text for part in sample.question if isinstance(part, Text)))
         cells, letter, _ = simulate(grid, moves)
         grade = rows.grade(sample, f"\\boxed{{{letter}}}")
-        assert (grade.success, grade.group) == (True, f"level_{len(grid)}")
+        assert (grade.values["success"], grade.group) == (True, f"level_{len(grid)}")
         made = int(re.search(r"step_(\d+)", helper.name)[1])
         board = np.asarray(draw_board(grid, cells[made], moves[made - 1], 64)).astype(int)
         assert np.abs(board - np.asarray(open_image(helper, ""))).max() <= 1
