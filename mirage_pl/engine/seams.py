@@ -203,9 +203,9 @@ class Piece:
     """Something that a session says or shows, as it comes.
 
     Attributes:
-        kind: ``text`` is printed; ``picture``, ``clip`` and ``cloud`` go to a file, whose path is printed.
-        content: a string, an image, frames, points.
-        name: file name without its ending.
+        kind: ``text`` is printed; the others are saved, and a page shows them each in its way.
+        content: a string; otherwise an object with ``save(file)``, such as a Pillow image.
+        name: of the file, with its ending.
     """
 
     kind: Literal["text", "picture", "clip", "cloud"]
@@ -214,7 +214,8 @@ class Piece:
 
 
 class Session(Protocol):
-    """One use of a trained run; ``infer`` takes one, a server keeps many. ``conf/session/<name>.yaml`` builds it.
+    """One use of a trained run; ``infer`` takes one, a server keeps many. ``conf/session/<name>.yaml`` makes a function
+    of :class:`~mirage_pl.engine.checkpoints.trained.Trained` of it.
 
     Attributes:
         takes: what ``begin`` is given, by name: ``text``, ``image``, ``clip`` or ``number``.
