@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, open_image
+from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
 
 RED = (220, 20, 20)

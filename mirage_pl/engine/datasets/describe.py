@@ -100,7 +100,8 @@ class Facts:
 
     def add(self, rows: Any, sample: Any, collate: Any) -> None:
         """Count a row."""
-        from data_modules.samples import Latent, Picture, image_size
+        from data_modules.images import image_size
+        from data_modules.samples import Latent, Picture
 
         self.groups[rows.grade(sample, "").group] += 1
         self.characters.append(len(sample.answer_text))

@@ -11,7 +11,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.images import open_image
+from data_modules.samples import Latent, Picture, Sample, Text
 from mirage_pl.engine.reports.plots import write, write_page
 
 SIDE, WIDTH, MARGIN = 168, 1200, 12
