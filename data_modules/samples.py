@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
 from data_modules.images import ImageSource, named, open_image
-from data_modules.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -66,30 +65,6 @@ class Sample:
     def answer_text(self) -> str:
         """The answer without its latent blocks."""
         return "".join(part.text for part in self.answer if isinstance(part, Text))
-
-
-class GradedDataset(Protocol):
-    """A data set that grades answers: the same grade serves evaluation and the RL reward."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def __getitem__(self, index: int) -> Sample:
-        """Return one sample; its images are opened later, by the collator."""
-        ...
-
-    def identity(self, sample: Sample) -> str:
-        """Return 12 hex digits that two samples share if they ask the same, whatever files they are in."""
-        ...
-
-    def grade(self, sample: Sample, text: str) -> Scores:
-        """Grade the model's ``text`` as an answer to ``sample``."""
-        ...
-
-    def draw(self, sample: Sample, text: str) -> Image.Image:
-        """Draw ``text`` as an answer to ``sample``, for a report."""
-        ...
 
 
 def question_digest(sample: Sample) -> str:
