@@ -10,8 +10,6 @@ from typing import IO, Any, Literal, Protocol
 
 from PIL import Image
 
-from data_modules.scores import Scores
-
 
 class ImageSource(Protocol):
     """Where an image file's bytes are: a :class:`~pathlib.Path`, or inside another file (``packed.PackedImage``).
@@ -85,30 +83,6 @@ class Sample:
     def answer_text(self) -> str:
         """The answer without its latent blocks."""
         return "".join(part.text for part in self.answer if isinstance(part, Text))
-
-
-class GradedDataset(Protocol):
-    """A data set that grades answers: the same grade serves evaluation and the RL reward."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def __getitem__(self, index: int) -> Sample:
-        """Return one sample; its images are opened later, by the collator."""
-        ...
-
-    def identity(self, sample: Sample) -> str:
-        """Return 12 hex digits that two samples share if they ask the same, whatever files they are in."""
-        ...
-
-    def grade(self, sample: Sample, text: str) -> Scores:
-        """Grade the model's ``text`` as an answer to ``sample``."""
-        ...
-
-    def draw(self, sample: Sample, text: str) -> Image.Image:
-        """Draw ``text`` as an answer to ``sample``, for a report."""
-        ...
 
 
 def question_digest(sample: Sample) -> str:

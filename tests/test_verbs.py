@@ -232,7 +232,7 @@ def test_data_is_made_described_and_validated(tmp_path, capsys):
 def test_reading_aloud_names_every_cell_and_every_move(data):
     from data_modules.vsp.reading import Reading
 
-    rows = Reading(data / "vsp-28px" / "val.jsonl", {"map": "Read the map.", "path": "Read the path."})
+    rows = Reading({"map": "Read the map.", "path": "Read the path."}).read(data / "vsp-28px" / "val.jsonl")
     assert len(rows) == 16
     for index in range(2):
         sample = rows[index]

@@ -51,7 +51,13 @@ def check_row(sample: Sample) -> None:
 class Rotation(OfficialRows):
     """Pieces to be turned, in order of the file."""
 
-    check = staticmethod(check_row)
+    def check(self, sample: Sample) -> None:
+        """Demand a piece, a group, candidates, and a right one among them."""
+        check_row(sample)
+
+    def group(self, sample: Sample) -> str:
+        """The question's group, ``turn_90`` for instance."""
+        return str(sample.meta["level"])
 
     def identity(self, sample: Sample) -> str:
         """Digest of the piece, the same for all its turns and mirror images: whoever knows one knows the others.
@@ -63,7 +69,7 @@ class Rotation(OfficialRows):
 
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its boxed letter."""
-        return grade_choice(choice(sample.answer_text), text, sample.meta["level"])
+        return grade_choice(choice(sample.answer_text), text, self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the piece and the candidates in a row, the one that ``text`` chooses in a frame."""
