@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_modules.samples import Latent, Picture, Sample, Text, image_size, open_image
+from data_modules.images import image_size, open_image
+from data_modules.samples import Latent, Picture, Sample, Text
 from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Row, cut, place
 from mirage_pl.mirage.features import FeatureCache
 
@@ -95,8 +96,10 @@ class Collator:
         helpers: bool,
         pixels: Mapping[str, Mapping[str, int | None]] | None = None,
     ) -> None:
-        if latent_size < 1:
-            raise ValueError(f"latent_size={latent_size} must be 1 or more; for no latents choose stage=sft")
+        if not isinstance(latent_size, int) or latent_size < 1:
+            raise ValueError(
+                f"latent_size={latent_size} must be a whole number of 1 or more; for no latents choose stage=sft"
+            )
         self.images, self.tokenizer = processor.image_processor, processor.tokenizer
         self.processors = self._bound(pixels or {})
         self.processor, self.latent_size, self.latents, self.helpers = processor, latent_size, latents, helpers
