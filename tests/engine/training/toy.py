@@ -28,6 +28,9 @@ class Rows:
     def __len__(self):
         return self.size
 
+    def identities(self):
+        return {}
+
     def __getitem__(self, index):
         drawn = random.random() + np.random.rand() + torch.rand(()).item()
         return SimpleNamespace(where=f"rows:{index + 1}", x=index + 0.1 * drawn)
@@ -134,10 +137,9 @@ class Kill(pl.Callback):
 
 
 def new_data(size=10, val=4, rows=Rows, **loading):
-    loading = {"batch_size": 3, "eval_batch_size": 3} | loading
-    return DataModule(
-        lambda size: rows(size), {"train": size, "val": val, "test": None}, collate, Loading(**loading), 3
-    )
+    files = {"train": size, "val": val, "test": None}
+    loading = Loading(**{"batch_size": 3, "eval_batch_size": 3} | loading)
+    return DataModule(SimpleNamespace(read=rows), files, collate, loading, 3)
 
 
 def train(folder, module=None, data=None, callbacks=(), resume=False, **options):
