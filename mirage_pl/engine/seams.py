@@ -6,13 +6,16 @@ that seams share lies beside what it serves: ``training/draws.py`` (randomness b
 from other runs). ``tests/toy/`` implements all of them in a page each.
 """
 
+from __future__ import annotations  # so that reports, which load no torch, have its records
+
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
-from PIL.Image import Image
-from torch import Tensor
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
 
 Row = dict[str, Any]
 """One item under one condition: ``id``, ``where``, ``group``, a number or bool for each measure, and more."""
@@ -61,7 +64,7 @@ class Rows(Protocol[S]):
 class Graded(Rows[S], Protocol[S]):
     """A data set that grades answers: the same grade serves evaluation and a reward."""
 
-    def grade(self, sample: S, answer: Any) -> "Scores":
+    def grade(self, sample: S, answer: Any) -> Scores:
         """Grade an answer to a sample."""
         ...
 
@@ -175,7 +178,10 @@ class Evaluation(Protocol):
 
 
 class Words(Protocol):
-    """A family's words in a report: a module without torch, such as ``mirage_pl/mirage/report.py``."""
+    """A family's words in a report: a module without torch, such as ``mirage_pl/mirage/report.py``.
+
+    ``PlainWords`` in ``engine/reports/words.py`` says nothing in all of them.
+    """
 
     CONDITIONS: Mapping[str, str]
     NUMBERS: Mapping[str, str]
@@ -188,6 +194,16 @@ class Words(Protocol):
     @staticmethod
     def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
         """Return sentences that follow from the conditions of one run: about this checkpoint, not the method."""
+        ...
+
+    @staticmethod
+    def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what else follows from a method's entry in a study's ``results.json``; it is added to the entry."""
+        ...
+
+    @staticmethod
+    def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:
+        """Return sentences about the methods of a study, by their entries in ``results.json``."""
         ...
 
 

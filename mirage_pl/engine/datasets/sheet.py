@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from data_modules.samples import Latent, Picture, Sample, Text, open_image
-from mirage_pl.engine.reports.plots import write, write_page
+from mirage_pl.engine.reports.page import write, write_page
 
 SIDE, WIDTH, MARGIN = 168, 1200, 12
 """Pixels: a picture's longer side, the sheet, and around everything."""
