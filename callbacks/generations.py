@@ -42,7 +42,7 @@ class Generations(pl.Callback):
             prompts = data.collate.prompts(samples[first : first + data.loader.eval_batch_size]).to(pl_module.device)
             texts += pl_module.generate(prompts, self.max_new_tokens).texts  # type: ignore[operator]
         grades = [dataset.grade(sample, text) for sample, text in zip(samples, texts, strict=True)]
-        success = sum(grade.success for grade in grades) / len(grades)
+        success = sum(grade.values["success"] for grade in grades) / len(grades)
         pl_module.log("val/success", success, prog_bar=True, sync_dist=True, batch_size=len(grades))
         if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
             self._show(trainer.logger.experiment, dataset, samples, texts, trainer.global_step)

@@ -85,40 +85,6 @@ class Sample:
         return "".join(part.text for part in self.answer if isinstance(part, Text))
 
 
-@dataclass(frozen=True)
-class Grade:
-    """What a data set says of one answer. ``outcome`` is a short word such as ``success``, ``hole`` or ``invalid``."""
-
-    success: bool
-    outcome: str
-    optimal: bool
-    group: str
-
-
-class GradedDataset(Protocol):
-    """A data set that grades answers: the same grade serves evaluation and the RL reward."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def __getitem__(self, index: int) -> Sample:
-        """Return one sample; its images are opened later, by the collator."""
-        ...
-
-    def identity(self, sample: Sample) -> str:
-        """Return 12 hex digits that two samples share if they ask the same, whatever files they are in."""
-        ...
-
-    def grade(self, sample: Sample, text: str) -> Grade:
-        """Grade the model's ``text`` as an answer to ``sample``."""
-        ...
-
-    def draw(self, sample: Sample, text: str) -> Image.Image:
-        """Draw ``text`` as an answer to ``sample``, for a report."""
-        ...
-
-
 def question_digest(sample: Sample) -> str:
     """Digest of what is asked: of the question's texts and image files, wherever they lie.
 

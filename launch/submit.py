@@ -21,12 +21,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from launch.job import SUBMITTED, Job
 from launch.status import JOB, read_status
-from mirage_pl.engine.cli import REPO, one_line, verb
+from mirage_pl.engine.cli import one_line, verb
+from mirage_pl.engine.place import CONF, PACKAGE
 from mirage_pl.engine.runs.folder import CONFIG, find_previous, last_checkpoint, open_run, write_json
 from mirage_pl.engine.runs.lock import owned
 from mirage_pl.engine.training.fit import check, finished_metrics
 
-CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins", "conf")
+CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins")
 SHARED = {field.name for field in fields(BaseQueueConf)}
 """Keys that submitit knows for every cluster; it wants the others as, say, ``slurm_partition``."""
 OURS = {"_target_", "submit", "submitit_folder", "module", "at_once"}
@@ -177,8 +178,11 @@ def check_free(folder: Path) -> None:
 def copy_code(target: Path) -> None:
     """Put a copy of what a run imports into its folder, in place of an earlier one."""
     shutil.rmtree(target, ignore_errors=True)
-    for name in CODE:
-        shutil.copytree(REPO / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [*(PACKAGE.parent / name for name in CODE), CONF]:  # an installation has conf/ in a package
+        if not (target / folder.relative_to(PACKAGE.parent)).exists():
+            shutil.copytree(
+                folder, target / folder.relative_to(PACKAGE.parent), ignore=shutil.ignore_patterns("__pycache__")
+            )
 
 
 def hand_over(jobs: Sequence[Job], launcher: Mapping[str, Any], cluster: str, logs: Path, code: Path) -> list[Any]:

@@ -97,5 +97,5 @@ def samples(data: Path) -> list[Any]:
     """Six rows of ragged sizes: 3x3 and 4x4 mazes in turn."""
     from data_modules.vsp.planning import VSP
 
-    rows = VSP(data / "vsp-28px" / "train.jsonl")
+    rows = VSP().read(data / "vsp-28px" / "train.jsonl")
     return [rows[index] for index in (0, 12, 3, 17, 5, 20)]

@@ -14,7 +14,8 @@ from data_modules.rotation.pictures import COLORS, draw_question
 from data_modules.rotation.polyomino import Board, canonical, parse_board
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Grade, Picture, Sample, open_image
+from data_modules.samples import Picture, Sample, open_image
+from data_modules.scores import Scores
 
 
 def letters_of(sample: Sample) -> str:
@@ -50,7 +51,13 @@ def check_row(sample: Sample) -> None:
 class Rotation(OfficialRows):
     """Pieces to be turned, in order of the file."""
 
-    check = staticmethod(check_row)
+    def check(self, sample: Sample) -> None:
+        """Demand a piece, a group, candidates, and a right one among them."""
+        check_row(sample)
+
+    def group(self, sample: Sample) -> str:
+        """The question's group, ``turn_90`` for instance."""
+        return str(sample.meta["level"])
 
     def identity(self, sample: Sample) -> str:
         """Digest of the piece, the same for all its turns and mirror images: whoever knows one knows the others.
@@ -60,9 +67,9 @@ class Rotation(OfficialRows):
         """
         return sha256(json.dumps(canonical(board_of(sample))).encode()).hexdigest()[:12]
 
-    def grade(self, sample: Sample, text: str) -> Grade:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its boxed letter."""
-        return grade_choice(choice(sample.answer_text), text, sample.meta["level"])
+        return grade_choice(choice(sample.answer_text), text, self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the piece and the candidates in a row, the one that ``text`` chooses in a frame."""

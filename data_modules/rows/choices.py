@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-from data_modules.samples import Grade
+from data_modules.scores import Scores
 
 _BOXED = re.compile(r"\\boxed\{\s*\(?\s*([A-Za-z])\s*\)?\s*\}")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?\.?")
@@ -19,11 +19,11 @@ def choice(text: str) -> str | None:
     return found[-1].upper() if found else None
 
 
-def grade_choice(expected: str | None, text: str, group: str) -> Grade:
+def grade_choice(expected: str | None, text: str, group: str) -> Scores:
     """Grade an answer against the right letter: ``success``, ``wrong``, or ``invalid`` where it settles on none."""
     given = choice(text)
     right = given is not None and given == expected
-    return Grade(right, "success" if right else "wrong" if given else "invalid", right, group)
+    return Scores({"success": right}, "success" if right else "wrong" if given else "invalid", group)
 
 
 def lettered(choices: Sequence[object]) -> str:

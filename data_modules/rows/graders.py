@@ -1,6 +1,6 @@
 r"""Graders by name: what ``task.grader`` may be. Each compares a model's answer with the row's own.
 
-A grader is a function ``(sample, text) -> Grade``; it raises ``ValueError`` where a row gives nothing to compare with.
+A grader is a function ``(sample, text) -> Scores``; it raises ``ValueError`` where a row gives nothing to compare with.
 """
 
 import re
@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import cast
 
 from data_modules.rows.choices import choice, grade_choice
-from data_modules.samples import Grade, Sample
-from data_modules.vsp.planning import grade_plan
+from data_modules.samples import Sample
+from data_modules.scores import Scores
 
-Grader = Callable[[Sample, str], Grade]
+Grader = Callable[[Sample, str], Scores]
 
 GROUP = "rows"
 """The group of a row that names none."""
@@ -49,7 +49,7 @@ def final(text: str) -> str | None:
     return boxed(text) or (said[-1] if said else None)
 
 
-def exact(sample: Sample, text: str) -> Grade:
+def exact(sample: Sample, text: str) -> Scores:
     r"""Compare final answers (:func:`final`), or whole texts where the row's has none; case and spacing don't matter.
 
     Raises:
@@ -63,7 +63,7 @@ def exact(sample: Sample, text: str) -> Grade:
     return _graded(given is not None and _plain(given) == _plain(expected), given is not None)
 
 
-def boxed_letter(sample: Sample, text: str) -> Grade:
+def boxed_letter(sample: Sample, text: str) -> Scores:
     r"""Compare the letters in ``\boxed{…}``.
 
     Raises:
@@ -75,7 +75,7 @@ def boxed_letter(sample: Sample, text: str) -> Grade:
     return grade_choice(expected, text, GROUP)
 
 
-def boxed_number(sample: Sample, text: str) -> Grade:
+def boxed_number(sample: Sample, text: str) -> Scores:
     r"""Compare the numbers in ``\boxed{…}``: 0.5, .50 and 1/2 are one.
 
     Raises:
@@ -87,24 +87,15 @@ def boxed_number(sample: Sample, text: str) -> Grade:
     return _graded(given == expected, given is not None)
 
 
-def vsp(sample: Sample, text: str) -> Grade:
-    """Walk the maze of the column ``map_desc``, as ``task=vsp`` does.
-
-    Raises:
-        ValueError: there is none.
-    """
-    return grade_plan(sample, text, "lenient", "official")
-
-
 def _plain(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _graded(right: bool, valid: bool) -> Grade:
-    return Grade(right, "success" if right else "wrong" if valid else "invalid", right, GROUP)
+def _graded(right: bool, valid: bool) -> Scores:
+    return Scores({"success": right}, "success" if right else "wrong" if valid else "invalid", GROUP)
 
 
-GRADERS: dict[str, Grader] = {"exact": exact, "choice": boxed_letter, "boxed_number": boxed_number, "vsp": vsp}
+GRADERS: dict[str, Grader] = {"exact": exact, "choice": boxed_letter, "boxed_number": boxed_number}
 
 
 def find_grader(name: str) -> Grader:

@@ -7,12 +7,14 @@ without (the official spatial-reasoning rows) by comparing the boxed choice with
 import json
 from hashlib import sha256
 from pathlib import Path
+from typing import Self
 
 from PIL import Image
 
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Grade, Picture, Sample, open_image, question_digest
+from data_modules.samples import Picture, Sample, open_image, question_digest
+from data_modules.scores import Scores
 from data_modules.vsp.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
 from data_modules.vsp.pictures import draw_path
 from data_modules.vsp.thoughts import with_thoughts
@@ -34,7 +36,7 @@ def check_row(sample: Sample) -> None:
         raise ValueError(r"nothing to grade against; give map_desc, or a text_output with a \boxed{choice}")
 
 
-def grade_plan(sample: Sample, text: str, parser: str, rule: str) -> Grade:
+def grade_plan(sample: Sample, text: str, parser: str = "lenient", rule: str = "official") -> Scores:
     """Grade a plan by walking the sample's maze.
 
     Args:
@@ -50,17 +52,17 @@ def grade_plan(sample: Sample, text: str, parser: str, rule: str) -> Grade:
     group = f"level_{len(grid)}"
     plan = parse_plan(text, parser)
     if plan is None:
-        return Grade(False, "invalid", False, group)
+        return Scores({"success": False, "optimal": False}, "invalid", group)
     result, moves = outcome(grid, plan, rule), len(walk(grid, plan, rule)) - 1
     best = shortest_plan(grid)
-    return Grade(result == "success", result, result == "success" and moves == len(best or ()), group)
+    success = result == "success"
+    return Scores({"success": success, "optimal": success and moves == len(best or ())}, result, group)
 
 
 class VSP(OfficialRows):
     """Rows of one JSONL file, in order.
 
     Args:
-        file: the JSONL file.
         image_root: folder for relative image paths; the file's own when ``None``.
         parser: how moves are read out of an answer, see :func:`data_modules.vsp.maze.parse_plan`.
         rule: where a walk ends, ``official`` or ``benchmark``, see :data:`data_modules.vsp.maze.ENDS`.
@@ -68,14 +70,11 @@ class VSP(OfficialRows):
             ``none`` leaves them as they are.
 
     Raises:
-        ValueError: a bad row (with file and line), an empty file, an unknown parser, rule or kind of thoughts.
+        ValueError: an unknown parser, rule or kind of thoughts.
     """
-
-    check = staticmethod(check_row)
 
     def __init__(
         self,
-        file: str | Path,
         image_root: str | Path | None = None,
         parser: str = "lenient",
         rule: str = "official",
@@ -84,10 +83,27 @@ class VSP(OfficialRows):
         for name, given in {"parser": parser, "rule": rule, "thoughts": thoughts}.items():
             if given not in CHOICES[name]:
                 raise ValueError(f"task.{name}={given} is unknown; choose one of {', '.join(CHOICES[name])}")
-        self.parser, self.rule = parser, rule
-        super().__init__(file, image_root)
-        if thoughts == "rules":
-            self.samples = [with_thoughts(sample) for sample in self.samples]
+        self.parser, self.rule, self.thoughts = parser, rule, thoughts
+        super().__init__(image_root)
+
+    def read(self, file: str | Path) -> Self:
+        """Return the rows of a file, with thoughts where they are wanted.
+
+        Raises:
+            ValueError: a bad row (with file and line), or an empty file.
+        """
+        rows = super().read(file)
+        if self.thoughts == "rules":
+            rows.samples = [with_thoughts(sample) for sample in rows.samples]
+        return rows
+
+    def check(self, sample: Sample) -> None:
+        """Demand a solvable map, or an answer with a boxed choice."""
+        check_row(sample)
+
+    def group(self, sample: Sample) -> str:
+        """The maze's size, ``level_3`` for instance; ``choice`` of rows without a map."""
+        return f"level_{len(sample.meta['map_desc'])}" if "map_desc" in sample.meta else "choice"
 
     def identity(self, sample: Sample) -> str:
         """Digest of what is asked: of the maze, or without ``map_desc`` of the question's texts and image files.
@@ -102,10 +118,10 @@ class VSP(OfficialRows):
             return question_digest(sample)
         return sha256(json.dumps(parse_grid(sample.meta["map_desc"])).encode()).hexdigest()[:12]
 
-    def grade(self, sample: Sample, text: str) -> Grade:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
         if "map_desc" not in sample.meta:
-            return grade_choice(choice(sample.answer_text), text, "choice")
+            return grade_choice(choice(sample.answer_text), text, self.group(sample))
         return grade_plan(sample, text, self.parser, self.rule)
 
     def draw(self, sample: Sample, text: str) -> Image.Image:

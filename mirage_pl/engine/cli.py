@@ -5,8 +5,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
@@ -20,7 +19,9 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-REPO = Path(__file__).resolve().parents[2]
+from mirage_pl.engine.place import CONF, HOME
+from mirage_pl.engine.quoting import quote_words
+
 NAMED = {
     "model",
     "task",
@@ -54,7 +55,7 @@ def swept_by() -> str | None:
     return HydraConfig.get().runtime.choices.get("hydra/launcher")
 
 
-OmegaConf.register_new_resolver("repo", lambda path: str(REPO / path), replace=True)
+OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
 OmegaConf.register_new_resolver("variant", variant, replace=True)
 
 
@@ -125,11 +126,16 @@ def compose(config: str, overrides: list[str]) -> DictConfig:
     """Compose one of our configs, within a command or outside."""
     if GlobalHydra.instance().is_initialized():
         return hydra.compose(config, overrides)
-    with hydra.initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(config, overrides)
 
 
-def verb(config: str, path: str) -> Callable[[], None]:
+def prepare_words(words: Sequence[str]) -> list[str]:
+    """Quote what isn't Hydra's grammar; in a sweep commas separate its points."""
+    return quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))
+
+
+def verb(config: str, path: str, prepare: Callable[[Sequence[str]], list[str]] = prepare_words) -> Callable[[], None]:
     """Make a command of a function of a config.
 
     A user's mistake ends in one line and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback.
@@ -137,6 +143,7 @@ def verb(config: str, path: str) -> Callable[[], None]:
     Args:
         config: name of the top file in ``conf/``.
         path: dotted path of the function, whose module is imported when the command runs: ``--help`` loads none.
+        prepare: makes of the words that were typed those that Hydra reads.
     """
 
     def guarded(cfg: DictConfig) -> Any:
@@ -150,7 +157,11 @@ def verb(config: str, path: str) -> Callable[[], None]:
             print(f"error: {one_line(mistake)}", file=sys.stderr)
             sys.exit(1)
 
-    main: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(REPO / "conf"), config_name=config)(
-        guarded
-    )
+    hydra_main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded)
+
+    def main() -> None:
+        """Run the command."""
+        sys.argv[1:] = prepare(sys.argv[1:])
+        hydra_main()
+
     return main

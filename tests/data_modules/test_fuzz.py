@@ -3,7 +3,7 @@
 import gzip
 import io
 import json
-from functools import cache, partial
+from functools import cache
 from random import Random
 
 import pytest
@@ -60,7 +60,7 @@ def changed(value, random):
 
 def mapped(columns):
     """The data set of a mapping."""
-    return partial(Rows, columns=columns)
+    return Rows(columns=columns)
 
 
 def fresh(folder, suffix, random):
@@ -147,7 +147,7 @@ def complaints(read, file):
         What was said of the file, or of each bad row; and the number of good rows.
     """
     try:
-        rows = read(file, check_rows=0)
+        rows = read.opened(file)
     except ValueError as error:
         return {str(file): str(error)}, 0
     said = {}

@@ -94,7 +94,7 @@ def intervene(
     for name in track(names, "Answering again with other latents") if names else ():
         made = journal.once(f"intervention-{name}", partial(answer_again, probe, name))
         texts, moved = made["texts"], made["moved"]
-        right = [dataset.grade(sample, text).success for sample, text in zip(samples, texts, strict=True)]
+        right = [dataset.grade(sample, text).values["success"] for sample, text in zip(samples, texts, strict=True)]
         for row, still in zip(rows, right, strict=True):
             row.setdefault("interventions", {})[name] = still
         groups = sorted({row["group"] for row in rows})

@@ -6,7 +6,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +142,15 @@ def graded(dataset: Any, part: Asked) -> Iterator[dict[str, Any]]:
     for number, sample in enumerate(part.samples):
         grade, answered = dataset.grade(sample, part.generation.texts[number]), part.generation.describe(number)
         identity = dataset.identity(sample)
-        yield {"where": sample.where, "id": identity, **asdict(grade), "truth": sample.answer_text, **answered}
+        yield {
+            "where": sample.where,
+            "id": identity,
+            **grade.values,
+            "outcome": grade.outcome,
+            "group": grade.group,
+            "truth": sample.answer_text,
+            **answered,
+        }
 
 
 def probed(
@@ -186,7 +193,7 @@ def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     flags = {
         "success": lambda row: row["success"],
         "invalid": lambda row: row["outcome"] == "invalid",
-        "optimal": lambda row: row["optimal"],
+        "optimal": lambda row: row.get("optimal", row["success"]),
     }
     rates = {
         name: {group: wilson(sum(map(flag, members)), len(members)) for group, members in groups.items()}

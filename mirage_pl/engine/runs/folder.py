@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mirage_pl.engine.cli import REPO
+from mirage_pl.engine.place import HOME
 
 CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.json", "environment.json"
 LAST = Path("checkpoints", "last.ckpt")
@@ -91,7 +91,7 @@ def flatten(node: Any, prefix: str) -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """Command line, time, git revision and package versions."""
-    git = ["git", "-C", str(REPO)]
+    git = ["git", "-C", str(HOME)]
     revision = subprocess.run(
         [*git, "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()

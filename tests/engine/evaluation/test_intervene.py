@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from data_modules.samples import Grade
+from data_modules.scores import Scores
 from mirage_pl.engine.evaluation.intervene import check_names, chosen, intervene, print_interventions, verdict
 from mirage_pl.engine.evaluation.journal import Journal
 from mirage_pl.engine.evaluation.statistics import mcnemar, wilson
@@ -18,7 +18,7 @@ class Alphabet:
     """Five questions in two groups; the n-th letter is the right answer to the n-th."""
 
     def grade(self, index, text):
-        return Grade(text == TRUTHS[index], "letter", optimal=False, group="even" if index % 2 == 0 else "odd")
+        return Scores({"success": text == TRUTHS[index]}, "letter", "even" if index % 2 == 0 else "odd")
 
 
 @dataclass
@@ -54,7 +54,7 @@ def tamper(tmp_path):
 def baseline(texts):
     grades = [Alphabet().grade(index, text) for index, text in enumerate(texts)]
     return [
-        {"text": text, "success": grade.success, "group": grade.group}
+        {"text": text, "success": grade.values["success"], "group": grade.group}
         for text, grade in zip(texts, grades, strict=True)
     ]
 

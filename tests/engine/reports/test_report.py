@@ -171,6 +171,7 @@ def test_a_mistake_ends_in_one_line_and_exit_code_1(tmp_path, capsys, monkeypatc
 
 def test_a_report_is_made_without_importing_torch(tmp_path):
     method(tmp_path, "sft", 0.5, seeds=(1,))
-    code = "import sys; from mirage_pl.engine.reports.command import run; run(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    code = "import sys; from mirage_pl.engine.reports.command import run; "
+    code += "run(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
