@@ -20,6 +20,12 @@ from mirage_pl.engine.evaluation.journal import Journal
 from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.runs.folder import METRICS, write_json
 
+MEASURES = {
+    "success": {"kind": "share", "better": "higher", "unit": "", "meaning": "right answers"},
+    "optimal": {"kind": "share", "better": "higher", "unit": "", "meaning": "right, and as short as possible"},
+    "invalid": {"kind": "share", "better": "lower", "unit": "", "meaning": "no answer could be read"},
+}
+
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Answer the test file, grade the answers, and write predictions, metrics, pictures and the report.
@@ -95,7 +101,14 @@ def describe(cfg: DictConfig, trained: Any, dataset: Any, learnt: set[str] | Non
     """What is evaluated: checkpoint, steps, decoding, and the test set."""
     decoding = OmegaConf.to_container(cfg.decoding, resolve=True)
     test = describe_test(dataset, cfg.task.test_file, trained.config.task, learnt)
-    return {"ckpt": str(trained.checkpoint), "steps": steps_of(trained.checkpoint), "decoding": decoding, "test": test}
+    kind = {"evaluation": "answers", "measures": MEASURES, "conditions_in": "interventions", "numbers_in": "latents"}
+    kind["words"] = "mirage_pl.mirage.report"
+    return kind | {
+        "ckpt": str(trained.checkpoint),
+        "steps": steps_of(trained.checkpoint),
+        "decoding": decoding,
+        "test": test,
+    }
 
 
 def evaluation_of(run_folder: str, label: str) -> Path:

@@ -57,8 +57,8 @@ def draw_panels(panels: Mapping[str, Mapping[str, Bar]], measure: Measure) -> Fi
         dress(axes, "x")
         axes.set_title(fill(title, 26), fontsize=9, color=INK, loc="left", parse_math=False)
         for place, bar in ((names.index(name), bar) for name, bar in bars.items()):
-            draw_interval(axes, place, bar.number, measure, bar.color, 0.8)
             axes.plot(bar.seeds, [place] * len(bar.seeds), "o", color=INK, alpha=0.45, markersize=2.4)
+            draw_interval(axes, place, bar.number, measure, bar.color, 0.8)
         axes.set_yticks(range(len(names)), names, parse_math=False)
         axes.tick_params(labelbottom=True)
     for axes in figure.axes[len(panels) :]:

@@ -22,9 +22,11 @@ from mirage_pl.engine.seams import Words
 OWN = "its own"
 CURVES = "curves"
 INTERVALS = (
-    "Brackets are 95 % intervals of a bootstrap that draws test rows and training seeds; of a single seed, rows "
-    "alone. In simulations with shares, 3 seeds and 400 rows they held the truth 99 times in 100 where seeds hardly "
-    "differ, and 87 times where they differ by 7 points."
+    "Brackets are 95 % intervals of a bootstrap that draws test rows and training seeds; of a single seed, rows alone."
+)
+SIMULATED = (
+    "In simulations with shares, 3 seeds and 400 rows they held the truth 99 times in 100 where seeds hardly differ, and "
+    "87 times where they differ by 7 points."
 )
 JUDGED = (
     "Better or worse: the interval of the difference, paired by row, excludes 0. Cost and steps count the runs whose "
@@ -88,7 +90,8 @@ def explain(results: Mapping[str, Any]) -> str:
     of_sets = (
         [f"Of {', '.join(sets)}, one number for the whole set, they are Student's over seeds alone."] if sets else []
     )
-    return " ".join([INTERVALS, *of_sets, JUDGED, *meanings])
+    simulated = [SIMULATED] if any(measure.kind == "share" for measure in measures.values()) else []
+    return " ".join([INTERVALS, *simulated, *of_sets, JUDGED, *meanings])
 
 
 def describe_picture(results: Mapping[str, Any], name: str) -> str:

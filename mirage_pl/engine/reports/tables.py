@@ -49,10 +49,10 @@ def main_table(results: Mapping[str, Any]) -> Table:
     _, *groups = groups_of(results)
     heads = [
         Entry("seeds"),
-        Entry("all", "", describe_direction(first, measures[first])),
+        Entry(first, "", describe_direction(measures[first])),
         *map(Entry, groups),
         Entry(f"against {results['baseline']}"),
-        *(Entry(name, "", describe_direction("", measures[name])) for name in others),
+        *(Entry(name, "", describe_direction(measures[name])) for name in others),
         *map(Entry, ("cost a run", "steps", "paper")),
     ]
     rows = {}
@@ -126,9 +126,9 @@ def known_first(order: Iterable[str], collections: Iterable[Iterable[str]]) -> l
     return [name for name in order if name in names] + [name for name in names if name not in set(order)]
 
 
-def describe_direction(name: str, measure: Measure) -> str:
-    """A measure's name, and whether less of it is better."""
-    return "\n".join(filter(None, [name, "lower is better" if measure.better == "lower" else ""]))
+def describe_direction(measure: Measure) -> str:
+    """Whether less of a measure is better."""
+    return "lower is better" if measure.better == "lower" else ""
 
 
 def measured(numbers: Mapping[str, Number], group: str, measure: Measure) -> Entry:
