@@ -9,10 +9,11 @@ import re
 
 from PIL import Image
 
+from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.drawing import lay_out
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, open_image
+from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
 
 _BARE = re.compile(r"\s*\(?([A-Za-z])\)?[.\s]*")
