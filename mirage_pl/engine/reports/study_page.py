@@ -25,8 +25,8 @@ INTERVALS = (
     "Brackets are 95 % intervals of a bootstrap that draws test rows and training seeds; of a single seed, rows alone."
 )
 SIMULATED = (
-    "In simulations with shares, 3 seeds and 400 rows they held the truth 99 times in 100 where seeds hardly differ, and "
-    "87 times where they differ by 7 points."
+    "In simulations with shares, 3 seeds and 400 rows they held the truth 99 times in 100 where seeds hardly differ, "
+    "and 87 times where they differ by 7 points."
 )
 JUDGED = (
     "Better or worse: the interval of the difference, paired by row, excludes 0. Cost and steps count the runs whose "
