@@ -11,6 +11,7 @@ from __future__ import annotations  # so that reports, which load no torch, have
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -245,6 +246,18 @@ class Session(Protocol):
 
     def step(self, **given: Any) -> Iterator[Piece]:
         """Go on: a further question, an action, an observation."""
+        ...
+
+
+class Exporting(Protocol):
+    """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
+
+    def export(self, folder: Path, collator: Any) -> Mapping[str, Tensor]:
+        """Write a ``config.json``, the weights and what else is needed; return what its users' own tools read back.
+
+        Returns:
+            Tensors by their names in the module, which are compared with the module's.
+        """
         ...
 
 
