@@ -2,7 +2,8 @@
 
 A step is a step of all of them: ``trainer.max_steps``, schedules and checkpoints count it once. Lightning leaves such a
 module to clip and to accumulate by itself, which it does as ``trainer.gradient_clip_val`` and
-``trainer.accumulate_grad_batches`` say.
+``trainer.accumulate_grad_batches`` say. Of batches that accumulate, the last alone shows later turns what earlier ones
+have just learnt.
 """
 
 from abc import abstractmethod
