@@ -1,8 +1,8 @@
-"""Score a checkpoint: ``python -m mirage_pl.evaluate ckpt=RUN task=vsp``."""
+"""Score a checkpoint: ``python -m mirage_pl.evaluate ckpt=RUN``."""
 
 from mirage_pl.engine.cli import verb
 
-main = verb("evaluate", "mirage_pl.engine.evaluation.scoring.run")
+main = verb("evaluate", "mirage_pl.engine.evaluation.scoring.run", "mirage_pl.engine.evaluation.setup.add_kind")
 
 if __name__ == "__main__":
     main()

@@ -75,6 +75,16 @@ def register_plugins() -> None:
 register_plugins()
 
 
+def register_own_task() -> None:
+    """Make ``task=own`` stand for the task of a run, any of whose keys may be set on the command line."""
+    node = OmegaConf.create({"own": True})
+    OmegaConf.set_struct(node, False)
+    ConfigStore.instance().store(group="task", name="own", node=node)
+
+
+register_own_task()
+
+
 def quieten() -> None:
     """Keep libraries' advertisements and their own deprecations out of a user's console."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -129,7 +139,7 @@ def compose(config: str, overrides: list[str]) -> DictConfig:
         return hydra.compose(config, overrides)
 
 
-def verb(config: str, path: str) -> Callable[[], None]:
+def verb(config: str, path: str, complete: str | None = None) -> Callable[[], None]:
     """Make a command of a function of a config.
 
     A user's mistake ends in one line and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback.
@@ -137,6 +147,7 @@ def verb(config: str, path: str) -> Callable[[], None]:
     Args:
         config: name of the top file in ``conf/``.
         path: dotted path of the function, whose module is imported when the command runs: ``--help`` loads none.
+        complete: dotted path of a function that adds to the words of the command line what they leave to be found out.
     """
 
     def guarded(cfg: DictConfig) -> Any:
@@ -150,5 +161,11 @@ def verb(config: str, path: str) -> Callable[[], None]:
             print(f"error: {one_line(mistake)}", file=sys.stderr)
             sys.exit(1)
 
-    main: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded)
+    composed: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded)
+
+    def main() -> None:
+        if complete is not None:
+            sys.argv[1:] = get_method(complete)(sys.argv[1:])
+        composed()
+
     return main

@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_modules.samples import Sample
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.mirage.batch import IGNORE, Batch, widen
-from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.features import FeatureCache
@@ -22,8 +20,6 @@ from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
 from mirage_pl.mirage.model.flops import step_flops
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.prefill import fill
-from mirage_pl.mirage.probing.interventions import Interventions
-from mirage_pl.mirage.probing.replacements import NAMES
 
 
 class MirageModule(BaseModule):
@@ -39,7 +35,6 @@ class MirageModule(BaseModule):
 
     net: LatentVLM
     generation_type = Generation
-    intervention_names = NAMES
 
     def __init__(
         self, decoder: Decoder, ce_chunk: int | None, ce_fused: bool, features: FeatureCache, **options: Any
@@ -99,12 +94,6 @@ class MirageModule(BaseModule):
             options: further ones of :class:`mirage_pl.mirage.decoding.sampling.Decoding`; greedy without any.
         """
         return self.decoder(self.net, prompts, Decoding(max_new_tokens, **options))
-
-    def interventions(
-        self, collate: Collator, samples: Sequence[Sample], baseline: Sequence[Generation], **decoding: Any
-    ) -> Interventions:
-        """Tools to answer a test set again with other latents, see :mod:`mirage_pl.mirage.probing.interventions`."""
-        return Interventions(self.net, collate.processor, collate, Decoding(**decoding), samples, baseline)
 
     def stream(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Iterator[str]:
         """Answer the first prompt piece by piece, then describe its latents."""
