@@ -15,7 +15,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from tests.conftest import REPO, compose
 
 CONF = REPO / "conf"
-VERBS = {"decoding": ("infer", "ckpt=RUN", "image=PICTURE")}
+VERBS = {
+    "decoding": ("infer", "ckpt=RUN", "image=PICTURE"),
+    "evaluation": ("evaluate", "ckpt=RUN", "task.name=it", "task.max_new_tokens=8"),
+}
 """Groups that training doesn't have: the verb that does, and what it can't do without."""
 GROUPS = sorted(
     folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("hydra", "experiment")

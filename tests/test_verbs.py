@@ -22,7 +22,7 @@ def run_folder(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     quiet = [
         "callbacks.progress=null",
-        "callbacks.generations=null",
+        "callbacks.scores=null",
         "trainer.limit_val_batches=0",
         "trainer.max_steps=2",
     ]

@@ -116,7 +116,7 @@ Plain values and tensors. See :meth:`mirage_pl.engine.evaluation.journal.Journal
 
 
 class Trial(Protocol):
-    """An evaluation of one module on some items: what :meth:`Evaluation.open` returns. Subclass it for what is optional.
+    """An evaluation of one module on some items: what :meth:`Evaluation.open` returns. Subclass it for defaults.
 
     Attributes:
         failures: ``where`` and ``error`` of each item that can't be scored, once ``own`` was.
@@ -153,7 +153,7 @@ class Trial(Protocol):
         return ()
 
     def contrast(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, Any]:
-        """Return what else differs under a condition, by name: each ``{"mean", "n"}``, an interval where there is one."""
+        """Return what else differs under a condition, by name: ``{"mean", "n"}``, or an interval."""
         return {}
 
     def describe(self) -> Mapping[str, Any]:

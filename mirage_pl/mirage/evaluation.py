@@ -84,9 +84,7 @@ class LatentTrial(AnswersTrial):
             return possible
         for name in self.names:
             if name not in possible:
-                raise ValueError(
-                    f"interventions={name} can't be made here; choose from {', '.join(possible)}, or all"
-                )
+                raise ValueError(f"interventions={name} can't be made here; choose from {', '.join(possible)}, or all")
         return self.names
 
     def score_again(self, condition: str) -> Iterator[list[Row]]:
@@ -95,8 +93,7 @@ class LatentTrial(AnswersTrial):
         self.moved[condition] = kept["moved"]
         for part, batch in zip(self.probe.parts, self.batches, strict=True):
             yield [
-                self.grade_answer(sample, text)
-                for sample, text in zip(batch.samples, kept["texts"][part], strict=True)
+                self.grade_answer(sample, text) for sample, text in zip(batch.samples, kept["texts"][part], strict=True)
             ]
 
     def contrast(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, Any]:

@@ -120,13 +120,14 @@ class AnswersTrial(Trial):
         """Grade one answer; without anything to grade it against, its measures are ``None``."""
         scores = self.dataset.grade(sample, text)
         self.samples[sample.where] = sample
-        known = scores.values if "success" in scores.values else {}
-        values = {name: known.get(name) for name in self.measures}
-        if known and "invalid" not in known:
-            values["invalid"] = scores.outcome == "invalid"
+        values: dict[str, Any] = dict.fromkeys(self.measures)
+        graded = "success" in scores.values
+        if graded:  # where length doesn't matter, what is right is optimal
+            plain = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
+            values |= {name: value for name, value in (plain | dict(scores.values)).items() if name in values}
         facts = {"where": sample.where, "id": self.dataset.identity(sample), "group": scores.group}
         asked = {"question": write_question(sample), "truth": sample.answer_text, "text": text}
-        return facts | values | {"outcome": scores.outcome if known else UNGRADED} | asked
+        return facts | values | {"outcome": scores.outcome if graded else UNGRADED} | asked
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """``outcomes``: how many answers ended how; ``cut``: how many never ended."""
@@ -180,7 +181,10 @@ def explain_failure(collate: Any, sample: Any) -> dict[str, str] | None:
     except Exception as error:
         text = " ".join(str(error).split())
         known = isinstance(error, ValueError) and text.startswith(sample.where)
-        return {"where": sample.where, "error": text if known else f"{sample.where}: {type(error).__name__} {text}".strip()}
+        return {
+            "where": sample.where,
+            "error": text if known else f"{sample.where}: {type(error).__name__} {text}".strip(),
+        }
     return None
 
 

@@ -1,7 +1,7 @@
 """A measure's numbers by its kind: intervals, differences, how they are written, and what they mean.
 
-An interval is ``mean``, ``low``, ``high``, ``n``; a difference has ``difference`` for ``mean``. ``low`` and ``high`` are
-``None`` where nothing says how far the number is to be trusted, as of a whole set within one run.
+An interval is ``mean``, ``low``, ``high``, ``n``; a difference has ``difference`` for ``mean``. ``low`` and ``high``
+are ``None`` where nothing says how far the number is to be trusted, as of a whole set within one run.
 """
 
 from collections.abc import Mapping, Sequence

@@ -50,7 +50,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     trial = evaluation.open(trained.module, data, journal.once)
     scores = score(Scoring(out, evaluation, trial, facts), test, journal, cfg)
     metrics = scores.publish(finished=True, seconds=round(time.time() - started, 1))
-    publishing.show_in_tensorboard(trained.folder, out / evaluation.numbers_in, f"evaluation {cfg.label}", facts["steps"])
+    publishing.show_in_tensorboard(
+        trained.folder, out / evaluation.numbers_in, f"evaluation {cfg.label}", facts["steps"]
+    )
     write_report(out / "report.html", [out, *others])
     journal.close()
     print(f"report: {out / 'report.html'}")

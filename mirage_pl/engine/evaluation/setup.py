@@ -47,7 +47,7 @@ def find_own_task(given: DictConfig, folder: Path) -> DictConfig:
         ValueError: a key that this task doesn't have.
     """
     file = folder / COMPOSED if (folder / COMPOSED).is_file() else folder / CONFIG
-    task: Any = OmegaConf.load(file).task  # type: ignore[union-attr]
+    task: Any = OmegaConf.load(file).task
     task = OmegaConf.create(OmegaConf.to_container(task))
     name = task.get("name")
     OmegaConf.set_struct(task, True)
@@ -58,7 +58,7 @@ def find_own_task(given: DictConfig, folder: Path) -> DictConfig:
     except OmegaConfBaseException as error:
         raise ValueError(f"task={name}, on which {folder} was trained: {str(error).splitlines()[0]}") from None
     OmegaConf.set_struct(task, False)
-    return task  # type: ignore[no-any-return]
+    return task
 
 
 def check_kind(evaluation: Evaluation, task: DictConfig) -> None:
