@@ -1,8 +1,9 @@
 """Score a checkpoint: ``python -m mirage_pl.evaluate ckpt=RUN``."""
 
 from mirage_pl.engine.cli import verb
+from mirage_pl.engine.evaluation.setup import prepare_words
 
-main = verb("evaluate", "mirage_pl.engine.evaluation.scoring.run", "mirage_pl.engine.evaluation.setup.add_kind")
+main = verb("evaluate", "mirage_pl.engine.evaluation.scoring.run", prepare_words)
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,8 @@ from tests.conftest import REPO, compose
 
 CONF = REPO / "conf"
 VERBS = {
-    "decoding": ("infer", "ckpt=RUN", "image=PICTURE"),
+    "decoding": ("infer", "ckpt=RUN"),
+    "session": ("infer", "ckpt=RUN"),
     "evaluation": ("evaluate", "ckpt=RUN", "task.name=it", "task.max_new_tokens=8"),
 }
 """Groups that training doesn't have: the verb that does, and what it can't do without."""
@@ -36,6 +37,7 @@ INTERFACE = (
     "trainer",
     "logger",
     "decoding",
+    "session",
 )
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mirage_pl.engine.place import CONF, HOME
+from mirage_pl.engine.quoting import quote_words
 
 NAMED = {
     "model",
@@ -139,7 +140,12 @@ def compose(config: str, overrides: list[str]) -> DictConfig:
         return hydra.compose(config, overrides)
 
 
-def verb(config: str, path: str, complete: str | None = None) -> Callable[[], None]:
+def prepare_words(words: Sequence[str]) -> list[str]:
+    """Quote what isn't Hydra's grammar; in a sweep commas separate its points."""
+    return quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))
+
+
+def verb(config: str, path: str, prepare: Callable[[Sequence[str]], list[str]] = prepare_words) -> Callable[[], None]:
     """Make a command of a function of a config.
 
     A user's mistake ends in one line and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback.
@@ -147,7 +153,7 @@ def verb(config: str, path: str, complete: str | None = None) -> Callable[[], No
     Args:
         config: name of the top file in ``conf/``.
         path: dotted path of the function, whose module is imported when the command runs: ``--help`` loads none.
-        complete: dotted path of a function that adds to the words of the command line what they leave to be found out.
+        prepare: makes of the words that were typed those that Hydra reads.
     """
 
     def guarded(cfg: DictConfig) -> Any:
@@ -161,11 +167,11 @@ def verb(config: str, path: str, complete: str | None = None) -> Callable[[], No
             print(f"error: {one_line(mistake)}", file=sys.stderr)
             sys.exit(1)
 
-    composed: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded)
+    hydra_main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded)
 
     def main() -> None:
-        if complete is not None:
-            sys.argv[1:] = get_method(complete)(sys.argv[1:])
-        composed()
+        """Run the command."""
+        sys.argv[1:] = prepare(sys.argv[1:])
+        hydra_main()
 
     return main

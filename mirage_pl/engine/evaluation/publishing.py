@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_modules.images import open_image
 from mirage_pl.engine.evaluation.summary import join_conditions, make_strict
 from mirage_pl.engine.runs.folder import METRICS, write, write_json
 from mirage_pl.engine.seams import Drawn, Evaluation, Row, Trial
@@ -93,5 +94,5 @@ def show_in_tensorboard(run: Path, folder: Path, label: str, step: int) -> None:
         return
     with SummaryWriter(run / "tensorboard") as board:
         for file in files:
-            pixels = np.asarray(Image.open(file).convert("RGB"))
+            pixels = np.asarray(open_image(file, str(file)))
             board.add_image(f"{label}/{file.stem}", pixels, step, dataformats="HWC")

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from mirage_pl.engine import cli
 from mirage_pl.engine.runs.folder import COMPOSED, CONFIG
 from mirage_pl.engine.seams import Evaluation
 
@@ -70,6 +71,11 @@ def check_kind(evaluation: Evaluation, task: DictConfig) -> None:
     kind = str(task.get("evaluation") or KIND)
     if kind.rpartition("/")[2] != evaluation.name:
         raise ValueError(f"evaluation={evaluation.name} doesn't score task={task.name}; give evaluation={kind}")
+
+
+def prepare_words(words: Sequence[str]) -> list[str]:
+    """Make of the words that were typed those that Hydra reads."""
+    return cli.prepare_words(add_kind(words))
 
 
 def add_kind(words: Sequence[str]) -> list[str]:

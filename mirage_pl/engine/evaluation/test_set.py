@@ -64,7 +64,7 @@ def read_training_identities(task: Any) -> frozenset[str] | None:
     if not task.get("train_file"):
         return None
     try:
-        return frozenset(instantiate(task.dataset)(task.train_file).identities()) or None
+        return frozenset(instantiate(task.dataset).read(task.train_file).identities()) or None
     except ValueError:
         return None
 
