@@ -3,7 +3,7 @@
 from mirage_pl.engine.cli import verb
 from mirage_pl.engine.evaluation.setup import prepare_words
 
-main = verb("evaluate", "mirage_pl.engine.evaluation.scoring.run", prepare_words)
+main = verb("evaluate", "mirage_pl.engine.evaluate.run", prepare_words)
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,7 @@ from __future__ import annotations  # so that reports, which load no torch, have
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ class Located(Protocol):
     @property
     def where(self) -> str:
         """``file:line`` of a row, ``file:episode@frame`` of a clip; errors and predictions name it."""
-        ...
 
 
 S = TypeVar("S", bound=Located)
@@ -44,31 +44,24 @@ class Rows(Protocol[S]):
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        ...
 
     def __getitem__(self, index: int) -> S:
         """Return one sample; pictures and clips are opened later, by the collator."""
-        ...
 
     def identity(self, sample: S) -> str:
         """Return 12 hex digits of what is asked or shown: the same in whatever file a sample stands."""
-        ...
 
     def identities(self) -> Mapping[str, str]:
         """Return identity -> where, of all rows, so that splits can be proved disjoint."""
-        ...
 
     def facts(self, sample: S) -> Mapping[str, str | float | Sequence[str]]:
         """Return what is counted of a sample: words (``group``, or several, such as sizes) and numbers."""
-        ...
 
     def caption(self, sample: S) -> str:
         """Return what is said of a sample beside its picture: what is asked and answered, what is done."""
-        ...
 
     def picture(self, sample: S) -> Image:
         """Draw a sample, for sheets and galleries."""
-        ...
 
 
 class Graded(Rows[S], Protocol[S]):
@@ -76,7 +69,6 @@ class Graded(Rows[S], Protocol[S]):
 
     def grade(self, sample: S, answer: Any) -> Scores | None:
         """Grade an answer to a sample; ``None`` where the row holds no truth, as in a hidden test split."""
-        ...
 
 
 class Files(Protocol[S]):
@@ -88,11 +80,9 @@ class Files(Protocol[S]):
         Raises:
             ValueError: a bad row (with its place), or no row.
         """
-        ...
 
     def problems(self, file: Any) -> Iterator[str]:
         """Yield what is wrong with every bad row, for ``data validate=true``."""
-        ...
 
 
 class Batch(Protocol):
@@ -100,11 +90,9 @@ class Batch(Protocol):
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        ...
 
     def to(self, device: Any) -> Self:
         """Return the batch on a device."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -149,7 +137,6 @@ class Trial(Protocol):
 
         A measure without a value (``None``, or absent) makes an item ungraded.
         """
-        ...
 
     @property
     def conditions(self) -> Sequence[str]:
@@ -214,7 +201,6 @@ class Evaluation(Protocol):
         Raises:
             ValueError: names the one, and those there are.
         """
-        ...
 
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
@@ -228,11 +214,13 @@ class Evaluation(Protocol):
             split: which of ``data.datasets``.
             picks: indices of the items; ``None``: all.
         """
-        ...
 
 
 class Words(Protocol):
-    """A family's words in a report: a module without torch, such as ``mirage_pl/mirage/report.py``."""
+    """A family's words in a report: a module without torch, such as ``mirage_pl/mirage/report.py``.
+
+    ``PlainWords`` in ``engine/reports/words.py`` says nothing in all of them.
+    """
 
     CONDITIONS: Mapping[str, str]
     NUMBERS: Mapping[str, str]
@@ -240,12 +228,18 @@ class Words(Protocol):
     @staticmethod
     def sections(results: Sequence[Any]) -> Mapping[str, str]:
         """Return heading -> HTML of further sections of an evaluation's page."""
-        ...
 
     @staticmethod
     def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
         """Return sentences that follow from the conditions of one run: about this checkpoint, not the method."""
-        ...
+
+    @staticmethod
+    def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what else follows from a method's entry in a study's ``results.json``; it is added to the entry."""
+
+    @staticmethod
+    def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:
+        """Return sentences about the methods of a study, by their entries in ``results.json``."""
 
 
 @dataclass(frozen=True)
@@ -275,11 +269,20 @@ class Session(Protocol):
 
     def begin(self, **given: Any) -> Iterator[Piece]:
         """Begin anew: a question with its images, a first observation."""
-        ...
 
     def step(self, **given: Any) -> Iterator[Piece]:
         """Go on: a further question, an action, an observation."""
-        ...
+
+
+class Exporting(Protocol):
+    """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
+
+    def export(self, folder: Path, collator: Any) -> Mapping[str, Tensor]:
+        """Write a ``config.json``, the weights and what else is needed; return what its users' own tools read back.
+
+        Returns:
+            Tensors by their names in the module, which are compared with the module's.
+        """
 
 
 class Policy(Protocol):
@@ -287,12 +290,9 @@ class Policy(Protocol):
 
     def roll(self, prompts: Batch, group: int, draw: Any) -> Any:
         """Roll out ``group`` answers to each prompt, as plain tensors."""
-        ...
 
     def logprobs(self, rollouts: Any) -> Tensor:
         """Log-probabilities [B, S] of the tokens that were written."""
-        ...
 
     def reference(self) -> AbstractContextManager[None]:
         """A context in which the policy is the frozen reference."""
-        ...

@@ -1,33 +1,34 @@
 """Score a checkpoint: ``python -m mirage_pl.evaluate ckpt=RUN``. Items by measures, under conditions."""
 
-import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.trained import Trained, load_trained
 from mirage_pl.engine.checkpoints.weights import read_checkpoint
-from mirage_pl.engine.cli import compose
 from mirage_pl.engine.evaluation import publishing, tables
 from mirage_pl.engine.evaluation.journal import Journal
-from mirage_pl.engine.evaluation.setup import check_kind, complete_config, find_kind
+from mirage_pl.engine.evaluation.setup import check_kind, complete_config
 from mirage_pl.engine.evaluation.summary import describe_evaluation, summarize
 from mirage_pl.engine.evaluation.test_set import TestSet, describe_test_set, open_split
-from mirage_pl.engine.reports.evaluation import write_report
 from mirage_pl.engine.runs.folder import METRICS
 from mirage_pl.engine.seams import OWN, Evaluation, Row, Trial
 
 
-def run(cfg: DictConfig) -> dict[str, Any]:
-    """Score the test split as the model is, then under each condition, and write metrics, rows, pictures and a report.
+def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path]], None] | None = None) -> dict[str, Any]:
+    """Score the test split as the model is, then under each condition, and write metrics, rows and pictures.
 
     Whatever was computed is kept as it comes: the same command continues an interrupted evaluation.
+
+    Args:
+        cfg: composed from ``conf/evaluate.yaml``.
+        report: writes an HTML file of evaluation folders, this one first; ``None``: there is no page.
 
     Returns:
         What ``metrics.json`` holds, see ``docs/reference/metrics.md``.
@@ -53,9 +54,10 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     publishing.show_in_tensorboard(
         trained.folder, out / evaluation.numbers_in, f"evaluation {cfg.label}", facts["steps"]
     )
-    write_report(out / "report.html", [out, *others])
+    if report is not None:
+        report(out / "report.html", [out, *others])
+        print(f"report: {out / 'report.html'}")
     journal.close()
-    print(f"report: {out / 'report.html'}")
     return metrics
 
 
@@ -158,24 +160,3 @@ def find_evaluation(run_folder: str, label: str) -> Path:
             f"compare={run_folder} has no {folder}; run python -m mirage_pl.evaluate ckpt={run_folder} first"
         )
     return folder
-
-
-def evaluate_run(training: DictConfig, folder: Path) -> None:
-    """Score a run that has just ended on its own task, unless that has been done.
-
-    Args:
-        training: the run's config; its ``evaluate`` holds values of ``conf/evaluate.yaml``.
-        folder: the run's.
-
-    Raises:
-        ValueError: a value that isn't there.
-    """
-    cfg = compose("evaluate", [f"evaluation={find_kind(training)}"])
-    cfg.ckpt = str(folder)
-    OmegaConf.set_struct(cfg, True)
-    cfg.merge_with(training.evaluate)
-    label = complete_config(cfg, training, folder).label
-    file = folder / "evaluation" / label / METRICS
-    done = json.loads(file.read_text()) if file.is_file() else {}
-    if not (done.get("finished") and done["steps"] == json.loads((folder / METRICS).read_text())["step"]):
-        run(cfg)

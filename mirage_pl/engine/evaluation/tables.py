@@ -71,10 +71,7 @@ def print_conditions(metrics: Mapping[str, Any]) -> None:
 
 def judge(metrics: Mapping[str, Any]) -> Sequence[str]:
     """What the family's words make of the conditions."""
-    try:
-        return tuple(import_module(metrics["words"]).verdict(metrics)) if metrics["words"] else ()
-    except ImportError:
-        return ()
+    return tuple(import_module(metrics["words"]).verdict(metrics)) if metrics["words"] else ()
 
 
 def write_number(measure: Any, number: Mapping[str, Any]) -> tuple[str, str]:

@@ -93,7 +93,7 @@ def score(cfg: DictConfig, folder: Path) -> None:
     """Evaluate the run on its own task, if ``evaluate`` asks for it and it hasn't been done."""
     if cfg.evaluate is None or not first_process():
         return
-    from mirage_pl.engine.evaluation.scoring import evaluate_run
+    from mirage_pl.engine.evaluate import evaluate_run
 
     evaluate_run(cfg, folder)
 

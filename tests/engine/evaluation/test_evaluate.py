@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mirage_pl.engine.evaluation import scoring
+from mirage_pl.engine import evaluate
 from mirage_pl.engine.training import fit
 from tests.conftest import SMALL, compose
 
@@ -26,7 +26,7 @@ def ask(run_folder, data):
     """Evaluate; each label is an evaluation of its own."""
 
     def ask(label, *overrides):
-        return scoring.run(
+        return evaluate.run(
             compose("evaluate", f"ckpt={run_folder}", f"data={data}", f"label={label}", *TEST, *overrides)
         )
 
@@ -139,7 +139,7 @@ def test_a_run_is_evaluated_when_it_has_ended_and_only_once(data, tmp_path, monk
     assert metrics["finished"]
     assert metrics["test"]["seen"] == 0
     assert len(list((folder / "gallery").glob("*.png"))) == 2
-    monkeypatch.setattr(scoring, "run", lambda cfg: pytest.fail("it is there already"))
+    monkeypatch.setattr(evaluate, "run", lambda cfg: pytest.fail("it is there already"))
     fit.run(compose("train", *common, "task.rule=benchmark"))
 
 
