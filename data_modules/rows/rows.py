@@ -21,7 +21,7 @@ from data_modules.files.sources import Source, open_mixed
 from data_modules.rows.columns import NAMES, Columns, Order
 from data_modules.rows.drawing import captioned, lay_out
 from data_modules.rows.graders import GROUP as UNNAMED
-from data_modules.rows.graders import find_grader
+from data_modules.rows.graders import LETTERED, find_grader
 from data_modules.rows.jsonl import KEYS, META, parse_row
 from data_modules.rows.questions import Questions
 from data_modules.samples import Picture, Sample, Text, image_size, open_image, question_digest
@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 LOGGED = 10
 """Bad rows that are logged one by one."""
 
-GROUP, LETTERED = "task.columns.group", "task.columns.lettered"
-"""Keys in ``meta`` of a row's group and of its choices as they are asked."""
+GROUP = "task.columns.group"
+"""Key in ``meta`` of a row's group."""
 
 THUMBNAIL = 336
 """Most pixels along a side of a picture in :meth:`Rows.draw`."""
