@@ -7,10 +7,11 @@ may answer in BLINK's way, ``(A)`` instead of ``\boxed{A}``.
 
 from PIL import Image
 
+from data_modules.images import open_image
 from data_modules.rows.choices import find_letter, grade_choice
 from data_modules.rows.drawing import lay_out
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, open_image
+from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
 
 

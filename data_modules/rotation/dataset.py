@@ -10,11 +10,12 @@ from string import ascii_uppercase
 
 from PIL import Image
 
+from data_modules.images import open_image
 from data_modules.rotation.pictures import COLORS, draw_question
 from data_modules.rotation.polyomino import Board, canonical, parse_board
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, open_image
+from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
 
 

@@ -5,7 +5,8 @@ from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
-from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.images import open_image
+from data_modules.samples import Latent, Picture, Sample, Text
 
 RED, PINK = (220, 20, 20), (194, 37, 92)
 """Around the picture that an answer chooses, and around helper images."""

@@ -7,8 +7,9 @@ from typing import Any, Self
 from PIL import Image
 from torch.utils.data import Dataset
 
+from data_modules.images import image_size
 from data_modules.rows.drawing import draw_images
-from data_modules.samples import Latent, Picture, Sample, Text, image_size, question_digest
+from data_modules.samples import Latent, Picture, Sample, Text, question_digest
 from data_modules.scores import Scores
 
 

@@ -18,13 +18,14 @@ from PIL import Image
 
 from data_modules.files.lines import within
 from data_modules.files.sources import Source, open_mixed
+from data_modules.images import check_image, image_size, open_image
 from data_modules.rows.columns import NAMES, Columns, Order
 from data_modules.rows.drawing import captioned, lay_out
 from data_modules.rows.graders import GROUP as UNNAMED
 from data_modules.rows.graders import LETTERED, find_grader
 from data_modules.rows.jsonl import KEYS, META, parse_row
 from data_modules.rows.questions import Questions
-from data_modules.samples import Picture, Sample, Text, image_size, open_image, question_digest
+from data_modules.samples import Picture, Sample, Text, question_digest
 from data_modules.scores import Scores
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ class Rows(Questions):
                 seen.add(sample.where)
                 for part in (*sample.question, *sample.answer):
                     if not isinstance(part, Text):
-                        open_image(part.path, sample.where)
+                        check_image(part.path, sample.where)
                 rows.check(sample)
             except ValueError as error:
                 yield str(error)

@@ -11,9 +11,10 @@ from typing import Self
 
 from PIL import Image
 
+from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, open_image, question_digest
+from data_modules.samples import Picture, Sample, question_digest
 from data_modules.scores import Scores
 from data_modules.vsp.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
 from data_modules.vsp.pictures import draw_path

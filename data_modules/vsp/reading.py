@@ -11,8 +11,9 @@ from typing import Self
 
 from PIL import Image
 
+from data_modules.images import open_image
 from data_modules.rows.questions import Questions
-from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.samples import Latent, Picture, Sample, Text
 from data_modules.scores import Scores
 from data_modules.vsp.maze import Grid, parse_grid, shortest_plan, walk
 from data_modules.vsp.planning import VSP

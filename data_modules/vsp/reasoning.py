@@ -6,9 +6,10 @@ hole) or ``\boxed{C}`` (neither).
 
 from PIL import Image, ImageDraw, ImageFont
 
+from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, open_image
+from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
 from data_modules.vsp.maze import parse_grid
 

@@ -19,7 +19,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mirage_pl.engine.place import CONF, HOME
+from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 
 NAMED = {
@@ -131,8 +131,8 @@ def compose(config: str, overrides: list[str]) -> DictConfig:
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
-    """Quote what isn't Hydra's grammar; in a sweep commas separate its points."""
-    return quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))
+    """Quote what isn't Hydra's grammar (in a sweep commas separate its points), and find a user's own configs."""
+    return [*own_configs(words), *quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))]
 
 
 def verb(config: str, path: str, prepare: Callable[[Sequence[str]], list[str]] = prepare_words) -> Callable[[], None]:

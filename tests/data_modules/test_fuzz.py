@@ -9,8 +9,9 @@ from random import Random
 import pytest
 from PIL import Image
 
+from data_modules.images import open_image
 from data_modules.rows.rows import Rows
-from data_modules.samples import Text, open_image
+from data_modules.samples import Text
 from tests.data_modules.source_files import PLAIN, blink, comt, jsonl, parquet, plain, sat, shard, task, zebra
 
 task = cache(task)

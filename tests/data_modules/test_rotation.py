@@ -6,12 +6,13 @@ from itertools import product
 import numpy as np
 import pytest
 
+from data_modules.images import open_image
 from data_modules.loading.datamodule import check_disjoint
 from data_modules.rotation.dataset import Rotation
 from data_modules.rotation.maker import Rotations
 from data_modules.rotation.pictures import draw_board
 from data_modules.rotation.polyomino import canonical
-from data_modules.samples import Latent, Picture, Text, open_image
+from data_modules.samples import Latent, Picture, Text
 from tests.conftest import compose
 from tests.data_modules.test_polyomino import L, views
 

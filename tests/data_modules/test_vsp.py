@@ -4,8 +4,9 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
+from data_modules.images import open_image
 from data_modules.loading.datamodule import check_disjoint
-from data_modules.samples import Picture, open_image
+from data_modules.samples import Picture
 from data_modules.vsp.maker import Generator
 from data_modules.vsp.pictures import draw_maze
 from data_modules.vsp.planning import VSP

@@ -7,8 +7,9 @@ from random import Random
 import numpy as np
 import pytest
 
+from data_modules.images import open_image
 from data_modules.loading.datamodule import check_disjoint
-from data_modules.samples import Latent, Picture, Text, open_image
+from data_modules.samples import Latent, Picture, Text
 from data_modules.vsp.boards import draw_board
 from data_modules.vsp.maze import GOAL, HOLE, ICE, START
 from data_modules.vsp.pictures import draw_maze, tile
