@@ -69,7 +69,7 @@ class Preemption(pl.Callback):
         self._begin(0)
 
     def _begin(self, step: int) -> None:
-        self.asked, self.over, self.heard = 0, False, 0
+        self.asked, self.announced, self.presses, self.over = 0, 0, 0, False
         self.step = self.saved = step
         self.saving: tuple[int, int] | None = None
         self.longest, self.ended = 0.0, perf_counter()
@@ -108,6 +108,8 @@ class Preemption(pl.Callback):
             return
         asked = torch.tensor(self.asked, device=trainer.strategy.root_device)
         if number := int(trainer.strategy.reduce(asked, reduce_op="max")):
+            if self.asked:
+                self._announce(self.asked)
             self._save(trainer)
             if trainer.is_global_zero:
                 of = f" of {trainer.max_steps}" if trainer.max_steps > 0 else ""
@@ -139,10 +141,14 @@ class Preemption(pl.Callback):
     def _handle(self, number: int) -> None:
         """In the main thread: remember the signal; end at once where nothing would be lost, or if told so again."""
         if self.asked == signal.SIGINT == number:
+            self._tell("Ctrl-C again: ending at once; the same command goes on from the last checkpoint")
             raise KeyboardInterrupt
         if self.asked != signal.SIGINT:  # after Ctrl-C a sweep sends SIGTERM, too
             self.asked = number
-        if self.over or (number != self.requeue and self._nothing_to_lose()):
+        nothing = number != self.requeue and self._nothing_to_lose()
+        if nothing and not self.over:
+            self._tell(f"{said(number)}: ending; nothing was trained since step {self.saved}")
+        if self.over or nothing:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             raise SystemExit(128 + number)
@@ -152,27 +158,29 @@ class Preemption(pl.Callback):
         return self.trainer is not None and self.trainer.world_size == 1 and self.trainer.global_step == self.saved
 
     def _hear(self, number: int) -> None:
-        """In a thread of its own: say what will happen, and see to it that it does."""
+        """In a thread of its own, also if the main thread never handles it: see to it that the run ends."""
         if self.over or self.trainer is None:
             return
-        if self.heard == signal.SIGINT == number:
-            self._tell("Ctrl-C again: ending at once; the same command goes on from the last checkpoint")
+        self.presses += number == signal.SIGINT
+        if self.presses > 1 or (number != self.requeue and self._nothing_to_lose()):
             self._after(CLEANING, os._exit, 128 + number)
-        elif number != self.requeue and self._nothing_to_lose():
-            self._tell(f"{said(number)}: ending; nothing was trained since step {self.saved}")
-            self._after(CLEANING, os._exit, 128 + number)
-        elif not self.heard:
-            what = "this validation and the next step" if self.trainer.validating else "this step"
-            again = "; again: end at once" if number == signal.SIGINT else ""
-            self._tell(f"{said(number)}: saving after {what}, then ending{again}")
-            self._wait(number)
-        self.heard = signal.SIGINT if signal.SIGINT in (number, self.heard) else number
+        else:
+            self._announce(number)
 
-    def _wait(self, number: int = 0) -> None:
+    def _announce(self, number: int) -> None:
+        """Say what will happen, once, and see to it that it does."""
+        if self.trainer is not None and not self.announced:
+            self.announced = number
+            what = "this validation and the next step" if self.trainer.validating else "this step"
+            last = "; again: end at once" if number == signal.SIGINT else ""
+            self._tell(f"{said(number)}: saving after {what}, then ending{last}")
+            self._wait()
+
+    def _wait(self) -> None:
         """Let a step, a validation or a save that is going on take its time, if a signal waits for its end."""
-        if self.trainer is not None and (number := number or self.heard):
+        if self.trainer is not None and self.announced:
             slow = self.trainer.validating or self.saving is not None
-            self._after(max(SLOW if slow else self.patience, 3 * self.longest), self._give_up, number)
+            self._after(max(SLOW if slow else self.patience, 3 * self.longest), self._give_up, self.announced)
 
     def _give_up(self, number: int) -> None:
         """End a run in which no step ends: first by the handler, then by force."""

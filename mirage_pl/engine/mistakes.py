@@ -15,7 +15,12 @@ from mirage_pl.engine.place import CONF
 
 ALIKE = 0.7
 """How much of a key's last part must agree, of 1, for another to be proposed."""
-ALSO = {"trainer.devices": (str, list), "trainer.fast_dev_run": (int,), "trainer.profiler": (str,)}
+ALSO = {
+    "trainer.devices": (str, ListConfig),
+    "trainer.fast_dev_run": (int,),
+    "trainer.deterministic": (str,),
+    "trainer.val_check_interval": (float,),
+}
 """Keys whose value may be of another type than the one in YAML."""
 
 
