@@ -7,7 +7,7 @@ import signal
 import sys
 import warnings
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +25,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
 from mirage_pl.engine.place import CONF, HOME
+from mirage_pl.engine.quoting import quote_words
 
 UNSEEN = logging.getLogger("unseen")
 """Writes to a run's log and not to the console, which shows the same in another form: ``hydra/job_logging/train``."""
@@ -167,7 +168,17 @@ def compose(config: str, overrides: list[str], return_hydra_config: bool = False
         return hydra.compose(config, overrides, return_hydra_config)
 
 
-def verb(config: str, path: str, kept: str = "the same command begins again") -> Callable[[], None]:
+def prepare_words(words: Sequence[str]) -> list[str]:
+    """Quote what isn't Hydra's grammar; in a sweep commas separate its points."""
+    return quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))
+
+
+def verb(
+    config: str,
+    path: str,
+    prepare: Callable[[Sequence[str]], list[str]] = prepare_words,
+    kept: str = "the same command begins again",
+) -> Callable[[], None]:
     """Make a command of a function of a config.
 
     A user's mistake ends in one line and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback. Ctrl-C ends in one
@@ -176,6 +187,7 @@ def verb(config: str, path: str, kept: str = "the same command begins again") ->
     Args:
         config: name of the top file in ``conf/``.
         path: dotted path of the function, whose module is imported when the command runs: ``--help`` loads none.
+        prepare: makes of the words that were typed those that Hydra reads.
         kept: what becomes of the work at Ctrl-C.
     """
 
@@ -199,6 +211,7 @@ def verb(config: str, path: str, kept: str = "the same command begins again") ->
         """Run the command."""
         if os.environ.get("HYDRA_FULL_ERROR") != "1":
             hydra_utils.run_and_report = lambda work: work()  # Hydra's prints errors, and how to see its own traceback
+        sys.argv[1:] = prepare(sys.argv[1:])
         try:
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep

@@ -38,12 +38,6 @@ def explain(error: Exception, known: Iterable[str]) -> str:
         return explain_grammar(str(error.override), text)
     if key := re.match(r"Could not (?:override|delete from config\.) ?'([^']+)'", text):
         return explain_key(key[1], text, known)
-    if given := re.match(r"Ambiguous value for argument '(.*?)'\s+1\. To use", text, re.DOTALL):
-        key_, _, value = given[1].partition("=")
-        return (
-            f"{given[1]} has a comma: for a list write '{key_}=[{value}]', for a text '{key_}=\"{value}\"', for a "
-            "sweep over the values add -m"
-        )
     if key := re.match(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"+{key[1]} is there already; write {key[1]}=… without the +"
     return " ".join(text.split())
@@ -64,6 +58,8 @@ def explain_option(error: MissingConfigException) -> str:
     options = sorted({*(error.options or ()), *ours})
     near = nearest(name.replace("/", "."), [option.replace("/", ".") for option in options], 0.6)
     proposal = f"did you mean {' or '.join(option.replace('.', '/') for option in near)}? " if near else ""
+    if "," in name:
+        return f"{group}={name} names several; for a sweep over these add -m; choose from {', '.join(options)}"
     problem = f"{group}={name} doesn't exist" if name else f"{group}= has no value"
     return f"{problem}; {proposal}choose from {', '.join(options)}"
 
@@ -145,7 +141,8 @@ def check_types(cfg: DictConfig, defaults: DictConfig, overrides: Sequence[str])
             continue
         wanted = None if isinstance(value, ALSO.get(key, ())) else expected(value, default)
         if wanted:
-            raise ValueError(f"{key}={written} must be {wanted}, as {key}={say(default)}")
+            sweep = "; for a sweep over these add -m" if isinstance(value, str) and "," in value else ""
+            raise ValueError(f"{key}={written} must be {wanted}, as {key}={say(default)}{sweep}")
 
 
 def expected(value: Any, default: Any) -> str | None:

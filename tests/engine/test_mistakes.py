@@ -36,8 +36,7 @@ REFUSED = {
     "task=vps": "task=vps doesn't exist; did you mean vsp",
     "model=tniy": "model=tniy doesn't exist; did you mean tiny? choose from",
     "experiment=study/mian": "experiment=study/mian doesn't exist; did you mean study/main?",
-    "seed=1,2": "seed=1,2 has a comma: for a list write 'seed=[1,2]'",
-    "run_dir=[a": "run_dir=[a can't be read",
+    "stage=sft,stage1": "stage=sft,stage1 names several; for a sweep over these add -m",
 }
 
 
