@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
-from mirage_pl.engine.place import CONF, HOME
+from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 
 UNSEEN = logging.getLogger("unseen")
@@ -169,8 +169,8 @@ def compose(config: str, overrides: list[str], return_hydra_config: bool = False
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
-    """Quote what isn't Hydra's grammar; in a sweep commas separate its points."""
-    return quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))
+    """Quote what isn't Hydra's grammar (in a sweep commas separate its points), and find a user's own configs."""
+    return [*own_configs(words), *quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))]
 
 
 def verb(

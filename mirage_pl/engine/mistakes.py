@@ -134,7 +134,7 @@ def check_types(cfg: DictConfig, defaults: DictConfig, overrides: Sequence[str])
         ValueError: names the key, the value, and what may be given.
     """
     for override in overrides:
-        key, _, written = override.lstrip("+~").partition("=")
+        key, _, written = override.partition("=")
         try:
             value, default = (OmegaConf.select(config, key) for config in (cfg, defaults))
         except OmegaConfBaseException:
@@ -142,7 +142,12 @@ def check_types(cfg: DictConfig, defaults: DictConfig, overrides: Sequence[str])
         wanted = None if isinstance(value, ALSO.get(key, ())) else expected(value, default)
         if wanted:
             sweep = "; for a sweep over these add -m" if isinstance(value, str) and "," in value else ""
-            raise ValueError(f"{key}={written} must be {wanted}, as {key}={say(default)}{sweep}")
+            raise ValueError(f"{key}={unquoted(written)} must be {wanted}, as {key}={say(default)}{sweep}")
+
+
+def unquoted(written: str) -> str:
+    """A value as it was typed, before the command line was quoted for Hydra."""
+    return written[1:-1] if written[:1] == written[-1:] == "'" else written
 
 
 def expected(value: Any, default: Any) -> str | None:

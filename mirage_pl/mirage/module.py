@@ -5,7 +5,7 @@ Shapes: B rows, T columns, D width.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from random import Random
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from data_modules.samples import Sample
 from mirage_pl.engine.training.base import BaseModule
+from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mirage.batch import IGNORE, Batch, widen
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
@@ -84,6 +85,14 @@ class MirageModule(BaseModule):
         if self.ce_fused and can_fuse(hidden_MD, head):
             return fused_ce(hidden_MD, head, targets_M)
         return text_ce(hidden_MD, head, targets_M, self.ce_chunk, batch.most_supervised)
+
+    def export(self, folder: Path, collator: Collator) -> dict[str, Tensor]:
+        """Write backbone and processor as a Hugging Face folder; what stock transformers reads back from it."""
+        backbone = self.net.backbone
+        backbone.save_pretrained(folder)
+        collator.shown_processor().save_pretrained(folder)
+        back = type(backbone).from_pretrained(folder, dtype=backbone.dtype)
+        return {f"net.backbone.{name}": tensor for name, tensor in back.state_dict().items()}
 
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch."""
@@ -175,7 +184,7 @@ class Curriculum(Guided):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Stage 1's losses or the guided ones; the draw is the same on every rank, and after a resume."""
-        draw = Random(f"teacher forcing at step {self.global_step}").random()
+        draw = torch.rand((), generator=row_stream(self.seed, "teacher forcing", self.global_step)).item()
         chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade)
         teacher = self.training and draw < chance
         return Stage1.losses(self, batch) if teacher else super().losses(batch)
