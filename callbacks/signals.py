@@ -22,9 +22,7 @@ class Ears:
         hear: called in the thread, with a signal's number.
     """
 
-    def __init__(
-        self, numbers: Iterable[int], handle: Callable[[int], None], hear: Callable[[int], None]
-    ) -> None:
+    def __init__(self, numbers: Iterable[int], handle: Callable[[int], None], hear: Callable[[int], None]) -> None:
         self.numbers, self.handle, self.hear = tuple(numbers), handle, hear
         self.process = 0
         self.before: dict[int, Any] = {}

@@ -200,16 +200,22 @@ def verb(
             stop(kept)
         except Exception as error:
             mistake = user_error(error)
-            if mistake is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            if mistake is None or tracebacks():
                 UNSEEN.exception("error: %s", type(error).__name__)
                 raise
             fail(one_line(mistake))
 
-    compose_and_run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded)
+    return guided(hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded), config, prepare)
+
+
+def guided(
+    compose_and_run: Callable[[], None], config: str, prepare: Callable[[Sequence[str]], list[str]]
+) -> Callable[[], None]:
+    """Make a main of Hydra's: it reads the words that were meant, and what it refuses is one line with the fix."""
 
     def main() -> None:
         """Run the command."""
-        if os.environ.get("HYDRA_FULL_ERROR") != "1":
+        if not tracebacks():
             hydra_utils.run_and_report = lambda work: work()  # Hydra's prints errors, and how to see its own traceback
         sys.argv[1:] = prepare(sys.argv[1:])
         try:
@@ -217,11 +223,16 @@ def verb(
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
             stop("the same command skips what is done and goes on with the rest")
         except (HydraException, OmegaConfBaseException) as error:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            if tracebacks():
                 raise
             fail(explain(error, known_keys(config)))
 
     return main
+
+
+def tracebacks() -> bool:
+    """Whether the user wants to see where an error comes from."""
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def check_values(cfg: DictConfig) -> None:

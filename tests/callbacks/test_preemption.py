@@ -277,7 +277,12 @@ def test_a_signal_to_one_rank_makes_all_ranks_save_and_end(tmp_path, written):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"requeue_signal": "SIGNOPE"}, "SIGNOPE is no signal"), ({"every": 0}, "must be 1"), ({"patience": 0}, "must be more than 0")]
+    ("options", "said"),
+    [
+        ({"requeue_signal": "SIGNOPE"}, "SIGNOPE is no signal"),
+        ({"every": 0}, "must be 1"),
+        ({"patience": 0}, "must be more than 0"),
+    ],
 )
 def test_bad_options_are_one_line(tmp_path, options, said):
     with pytest.raises(ValueError, match=said):

@@ -26,7 +26,7 @@ def check_trainer(trainer: DictConfig) -> None:
     for key in SHARES:
         if not is_share(trainer[key]):
             raise ValueError(
-                f"trainer.{key}={trainer[key]} must be a number of batches as a whole number, or a share from 0.0 to 1.0"
+                f"trainer.{key}={trainer[key]} must be so many batches, or a share of them from 0.0 to 1.0"
             )
 
 
