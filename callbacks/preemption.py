@@ -3,9 +3,9 @@
 A signal's handler may interrupt anything, a collective operation included, so here it sets a flag. After the optimizer
 step that was being taken all ranks learn of it together, save a checkpoint together, and go. Submitit's own handler,
 which queues the job again, is called after that, by rank 0. A signal that comes during validation waits for its end and
-the next step: ``signal_delay_s`` of the launcher must be longer than that and saving together. Where nothing was trained
-since the last checkpoint there is nothing to wait for, and where no step ends, nothing that waiting would help. That a
-checkpoint is whole or not there is the trainer's business.
+the next step: ``signal_delay_s`` of the launcher must be longer than that and saving together. Where nothing was
+trained since the last checkpoint there is nothing to wait for, and where no step ends, nothing that waiting would help.
+That a checkpoint is whole or not there is the trainer's business.
 """
 
 import logging
