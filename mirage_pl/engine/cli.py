@@ -216,7 +216,7 @@ def guided(
     def main() -> None:
         """Run the command."""
         if not tracebacks():
-            hydra_utils.run_and_report = lambda work: work()  # Hydra's prints errors, and how to see its own traceback
+            hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
         sys.argv[1:] = prepare(sys.argv[1:])
         try:
             compose_and_run()

@@ -115,7 +115,7 @@ def initials(name: str) -> str:
 
 def keys(config: Any, prefix: str = "") -> Iterator[str]:
     """Dotted names of all nodes and leaves of a config, which needn't resolve."""
-    for key in config if isinstance(config, DictConfig) else ():
+    for key in map(str, config) if isinstance(config, DictConfig) else ():
         name = f"{prefix}{key}"
         yield name
         if not OmegaConf.is_interpolation(config, key) and not OmegaConf.is_missing(config, key):
