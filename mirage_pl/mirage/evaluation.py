@@ -20,7 +20,7 @@ class LatentAnswers(Answers):
         interventions: ``all``, some by name, or ``None``: none, and latents aren't looked at either.
 
     Raises:
-        ValueError: an option out of its range.
+        ValueError: an option out of its range, or an intervention that there isn't.
     """
 
     conditions_in, numbers_in = "interventions", "latents"
@@ -32,13 +32,6 @@ class LatentAnswers(Answers):
         self.looks, self.every = interventions is not None, interventions == "all"
         named = [interventions] if isinstance(interventions, str) else list(interventions or ())
         self.names: Sequence[str] = NAMES if self.every else named
-
-    def check(self, module: Any) -> None:
-        """Refuse interventions that there aren't.
-
-        Raises:
-            ValueError: names the one.
-        """
         for name in self.names:
             if name not in NAMES:
                 raise ValueError(f"interventions={name} is unknown; choose from {', '.join(NAMES)}, or all")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from data_modules.scores import Scores
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 
 MEASURES = {
@@ -45,9 +46,6 @@ class Answers:
     def __init__(self, decoding: Mapping[str, Any]) -> None:
         self.decoding = dict(decoding)
         self.facts: Mapping[str, Any] = {"decoding": self.decoding}
-
-    def check(self, module: Any) -> None:
-        """Every module that answers will do."""
 
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
@@ -118,16 +116,16 @@ class AnswersTrial(Trial):
 
     def grade_answer(self, sample: Any, text: str) -> Row:
         """Grade one answer; without anything to grade it against, its measures are ``None``."""
-        scores = self.dataset.grade(sample, text)
+        scores: Scores | None = self.dataset.grade(sample, text)
         self.samples[sample.where] = sample
         values: dict[str, Any] = dict.fromkeys(self.measures)
-        graded = "success" in scores.values
-        if graded:  # where length doesn't matter, what is right is optimal
+        if scores is not None:  # where length doesn't matter, what is right is optimal
             plain = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
             values |= {name: value for name, value in (plain | dict(scores.values)).items() if name in values}
-        facts = {"where": sample.where, "id": self.dataset.identity(sample), "group": scores.group}
+        group = self.dataset.group(sample) if scores is None else scores.group
+        facts = {"where": sample.where, "id": self.dataset.identity(sample), "group": group}
         asked = {"question": write_question(sample), "truth": sample.answer_text, "text": text}
-        return facts | values | {"outcome": scores.outcome if graded else UNGRADED} | asked
+        return facts | values | {"outcome": UNGRADED if scores is None else scores.outcome} | asked
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """``outcomes``: how many answers ended how; ``cut``: how many never ended."""

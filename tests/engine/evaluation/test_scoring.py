@@ -33,9 +33,6 @@ class Throws:
     def __init__(self, wanted=("blind", "windy"), unknown=(), lost=()):
         self.wanted, self.unknown, self.lost, self.thrown, self.stop = wanted, unknown, lost, Counter(), None
 
-    def check(self, module):
-        """Anybody may throw."""
-
     def open(self, module, data, once, split="test", picks=None):
         return Series(self, once)
 
