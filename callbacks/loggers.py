@@ -81,7 +81,10 @@ def mlflow(folder: str, tracking_uri: str, artifacts: str | None, experiment_nam
     """
     need("mlflow")
     Path(folder).mkdir(parents=True, exist_ok=True)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # each table of a new database is news to it
+    import mlflow as theirs  # noqa: F401  sets up its loggers
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # a new database is news to it
+    logging.getLogger("pytorch_lightning.loggers.mlflow").setLevel(logging.ERROR)  # and a new experiment a warning
     known = Path(folder, REMEMBERED)
     run_id = known.read_text().strip() if known.is_file() else None
     place = None if artifacts is None else Path(artifacts).absolute().as_uri()
