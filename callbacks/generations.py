@@ -1,14 +1,13 @@
 """Answer validation samples during training: sampled success, and example answers as pictures."""
 
-from io import StringIO
 from random import Random
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from pytorch_lightning.loggers import TensorBoardLogger
+
+from callbacks.showing import show_picture, show_table
 
 
 class Generations(pl.Callback):
@@ -19,7 +18,7 @@ class Generations(pl.Callback):
 
     Args:
         num_scored: samples to answer, drawn from the validation set once and for all.
-        num_shown: of them, how many to draw in TensorBoard: question, helper image, answer.
+        num_shown: of them, how many to draw: question, helper image, answer.
         max_new_tokens: columns decoded at most.
     """
 
@@ -44,19 +43,18 @@ class Generations(pl.Callback):
         grades = [dataset.grade(sample, text) for sample, text in zip(samples, texts, strict=True)]
         success = sum(grade.values["success"] for grade in grades) / len(grades)
         pl_module.log("val/success", success, prog_bar=True, sync_dist=True, batch_size=len(grades))
-        if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
-            self._show(trainer.logger.experiment, dataset, samples, texts, trainer.global_step)
+        if trainer.is_global_zero:
+            self._show(trainer, dataset, samples, texts)
 
-    def _show(self, board: Any, dataset: Any, samples: list[Any], texts: list[str], step: int) -> None:
-        table = StringIO("| row | answer | truth |\n|---|---|---|\n")
-        table.seek(0, 2)
+    def _show(self, trainer: pl.Trainer, dataset: Any, samples: list[Any], texts: list[str]) -> None:
+        rows = []
         for number, (sample, text) in enumerate(zip(samples[: self.num_shown], texts, strict=False)):
             blocks = [part for part in sample.answer if hasattr(part, "path")]
             helpers = [block.decode(sample.where) for block in blocks if block.path.is_file()]
             panel = side_by_side([dataset.draw(sample, ""), *helpers, dataset.draw(sample, text)])
-            board.add_image(f"question, helper image, answer/{number}", np.asarray(panel), step, dataformats="HWC")
-            table.write(f"| {sample.where} | `{text}` | `{sample.answer_text}` |\n")
-        board.add_text("answers", table.getvalue(), step)
+            show_picture(trainer, f"question, helper image, answer/{number}", panel)
+            rows.append([sample.where, text, sample.answer_text])
+        show_table(trainer, "answers", ["row", "answer", "truth"], rows)
 
 
 def side_by_side(images: list[Image.Image], gap: int = 6) -> Image.Image:

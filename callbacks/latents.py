@@ -3,10 +3,10 @@
 from random import Random
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
+
+from callbacks.showing import show_picture
 
 
 class Latents(pl.Callback):
@@ -17,7 +17,7 @@ class Latents(pl.Callback):
 
     Args:
         num_rows: samples to answer, drawn from the validation set once and for all.
-        num_shown: of them, how many to draw in TensorBoard.
+        num_shown: of them, how many to draw.
         max_new_tokens: columns decoded at most.
     """
 
@@ -41,9 +41,7 @@ class Latents(pl.Callback):
             return
         count = len(trainer.datamodule.datasets["val"])  # type: ignore[attr-defined]
         for name, picture in probe.pictures(range(min(self.num_shown, self.num_rows, count))):
-            if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
-                pixels = np.asarray(picture.convert("RGB"))
-                trainer.logger.experiment.add_image(f"latents/{name}", pixels, trainer.global_step, dataformats="HWC")
+            show_picture(trainer, f"latents/{name}", picture)
 
     def probe(self, trainer: pl.Trainer, pl_module: Any) -> Any:
         """Answer the samples; the module's tools to look at their latents, or ``None`` where there can't be any."""

@@ -24,7 +24,7 @@ class CSV(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
+    def experiment(self) -> Any:
         """What writes the file."""
         if self._experiment is None:
             self._experiment = Lines(self.log_dir)
