@@ -1,80 +1,73 @@
-"""Pictures and tables for each logger that can show them; beside a CSV file they are files."""
+"""Pictures and tables, to each logger that can show them; beside a CSV file they are files."""
 
 import csv
 import re
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
-from PIL.Image import Image
-from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from PIL import Image
+from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 
-def show_picture(trainer: pl.Trainer, name: str, picture: Image) -> None:
-    """Show a picture of this step; called by all ranks, shown by the first.
-
-    Args:
-        trainer: whose loggers show it.
-        name: what it is of, the same at every step: ``answers/0``.
-        picture: of any mode.
-    """
-    step = trainer.global_step
-    for logger in trainer.loggers if trainer.is_global_zero else ():
+def show_picture(loggers: Sequence[Logger], tag: str, picture: Image.Image, step: int) -> None:
+    """Show a picture under a tag."""
+    image = picture.convert("RGB")
+    for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            pixels_HWC = np.asarray(picture.convert("RGB"))
-            logger.experiment.add_image(name, pixels_HWC, step, dataformats="HWC")
+            logger.experiment.add_image(tag, np.asarray(image), step, dataformats="HWC")
         elif isinstance(logger, WandbLogger):
-            logger.log_image(name, [picture], step=step)
+            logger.log_image(tag, [image], step=step)
         elif isinstance(logger, MLFlowLogger):
-            logger.experiment.log_image(logger.run_id, picture, artifact_file=f"{plain(name)}/{step:08}.png")
+            logger.experiment.log_image(logger.run_id, image, key=plain(tag).replace("/", "."), step=step)
         elif isinstance(logger, CSVLogger):
-            picture.save(beside(logger, name, f"{step:08}.png"))
+            image.save(beside(logger, tag, f"step-{step}.png"))
 
 
-def show_table(trainer: pl.Trainer, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Show a table of this step; called by all ranks, shown by the first.
-
-    Args:
-        trainer: whose loggers show it.
-        name: what it is of.
-        columns: their heads.
-        rows: a text for each column.
-    """
-    step = trainer.global_step
-    for logger in trainer.loggers if trainer.is_global_zero else ():
+def show_table(
+    loggers: Sequence[Logger], tag: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+) -> None:
+    """Show a table under a tag; cells are shown as text."""
+    cells = [[write_cell(value) for value in row] for row in rows]
+    for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text(name, markdown(columns, rows), step)
+            logger.experiment.add_text(tag, write_markdown(columns, cells), step)
         elif isinstance(logger, WandbLogger):
-            logger.log_table(name, list(columns), [list(row) for row in rows], step=step)
+            logger.log_table(tag, columns=list(columns), data=cells, step=step)
         elif isinstance(logger, MLFlowLogger):
-            logger.experiment.log_text(logger.run_id, lines(columns, rows), f"{plain(name)}/{step:08}.csv")
+            text = write_markdown(columns, cells)
+            logger.experiment.log_text(logger.run_id, text, f"{plain(tag)}/step-{step}.md")
         elif isinstance(logger, CSVLogger):
-            beside(logger, name, f"{step:08}.csv").write_text(lines(columns, rows))
+            with beside(logger, tag, f"step-{step}.csv").open("w", newline="") as file:
+                csv.writer(file).writerows([columns, *cells])
 
 
-def beside(logger: CSVLogger, name: str, file: str) -> Path:
+def beside(logger: CSVLogger, tag: str, name: str) -> Path:
     """A file in a folder beside ``metrics.csv``, which is made."""
-    folder = Path(logger.log_dir, plain(name))
+    folder = Path(logger.log_dir, plain(tag))
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / file
+    return folder / name
 
 
-def plain(name: str) -> str:
-    """A name as the path of a folder."""
-    return "/".join(re.sub(r"[^\w.=-]+", "_", part) or "_" for part in name.split("/"))
+def plain(tag: str) -> str:
+    """A tag as the path of a folder, whatever stands in it."""
+    return "/".join(re.sub(r"[^\w=-]+", "_", part) or "_" for part in tag.split("/"))
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; text that would break a row is escaped."""
-    table = [columns, ["---"] * len(columns), *rows]
-    cells = [[cell.replace("|", "\\|").replace("\n", " ⏎ ") for cell in row] for row in table]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+def write_cell(value: Any) -> str:
+    """A value as a cell shows it."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in CSV."""
-    text = StringIO()
-    csv.writer(text).writerows([columns, *rows])
-    return text.getvalue()
+def write_markdown(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; what would end a cell or a line in it is escaped."""
+    lines = [columns, ["---"] * len(columns), *([escape(cell) for cell in row] for row in cells)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def escape(cell: str) -> str:
+    """Text of a cell, on one line."""
+    return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").split())

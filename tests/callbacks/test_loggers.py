@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from callbacks import loggers
 from callbacks.hyperparameters import Hyperparameters
 from callbacks.learning_rate import LearningRate
-from callbacks.showing import markdown, show_picture, show_table
+from callbacks.showing import show_picture, show_table
 from mirage_pl.engine.runs.curves import read_curves
 from tests.conftest import compose
 
@@ -30,8 +30,9 @@ class Line(pl.LightningModule):
         return loss
 
     def on_train_end(self):
-        show_picture(self.trainer, "answers of mine/0", Image.new("RGBA", (8, 6), "red"))
-        show_table(self.trainer, "answers", ["row", "text"], [["a:1", "x|y\nz"]])
+        step = self.trainer.global_step
+        show_picture(self.trainer.loggers, "answers of mine/0", Image.new("RGBA", (8, 6), "red"), step)
+        show_table(self.trainer.loggers, "answers", ["row", "text"], [["a:1", "x|y\nz"]], step)
 
     def configure_optimizers(self):
         return {"optimizer": (made := torch.optim.SGD(self.parameters(), 0.1)), "lr_scheduler": schedule(made)}
@@ -66,9 +67,9 @@ def test_csv_has_curves_config_pictures_and_tables_and_keeps_what_was_there(tmp_
     assert [line["step"] for line in losses] == ["0", "1", "0", "1", "2"]
     assert [step for step, _ in read_curves(tmp_path)["train/loss"]] == [0, 1, 2]
     assert "lr: 0.1" in (tmp_path / "csv" / "hparams.yaml").read_text()
-    with Image.open(tmp_path / "csv" / "answers_of_mine" / "0" / "00000003.png") as picture:
+    with Image.open(tmp_path / "csv" / "answers_of_mine" / "0" / "step-3.png") as picture:
         assert picture.size == (8, 6)
-    with (tmp_path / "csv" / "answers" / "00000003.csv").open(newline="") as file:
+    with (tmp_path / "csv" / "answers" / "step-3.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [["row", "text"], ["a:1", "x|y\nz"]]
 
 
@@ -110,7 +111,8 @@ def test_mlflow_keeps_curves_pictures_and_tables_in_a_file_and_goes_on_as_the_sa
     assert {point.step for point in client.get_metric_history(run_id, "train/loss")} == {0, 1, 2}
     assert client.get_run(run_id).data.params["stage"] == "B"
     names = {file.name for file in artifacts.rglob("*") if file.is_file()}
-    assert {"00000003.png", "00000003.csv"} <= names
+    assert "step-3.md" in names
+    assert any(name.startswith("answers_of_mine") and name.endswith(".png") for name in names)
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
@@ -141,7 +143,3 @@ def test_null_is_no_logger_and_no_experiment(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train", "logger=null", "experiment=null", "--cfg", "job", "--package", "logger"])
     train.main()
     assert capsys.readouterr().out.splitlines()[-1] == "{}"
-
-
-def test_a_table_in_markdown_keeps_its_rows():
-    assert markdown(["a", "b"], [["x|y", "1\n2"]]).splitlines() == ["| a | b |", "| --- | --- |", "| x\\|y | 1 ⏎ 2 |"]
