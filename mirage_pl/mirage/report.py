@@ -156,8 +156,8 @@ def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> li
     uses = {
         True: "and the method better than the baseline",
         False: "but the method not shown to be better than the baseline",
+        None: "in the baseline itself",
     }
-    uses[None] = "in the baseline itself"
     sentences = []
     for need, words in needs.items():
         for useful, more in uses.items():
