@@ -79,7 +79,8 @@ def say_score(results: Sequence[Result]) -> str:
         if lead := first.lead_over(other, name):
             words = f"{' '.join(write_difference(measure, lead))} against {other.name}"
             leads.append(f"{words} ({judge_difference(measure, lead)})")
-    sentence = f"{first.name}: {name} {' '.join(filter(None, write_value(measure, total)))} of {total['n']} {items}"
+    value, of = " ".join(filter(None, write_value(measure, total))), "of" if measure.kind == "share" else "over"
+    sentence = f"{first.name}: {name} {value} {of} {total['n']} {items}"
     sentence = f"{sentence}; that is {', and '.join(leads)}." if leads else f"{sentence}."
     if ungraded := first.metrics.get("ungraded"):
         sentence += f" {ungraded} more can't be graded, because the test file withholds their answers."

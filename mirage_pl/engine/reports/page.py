@@ -37,7 +37,7 @@ td > b { font-weight: inherit; white-space: nowrap } thead th:not(:first-child) 
 .dense { font-size: .92rem; width: max-content; min-width: 100%; max-width: calc(100vw - 2rem); position: relative;
   left: 50%; transform: translateX(-50%) } .dense td, .dense th { padding-right: .7rem; min-width: 0 }
 .dense td small { white-space: pre-line } .dense .run { white-space: nowrap }
-.dense thead th:not(:first-child) { max-width: 9rem; min-width: 5.5rem }
+.dense thead th:not(:first-child) { max-width: 9rem; min-width: 3.2rem }
 .bar { display: block; width: 6rem; height: .4rem; margin-top: .2rem; border-radius: 2px; background: var(--tint) }
 .bar i { display: block; height: 100%; border-radius: 2px; background: var(--soft) }
 
@@ -56,6 +56,7 @@ dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .2re
 dt { color: var(--soft) } summary { cursor: pointer; color: var(--soft); margin: .8rem 0 }
 .wide { max-width: 60rem; margin-bottom: 1rem } .question { margin: .2rem 0 .6rem; white-space: pre-line }
 @media (max-width: 40rem) { th[scope="row"], thead th { max-width: 8rem; overflow-wrap: anywhere }
+  .dense th[scope="row"] { min-width: 6.5rem }
   .dense .run { white-space: normal } }
 .open { display: block; font-weight: 600; color: var(--soft) }
 """

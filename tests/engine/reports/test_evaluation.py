@@ -265,7 +265,7 @@ def test_what_is_said_of_one_run_is_about_the_checkpoint_and_names_what_is_about
 
 def test_the_question_stands_beside_its_answers(tmp_path):
     text = Reader(report(tmp_path, evaluation(tmp_path, "sft", "yyyn"))).text
-    assert re.search(r"data/test\.jsonl:3 Where to, 2\? true answer", text)
+    assert re.search(r"data/test\.jsonl:3 Where to, 2\? truth", text)
 
 
 def test_answers_that_cannot_be_graded_are_shown_and_said_to_be_so(tmp_path):
