@@ -25,7 +25,7 @@ from mirage_pl.engine.cli import one_line, verb
 from mirage_pl.engine.place import CONF, PACKAGE, own_modules
 from mirage_pl.engine.runs.folder import CONFIG, find_previous, last_checkpoint, open_run, write_json
 from mirage_pl.engine.runs.lock import owned
-from mirage_pl.engine.training.fit import check, finished_metrics
+from mirage_pl.engine.training.checks import check, finished_metrics
 
 CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins")
 SHARED = {field.name for field in fields(BaseQueueConf)}
