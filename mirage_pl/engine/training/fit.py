@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,21 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
         load_weights(module, checkpoint_of(start))
     # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
     trainer.precision_plugin.convert_input = lambda batch: batch
-    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    with plain_interrupts():
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     cost = {"seconds": round(timer.time_elapsed(), 1), "devices": trainer.world_size, "device": device_name(trainer)}
     return finish(trainer, folder, cost | {"start": json.loads((folder / ENVIRONMENT).read_text())["start"]})
+
+
+@contextmanager
+def plain_interrupts() -> Iterator[None]:
+    """Let Ctrl-C be what it is: Lightning makes exit code 1 of it, as of an error."""
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def score(cfg: DictConfig, folder: Path) -> None:
