@@ -261,6 +261,29 @@ class Exporting(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What a family's model takes, for ``launch plan``; what the config key ``footprint`` names returns it.
+
+    That function takes the run's config and the bytes of an activation, and imports no torch.
+
+    Attributes:
+        parameters: part of the model -> how many it has.
+        trained: parts that learn.
+        unit: parameters of the largest piece that FSDP2 gathers at once.
+        gathered: parameters that one batch gathers on its way forward, repeated passes counted.
+        activation_bytes: of all that one batch keeps for its gradient.
+        batch: the batch in words, such as ``4 x 1024 tokens``.
+    """
+
+    parameters: Mapping[str, int]
+    trained: Sequence[str]
+    unit: int
+    gathered: int
+    activation_bytes: int
+    batch: str
+
+
 class Policy(Protocol):
     """What reinforcement learning needs of a family."""
 
