@@ -15,6 +15,7 @@ from data_modules.rows.choices import lettered
 from data_modules.rows.jsonl import IMAGE, OUTPUT, OUTPUT_IMAGE
 from data_modules.rows.right import READINGS, find_right, list_choices
 from data_modules.rows.templates import (
+    GIVEN,
     Row,
     as_list,
     as_text,
@@ -112,16 +113,16 @@ class Columns:
         text = getattr(self, name)
         if text is None or holes(text):
             return False
-        if any(has_column(text.strip(), row) for row in rows):
+        if text.strip() in GIVEN or any(has_column(text.strip(), row) for row in rows):
             return True
         if name == "text_input" and " " in text.strip() and (self.image_input or "image_input" in rows[0]):
             return False  # one question about all images
         known = sorted({str(key) for row in rows for key in row})
         near = get_close_matches(text.strip(), known, 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
+        meant = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(
-            f"task.columns.{name}={text} would be the same text for every row: no column is called so{meant} "
-            f"The file has {', '.join(known)[:500]}; give the name of a column, or a template with names in braces"
+            f"task.columns.{name}={text} would be the same text for every row: no column has that name{meant} "
+            f"among {', '.join(known)[:500]}; give the name of a column, or a template with names in braces"
         )
 
     def official(self, row: Row, name: str, asked: Mapping[str, str | None]) -> dict[str, Any]:

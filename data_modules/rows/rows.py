@@ -160,7 +160,7 @@ class Rows(Questions):
         """
         row, where = self.source[index], self.source.where(index)
         root = self.image_root or self.source.folder(index)
-        name = where.rpartition(":")[2].removeprefix("row ")
+        name = where.rpartition(":")[2].removeprefix("row ").partition(" (line ")[0]
         try:
             asked = self.columns.ask(row, self._order(where, turn))
             sample = parse_row(self.columns.official(row, name, asked), where, root, "all" if self.outside else "none")

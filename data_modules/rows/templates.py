@@ -9,6 +9,9 @@ from data_modules.files.packed import PackedImage
 
 Row = Mapping[str, Any]
 
+GIVEN = ("row", "lettered", "letter")
+"""What a template may use beside a row's own columns."""
+
 
 def as_list(given: str | Sequence[str] | None) -> list[str]:
     """Return one or several as a list."""
@@ -36,7 +39,7 @@ def has_column(column: str, row: Row) -> bool:
 
 def missing_column(template: str | None, rows: Sequence[Row]) -> str | None:
     """Return a column of a template that no row has; what a reader adds is no column."""
-    names = [name for name in holes(template or "") if name not in ("row", "lettered", "letter")]
+    names = [name for name in holes(template or "") if name not in GIVEN]
     return next((name for name in names if not any(has_column(name, row) for row in rows)), None)
 
 

@@ -86,6 +86,16 @@ def register_plugins() -> None:
 register_plugins()
 
 
+def register_own_task() -> None:
+    """Make ``task=own`` stand for the task of a run, any of whose keys may be set on the command line."""
+    node = OmegaConf.create({"own": True})
+    OmegaConf.set_struct(node, False)
+    ConfigStore.instance().store(group="task", name="own", node=node)
+
+
+register_own_task()
+
+
 def quieten() -> None:
     """Keep libraries' advertisements and their own deprecations out of a user's console."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

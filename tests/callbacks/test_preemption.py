@@ -311,7 +311,7 @@ def weights(folder):
 def test_a_preempted_run_ends_with_the_weights_of_one_that_was_not(
     train_config, tmp_path, monkeypatch, submitit, accumulate
 ):
-    options = ["stage=sft", "trainer.max_steps=4", "trainer.limit_val_batches=0", "callbacks.generations=null"]
+    options = ["stage=sft", "trainer.max_steps=4", "trainer.limit_val_batches=0", "callbacks.scores=null"]
     options.append(f"trainer.accumulate_grad_batches={accumulate}")
     train(train_config(*options, f"run_dir={tmp_path / 'whole'}"))
     interrupt_once(monkeypatch, at=2)

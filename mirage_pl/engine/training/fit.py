@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.saving import Files, plugins
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
-from mirage_pl.engine.evaluation.scoring import evaluate_run
+from mirage_pl.engine.evaluate import evaluate_run
 from mirage_pl.engine.runs.folder import (
     ENVIRONMENT,
     LAST,
