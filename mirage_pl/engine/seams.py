@@ -9,7 +9,6 @@ from other runs). ``tests/toy/`` implements all of them in a page each.
 from __future__ import annotations  # so that reports, which load no torch, have its records
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
@@ -22,7 +21,6 @@ from data_modules.scores import Scores as Scores
 
 Row = dict[str, Any]
 """One item under one condition: ``id``, ``where``, ``group``, a number or bool for each measure, and more."""
-
 
 OWN = "own"
 """The condition that is none: the model as it is."""
@@ -306,16 +304,3 @@ class Footprint:
     gathered: int
     activation_bytes: int
     batch: str
-
-
-class Policy(Protocol):
-    """What reinforcement learning needs of a family."""
-
-    def roll(self, prompts: Batch, group: int, draw: Any) -> Any:
-        """Roll out ``group`` answers to each prompt, as plain tensors."""
-
-    def logprobs(self, rollouts: Any) -> Tensor:
-        """Log-probabilities [B, S] of the tokens that were written."""
-
-    def reference(self) -> AbstractContextManager[None]:
-        """A context in which the policy is the frozen reference."""
