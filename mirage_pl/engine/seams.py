@@ -1,9 +1,8 @@
 """Every protocol that a family meets. A family implements what it needs; the engine calls nothing else of it.
 
-A stage is a :class:`~mirage_pl.engine.training.base.BaseModule` (or
-:class:`~mirage_pl.engine.training.turns.Turns` with several optimizers), built from ``conf/stage/<name>.yaml``. Code
-that seams share lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights
-from other runs). ``tests/toy/`` implements all of them in a page each.
+A stage is a ``BaseModule`` (``training/base.py``; with several optimizers a ``Turns``), built from ``conf/stage/``. What
+is code lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights from other
+runs). ``tests/toy/`` implements all of them.
 """
 
 from __future__ import annotations  # so that reports, which load no torch, have its records
@@ -112,7 +111,7 @@ class Measure:
 
 
 Drawn: TypeAlias = "Image | Sequence[Image]"
-"""A picture, or a clip: its frames."""
+"""A picture, or a clip's frames."""
 
 Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """``once(name, make)``: what ``make()`` returned when it was called first, in this process or in an interrupted one.
@@ -276,18 +275,12 @@ class Exporting(Protocol):
     """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
 
     def export(self, folder: Path, collator: Any) -> Mapping[str, Tensor]:
-        """Write a ``config.json``, the weights and what else is needed; return what its users' own tools read back.
-
-        Returns:
-            Tensors by their names in the module, which are compared with the module's.
-        """
+        """Write ``config.json``, weights and the rest; return tensors, by name in the module, as others read them."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a family's model takes, for ``launch plan``; what the config key ``footprint`` names returns it.
-
-    That function takes the run's config and the bytes of an activation, and imports no torch.
+    """What a model takes: what the config key ``footprint`` names makes it of config and bytes of an activation.
 
     Attributes:
         parameters: part of the model -> how many it has.
