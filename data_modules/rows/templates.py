@@ -5,9 +5,13 @@ from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any
 
+from data_modules.files.inline import InlineImage
 from data_modules.files.packed import PackedImage
 
 Row = Mapping[str, Any]
+
+GIVEN = ("row", "lettered", "letter")
+"""What a template may use beside a row's own columns."""
 
 
 def as_list(given: str | Sequence[str] | None) -> list[str]:
@@ -36,7 +40,7 @@ def has_column(column: str, row: Row) -> bool:
 
 def missing_column(template: str | None, rows: Sequence[Row]) -> str | None:
     """Return a column of a template that no row has; what a reader adds is no column."""
-    names = [name for name in holes(template or "") if name not in ("row", "lettered", "letter")]
+    names = [name for name in holes(template or "") if name not in GIVEN]
     return next((name for name in names if not any(has_column(name, row) for row in rows)), None)
 
 
@@ -123,7 +127,7 @@ def look_up(column: str, row: Row) -> Any:
     )
 
 
-def find_images(given: str | Sequence[str], row: Row) -> list[str | PackedImage]:
+def find_images(given: str | Sequence[str], row: Row) -> list[str | PackedImage | InlineImage]:
     """Return the images that columns hold, in order; templates are paths.
 
     Raises:
@@ -141,12 +145,12 @@ def find_images(given: str | Sequence[str], row: Row) -> list[str | PackedImage]
         found += value if isinstance(value, list) else [] if value is None else [value]
     if columns and len(absent) == len(columns):
         raise absent[0]
-    if wrong := [value for value in found if not isinstance(value, str | PackedImage)]:
+    if wrong := [value for value in found if not isinstance(value, str | PackedImage | InlineImage)]:
         raise ValueError(f"{', '.join(columns)} must hold images or paths, got {type(wrong[0]).__name__}")
     return found
 
 
-def find_shown(column: str, row: Row) -> str | PackedImage:
+def find_shown(column: str, row: Row) -> str | PackedImage | InlineImage:
     """Return the image that a text shows.
 
     Raises:

@@ -28,9 +28,12 @@ from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 
 UNSEEN = logging.getLogger("unseen")
-"""Writes to a run's log and not to the console, which shows the same in another form: ``hydra/job_logging/train``."""
+"""Writes to a run's log and not to the console, which shows the same in another form."""
 UNSEEN.propagate = False
 UNSEEN.addHandler(logging.NullHandler())
+
+NONE = {f"{group}=null": f"{group}=[]" for group in ("logger", "experiment")}
+"""How Hydra wants to be told that no option of a group is chosen."""
 
 NAMED = {
     "model",
@@ -94,6 +97,15 @@ def register_own_task() -> None:
 
 
 register_own_task()
+
+
+def keep_log() -> None:
+    """Have a run's own log hold all that is said: what only it is told, and warnings."""
+    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    if files:
+        UNSEEN.handlers = [*files]
+        UNSEEN.setLevel(logging.INFO)
+        logging.captureWarnings(True)
 
 
 def quieten() -> None:
@@ -203,6 +215,7 @@ def verb(
 
     def guarded(cfg: DictConfig) -> Any:
         quieten()
+        keep_log()
         try:
             check_values(cfg)
             return get_method(path)(cfg)
@@ -227,13 +240,13 @@ def guided(
         """Run the command."""
         if not tracebacks():
             hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
-        sys.argv[1:] = prepare(sys.argv[1:])
+        sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
         try:
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
             stop("the same command skips what is done and goes on with the rest")
         except (HydraException, OmegaConfBaseException) as error:
-            if tracebacks():
+            if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
                 raise
             fail(explain(error, known_keys(config)))
 
