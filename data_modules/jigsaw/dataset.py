@@ -47,10 +47,10 @@ class Jigsaw(OfficialRows):
         """The kind of the wrong candidates, ``choice`` where a row has none."""
         return str(sample.meta.get("level", "choice"))
 
-    def grade(self, sample: Sample, text: str) -> Scores | None:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its letter."""
         if not sample.answer:
-            return None
+            return Scores({}, "ungraded", self.group(sample))
         expected = find_letter(sample.answer_text)
         return grade_choice(expected, find_letter(text), self.group(sample))
 

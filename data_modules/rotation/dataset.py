@@ -68,10 +68,10 @@ class Rotation(OfficialRows):
         """
         return sha256(json.dumps(canonical(board_of(sample))).encode()).hexdigest()[:12]
 
-    def grade(self, sample: Sample, text: str) -> Scores | None:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its boxed letter."""
         if not sample.answer:
-            return None
+            return Scores({}, "ungraded", self.group(sample))
         return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:

@@ -123,12 +123,12 @@ class VSP(OfficialRows):
             return question_digest(sample)
         return sha256(json.dumps(parse_grid(sample.meta["map_desc"])).encode()).hexdigest()[:12]
 
-    def grade(self, sample: Sample, text: str) -> Scores | None:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
         if "map_desc" in sample.meta:
             return grade_plan(sample, text, self.parser, self.rule)
         if not sample.answer:
-            return None
+            return Scores({}, "ungraded", self.group(sample))
         return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:

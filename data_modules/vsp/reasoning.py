@@ -68,10 +68,10 @@ class VSPReasoning(OfficialRows):
         """The maze's size, ``level_3`` for instance."""
         return f"level_{level(sample)}"
 
-    def grade(self, sample: Sample, text: str) -> Scores | None:
+    def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its boxed choice."""
         if not sample.answer:
-            return None
+            return Scores({}, "ungraded", self.group(sample))
         return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:

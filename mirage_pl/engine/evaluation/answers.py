@@ -116,16 +116,17 @@ class AnswersTrial(Trial):
 
     def grade_answer(self, sample: Any, text: str) -> Row:
         """Grade one answer; without anything to grade it against, its measures are ``None``."""
-        scores: Scores | None = self.dataset.grade(sample, text)
+        scores: Scores = self.dataset.grade(sample, text)
         self.samples[sample.where] = sample
         values: dict[str, Any] = dict.fromkeys(self.measures)
-        if scores is not None:  # where length doesn't matter, what is right is optimal
+        graded = "success" in scores.values
+        if graded:  # where length doesn't matter, what is right is optimal
             plain = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
             values |= {name: value for name, value in (plain | dict(scores.values)).items() if name in values}
-        group = self.dataset.group(sample) if scores is None else scores.group
-        facts = {"where": sample.where, "id": self.dataset.identity(sample), "group": group}
-        asked = {"question": write_question(sample), "truth": sample.answer_text, "text": text}
-        return facts | values | {"outcome": UNGRADED if scores is None else scores.outcome} | asked
+        facts = {"where": sample.where, "id": self.dataset.identity(sample), "group": scores.group}
+        truth = sample.answer_text if sample.answer else None
+        asked = {"question": write_question(sample), "truth": truth, "text": text}
+        return facts | values | {"outcome": scores.outcome if graded else UNGRADED} | asked
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """``outcomes``: how many answers ended how; ``cut``: how many never ended."""
@@ -141,7 +142,8 @@ class AnswersTrial(Trial):
         """Draw an answer and, where it is known, the true one, over the question."""
         sample = self.samples[row["where"]]
         yield "", self.dataset.draw(sample, row["text"])
-        yield "truth", self.dataset.draw(sample, row["truth"])
+        if row["truth"] is not None:
+            yield "truth", self.dataset.draw(sample, row["truth"])
 
 
 def ask_batch(module: Any, collate: Any, samples: Sequence[Any], decoding: Mapping[str, Any]) -> dict[str, Any]:
