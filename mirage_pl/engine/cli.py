@@ -1,6 +1,5 @@
 """What every verb's command line shares: Hydra, two resolvers, and one-line errors. Imports no torch."""
 
-import hashlib
 import logging
 import os
 import sys
@@ -20,32 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mirage_pl.engine.place import CONF, HOME
-
-NAMED = {
-    "model",
-    "task",
-    "stage",
-    "seed",
-    "latent_size",
-    "run_dir",
-    "runs",
-    "data",
-    "init_from",
-    "features",
-    "evaluate",
-    "async_checkpoint",
-}
-"""Overrides that a run folder's name already tells, or that don't change the run, as all of ``memory`` doesn't."""
-
-
-def variant() -> str:
-    """Short suffix for a run folder: a hash of the overrides its name doesn't tell, the same for the same command."""
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    names = [item.lstrip("+~").split("=")[0].split("@")[0] for item in overrides]
-    pairs = zip(names, overrides, strict=True)
-    telling = sorted(item for name, item in pairs if name not in NAMED and not name.startswith("memory."))
-    return f"-{hashlib.sha256(' '.join(telling).encode()).hexdigest()[:6]}" if telling else ""
-
+from mirage_pl.engine.runs.identity import suffix
 
 def swept_by() -> str | None:
     """The launcher of the sweep that this is a point of; ``None``: it is none."""
@@ -55,7 +29,7 @@ def swept_by() -> str | None:
 
 
 OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
-OmegaConf.register_new_resolver("variant", variant, replace=True)
+OmegaConf.register_new_resolver("variant", lambda _root_: suffix(_root_, compose_run), replace=True)
 
 
 def register_plugins() -> None:
@@ -127,6 +101,11 @@ def compose(config: str, overrides: list[str]) -> DictConfig:
         return hydra.compose(config, overrides)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(config, overrides)
+
+
+def compose_run(overrides: list[str]) -> DictConfig:
+    """Compose the config of a run."""
+    return compose("train", overrides)
 
 
 def verb(config: str, path: str) -> Callable[[], None]:

@@ -35,7 +35,8 @@ from mirage_pl.engine.reports.plots import (
     table,
     write_page,
 )
-from mirage_pl.engine.runs.folder import CONFIG, flatten
+from mirage_pl.engine.runs.folder import CONFIG
+from mirage_pl.engine.runs.identity import flatten
 
 SETTINGS = {"model": "model.name", "task": "task.name", "stage": "stage.name", "compression": "compression._target_"}
 SETTINGS |= {"latent_size": "latent_size", "seed": "seed", "max_steps": "trainer.max_steps"}

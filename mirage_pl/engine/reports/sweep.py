@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Column, Table
 
-from mirage_pl.engine.runs.folder import CONFIG, METRICS, flatten, write_json
+from mirage_pl.engine.runs.folder import CONFIG, METRICS, write_json
+from mirage_pl.engine.runs.identity import flatten
 
 SHOWN = ("step", "train/loss", "val/loss", "val/success", "test/success")
 PLACES = {"run_dir", "runs", "data", "features", "init_from", "evaluate", "callbacks", "logger"}

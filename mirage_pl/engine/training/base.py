@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mirage_pl.engine.checkpoints.parts import splits_weights
+from mirage_pl.engine.runs.identity import is_below
 from mirage_pl.engine.training.optim import parameter_groups
 
 
@@ -32,6 +33,9 @@ class BaseModule(pl.LightningModule):
         schedule: (optimizer, total steps) -> schedule, stepped once an optimizer step.
         weight_decay: of matrices; norms, biases and embeddings never decay.
     """
+
+    apart: tuple[str, ...] = ()
+    """Dotted prefixes of frozen weights that checkpoints don't hold (``kept: false`` of a start)."""
 
     def __init__(
         self,
@@ -74,6 +78,12 @@ class BaseModule(pl.LightningModule):
         FSDP2 keeps each in parts, and makes it whole when it is called.
         """
         return [self.net]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out the frozen weights that are fetched from the runs they came from; DeepSpeed saves all by itself."""
+        if "state_dict" in checkpoint:
+            weights = checkpoint["state_dict"].items()
+            checkpoint["state_dict"] = {name: weight for name, weight in weights if not is_below(name, self.apart)}
 
     def configure_model(self) -> None:
         """Give the strategy what it may split, if it doesn't find that by itself."""

@@ -1,6 +1,5 @@
 """Train one stage: ``python -m mirage_pl.train stage=stage2 task=vsp``. The same command resumes a killed run."""
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,18 +8,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mirage_pl.engine.cli import swept_by
-from mirage_pl.engine.runs.folder import (
-    ENVIRONMENT,
-    LAST,
-    METRICS,
-    find_previous,
-    first_process,
-    is_finished,
-    last_checkpoint,
-    open_run,
-    write_json,
-)
+from mirage_pl.engine.runs.data_files import check_data, record_data
+from mirage_pl.engine.runs.entry import make_folder, open_run, recorded_starts, share_rows
+from mirage_pl.engine.runs.folder import LAST, METRICS, first_process, is_finished, last_checkpoint, read_record, write_json
 from mirage_pl.engine.runs.lock import owned
+from mirage_pl.engine.runs.starts import find_starts
 
 log = logging.getLogger(__name__)
 
@@ -35,32 +27,36 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     from mirage_pl.engine.strategies.ready import ready
 
     ready(cfg)
+    make_folder(Path(cfg.run_dir))
     with owned(Path(cfg.run_dir)):
         return train(cfg)
 
 
 def train(cfg: DictConfig) -> dict[str, Any]:
     """Go on, or begin, or find that nothing is left to do."""
-    resumed = last_checkpoint(Path(cfg.run_dir))
-    start = None if resumed else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
-    folder = open_run(cfg, start)
+    folder = Path(cfg.run_dir)
+    resumed = last_checkpoint(folder)
+    open_run(cfg, {} if resumed else find_starts(cfg))
     if done := finished_metrics(cfg, folder):
         print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
         print(f"run folder: {folder}")
         score(cfg, folder)
         return done
-    metrics = fit(cfg, folder, resumed, start)
+    if resumed:
+        share_rows(cfg, folder)
+        check_data(cfg, folder)
+    metrics = fit(cfg, folder, resumed)
     score(cfg, folder)
     return metrics
 
 
-def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict[str, Any]:
-    """Train, from a checkpoint of this run, or from the weights of another, or from the model's own."""
+def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
+    """Train, from a checkpoint of this run, or from weights of others, or from the model's own."""
     import pytorch_lightning as pl
     from hydra.utils import instantiate
 
     from mirage_pl.engine.checkpoints.saving import plugins
-    from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
+    from mirage_pl.engine.checkpoints.started import load_starts
     from mirage_pl.engine.strategies.deepspeed import splitting
     from mirage_pl.engine.strategies.ready import check_resume
     from mirage_pl.engine.training.allocator import keep_freed_memory
@@ -79,14 +75,15 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
         module: Any = instantiate(cfg.stage.module).train()
     if resumed:
         log.info("continuing from %s", resumed)
-    elif start:
-        log.info("starting from the weights of %s", start)
-        load_weights(module, checkpoint_of(start))
+    elif first_process():
+        data.prepare_data()
+        record_data(cfg, folder)
+    load_starts(cfg, folder, module, resumed)
     # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
     trainer.precision_plugin.convert_input = lambda batch: batch
     trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     cost = {"seconds": round(timer.time_elapsed(), 1), "devices": trainer.world_size, "device": device_name(trainer)}
-    return finish(trainer, folder, cost | {"start": json.loads((folder / ENVIRONMENT).read_text())["start"]})
+    return finish(trainer, folder, cost | {"starts": recorded_starts(folder)})
 
 
 def score(cfg: DictConfig, folder: Path) -> None:
@@ -124,9 +121,9 @@ def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     """Metrics of a run that has nothing left to do."""
     if not is_finished(folder):
         return None
-    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text())
+    metrics = read_record(folder / METRICS)
     limits = {"step": cfg.trainer.max_steps, "epoch": cfg.trainer.max_epochs}
-    return metrics if any(0 <= limit <= metrics[name] for name, limit in limits.items()) else None
+    return metrics if any(0 <= limit <= metrics.get(name, -1) for name, limit in limits.items()) else None
 
 
 def check(cfg: DictConfig) -> None:
