@@ -56,7 +56,7 @@ demo: setup  ## data, baseline, stage 1, stage 2, evaluation, report: on a CPU, 
 demo-from-scratch: pretrain demo  ## the same, after pretraining the tiny backbone anew into assets/tiny
 
 pretrain: setup  ## give model=tiny eyes: from random weights to assets/tiny/model.safetensors
-	$(RUN) mirage_pl.train stage=pretrain task=vsp_reading model.random_weights=true run_dir=$(PRETRAIN)
+	$(RUN) mirage_pl.train stage=pretrain run_dir=$(PRETRAIN)
 	$(RUN) mirage_pl.evaluate ckpt=$(PRETRAIN) task=vsp_reading
 	$(RUN) mirage_pl.export ckpt=$(PRETRAIN) out=assets/tiny dtype=float16
 

@@ -3,29 +3,43 @@
 import inspect
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
+from hydra.errors import HydraException
 from hydra.utils import get_method
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tests.conftest import REPO, compose
 
+CONF = REPO / "conf"
+VERBS = {"decoding": ("infer", "ckpt=RUN", "image=PICTURE")}
+"""Groups that training doesn't have: the verb that does, and what it can't do without."""
+GROUPS = sorted(
+    folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("hydra", "experiment")
+)
+ALONE = {"model/qwen2_5_vl": ("model.path=DIR",)}
+"""What an option can't do without."""
+INTERFACE = (
+    "model",
+    "task",
+    "stage",
+    "compression",
+    "recurrence",
+    "feedback",
+    "strategy",
+    "trainer",
+    "logger",
+    "decoding",
+)
+
 
 def options(group):
-    return sorted(file.stem for file in (REPO / "conf" / group).glob("*.yaml"))
-
-
-def experiments():
-    folder = REPO / "conf" / "experiment"
-    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
-
-
-CHOICES = [
-    f"{group}={option}"
-    for group in ("model", "task", "stage", "compression", "strategy", "callbacks", "logger", "trainer")
-    for option in options(group)
-] + [f"experiment={name}" for name in experiments()]
+    """Names below a group, those in a family's own folder too; ``made`` holds parts of options."""
+    names = [file.relative_to(CONF / group).with_suffix("") for file in (CONF / group).rglob("*.yaml")]
+    return sorted(str(name) for name in names if name.parts[0] != "made")
 
 
 def targets(node, path="cfg"):
@@ -34,6 +48,8 @@ def targets(node, path="cfg"):
         if "_target_" in node:
             yield path, node
         for key in node:
+            if OmegaConf.is_missing(node, key):
+                continue
             if not OmegaConf.is_interpolation(node, key) or OmegaConf.is_config(node[key]):
                 yield from targets(node[key], f"{path}.{key}")
     elif isinstance(node, ListConfig):
@@ -53,20 +69,123 @@ def bind(node):
     (signature.bind_partial if node.get("_partial_") else signature.bind)(**dict.fromkeys(names))
 
 
-@pytest.mark.parametrize("choice", CHOICES)
-def test_every_option_composes_and_its_arguments_fit_the_signatures(choice, tmp_path):
-    cfg = compose("train", choice)
-    cfg.run_dir = str(tmp_path)
-    found = list(targets(cfg))
-    assert len(found) > 10
-    for path, node in found:
+def unbound(config, *overrides):
+    """Yield each constructor of a config that doesn't take the arguments it is given."""
+    nodes = list(targets(compose(config, *overrides)))
+    if config == "train":
+        assert len(nodes) > 10
+    for path, node in nodes:
         try:
             bind(node)
         except TypeError as error:
-            pytest.fail(f"{choice}: {path} -> {node._target_}: {error}")
+            yield f"{' '.join(overrides)}: {path} -> {node._target_}: {error}"
 
 
-def test_a_misspelt_argument_is_caught(tmp_path):
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_composes_and_its_arguments_fit_the_signatures(group):
+    assert (names := options(group)), f"conf/{group} holds no option"
+    for name in names:
+        config, *given = VERBS.get(group, ("train",))
+        assert not [*unbound(config, f"{group}={name}", *given, *ALONE.get(f"{group}/{name}", ()))]
+
+
+def test_every_experiment_composes_and_its_arguments_fit_the_signatures():
+    assert len(names := options("experiment")) > 5
+    assert not [mistake for name in names for mistake in unbound("train", f"experiment={name}")]
+
+
+def test_what_people_choose_from_is_there():
+    assert set(INTERFACE) <= set(GROUPS)
+
+
+def test_a_stage_chooses_its_model_and_task_and_the_user_chooses_over_it():
+    assert [
+        compose("train", *words).task.name for words in ([], ["stage=pretrain"], ["stage=pretrain", "task=vsp"])
+    ] == [
+        "vsp",
+        "vsp_reading",
+        "vsp",
+    ]
+    assert compose("train", "stage=stage2", "model=qwen2_5_vl_7b").model.name == "qwen2_5_vl_7b"
+    assert compose("train", "stage=pretrain").model.random_weights
+    assert not compose("train", "stage=pretrain", "model.random_weights=false").model.random_weights
+
+
+def test_an_experiment_chooses_over_a_stage_and_the_user_over_both():
+    names = compose("train", "experiment=paper/vsp_stage1_7b")
+    assert (names.model.name, names.task.name, names.stage.name) == ("qwen2_5_vl_7b", "vsp", "stage1")
+    assert compose("train", "experiment=paper/vsp_stage1_7b", "model=tiny").model.name == "tiny"
+    assert compose("train", "experiment=paper/vsp_stage1_7b", "stage=sft").stage.name == "sft"
+
+
+def test_a_familys_knobs_come_with_its_stages():
+    cfg = compose("train", "stage=stage2", "task=vsp", "latent_size=2", "compression=grid")
+    assert (cfg.stage.collator.latent_size, cfg.compression._target_.split(".")[-1]) == (2, "Grid")
+    assert not {"latent_size", "pixels", "features", "compression"} & set(
+        yaml.safe_load((CONF / "train.yaml").read_text())
+    )
+
+
+STAGES = {
+    "cubes/tokenizer": """
+        # @package _global_
+        defaults: [override /model: cube, override /task: cubes, _self_]
+        corners: 8
+        trainer: {gradient_clip_val: null}
+        callbacks: {hyperparameters: {shown: {corners: "${corners}"}}}
+        stage: {name: tokenizer, tag: "c${corners}", max_steps: 5, batch_size: 2, freeze: []}
+        """,
+    "cubes/world": """
+        # @package _global_
+        defaults: [cubes/tokenizer, override /model: cube_large, _self_]
+        trainer: {accumulate_grad_batches: 4}
+        stage: {name: world}
+        """,
+}
+"""Stages of somebody's family, in a folder of its own."""
+
+
+@pytest.fixture(scope="module")
+def cubes(tmp_path_factory):
+    """The override that finds a family's own config files."""
+    folder = tmp_path_factory.mktemp("cubes")
+    files = {f"stage/{name}": text for name, text in STAGES.items()}
+    files |= {"model/cube": "name: cube", "model/cube_large": "name: cube_large"}
+    files |= {"task/cubes": "name: cubes", "task/spheres": "name: spheres"}
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).with_suffix(".yaml").write_text(textwrap.dedent(text).strip() + "\n")
+    return f"hydra.searchpath=[file://{folder}]"
+
+
+def test_a_stage_of_another_family_chooses_its_own_and_changes_the_trainer(cubes):
+    cfg = compose("train", cubes, "stage=cubes/tokenizer", "corners=4")
+    assert cfg.run_dir == "runs/cubes/cube/c4-seed42"
+    assert cfg.trainer.gradient_clip_val is None
+    assert cfg.callbacks.hyperparameters.shown.corners == 4
+    assert cfg.callbacks.hyperparameters.shown.seed == 42
+    assert not {"latent_size", "pixels", "features", "compression"} & cfg.keys()
+    cfg = compose("train", cubes, "stage=cubes/world")
+    assert (cfg.model.name, cfg.trainer.accumulate_grad_batches, cfg.stage.max_steps) == ("cube_large", 4, 5)
+    assert compose("train", cubes, "stage=cubes/world", "trainer.gradient_clip_val=2").trainer.gradient_clip_val == 2
+    cfg = compose("train", cubes, "stage=cubes/world", "model=cube", "task=spheres")
+    assert (cfg.model.name, cfg.task.name) == ("cube", "spheres")
+
+
+def test_another_familys_knob_is_refused(cubes):
+    with pytest.raises(HydraException, match="latent_size"):
+        compose("train", cubes, "stage=cubes/world", "latent_size=3")
+    with pytest.raises(HydraException, match="compression"):
+        compose("train", cubes, "stage=cubes/world", "compression=grid")
+
+
+@pytest.mark.parametrize("task", ["vsp", "jigsaw"])
+def test_a_prompt_is_written_once(task):
+    cfg = compose("train", f"task={task}", "task.prompt=Go")
+    assert cfg.task.data.maker.prompt == "Go"
+
+
+def test_a_misspelt_argument_is_caught():
     node = OmegaConf.create({"_target_": "callbacks.throughput.Throughput", "windw": 3})
     with pytest.raises(TypeError, match="windw"):
         bind(node)

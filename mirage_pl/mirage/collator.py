@@ -95,8 +95,10 @@ class Collator:
         helpers: bool,
         pixels: Mapping[str, Mapping[str, int | None]] | None = None,
     ) -> None:
-        if latent_size < 1:
-            raise ValueError(f"latent_size={latent_size} must be 1 or more; for no latents choose stage=sft")
+        if not isinstance(latent_size, int) or latent_size < 1:
+            raise ValueError(
+                f"latent_size={latent_size} must be a whole number of 1 or more; for no latents choose stage=sft"
+            )
         self.images, self.tokenizer = processor.image_processor, processor.tokenizer
         self.processors = self._bound(pixels or {})
         self.processor, self.latent_size, self.latents, self.helpers = processor, latent_size, latents, helpers

@@ -103,9 +103,9 @@ def test_text_around_a_latent_block_keeps_its_place(processor, samples):
     assert decoded(collator, batch.tokens_BT[0]).endswith(expected)
 
 
-@pytest.mark.parametrize("latent_size", [0, -1])
+@pytest.mark.parametrize("latent_size", [0, -1, 1.5, "abc"])
 def test_no_latents_a_block_is_refused(processor, latent_size):
-    with pytest.raises(ValueError, match="latent_size=.* must be 1 or more"):
+    with pytest.raises(ValueError, match="latent_size=.* must be a whole number of 1 or more"):
         Collator(processor, latent_size, latents=True, helpers=True)
 
 

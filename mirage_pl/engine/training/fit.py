@@ -132,10 +132,6 @@ def check(cfg: DictConfig) -> None:
     Raises:
         ValueError: names the key.
     """
-    if not isinstance(cfg.latent_size, int) or cfg.latent_size < 1:
-        raise ValueError(
-            f"latent_size={cfg.latent_size} must be a whole number of 1 or more; for no latents use stage=sft"
-        )
     if cfg.study.name and not cfg.study.method:
         raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
     if cfg.trainer.devices != 1 and swept_by() == "basic":
@@ -148,5 +144,3 @@ def check(cfg: DictConfig) -> None:
             f"async_checkpoint=true with strategy={cfg.strategy.name}: DeepSpeed writes a folder of its own, all "
             "processes together; leave async_checkpoint out, or choose strategy=ddp or strategy=fsdp2"
         )
-    if cfg.stage.name == "pretrain" and not cfg.model.random_weights:
-        log.warning("pretraining on from %s; for a fresh start set model.random_weights=true", cfg.model.path)

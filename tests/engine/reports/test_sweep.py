@@ -34,7 +34,11 @@ def test_a_point_that_fails_ends_no_other_and_what_is_done_is_not_done_again(dat
     assert ended.returncode == 1, ended.stderr
     results = json.loads((tmp_path / "runs" / "sweep.json").read_text())
     failed, done, other = sorted(results, key=lambda run: run.split("-k")[1])
-    assert [results[run].get("axes") for run in (failed, done, other)] == [None, {"latent_size": 1}, {"latent_size": 2}]
+    assert [results[run].get("axes") for run in (failed, done, other)] == [
+        {"latent_size": 0},
+        {"latent_size": 1},
+        {"latent_size": 2},
+    ]
     assert f"plot: {tmp_path / 'runs' / 'sweep.png'}" in ended.stdout
     assert (tmp_path / "runs" / "sweep.png").is_file()
     assert "latent_size=0 must be a whole number" in results[failed]["failed"]
