@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mirage_pl.engine.place import CONF, HOME
 from mirage_pl.engine.runs.identity import suffix
 
+
 def swept_by() -> str | None:
     """The launcher of the sweep that this is a point of; ``None``: it is none."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:

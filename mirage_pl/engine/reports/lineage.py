@@ -1,7 +1,8 @@
 """A training run as its folder tells it, and the runs whose weights it took.
 
 Read are ``config.yaml``, ``metrics.json`` and ``environment.json`` of training, TensorBoard's events, and
-``evaluation/<label>/``. Cost, steps and curves add up along the line of ancestors.
+``evaluation/<label>/``. Cost, steps and curves add up over all ancestors, each of which counts once, whatever it gave
+weights to.
 """
 
 import re
@@ -13,12 +14,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
-
-from mirage_pl.engine.evaluation.results import Evaluation, parse, read_evaluation
+from mirage_pl.engine.evaluation.results import Evaluation, read_evaluation
 from mirage_pl.engine.reports.plots import Curve, read_curves
-from mirage_pl.engine.runs.folder import CONFIG, ENVIRONMENT, METRICS
+from mirage_pl.engine.runs.folder import CONFIG, ENVIRONMENT, METRICS, read_config, read_record
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,8 @@ class Run:
         metrics: the last of training; empty if it has not ended.
         environment: command, git revision and versions; empty if not known.
         evaluation: ``None`` if there is none under the study's label.
-        ancestors: the runs whose weights it took, oldest first.
-        lost: where the first of these took its weights, if no run is to be found there.
+        ancestors: the runs whose weights it took, and those whose weights they took: each after its own, and once.
+        lost: where one of them all took weights, if no run is to be found there.
     """
 
     folder: Path
@@ -106,10 +104,7 @@ def read_run(folder: Path, label: str | None) -> Run:
     """
     config = read_config(folder / CONFIG)
     study = config.get("study") or {}
-    saved = {}
-    for name in (METRICS, ENVIRONMENT):
-        file = folder / name
-        saved[name] = parse(file.read_bytes(), str(file), {}, "train that run again") if file.is_file() else {}
+    saved = {name: read_record(folder / name) for name in (METRICS, ENVIRONMENT)}
     return Run(
         folder,
         str(study.get("method") or re.sub(r"-seed\d+", "", folder.name)),
@@ -119,21 +114,6 @@ def read_run(folder: Path, label: str | None) -> Run:
         saved[ENVIRONMENT],
         read_answers(folder / "evaluation" / label) if label else None,
     )
-
-
-def read_config(file: Path) -> DictConfig:
-    """Read a run's config.
-
-    Raises:
-        ValueError: no YAML, or without a seed.
-    """
-    try:
-        config = OmegaConf.load(file)
-    except (YAMLError, OSError) as error:
-        raise ValueError(f"{file}: no YAML ({error}); restore it") from None
-    if not isinstance(config, DictConfig) or not isinstance(config.get("seed"), int):
-        raise ValueError(f"{file} has no seed, so it is no run's config; restore it")
-    return config
 
 
 def read_answers(folder: Path) -> Evaluation | None:
@@ -153,20 +133,27 @@ def read_answers(folder: Path) -> Evaluation | None:
 
 
 def descend(run: Run, runs: Mapping[Path, Run]) -> Run:
-    """Give a run its ancestors, by following ``start`` back to one that took nobody's weights.
+    """Give a run its ancestors, by following ``starts`` back to runs that took nobody's weights.
 
     Args:
         run: the youngest.
         runs: those already read, by folder; others are read from theirs.
     """
-    line, lost = [run], None
-    while lost is None and (start := line[0].metrics.get("start")):
-        parent = find_parent(Path(str(start)), runs)
-        if parent is None or parent.folder in {member.folder for member in line}:
-            lost = str(start)
-        else:
-            line.insert(0, parent)
-    return replace(run, ancestors=tuple(line[:-1]), lost=lost)
+    ancestors: dict[Path, Run] = {}
+    lost: list[str] = []
+
+    def follow(child: Run, line: tuple[Path, ...]) -> None:
+        """Add what a run started from, the oldest first."""
+        for start in (child.environment.get("starts") or {}).values():
+            parent = find_parent(Path(str(start)), runs)
+            if parent is None or parent.folder in line:
+                lost.append(str(start))
+            elif parent.folder not in ancestors:
+                follow(parent, (*line, parent.folder))
+                ancestors[parent.folder] = parent
+
+    follow(run, (run.folder,))
+    return replace(run, ancestors=tuple(ancestors.values()), lost=lost[0] if lost else None)
 
 
 def find_parent(start: Path, runs: Mapping[Path, Run]) -> Run | None:

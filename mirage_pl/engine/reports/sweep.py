@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Column, Table
 
-from mirage_pl.engine.runs.folder import CONFIG, METRICS, write_json
+from mirage_pl.engine.runs.folder import CONFIG, METRICS, read_config, write_json
 from mirage_pl.engine.runs.identity import flatten
 
 SHOWN = ("step", "train/loss", "val/loss", "val/success", "test/success")
@@ -137,8 +137,6 @@ def leaves(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: no config of a run.
     """
-    from mirage_pl.engine.reports.lineage import read_config
-
     config = read_config(file)
     found = {}
     for group in (str(name) for name in config if name not in PLACES):

@@ -107,8 +107,8 @@ def share_rows(cfg: DictConfig, folder: Path) -> None:
         return
     if each * was % now:
         raise ValueError(
-            f"run_dir={folder} was trained with loader.{key}={each} on each of {was} process(es), and {now} can't share "
-            f"{each * was} evenly; choose trainer.devices and trainer.num_nodes so that they can"
+            f"run_dir={folder} was trained with loader.{key}={each} on each of {was} process(es), and {now} can't "
+            f"share {each * was} evenly; choose trainer.devices and trainer.num_nodes so that they can"
         )
     log.info("%d processes in place of %d, so loader.%s=%d in place of %d", now, was, key, each * was // now, each)
     for loader in (cfg.loader, OmegaConf.select(cfg, "task.data.loader")):

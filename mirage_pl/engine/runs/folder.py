@@ -57,8 +57,8 @@ def read_config(file: Path) -> DictConfig:
     try:
         config = OmegaConf.load(file)
     except (YAMLError, OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no YAML"
-        raise ValueError(f"{file} cannot be read ({reason}); restore it, or delete that run folder") from None
+        reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else "no YAML"
+        raise ValueError(f"{file}: {reason}; restore it, or delete that run folder") from None
     if not isinstance(config, DictConfig) or not isinstance(config.get("seed"), int):
         raise ValueError(f"{file} has no seed, so it is no run's config; restore it, or delete that run folder")
     return config
@@ -73,8 +73,8 @@ def read_record(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes()) if file.exists() else {}
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no JSON"
-        raise ValueError(f"{file} cannot be read ({reason}); restore it, or train that run again") from None
+        reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else "no JSON"
+        raise ValueError(f"{file}: {reason}; restore it, or train that run again") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds no JSON object; restore it, or train that run again")
     return content

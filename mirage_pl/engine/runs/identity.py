@@ -69,7 +69,12 @@ def differences(old: DictConfig, new: DictConfig) -> list[str]:
     was, now = values(old), values(new)
     changed = [name for name in [*was, *(now.keys() - was.keys())] if was.get(name) != now.get(name)]
     free = {*SHARED_OUT, *(["init_from"] if now["init_from"] is None else [])}
-    return [f"{name} was {was.get(name)} and is {now.get(name)}" for name in changed if name not in free]
+    return [f"{name} was {was.get(name)} and is {now.get(name)}" for name in sorted(changed, key=depth) if name not in free]
+
+
+def depth(name: str) -> int:
+    """How deep a key lies: what follows from another key lies deeper than that one, as a rule."""
+    return name.count(".")
 
 
 def suffix(config: DictConfig, compose: Callable[[list[str]], DictConfig]) -> str:
@@ -102,7 +107,9 @@ def usual_values(config: DictConfig, compose: Callable[[list[str]], DictConfig])
     tag = str(OmegaConf.to_container(config.stage, resolve=False)["tag"])  # type: ignore[call-overload, index]
     told = ["seed", *(key for key in re.findall(r"\$\{([\w.]+)\}", tag) if "." not in key)]
     settings = [f"{key}={OmegaConf.select(config, key)}" for key in told]
-    stage, model, task = (f"{group}={OmegaConf.select(config, f'{group}.name')}" for group in ("stage", "model", "task"))
+    stage, model, task = (
+        f"{group}={OmegaConf.select(config, f'{group}.name')}" for group in ("stage", "model", "task")
+    )
     for names in ([stage, model, task], [stage, model], [stage, task], [stage]):
         if usual := compose_values(compose, (*names, *settings, *search_path())):
             return usual

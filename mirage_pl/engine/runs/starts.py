@@ -136,8 +136,8 @@ def find_run(cfg: DictConfig, start: Start) -> Path:
     nearest = max(of_stage, key=lambda run: (likeness(run, wanted), run.whole, run.age), default=None)
     near = f" (the nearest, {why_not(nearest, wanted)})" if nearest else ""
     raise ValueError(
-        f"stage={cfg.stage.name} starts from a finished {start.stage} run with {words}, and {cfg.runs}/ has none{near}; "
-        f"run {making(start, wanted | liked)}, or set init_from="
+        f"stage={cfg.stage.name} starts from a finished {start.stage} run with {words}, and {cfg.runs}/ has "
+        f"none{near}; run {making(start, wanted | liked)}, or set init_from="
     )
 
 

@@ -12,18 +12,24 @@ from torch.utils.tensorboard import SummaryWriter
 from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.reports.study import read_study
 
-TRAINED = {"step": 100, "seconds": 1800.0, "devices": 2, "device": "cpu", "start": None}
+TRAINED = {"step": 100, "seconds": 1800.0, "devices": 2, "device": "cpu"}
 
 
 def make_run(
-    folder: Path, seed: int = 1, method: str | None = None, paper: float | None = None, **metrics: Any
+    folder: Path,
+    seed: int = 1,
+    method: str | None = None,
+    paper: float | None = None,
+    starts: Mapping[str, str] | None = None,
+    **metrics: Any,
 ) -> Path:
     """Write a trained run; ``metrics`` stand beside those of ``TRAINED``."""
     folder.mkdir(parents=True)
     study = {"name": "main", "method": method, "paper": paper}
     (folder / "config.yaml").write_text(json.dumps({"seed": seed, "study": study}))  # JSON is YAML
     (folder / "metrics.json").write_text(json.dumps(TRAINED | metrics))
-    (folder / "environment.json").write_text(json.dumps({"command": f"train seed={seed}", "git": "abc123"}))
+    environment = {"command": f"train seed={seed}", "git": "abc123", "starts": dict(starts or {})}
+    (folder / "environment.json").write_text(json.dumps(environment))
     return folder
 
 
@@ -88,11 +94,15 @@ def test_a_method_without_a_name_is_called_like_its_folder_without_the_seed(tmp_
 def test_cost_steps_and_curves_of_ancestors_count_for_each_descendant(tmp_path):
     stage1 = make_run(tmp_path / "stage1", step=100, seconds=1800, devices=2)
     log(stage1, "val/loss", [3.0, 2.0])
-    stage2 = make_run(tmp_path / "stage2", method="two", step=50, seconds=7200, devices=1, start=str(stage1))
+    stage2 = make_run(
+        tmp_path / "stage2", method="two", step=50, seconds=7200, devices=1, starts={"weights": str(stage1)}
+    )
     log(stage2, "val/loss", [1.0, float("nan"), 0.5])
     answer(stage2, "yy")
     checkpoint = stage2 / "checkpoints" / "last.ckpt"
-    answer(make_run(tmp_path / "stage3", method="three", step=7, seconds=3600, start=str(checkpoint)), "yn")
+    answer(
+        make_run(tmp_path / "stage3", method="three", step=7, seconds=3600, starts={"weights": str(checkpoint)}), "yn"
+    )
     study = read_study([stage2, tmp_path / "stage3"])  # stage1 is found though it isn't given
     two, three = (method.runs[0] for method in study.methods)
     assert (two.hours, two.steps) == (1 + 2, 150)
@@ -105,7 +115,7 @@ def test_cost_steps_and_curves_of_ancestors_count_for_each_descendant(tmp_path):
 def test_where_steps_are_not_known_curves_go_on_from_the_last_one_that_was_logged(tmp_path):
     stage1 = make_run(tmp_path / "stage1", step=None)
     log(stage1, "val/loss", [3.0, 2.0])
-    stage2 = answer(make_run(tmp_path / "stage2", start=str(stage1)), "yn")
+    stage2 = answer(make_run(tmp_path / "stage2", starts={"weights": str(stage1)}), "yn")
     log(stage2, "val/loss", [1.0])
     run = read_study([stage2]).methods[0].runs[0]
     assert run.curves == {"val/loss": [(10, 3.0), (20, 2.0), (30, 1.0)]}
@@ -116,7 +126,7 @@ def test_an_ancestor_is_found_after_runs_were_moved_to_another_folder(tmp_path):
     for model in ("tiny", "large"):
         make_run(tmp_path / model / "stage1-seed1", step=3)
     start = "/gone/runs/tiny/stage1-seed1/checkpoints/last.ckpt"
-    answer(make_run(tmp_path / "tiny" / "stage2-seed1", start=start), "yn")
+    answer(make_run(tmp_path / "tiny" / "stage2-seed1", starts={"weights": start}), "yn")
     study = read_study([tmp_path])
     assert [run.folder for run in study.methods[0].runs[0].ancestors] == [tmp_path / "tiny" / "stage1-seed1"]
     assert study.notes == (
@@ -126,12 +136,12 @@ def test_an_ancestor_is_found_after_runs_were_moved_to_another_folder(tmp_path):
 
 
 def test_cost_is_unknown_where_weights_come_from_no_run_or_old_metrics_say_nothing(tmp_path):
-    answer(make_run(tmp_path / "lost-seed1", start="/gone/weights.ckpt"), "yn")
+    answer(make_run(tmp_path / "lost-seed1", starts={"weights": "/gone/weights.ckpt"}), "yn")
     old = answer(make_run(tmp_path / "old-seed1"), "yn")
     (old / "metrics.json").write_text("{}")
     twins = [tmp_path / "a-seed1", tmp_path / "b-seed1"]
     for run, other in zip(twins, reversed(twins), strict=True):
-        answer(make_run(run, start=str(other)), "yn")
+        answer(make_run(run, starts={"weights": str(other)}), "yn")
     study = read_study([tmp_path])
     assert all(method.runs[0].hours is None and method.runs[0].steps is None for method in study.methods)
     assert any("lost-seed1 took weights from /gone/weights.ckpt, which is no run here" in note for note in study.notes)
