@@ -10,7 +10,7 @@ STAGE2 := runs/vsp/tiny/stage2-k4-seed42
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-slow test-gpu test-slurm demo demo-from-scratch pretrain picture constraints clean
+.PHONY: help setup format check test test-slow test-gpu test-slurm demo demo-from-scratch pretrain docs picture constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -32,11 +32,11 @@ check: setup  ## format, lint, types: what CI runs
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-test: setup  ## the test suite (minutes on two cores)
-	$(BIN)/pytest
+test: setup  ## the test suite, in two lanes (minutes on two cores)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-slow: setup  ## the tests that take minutes: 10,000 damaged files, 48 killed runs
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m slow
 
 test-gpu: setup  ## the tests that need a GPU
 	$(INSTALL) '.[dev,gpu]'
@@ -60,11 +60,16 @@ pretrain: setup  ## give model=tiny eyes: from random weights to assets/tiny/mod
 	$(RUN) mirage_pl.evaluate ckpt=$(PRETRAIN) task=vsp_reading
 	$(RUN) mirage_pl.export ckpt=$(PRETRAIN) out=assets/tiny dtype=float16
 
+docs: setup  ## build the site into site/, and stop at a broken link
+	$(INSTALL) '.[dev,docs]'
+	$(BIN)/mkdocs build --quiet
+	@echo "site: site/index.html"
+
 picture: setup  ## draw docs/method.png
 	$(RUN) docs.draw_method
 
 constraints: setup  ## write the installed versions into constraints.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,optuna]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs,optuna]'
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt
 
 clean:  ## remove the environment, runs and generated data

@@ -38,7 +38,7 @@ def resident():
 from data_modules.rows.rows import Rows
 before = resident()
 if sys.argv[2] == "ours":
-    rows = Rows(sys.argv[1])
+    rows = Rows().read(sys.argv[1])
     picks = random.Random(0).sample(range(len(rows)), 10_000)
     assert all(rows[index].answer_text == str(index) for index in picks)
 else:
@@ -76,7 +76,7 @@ def read(folder: Path) -> dict[str, float]:
     """Load an epoch in batches of 32, helper images included, and decode the same files without anything else."""
     collate = Collator(load_processor(str(TINY)), 4, latents=True, helpers=True)
     loading = Loading(32, num_workers=2, eval_batch_size=32)
-    data = DataModule(VSP, {"train": str(folder / "train.jsonl"), "val": None}, collate, loading, seed=0)
+    data = DataModule(VSP(), {"train": str(folder / "train.jsonl"), "val": None}, collate, loading, seed=0)
     data.setup("fit")
     loader, rows = data.train_dataloader(), len(data.datasets["train"])
     next(iter(loader))  # starts the processes, which stay

@@ -52,7 +52,7 @@ class Epochs:
         self.net.tower.requires_grad_(False)
         self.collate = Collator(load_processor(str(TINY)), 4, latents=True, helpers=True)
         files = {"train": str(folder / "mazes" / "train.jsonl"), "val": None}
-        self.data = DataModule(VSP, files, self.collate, Loading(32, eval_batch_size=32), seed=0)
+        self.data = DataModule(VSP(), files, self.collate, Loading(32, eval_batch_size=32), seed=0)
         self.data.setup("fit")
         self.cache, self.device, self.waited = FeatureCache(folder / "features"), device, list[float]()
 

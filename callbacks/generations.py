@@ -51,8 +51,8 @@ class Generations(pl.Callback):
         table = StringIO("| row | answer | truth |\n|---|---|---|\n")
         table.seek(0, 2)
         for number, (sample, text) in enumerate(zip(samples[: self.num_shown], texts, strict=False)):
-            paths = [part.path for part in sample.answer if hasattr(part, "path")]
-            helpers = [Image.open(path.open("rb")) for path in paths if path.is_file()]
+            blocks = [part for part in sample.answer if hasattr(part, "path")]
+            helpers = [block.decode(sample.where) for block in blocks if block.path.is_file()]
             panel = side_by_side([dataset.draw(sample, ""), *helpers, dataset.draw(sample, text)])
             board.add_image(f"question, helper image, answer/{number}", np.asarray(panel), step, dataformats="HWC")
             table.write(f"| {sample.where} | `{text}` | `{sample.answer_text}` |\n")

@@ -1,41 +1,13 @@
 """What every data set serves: a question and an answer, each a sequence of text, pictures and latent blocks."""
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
-from typing import IO, Any, Literal, Protocol
+from typing import Any
 
 from PIL import Image
 
-from data_modules.scores import Scores
-
-
-class ImageSource(Protocol):
-    """Where an image file's bytes are: a :class:`~pathlib.Path`, or inside another file (``packed.PackedImage``).
-
-    Its methods are those of a path, errors included; equal sources are the same image, and ``str`` names it.
-    """
-
-    def __hash__(self) -> int: ...
-
-    def open(self, mode: Literal["rb"]) -> IO[bytes]:
-        """Open the image file for reading."""
-        ...
-
-    def read_bytes(self) -> bytes:
-        """Return the image file's bytes."""
-        ...
-
-    def is_file(self) -> bool:
-        """Say whether there is a file to read it from."""
-        ...
-
-    def stat(self) -> os.stat_result:
-        """Return what changes when the image does: size and time of the file it is in."""
-        ...
+from data_modules.images import ImageSource, named, open_image
 
 
 @dataclass(frozen=True)
@@ -51,6 +23,10 @@ class Picture:
 
     path: ImageSource
 
+    def decode(self, where: str) -> Image.Image:
+        """Decode it, see :func:`data_modules.images.open_image`."""
+        return open_image(self.path, where)
+
 
 @dataclass(frozen=True)
 class Latent:
@@ -63,6 +39,10 @@ class Latent:
 
     path: ImageSource
     size: int | None = None
+
+    def decode(self, where: str) -> Image.Image:
+        """Decode its helper image, see :func:`data_modules.images.open_image`."""
+        return open_image(self.path, where)
 
 
 @dataclass(frozen=True)
@@ -87,30 +67,6 @@ class Sample:
         return "".join(part.text for part in self.answer if isinstance(part, Text))
 
 
-class GradedDataset(Protocol):
-    """A data set that grades answers: the same grade serves evaluation and the RL reward."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def __getitem__(self, index: int) -> Sample:
-        """Return one sample; its images are opened later, by the collator."""
-        ...
-
-    def identity(self, sample: Sample) -> str:
-        """Return 12 hex digits that two samples share if they ask the same, whatever files they are in."""
-        ...
-
-    def grade(self, sample: Sample, text: str) -> Scores:
-        """Grade the model's ``text`` as an answer to ``sample``."""
-        ...
-
-    def draw(self, sample: Sample, text: str) -> Image.Image:
-        """Draw ``text`` as an answer to ``sample``, for a report."""
-        ...
-
-
 def question_digest(sample: Sample) -> str:
     """Digest of what is asked: of the question's texts and image files, wherever they lie.
 
@@ -127,56 +83,5 @@ def question_digest(sample: Sample) -> str:
 def _content(part: Text | Picture, where: str) -> bytes:
     if isinstance(part, Text):
         return part.text.encode()
-    with _named(part.path, where):
+    with named(part.path, where):
         return part.path.read_bytes()
-
-
-def open_image(source: ImageSource, where: str) -> Image.Image:
-    """Decode an image as RGB.
-
-    Args:
-        source: the image.
-        where: the row that asked for it, for the error.
-
-    Raises:
-        ValueError: it is missing, no readable image, or has more than ``PIL.Image.MAX_IMAGE_PIXELS``.
-    """
-    with _named(source, where), source.open("rb") as file, Image.open(file) as image:
-        _check_pixels(image)
-        return image.convert("RGB")
-
-
-def image_size(source: ImageSource, where: str) -> tuple[int, int]:
-    """Width and height of an image in pixels, from its header alone.
-
-    Raises:
-        ValueError: as :func:`open_image` does, as far as the header shows it.
-    """
-    with _named(source, where):
-        return _image_size(source)
-
-
-@lru_cache(1_000_000)
-def _image_size(source: ImageSource) -> tuple[int, int]:
-    with source.open("rb") as file, Image.open(file) as image:
-        _check_pixels(image)
-        return image.size
-
-
-def _check_pixels(image: Image.Image) -> None:
-    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself allows twice
-        raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-
-
-@contextmanager
-def _named(source: ImageSource, where: str) -> Iterator[None]:
-    """Say whatever goes wrong with an image as one line that names row and image, a ``ValueError``."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise ValueError(f"{where}: image {source} does not exist; correct the row or set task.image_root") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{where}: image {source} is too large to decode ({error}); shrink it") from None
-    except Exception as error:  # on damaged files Pillow raises whatever came up
-        reason = next(iter(str(getattr(error, "strerror", None) or error).splitlines()), type(error).__name__)
-        raise ValueError(f"{where}: image {source} cannot be read ({reason}); replace the file") from None

@@ -1,8 +1,9 @@
-"""Answer one question, streaming, and show its latents: ``python -m mirage_pl.infer ckpt=RUN image=maze.png``."""
+"""Use a trained run: ``python -m mirage_pl.infer ckpt=RUN image=maze.png prompt="Is it a cat, or a dog?"``."""
 
 from mirage_pl.engine.cli import verb
+from mirage_pl.engine.sessions.words import prepare_words
 
-main = verb("infer", "mirage_pl.engine.sessions.infer.run")
+main = verb("infer", "mirage_pl.engine.sessions.infer.run", prepare_words)
 
 if __name__ == "__main__":
     main()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tests.lanes", "tests.parity"]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / "shared"
@@ -40,9 +41,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with 24 train, 8 val and 8 test mazes at 28 px a cell."""
     from hydra.utils import instantiate
 
-    folder = tmp_path_factory.mktemp("data")
-    instantiate(compose("train", *SMALL, f"data={folder}").task.data.maker, num_workers=1).make()
-    return folder
+    from tests.lanes import build_once
+
+    def draw(folder: Path) -> None:
+        instantiate(compose("train", *SMALL, f"data={folder}").task.data.maker, num_workers=1).make()
+
+    return build_once(tmp_path_factory, "data", draw)
 
 
 @pytest.fixture
@@ -97,5 +101,5 @@ def samples(data: Path) -> list[Any]:
     """Six rows of ragged sizes: 3x3 and 4x4 mazes in turn."""
     from data_modules.vsp.planning import VSP
 
-    rows = VSP(data / "vsp-28px" / "train.jsonl")
+    rows = VSP().read(data / "vsp-28px" / "train.jsonl")
     return [rows[index] for index in (0, 12, 3, 17, 5, 20)]

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from tests.conftest import REPO, compose
 
 CONF = REPO / "conf"
-VERBS = {"decoding": ("infer", "ckpt=RUN", "image=PICTURE")}
+VERBS = {"decoding": ("infer", "ckpt=RUN"), "session": ("infer", "ckpt=RUN")}
 """Groups that training doesn't have: the verb that does, and what it can't do without."""
 GROUPS = sorted(
     folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("hydra", "experiment")
@@ -33,6 +33,7 @@ INTERFACE = (
     "trainer",
     "logger",
     "decoding",
+    "session",
 )
 
 

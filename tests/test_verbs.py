@@ -164,6 +164,27 @@ def test_infer_wants_a_prompt_where_every_row_has_a_question_of_its_own(run_fold
         infer.run(asked)
 
 
+def test_many_questions_load_the_model_once_and_an_empty_answer_is_said_to_be_one(run_folder, data, tmp_path):
+    from mirage_pl.mirage.model.latents import LatentVLM
+
+    picture = str(data / "vsp-28px/images/level_3_test_0.png")
+    rows = [{"prompt": "Is it a cat, or a dog?", "image": picture}, {"prompt": "And now?"}, {"image": "none.png"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    from mirage_pl.engine.checkpoints.trained import load_trained
+
+    end = load_trained(str(run_folder)).module.decoder.end
+
+    def ends_at_once(net, hidden):
+        return torch.nn.functional.one_hot(torch.full((len(hidden),), end), net.backbone.config.text_config.vocab_size)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(LatentVLM, "logits", ends_at_once)
+        answers = infer.run(compose("infer", f"ckpt={run_folder}", f"file={tmp_path / 'rows.jsonl'}"))
+    assert [answer["text"] for answer in answers] == ["(the answer is empty)\n"] * 2
+    written = [json.loads(line) for line in (run_folder / "inference" / "answers.jsonl").read_text().splitlines()]
+    assert "none.png" in written[2]["error"]
+
+
 def test_an_export_loads_in_stock_transformers_with_identical_logits(run_folder, tmp_path, processor, samples):
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
@@ -211,7 +232,7 @@ def test_data_is_made_described_and_validated(tmp_path, capsys):
 def test_reading_aloud_names_every_cell_and_every_move(data):
     from data_modules.vsp.reading import Reading
 
-    rows = Reading(data / "vsp-28px" / "val.jsonl", {"map": "Read the map.", "path": "Read the path."})
+    rows = Reading({"map": "Read the map.", "path": "Read the path."}).read(data / "vsp-28px" / "val.jsonl")
     assert len(rows) == 16
     for index in range(2):
         sample = rows[index]

@@ -6,18 +6,15 @@ may answer in BLINK's way, ``(A)`` instead of ``\boxed{A}``.
 """
 
 import re
-from collections.abc import Sequence
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
+from data_modules.rows.drawing import lay_out
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, open_image
+from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
-
-RED = (220, 20, 20)
-GAP = 12
-"""Pixels between the pictures of a sheet."""
 
 _BARE = re.compile(r"\s*\(?([A-Za-z])\)?[.\s]*")
 
@@ -47,32 +44,24 @@ def check_row(sample: Sample) -> None:
         raise ValueError(f"the answer is {letter}, but after the first picture there are {count} candidate(s)")
 
 
-def sheet(images: Sequence[Image.Image], chosen: int | None) -> Image.Image:
-    """Lay pictures out in a row on white, the one at index ``chosen`` in a red frame."""
-    width = sum(image.width + GAP for image in images) + GAP
-    canvas = Image.new("RGB", (width, max(image.height for image in images) + 2 * GAP), "white")
-    left = GAP
-    for index, image in enumerate(images):
-        if index == chosen:
-            corner = left + image.width + GAP // 2, GAP + image.height + GAP // 2
-            ImageDraw.Draw(canvas).rectangle((left - GAP // 2, GAP // 2, *corner), fill=RED)
-        canvas.paste(image, (left, GAP))
-        left += image.width + GAP
-    return canvas
-
-
 class Jigsaw(OfficialRows):
     """Photographs with a piece missing, in order of the file."""
 
-    check = staticmethod(check_row)
+    def check(self, sample: Sample) -> None:
+        """Demand an answer that is the letter of a candidate."""
+        check_row(sample)
+
+    def group(self, sample: Sample) -> str:
+        """The kind of the wrong candidates, ``choice`` where a row has none."""
+        return str(sample.meta.get("level", "choice"))
 
     def grade(self, sample: Sample, text: str) -> Scores:
-        """Grade an answer by its letter; groups are the kinds of wrong candidates, ``choice`` where a row has none."""
+        """Grade an answer by its letter."""
         expected = choice(boxed(sample.answer_text))
-        return grade_choice(expected, boxed(text), str(sample.meta.get("level", "choice")))
+        return grade_choice(expected, boxed(text), self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Lay the photograph and the candidates out in a row, the one that ``text`` settles on in a red frame."""
         letter = choice(boxed(text))
         images = [open_image(picture.path, sample.where) for picture in pictures(sample)]
-        return sheet(images, ord(letter) - ord("A") + 1 if letter else None)
+        return lay_out(images, [ord(letter) - ord("A") + 1] if letter else [])

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from data_modules.images import opened, shown
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
@@ -21,7 +23,7 @@ def photo_names(folder: Path) -> list[str]:
 
 
 def read_photo(file: Path, side: int) -> Image.Image:
-    """Read a photograph, turn it as its EXIF data says, and cut the square in its middle, shrunk to ``side`` pixels.
+    """Read a photograph as it is shown, and cut the square in its middle, shrunk to ``side`` pixels.
 
     Args:
         file: an image file.
@@ -34,10 +36,10 @@ def read_photo(file: Path, side: int) -> Image.Image:
         ValueError: it can't be read, or its shorter side has fewer than ``side`` pixels.
     """
     try:
-        with Image.open(file) as image:
+        with opened(file) as image:
             if min(image.size) >= side:
                 image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded no larger than shrinking well needs
-                return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (side, side))
+                return ImageOps.fit(shown(image), (side, side))
             width, height = image.size
     except Exception as error:  # of a broken file Pillow's readers raise whatever they stumble over
         raise ValueError(f"{file} cannot be read ({error or type(error).__name__})") from None

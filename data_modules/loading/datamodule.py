@@ -1,7 +1,7 @@
 """The one LightningDataModule: data sets by split, one collator."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data_modules.loading.batches import Batches, EpochBatches, TokenBatches
 from data_modules.loading.loader import Loading, ResumableLoader
-from data_modules.samples import GradedDataset, Sample
+from data_modules.samples import Sample
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,30 @@ class Collate(Protocol):
         ...
 
 
+class Rows(Protocol):
+    """The part of a data set that loading needs."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> Any:
+        """Return one sample; it says in ``where`` where it comes from."""
+        ...
+
+    def identities(self) -> Mapping[str, str]:
+        """Return identity -> where of all rows; nothing where they can't be told."""
+        ...
+
+
+class Files(Protocol):
+    """A task's data set before it is read."""
+
+    def read(self, file: Any) -> Rows:
+        """Return the rows of what a task calls a file."""
+        ...
+
+
 class Kept(Dataset[Sample]):
     """Some samples of a data set; for all else it is that data set.
 
@@ -70,8 +94,8 @@ class DataModule(pl.LightningDataModule):
     """Serve the splits of a task.
 
     Args:
-        dataset: file -> data set.
-        files: what ``dataset`` reads for each split, ``train``, ``val`` and ``test``, as a rule a file; ``None`` for a
+        dataset: reads a file.
+        files: what it reads for each split, ``train``, ``val`` and ``test``, as a rule a file; ``None`` for a
             split that isn't there.
         collate: samples -> batch; the family's collator.
         loader: sizes and limits.
@@ -84,7 +108,7 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        dataset: Callable[[Any], GradedDataset],
+        dataset: Files,
         files: Mapping[str, Any],
         collate: Collate,
         loader: Loading,
@@ -92,9 +116,9 @@ class DataModule(pl.LightningDataModule):
         maker: Maker | None = None,
     ) -> None:
         super().__init__()
-        self.read, self.files, self.collate = dataset, files, collate
+        self.dataset, self.files, self.collate = dataset, files, collate
         self.loader, self.seed, self.maker = loader, seed, maker
-        self.datasets: dict[str, GradedDataset] = {}
+        self.datasets: dict[str, Rows] = {}
         self.widths: dict[str, list[Sequence[int]]] = {}
 
     def prepare_data(self) -> None:
@@ -112,7 +136,7 @@ class DataModule(pl.LightningDataModule):
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
         for split in wanted:
             if split not in self.datasets and self.files[split] is not None:
-                self.datasets[split] = self.read(self.files[split])
+                self.datasets[split] = self.dataset.read(self.files[split])
         if len(self.datasets) > 1:
             check_disjoint(self.datasets)
         if stage == "fit":
@@ -146,7 +170,7 @@ class DataModule(pl.LightningDataModule):
             log.warning("%s: %d of %d samples are longer than %s and left out", split, left, len(widths), limited)
             self.datasets[split] = Kept(dataset, kept)
 
-    def _batches(self, dataset: GradedDataset) -> Batches:
+    def _batches(self, dataset: Rows) -> Batches:
         trainer = self.trainer
         shared = (trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches) if trainer else (0, 1, 1)
         if self.loader.max_tokens is None:
@@ -194,7 +218,7 @@ def check_disjoint(datasets: Mapping[str, Any]) -> bool:
     seen: dict[Any, tuple[str, str]] = {}
     all_compared = True
     for split, dataset in datasets.items():
-        rows = dataset.identities() if hasattr(dataset, "identities") else {}
+        rows = dataset.identities()
         if shared := rows.keys() & seen.keys():
             one = min(shared, key=lambda key: rows[key])
             where, other = rows[one], seen[one]

@@ -10,11 +10,12 @@ from string import ascii_uppercase
 
 from PIL import Image
 
+from data_modules.images import open_image
 from data_modules.rotation.pictures import COLORS, draw_question
 from data_modules.rotation.polyomino import Board, canonical, parse_board
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, open_image
+from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
 
 
@@ -51,7 +52,13 @@ def check_row(sample: Sample) -> None:
 class Rotation(OfficialRows):
     """Pieces to be turned, in order of the file."""
 
-    check = staticmethod(check_row)
+    def check(self, sample: Sample) -> None:
+        """Demand a piece, a group, candidates, and a right one among them."""
+        check_row(sample)
+
+    def group(self, sample: Sample) -> str:
+        """The question's group, ``turn_90`` for instance."""
+        return str(sample.meta["level"])
 
     def identity(self, sample: Sample) -> str:
         """Digest of the piece, the same for all its turns and mirror images: whoever knows one knows the others.
@@ -63,7 +70,7 @@ class Rotation(OfficialRows):
 
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its boxed letter."""
-        return grade_choice(choice(sample.answer_text), text, sample.meta["level"])
+        return grade_choice(choice(sample.answer_text), text, self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the piece and the candidates in a row, the one that ``text`` chooses in a frame."""

@@ -12,7 +12,6 @@ from typing import cast
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.samples import Sample
 from data_modules.scores import Scores
-from data_modules.vsp.planning import grade_plan
 
 Grader = Callable[[Sample, str], Scores]
 
@@ -88,15 +87,6 @@ def boxed_number(sample: Sample, text: str) -> Scores:
     return _graded(given == expected, given is not None)
 
 
-def vsp(sample: Sample, text: str) -> Scores:
-    """Walk the maze of the column ``map_desc``, as ``task=vsp`` does.
-
-    Raises:
-        ValueError: there is none.
-    """
-    return grade_plan(sample, text, "lenient", "official")
-
-
 def _plain(text: str) -> str:
     return " ".join(text.split()).casefold()
 
@@ -105,7 +95,7 @@ def _graded(right: bool, valid: bool) -> Scores:
     return Scores({"success": right}, "success" if right else "wrong" if valid else "invalid", GROUP)
 
 
-GRADERS: dict[str, Grader] = {"exact": exact, "choice": boxed_letter, "boxed_number": boxed_number, "vsp": vsp}
+GRADERS: dict[str, Grader] = {"exact": exact, "choice": boxed_letter, "boxed_number": boxed_number}
 
 
 def find_grader(name: str) -> Grader:

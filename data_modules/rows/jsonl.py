@@ -22,8 +22,9 @@ from typing import Any, Literal, TypeVar
 
 from data_modules.files.packed import PackedImage
 from data_modules.files.sources import open_source
+from data_modules.images import check_image
 from data_modules.rows.plan import flatten
-from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.samples import Latent, Picture, Sample, Text
 
 INPUT, OUTPUT, META = {"text_input", "image_input"}, {"text_output", "image_output"}, {"map_desc", "map_id", "level"}
 KEYS = INPUT | OUTPUT | META | {"sequence_plan"}
@@ -202,6 +203,6 @@ def problems(
         for part in (*sample.question, *sample.answer):
             if not isinstance(part, Text):
                 try:
-                    open_image(part.path, sample.where)
+                    check_image(part.path, sample.where)
                 except ValueError as error:
                     yield str(error)

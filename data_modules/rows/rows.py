@@ -6,24 +6,26 @@ when it is met, unless all are checked at the start.
 
 import logging
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from textwrap import wrap
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from torch.utils.data import Dataset
+from PIL import Image
 
 from data_modules.files.lines import within
-from data_modules.files.sources import open_mixed
-from data_modules.jigsaw.dataset import sheet
+from data_modules.files.sources import Source, open_mixed
+from data_modules.images import check_image, image_size, open_image
 from data_modules.rows.columns import NAMES, Columns, Order
+from data_modules.rows.drawing import captioned, lay_out
+from data_modules.rows.graders import GROUP as UNNAMED
 from data_modules.rows.graders import find_grader
 from data_modules.rows.jsonl import KEYS, META, parse_row
-from data_modules.samples import Picture, Sample, Text, image_size, open_image, question_digest
+from data_modules.rows.questions import Questions
+from data_modules.samples import Picture, Sample, Text, question_digest
 from data_modules.scores import Scores
 
 log = logging.getLogger(__name__)
@@ -38,11 +40,10 @@ THUMBNAIL = 336
 """Most pixels along a side of a picture in :meth:`Rows.draw`."""
 
 
-class Rows(Dataset[Sample]):
+class Rows(Questions):
     """Rows of one or several files, in order.
 
     Args:
-        file: a path, a glob, or a list of these and of ``{file, weight}``.
         columns: options of :class:`data_modules.rows.columns.Columns`.
         grader: see :func:`data_modules.rows.graders.find_grader`.
         image_root: folder for relative image paths; the file's own when ``None``.
@@ -56,12 +57,14 @@ class Rows(Dataset[Sample]):
         max_bad_share: most of the rows that may be left out, 0 to 1.
 
     Raises:
-        ValueError: a bad option, file or row; no row that is left.
+        ValueError: a bad option.
     """
+
+    source: Source
+    rows_N: NDArray[np.int64]
 
     def __init__(
         self,
-        file: object,
         columns: Mapping[str, Any] | None = None,
         grader: str = "exact",
         image_root: str | Path | None = None,
@@ -82,14 +85,37 @@ class Rows(Dataset[Sample]):
         self.columns, self.grader = Columns(**(columns or {})), find_grader(grader)
         self.image_root, self.outside = Path(image_root) if image_root else None, outside
         self.shuffle, self.rotations, self.seed = shuffle, rotations, seed
-        self.source = open_mixed(file, seed)
-        self.small = len(self.source) <= check_rows
-        self.rows_N: NDArray[np.int64] = np.arange(len(self.source))
-        if on_bad_row == "skip":
-            self.rows_N = self._good(max_bad_share)
-        elif self.small:
-            for index in range(len(self.source)):
-                self.check(self.sample(index))
+        self.check_rows, self.on_bad_row, self.max_bad_share = check_rows, on_bad_row, max_bad_share
+
+    def read(self, file: object) -> Self:
+        """Return the rows of files: a path, a glob, or a list of these and of ``{file, weight}``.
+
+        Raises:
+            ValueError: a bad file or row; no row that is left.
+        """
+        rows = self.opened(file)
+        if self.on_bad_row == "skip":
+            rows.rows_N = rows._good(self.max_bad_share)
+        elif rows.small:
+            for index in range(len(rows.source)):
+                rows.check(rows.sample(index))
+        return rows
+
+    def opened(self, file: object) -> Self:
+        """Return the rows of files, not one of them checked.
+
+        Raises:
+            ValueError: a bad file.
+        """
+        rows = copy(self)
+        rows.source = open_mixed(file, self.seed)
+        rows.rows_N = np.arange(len(rows.source))
+        return rows
+
+    @property
+    def small(self) -> bool:
+        """Whether all rows are checked at the start."""
+        return len(self.source) <= self.check_rows
 
     def __len__(self) -> int:
         return len(self.rows_N) * self.rotations
@@ -137,10 +163,9 @@ class Rows(Dataset[Sample]):
                 f"{sample.where}: the row's own answer is graded {grade.outcome}; correct it, or task.grader"
             )
 
-    @staticmethod
-    def problems(file: object, **options: Any) -> Iterator[str]:
+    def problems(self, file: object) -> Iterator[str]:
         """Yield what is wrong with every bad row; every image is decoded."""
-        rows = Rows(file, **options | {"check_rows": 0, "on_bad_row": "error"})
+        rows = self.opened(file)
         seen = set()
         for index in range(len(rows.source)):
             try:
@@ -150,7 +175,7 @@ class Rows(Dataset[Sample]):
                 seen.add(sample.where)
                 for part in (*sample.question, *sample.answer):
                     if not isinstance(part, Text):
-                        open_image(part.path, sample.where)
+                        check_image(part.path, sample.where)
                 rows.check(sample)
             except ValueError as error:
                 yield str(error)
@@ -183,6 +208,11 @@ class Rows(Dataset[Sample]):
         samples = (self.sample(int(index)) for index in self.rows_N)
         return {self.identity(sample): sample.where for sample in samples}
 
+    def group(self, sample: Sample) -> str:
+        """What ``columns.group`` says, ``rows`` where it says nothing; then a grader may say more."""
+        group = sample.meta[GROUP]
+        return UNNAMED if group is None else str(group)
+
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer, under the group that ``columns.group`` names.
 
@@ -203,7 +233,7 @@ class Rows(Dataset[Sample]):
         pictures = [open_image(part.path, sample.where) for part in sample.question if isinstance(part, Picture)]
         for picture in pictures:
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
-        return captioned(sheet(pictures or [Image.new("RGB", (THUMBNAIL, 28), "white")], None), text)
+        return captioned(lay_out(pictures or [Image.new("RGB", (THUMBNAIL, 28), "white")]), text)
 
     def _order(self, where: str, turn: int) -> Order:
         def order(count: int) -> list[int]:
@@ -235,13 +265,3 @@ class Rows(Dataset[Sample]):
         if bad:
             log.warning("skipped %d of %d rows of %s", bad, len(good_N), self.source)
         return np.flatnonzero(good_N)
-
-
-def captioned(image: Image.Image, text: str) -> Image.Image:
-    """Write text below an image, wrapped to its width; at most 8 lines."""
-    size = 14
-    lines = [piece for line in text.split("\n") for piece in wrap(line, max(20, image.width * 2 // size))][:8]
-    canvas = Image.new("RGB", (image.width, image.height + size * 4 // 3 * len(lines)), "white")
-    canvas.paste(image)
-    ImageDraw.Draw(canvas).text((size // 2, image.height), "\n".join(lines), "black", ImageFont.load_default(size))
-    return canvas

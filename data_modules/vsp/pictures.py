@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from data_modules.images import opened
 from data_modules.vsp.maze import GOAL, HOLE, START, Cell, Grid
 
 RED = (220, 20, 20)
@@ -21,7 +22,7 @@ def sprite(name: str, cell_px: int) -> Image.Image:
     if spec is None or spec.origin is None:
         raise ValueError("drawing mazes needs the package gymnasium (below 1.4); run make setup")
     path = Path(spec.origin).parent / "envs" / "toy_text" / "img" / name
-    with Image.open(path) as image:
+    with opened(path) as image:
         enlarge = cell_px >= image.width  # gymnasium enlarges by repeating pixels
         filter_ = Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS
         return image.convert("RGBA").resize((cell_px, cell_px), filter_)

@@ -7,12 +7,14 @@ without (the official spatial-reasoning rows) by comparing the boxed choice with
 import json
 from hashlib import sha256
 from pathlib import Path
+from typing import Self
 
 from PIL import Image
 
+from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, open_image, question_digest
+from data_modules.samples import Picture, Sample, question_digest
 from data_modules.scores import Scores
 from data_modules.vsp.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
 from data_modules.vsp.pictures import draw_path
@@ -35,7 +37,7 @@ def check_row(sample: Sample) -> None:
         raise ValueError(r"nothing to grade against; give map_desc, or a text_output with a \boxed{choice}")
 
 
-def grade_plan(sample: Sample, text: str, parser: str, rule: str) -> Scores:
+def grade_plan(sample: Sample, text: str, parser: str = "lenient", rule: str = "official") -> Scores:
     """Grade a plan by walking the sample's maze.
 
     Args:
@@ -62,7 +64,6 @@ class VSP(OfficialRows):
     """Rows of one JSONL file, in order.
 
     Args:
-        file: the JSONL file.
         image_root: folder for relative image paths; the file's own when ``None``.
         parser: how moves are read out of an answer, see :func:`data_modules.vsp.maze.parse_plan`.
         rule: where a walk ends, ``official`` or ``benchmark``, see :data:`data_modules.vsp.maze.ENDS`.
@@ -70,14 +71,11 @@ class VSP(OfficialRows):
             ``none`` leaves them as they are.
 
     Raises:
-        ValueError: a bad row (with file and line), an empty file, an unknown parser, rule or kind of thoughts.
+        ValueError: an unknown parser, rule or kind of thoughts.
     """
-
-    check = staticmethod(check_row)
 
     def __init__(
         self,
-        file: str | Path,
         image_root: str | Path | None = None,
         parser: str = "lenient",
         rule: str = "official",
@@ -86,10 +84,27 @@ class VSP(OfficialRows):
         for name, given in {"parser": parser, "rule": rule, "thoughts": thoughts}.items():
             if given not in CHOICES[name]:
                 raise ValueError(f"task.{name}={given} is unknown; choose one of {', '.join(CHOICES[name])}")
-        self.parser, self.rule = parser, rule
-        super().__init__(file, image_root)
-        if thoughts == "rules":
-            self.samples = [with_thoughts(sample) for sample in self.samples]
+        self.parser, self.rule, self.thoughts = parser, rule, thoughts
+        super().__init__(image_root)
+
+    def read(self, file: str | Path) -> Self:
+        """Return the rows of a file, with thoughts where they are wanted.
+
+        Raises:
+            ValueError: a bad row (with file and line), or an empty file.
+        """
+        rows = super().read(file)
+        if self.thoughts == "rules":
+            rows.samples = [with_thoughts(sample) for sample in rows.samples]
+        return rows
+
+    def check(self, sample: Sample) -> None:
+        """Demand a solvable map, or an answer with a boxed choice."""
+        check_row(sample)
+
+    def group(self, sample: Sample) -> str:
+        """The maze's size, ``level_3`` for instance; ``choice`` of rows without a map."""
+        return f"level_{len(sample.meta['map_desc'])}" if "map_desc" in sample.meta else "choice"
 
     def identity(self, sample: Sample) -> str:
         """Digest of what is asked: of the maze, or without ``map_desc`` of the question's texts and image files.
@@ -107,7 +122,7 @@ class VSP(OfficialRows):
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
         if "map_desc" not in sample.meta:
-            return grade_choice(choice(sample.answer_text), text, "choice")
+            return grade_choice(choice(sample.answer_text), text, self.group(sample))
         return grade_plan(sample, text, self.parser, self.rule)
 
     def draw(self, sample: Sample, text: str) -> Image.Image:

@@ -4,12 +4,16 @@ Every VSP row becomes two samples: its map, read cell by cell, and its helper im
 arrow leaves is named by the arrow) and then move by move.
 """
 
+from collections.abc import Iterator, Mapping
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 from PIL import Image
-from torch.utils.data import Dataset
 
-from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.images import open_image
+from data_modules.rows.questions import Questions
+from data_modules.samples import Latent, Picture, Sample, Text
 from data_modules.scores import Scores
 from data_modules.vsp.maze import Grid, parse_grid, shortest_plan, walk
 from data_modules.vsp.planning import VSP
@@ -23,24 +27,33 @@ def read_path(grid: Grid) -> str:
     return f"{read_map(grid, arrows)} ; {' '.join(plan)}"
 
 
-class Reading(Dataset[Sample]):
+class Reading(Questions):
     """The maps (even indices) and helper images (odd indices) of a VSP file, to be read aloud.
 
     Args:
-        file: a VSP JSONL file with ``map_desc`` and ``image_output``.
         prompts: what to ask for a ``map`` and for a ``path``.
         image_root: as in :class:`data_modules.vsp.planning.VSP`.
-
-    Raises:
-        ValueError: a row has no maze or no helper image.
     """
 
-    def __init__(self, file: str | Path, prompts: dict[str, str], image_root: str | Path | None = None) -> None:
-        self.rows = VSP(file, image_root)
-        self.prompts = prompts
-        for row in self.rows.samples:
+    def __init__(self, prompts: dict[str, str], image_root: str | Path | None = None) -> None:
+        self.rows, self.prompts = VSP(image_root), prompts
+
+    def read(self, file: str | Path) -> Self:
+        """Return the maps and helper images of a VSP file with ``map_desc`` and ``image_output``.
+
+        Raises:
+            ValueError: a bad row, one without maze or helper image, or an empty file.
+        """
+        readings = copy(self)
+        readings.rows = self.rows.read(file)
+        for row in readings.rows.samples:
             if "map_desc" not in row.meta or not any(isinstance(part, Latent) for part in row.answer):
                 raise ValueError(f"{row.where}: reading aloud needs map_desc and image_output in every row")
+        return readings
+
+    def problems(self, file: str | Path) -> Iterator[str]:
+        """Yield what is wrong with every bad row of a file, as in :meth:`data_modules.vsp.planning.VSP.problems`."""
+        return self.rows.problems(file)
 
     def __len__(self) -> int:
         return 2 * len(self.rows)
@@ -56,15 +69,17 @@ class Reading(Dataset[Sample]):
             question, answer = self.prompts["map"], read_map(grid)
         return Sample(row.where, (picture, Text(question)), (Text(" " + answer),), {**row.meta, "reads": index % 2})
 
-    problems = staticmethod(VSP.problems)
-
     def identity(self, sample: Sample) -> str:
         """Digest of the sample's maze, the same for its map and its helper image and in ``task=vsp``."""
         return self.rows.identity(sample)
 
-    def identities(self) -> dict[str, str]:
+    def identities(self) -> Mapping[str, str]:
         """The mazes, as in :meth:`data_modules.vsp.planning.VSP.identities`."""
         return self.rows.identities()
+
+    def group(self, sample: Sample) -> str:
+        """What is read, and the maze's size: ``path_level_3`` for instance."""
+        return f"{'path' if sample.meta['reads'] else 'map'}_level_{len(sample.meta['map_desc'])}"
 
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade a reading: ``misread`` has a wrong cell, ``misordered`` right cells and wrong moves."""
@@ -72,8 +87,7 @@ class Reading(Dataset[Sample]):
         cells = expected.index(";") if ";" in expected else len(expected)
         right = given == expected
         fault = "misread" if given[:cells] != expected[:cells] else "misordered"
-        group = f"{'path' if sample.meta['reads'] else 'map'}_level_{len(sample.meta['map_desc'])}"
-        return Scores({"success": right}, "success" if right else fault, group)
+        return Scores({"success": right}, "success" if right else fault, self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Return the picture that was read."""

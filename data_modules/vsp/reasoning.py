@@ -6,9 +6,10 @@ hole) or ``\boxed{C}`` (neither).
 
 from PIL import Image, ImageDraw, ImageFont
 
+from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, open_image
+from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
 from data_modules.vsp.maze import parse_grid
 
@@ -34,7 +35,7 @@ def check_row(sample: Sample) -> None:
         raise ValueError(f"level must be the number of the maze's rows, got {sample.meta['level']!r}")
 
 
-def picture(sample: Sample) -> Image.Image:
+def open_maze(sample: Sample) -> Image.Image:
     """Open the picture of a sample's maze.
 
     Raises:
@@ -53,21 +54,27 @@ def level(sample: Sample) -> int:
         return int(sample.meta["level"])
     if "map_desc" in sample.meta:
         return len(sample.meta["map_desc"])
-    return picture(sample).height // OFFICIAL_CELL_PX
+    return open_maze(sample).height // OFFICIAL_CELL_PX
 
 
 class VSPReasoning(OfficialRows):
     """Plans whose end is asked for, in order of the file."""
 
-    check = staticmethod(check_row)
+    def check(self, sample: Sample) -> None:
+        """Demand a picture, a choice to grade against, and a size that makes sense."""
+        check_row(sample)
+
+    def group(self, sample: Sample) -> str:
+        """The maze's size, ``level_3`` for instance."""
+        return f"level_{level(sample)}"
 
     def grade(self, sample: Sample, text: str) -> Scores:
-        """Grade an answer by its boxed choice, in the group of the maze's size."""
-        return grade_choice(choice(sample.answer_text), text, f"level_{level(sample)}")
+        """Grade an answer by its boxed choice."""
+        return grade_choice(choice(sample.answer_text), text, self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the sample's maze and write the choice in ``text`` below it."""
-        maze = picture(sample)
+        maze = open_maze(sample)
         letter = choice(text)
         caption = f"{letter} {MEANINGS.get(letter, '(no such choice)')}" if letter else "no choice"
         height = max(14, maze.width // 10)

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
@@ -18,7 +18,8 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mirage_pl.engine.place import CONF, HOME
+from mirage_pl.engine.place import CONF, HOME, own_configs
+from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.runs.identity import suffix
 
 
@@ -109,7 +110,12 @@ def compose_run(overrides: list[str]) -> DictConfig:
     return compose("train", overrides)
 
 
-def verb(config: str, path: str) -> Callable[[], None]:
+def prepare_words(words: Sequence[str]) -> list[str]:
+    """Quote what isn't Hydra's grammar (in a sweep commas separate its points), and find a user's own configs."""
+    return [*own_configs(words), *quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))]
+
+
+def verb(config: str, path: str, prepare: Callable[[Sequence[str]], list[str]] = prepare_words) -> Callable[[], None]:
     """Make a command of a function of a config.
 
     A user's mistake ends in one line and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback.
@@ -117,6 +123,7 @@ def verb(config: str, path: str) -> Callable[[], None]:
     Args:
         config: name of the top file in ``conf/``.
         path: dotted path of the function, whose module is imported when the command runs: ``--help`` loads none.
+        prepare: makes of the words that were typed those that Hydra reads.
     """
 
     def guarded(cfg: DictConfig) -> Any:
@@ -130,5 +137,11 @@ def verb(config: str, path: str) -> Callable[[], None]:
             print(f"error: {one_line(mistake)}", file=sys.stderr)
             sys.exit(1)
 
-    main: Callable[[], None] = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded)
+    hydra_main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded)
+
+    def main() -> None:
+        """Run the command."""
+        sys.argv[1:] = prepare(sys.argv[1:])
+        hydra_main()
+
     return main

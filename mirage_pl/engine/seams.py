@@ -51,8 +51,12 @@ class Rows(Protocol[S]):
         """Return identity -> where, of all rows, so that splits can be proved disjoint."""
         ...
 
-    def facts(self, sample: S) -> Mapping[str, str | float]:
-        """Return what is counted of a sample: ``group`` (text), and numbers such as characters, frames, width."""
+    def facts(self, sample: S) -> Mapping[str, str | float | Sequence[str]]:
+        """Return what is counted of a sample: words (``group``, or several, such as sizes) and numbers."""
+        ...
+
+    def caption(self, sample: S) -> str:
+        """Return what is said of a sample beside its picture: what is asked and answered, what is done."""
         ...
 
     def picture(self, sample: S) -> Image:
@@ -63,8 +67,24 @@ class Rows(Protocol[S]):
 class Graded(Rows[S], Protocol[S]):
     """A data set that grades answers: the same grade serves evaluation and a reward."""
 
-    def grade(self, sample: S, answer: Any) -> Scores:
-        """Grade an answer to a sample."""
+    def grade(self, sample: S, answer: Any) -> Scores | None:
+        """Grade an answer to a sample; ``None`` where the row holds no truth, as in a hidden test split."""
+        ...
+
+
+class Files(Protocol[S]):
+    """``task.dataset``: a data set before it is read, made of the task's options alone."""
+
+    def read(self, file: Any) -> Rows[S]:
+        """Return the rows of what the task calls a file: a path, a glob, a list.
+
+        Raises:
+            ValueError: a bad row (with its place), or no row.
+        """
+        ...
+
+    def problems(self, file: Any) -> Iterator[str]:
+        """Yield what is wrong with every bad row, for ``data validate=true``."""
         ...
 
 
@@ -183,9 +203,9 @@ class Piece:
     """Something that a session says or shows, as it comes.
 
     Attributes:
-        kind: ``text`` is printed; ``picture``, ``clip`` and ``cloud`` go to a file, whose path is printed.
-        content: a string, an image, frames, points.
-        name: file name without its ending.
+        kind: ``text`` is printed; the others are saved, and a page shows them each in its way.
+        content: a string; otherwise an object with ``save(file)``, such as a Pillow image.
+        name: of the file, with its ending.
     """
 
     kind: Literal["text", "picture", "clip", "cloud"]
@@ -194,7 +214,8 @@ class Piece:
 
 
 class Session(Protocol):
-    """One use of a trained run; ``infer`` takes one, a server keeps many. ``conf/session/<name>.yaml`` builds it.
+    """One use of a trained run; ``infer`` takes one, a server keeps many. ``conf/session/<name>.yaml`` makes a function
+    of :class:`~mirage_pl.engine.checkpoints.trained.Trained` of it.
 
     Attributes:
         takes: what ``begin`` is given, by name: ``text``, ``image``, ``clip`` or ``number``.

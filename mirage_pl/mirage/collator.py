@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_modules.samples import Latent, Picture, Sample, Text, image_size, open_image
+from data_modules.images import image_size, open_image
+from data_modules.samples import Latent, Picture, Sample, Text
 from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Row, cut, place
 from mirage_pl.mirage.features import FeatureCache
 

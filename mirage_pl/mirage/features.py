@@ -27,7 +27,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from data_modules.samples import ImageSource
+from data_modules.images import ImageSource
 from mirage_pl.engine.checkpoints.parts import whole, whole_shape
 
 log = logging.getLogger(__name__)

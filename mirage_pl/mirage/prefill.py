@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.progress import track
 
+from data_modules.images import DECODING
 from data_modules.samples import Latent, Picture, Sample
 from mirage_pl.mirage.batch import Images
 from mirage_pl.mirage.collator import Collator
@@ -29,7 +30,13 @@ def fill(cache: FeatureCache, module: Any) -> None:
     """
     trainer, collate, data = module.trainer, module.trainer.datamodule.collate, module.trainer.datamodule
     tower = module.net.tower
-    settings = {"tower": tower.config.to_dict(), "images": collate.images.to_dict(), "precision": trainer.precision}
+    settings = {
+        "tower": tower.config.to_dict(),
+        "attention": tower.config._attn_implementation,
+        "images": collate.images.to_dict(),
+        "decoding": DECODING,
+        "precision": trainer.precision,
+    }
     cache.use(fingerprint(tower, jsonable(settings)))
     collate.features = cache
     if trainer.estimated_stepping_batches * trainer.accumulate_grad_batches <= trainer.num_training_batches:

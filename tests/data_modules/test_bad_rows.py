@@ -34,9 +34,9 @@ def test_a_bad_row_names_file_and_line(pictured, bad):
     file = jsonl(pictured / "rows.jsonl", [rows[0], rows[1] | changes, rows[2]])
     columns = PLAIN | {"image_output": "helper"}
     with pytest.raises(ValueError, match=f"^{file}:2: .*{complaint}") as caught:
-        Rows(file, columns)
+        Rows(columns).read(file)
     assert len(str(caught.value)) < 3000
-    kept = Rows(file, columns, on_bad_row="skip", max_bad_share=0.5)
+    kept = Rows(columns, on_bad_row="skip", max_bad_share=0.5).read(file)
     assert [sample.where for sample in kept] == [f"{file}:1", f"{file}:3"]
 
 
@@ -44,8 +44,8 @@ def test_a_text_too_long_in_parquet_names_its_row(tmp_path):
     rows = [plain(number, q="x" * size, image=cell(number)) for number, size in enumerate((9, TEXT_LIMIT, 9))]
     file = parquet(tmp_path / "rows.parquet", rows)
     with pytest.raises(ValueError, match=f"^{file}:row 1: [0-9]+ bytes of text, more than {TEXT_LIMIT}"):
-        Rows(file, PLAIN)
-    assert len(Rows(file, PLAIN, on_bad_row="skip", max_bad_share=0.5)) == 2
+        Rows(PLAIN).read(file)
+    assert len(Rows(PLAIN, on_bad_row="skip", max_bad_share=0.5).read(file)) == 2
 
 
 @pytest.mark.parametrize(
@@ -59,18 +59,18 @@ def test_a_text_too_long_in_parquet_names_its_row(tmp_path):
 def test_an_answer_that_is_none_of_the_choices_names_its_row(tmp_path, changes, complaint):
     file = parquet(tmp_path / "SAT.parquet", [sat(number) | (changes if number == 3 else {}) for number in range(5)])
     with pytest.raises(ValueError, match=f"^{file}:row 3: {complaint}"):
-        task("sat")(file)
-    assert len(task("sat", "task.on_bad_row=skip", "task.max_bad_share=0.2")(file)) == 4
+        task("sat").read(file)
+    assert len(task("sat", "task.on_bad_row=skip", "task.max_bad_share=0.2").read(file)) == 4
 
 
 def test_files_without_rows_and_weights_of_nothing_are_refused_by_name(pictured):
     good, empty = jsonl(pictured / "good.jsonl", [plain(0)]), jsonl(pictured / "empty.jsonl", [])
     for files in (empty, [good, empty]):
         with pytest.raises(ValueError, match=f"^{empty} holds no rows; fill it, or leave it out"):
-            Rows(files, PLAIN, on_bad_row="skip")
+            Rows(PLAIN, on_bad_row="skip").read(files)
     for weight in (0, -1):
         with pytest.raises(ValueError, match=f"^the weight of {good} is {weight}; give a number above 0, or leave"):
-            Rows([{"file": good, "weight": weight}], PLAIN)
+            Rows(PLAIN).read([{"file": good, "weight": weight}])
 
 
 def test_images_may_lie_outside_if_one_says_so(pictured):
@@ -78,7 +78,7 @@ def test_images_may_lie_outside_if_one_says_so(pictured):
     file = jsonl(
         pictured / "sub/rows.jsonl", [plain(0, image="../images/0.png"), plain(1, image=f"{pictured}/images/1.png")]
     )
-    rows = Rows(file, PLAIN, outside=True)
+    rows = Rows(PLAIN, outside=True).read(file)
     assert [sample.question[0].path.read_bytes() for sample in rows] == [picture(0), picture(1)]
 
 
@@ -87,11 +87,11 @@ def test_a_row_whose_own_answer_is_graded_wrong_is_refused(pictured):
         pictured / "rows.jsonl", [plain(0, a=r"\boxed{3}"), plain(1, a="three"), plain(2, a=r"\boxed{1 or 2}")]
     )
     with pytest.raises(ValueError, match="rows.jsonl:2: nothing to grade against"):
-        Rows(file, PLAIN, "boxed_number")
+        Rows(PLAIN, "boxed_number").read(file)
     with pytest.raises(ValueError, match="rows.jsonl:1: the row's own answer is graded fell"):
-        Rows(file, PLAIN, f"{__name__}.harsh")
+        Rows(PLAIN, f"{__name__}.harsh").read(file)
     with pytest.raises(ValueError, match="task.grader returned a float"):
-        Rows(file, PLAIN, f"{__name__}.mistaken")
+        Rows(PLAIN, f"{__name__}.mistaken").read(file)
 
 
 def harsh(sample, text):
@@ -107,7 +107,7 @@ def test_skipped_rows_are_counted_the_first_logged_and_too_many_are_an_error(pic
     rows = [plain(number % 12, **({"q": None} if number in bad else {})) for number in range(40)]
     file = jsonl(pictured / "rows.jsonl", rows)
     with caplog.at_level(logging.WARNING):
-        kept = Rows(file, PLAIN, on_bad_row="skip", max_bad_share=len(bad) / 40, check_rows=0)
+        kept = Rows(PLAIN, on_bad_row="skip", max_bad_share=len(bad) / 40, check_rows=0).read(file)
     assert [sample.where for sample in kept] == [f"{file}:{number + 1}" for number in range(40) if number not in bad]
     assert [f"rows.jsonl:{number + 1}:" in record.message for number, record in zip(bad, caplog.records, strict=False)][
         :10
@@ -115,10 +115,10 @@ def test_skipped_rows_are_counted_the_first_logged_and_too_many_are_an_error(pic
     assert caplog.records[10].message == f"skipped 13 of 40 rows of {file}"
     assert len(caplog.records) == 11
     with pytest.raises(ValueError, match="13 of 40 rows of .*rows.jsonl are bad, more than task.max_bad_share=0.3"):
-        Rows(file, PLAIN, on_bad_row="skip", max_bad_share=0.3)
+        Rows(PLAIN, on_bad_row="skip", max_bad_share=0.3).read(file)
     alone = jsonl(pictured / "bad.jsonl", [plain(0, q=None)])
     with pytest.raises(ValueError, match="1 of 1 rows"):
-        Rows(alone, PLAIN, on_bad_row="skip", max_bad_share=1)
+        Rows(PLAIN, on_bad_row="skip", max_bad_share=1).read(alone)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_skipped_rows_are_counted_the_first_logged_and_too_many_are_an_error(pic
 def test_options_that_are_none_are_refused(pictured, options, complaint):
     file = jsonl(pictured / "rows.jsonl", [plain(0)])
     with pytest.raises(ValueError, match=complaint):
-        Rows(file, **options)
+        Rows(**options).read(file)
 
 
 def test_every_bad_row_of_a_parquet_file_is_listed(tmp_path, capsys):

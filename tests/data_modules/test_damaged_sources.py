@@ -12,7 +12,7 @@ from data_modules.files import lines, packed
 from data_modules.files.lines import Lines
 from data_modules.files.packed import PackedImage
 from data_modules.files.sources import open_source
-from data_modules.samples import image_size, open_image
+from data_modules.images import image_size, open_image
 from mirage_pl.mirage.features import FeatureCache
 from tests.data_modules.source_files import (
     IMAGE,

@@ -58,6 +58,18 @@ class Words:
         return len(sample.question[0].text.split()), len(sample.answer[0].text.split())
 
 
+class Listed(list):
+    """Samples that can't be told from those of another split."""
+
+    def identities(self):
+        return {}
+
+
+class Files:
+    def read(self, file):
+        return Listed(read(file))
+
+
 def read(file):
     """Rows of 4, 2, 5, … words and answers of 1, 2, 3, …."""
     return [
@@ -68,7 +80,7 @@ def read(file):
 
 def data(max_tokens=None, max_length=None, on_overlong="error"):
     module = DataModule(
-        dataset=read,
+        dataset=Files(),
         files={"train": "train.jsonl", "val": None, "test": "test.jsonl"},
         collate=Words(),
         loader=Loading(4, max_tokens, max_length, on_overlong, eval_batch_size=3),

@@ -3,14 +3,15 @@
 import gzip
 import io
 import json
-from functools import cache, partial
+from functools import cache
 from random import Random
 
 import pytest
 from PIL import Image
 
+from data_modules.images import open_image
 from data_modules.rows.rows import Rows
-from data_modules.samples import Text, open_image
+from data_modules.samples import Text
 from tests.data_modules.source_files import PLAIN, blink, comt, jsonl, parquet, plain, sat, shard, task, zebra
 
 task = cache(task)
@@ -60,7 +61,7 @@ def changed(value, random):
 
 def mapped(columns):
     """The data set of a mapping."""
-    return partial(Rows, columns=columns)
+    return Rows(columns=columns)
 
 
 def fresh(folder, suffix, random):
@@ -147,7 +148,7 @@ def complaints(read, file):
         What was said of the file, or of each bad row; and the number of good rows.
     """
     try:
-        rows = read(file, check_rows=0)
+        rows = read.opened(file)
     except ValueError as error:
         return {str(file): str(error)}, 0
     said = {}

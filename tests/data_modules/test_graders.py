@@ -7,6 +7,7 @@ from data_modules.samples import Sample, Text
 from data_modules.scores import Scores
 
 MAZE = [[1, 0], [-1, 2]]
+PLAN = "data_modules.vsp.planning.grade_plan"
 
 
 def row(answer, **meta):
@@ -55,9 +56,9 @@ def test_a_boxed_number_is_read_as_it_is_written_and_several_are_none(held, valu
         ("boxed_number", row(r"\boxed{0.50}"), r"\boxed{1/2}", "success"),
         ("boxed_number", row(r"\boxed{5}"), r"\boxed{6}", "wrong"),
         ("boxed_number", row(r"\boxed{5}"), "5", "invalid"),
-        ("vsp", row("", map_desc=MAZE), r"\boxed{R, D}", "success"),
-        ("vsp", row("", map_desc=MAZE), r"\boxed{D, R}", "hole"),
-        ("vsp", row("", map_desc=MAZE), "R", "invalid"),
+        (PLAN, row("", map_desc=MAZE), r"\boxed{R, D}", "success"),
+        (PLAN, row("", map_desc=MAZE), r"\boxed{D, R}", "hole"),
+        (PLAN, row("", map_desc=MAZE), "R", "invalid"),
     ],
 )
 def test_graders_by_hand(grader, sample, text, outcome):
@@ -65,7 +66,7 @@ def test_graders_by_hand(grader, sample, text, outcome):
     assert (grade.outcome, grade.values["success"]) == (outcome, outcome == "success")
 
 
-@pytest.mark.parametrize("grader", ["exact", "choice", "boxed_number", "vsp"])
+@pytest.mark.parametrize("grader", ["exact", "choice", "boxed_number", PLAN])
 def test_a_row_that_gives_nothing_to_grade_against_is_refused(grader):
     for answer in ("", " "):
         with pytest.raises(ValueError, match="nothing to grade against|map_desc must be"):

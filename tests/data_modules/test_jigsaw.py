@@ -148,7 +148,7 @@ def test_no_photograph_is_in_two_splits_even_under_another_name_or_in_another_fo
     # with the first of each split, which only lends a piece to the second, these are all twenty
     assert [len(found[split]) for split in found] == [15, 1, 1]
     assert not found["train"] & found["test"] | found["train"] & found["val"] | found["val"] & found["test"]
-    check_disjoint({split: Jigsaw(tmp_path / "x" / f"{split}.jsonl") for split in found})
+    check_disjoint({split: Jigsaw().read(tmp_path / "x" / f"{split}.jsonl") for split in found})
 
 
 def test_a_folder_of_copies_of_one_photograph_is_too_few(photos, tmp_path):
@@ -225,11 +225,11 @@ def test_impossible_settings_are_refused(tmp_path, changes, complaint):
 
 
 def test_made_answers_are_right_and_grouped_by_kind(made):
-    rows = Jigsaw(made / "train.jsonl")
+    rows = Jigsaw().read(made / "train.jsonl")
     grades = [rows.grade(rows[index], rows[index].answer_text) for index in range(len(rows))]
     assert all(grade.values["success"] for grade in grades)
     assert Counter(grade.group for grade in grades) == dict.fromkeys(KINDS, 6)
-    assert list(Jigsaw.problems(made / "train.jsonl")) == []
+    assert list(Jigsaw().problems(made / "train.jsonl")) == []
     assert len(rows.identities()) == 24
 
 
@@ -237,7 +237,7 @@ def rows_of(folder, **row):
     (folder / "x.jsonl").write_text(
         json.dumps({"text_input": "q", "image_input": [f"images/{n}.png" for n in "abc"]} | row)
     )
-    return Jigsaw(folder / "x.jsonl")
+    return Jigsaw().read(folder / "x.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_choice_from_elsewhere_is_graded_with_or_without_a_box(folder, truth, 
 def test_a_row_that_cannot_be_graded_is_refused(folder, row, complaint):
     with pytest.raises(ValueError, match=complaint):
         rows_of(folder, **row)
-    assert len(list(Jigsaw.problems(folder / "x.jsonl"))) == 1
+    assert len(list(Jigsaw().problems(folder / "x.jsonl"))) == 1
 
 
 def test_one_picture_may_show_its_candidates_within(folder):

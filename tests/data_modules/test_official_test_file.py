@@ -64,18 +64,18 @@ def published_score(grid, text):
 
 @pytest.mark.parametrize("thoughts", ["none", "rules"])
 def test_rows_are_read_as_they_are(file, thoughts):
-    rows = VSP(file, thoughts=thoughts)
+    rows = VSP(thoughts=thoughts).read(file)
     assert [row.where for row in rows.samples] == [f"{file}:{line}" for line in (1, 2, 3, 4)]
     for number, row in enumerate(rows.samples):
         picture = Picture(file.parent / f"images/level_{len(MAPS[number])}/{number}.png")
         assert row.question == (picture, Text(PROMPT.removeprefix("<image>")))
         assert row.answer == ()
         assert row.meta == {"map_id": number, "map_desc": MAPS[number]}
-    assert list(VSP.problems(file)) == []
+    assert list(VSP().problems(file)) == []
 
 
 def test_each_row_is_scored_as_published(file):
-    rows = VSP(file)
+    rows = VSP().read(file)
     scores = [[rows.grade(row, text).values["success"] for text in ANSWERS] for row in rows.samples]
     assert scores == [[published_score(grid, text) for text in ANSWERS] for grid in MAPS]
     assert [sum(row) for row in scores] == [3, 1, 3, 1]
@@ -83,14 +83,14 @@ def test_each_row_is_scored_as_published(file):
 
 
 def test_answers_and_the_lack_of_one_can_be_drawn(file):
-    rows = VSP(file)
+    rows = VSP().read(file)
     plain, drawn = (rows.draw(rows[0], text) for text in (rows[0].answer_text, ANSWERS[0]))
     assert plain == Image.new("RGB", (192, 192), (0, 0, 0))
     assert drawn != plain
 
 
 def test_a_map_that_is_there_twice_counts_twice_and_is_one_identity(file):
-    rows = VSP(file)
+    rows = VSP().read(file)
     assert len(rows) == 4
     assert rows.identity(rows[0]) == rows.identity(rows[2])
     assert len(rows.identities()) == 3
@@ -110,12 +110,12 @@ def test_its_maps_are_in_no_training_data_made_with_exclude(file, tmp_path):
             exclude=exclude,
             num_workers=1,
         ).make()
-        return VSP(tmp_path / name / "train.jsonl")
+        return VSP().read(tmp_path / name / "train.jsonl")
 
     free = made("free", [])
     line = json.loads(file.read_text().splitlines()[1]) | {"map_desc": free[7].meta["map_desc"]}
     file.write_text(file.read_text() + json.dumps(line) + "\n")
-    tested = VSP(file)
+    tested = VSP().read(file)
     with pytest.raises(ValueError, match=r"test_direct.jsonl:5 is .*train.jsonl:8"):
         check_disjoint({"train": free, "test": tested})
     check_disjoint({"train": made("held", [file]), "test": tested})

@@ -6,12 +6,13 @@ from itertools import product
 import numpy as np
 import pytest
 
+from data_modules.images import open_image
 from data_modules.loading.datamodule import check_disjoint
 from data_modules.rotation.dataset import Rotation
 from data_modules.rotation.maker import Rotations
 from data_modules.rotation.pictures import draw_board
 from data_modules.rotation.polyomino import canonical
-from data_modules.samples import Latent, Picture, Text, open_image
+from data_modules.samples import Latent, Picture, Text
 from tests.conftest import compose
 from tests.data_modules.test_polyomino import L, views
 
@@ -50,7 +51,7 @@ def questions(**changes):
 
 def test_exactly_the_right_candidates_picture_is_the_turned_picture_and_so_is_the_helper_image(made):
     for split in ("train", "val", "test"):
-        data = Rotation(made / f"{split}.jsonl")
+        data = Rotation().read(made / f"{split}.jsonl")
         for row, sample in zip(rows(made / f"{split}.jsonl"), data.samples, strict=True):
             piece, *candidates = (
                 np.asarray(open_image(part.path, "")) for part in sample.question if isinstance(part, Picture)
@@ -65,7 +66,7 @@ def test_exactly_the_right_candidates_picture_is_the_turned_picture_and_so_is_th
 
 
 def test_a_row_shows_the_piece_first_and_each_candidate_after_its_letter(made):
-    sample = Rotation(made / "test.jsonl")[0]
+    sample = Rotation().read(made / "test.jsonl")[0]
     folder = made / "images"
     said = [Text("Turn by 90 degrees. A"), Text(" B"), Text(" C"), Text(" D"), Text("?")]
     shown = [Picture(folder / f"test_0_{name}.png") for name in ("piece", "A", "B", "C", "D")]
@@ -89,13 +90,13 @@ def test_no_piece_is_met_twice_in_any_view_asked_or_as_a_distractor():
 
 
 def test_splits_share_no_piece_and_a_turned_or_mirrored_one_is_found(made, tmp_path):
-    splits = {name: Rotation(made / f"{name}.jsonl") for name in ("train", "val", "test")}
+    splits = {name: Rotation().read(made / f"{name}.jsonl") for name in ("train", "val", "test")}
     check_disjoint(splits)
     row = rows(made / "train.jsonl")[3]
     row["map_desc"] = np.fliplr(np.rot90(row["map_desc"])).tolist()
     (tmp_path / "x.jsonl").write_text(json.dumps(row))
     with pytest.raises(ValueError, match=r"1 sample\(s\) of other are in train too .*train.jsonl:4"):
-        check_disjoint({"train": splits["train"], "other": Rotation(tmp_path / "x.jsonl")})
+        check_disjoint({"train": splits["train"], "other": Rotation().read(tmp_path / "x.jsonl")})
 
 
 def test_the_same_settings_make_the_same_bytes_and_test_does_not_depend_on_the_size_of_train(made, tmp_path):
@@ -198,7 +199,7 @@ def test_impossible_settings_are_refused(tmp_path, changes, complaint):
 
 
 def test_an_answer_is_graded_by_its_letter(made):
-    data = Rotation(made / "test.jsonl")
+    data = Rotation().read(made / "test.jsonl")
     for sample in data.samples:
         right = sample.answer_text[-2]
         grades = {letter: data.grade(sample, f"so \\boxed{{{letter}}}") for letter in "ABCD"}
@@ -209,7 +210,7 @@ def test_an_answer_is_graded_by_its_letter(made):
 
 
 def test_a_drawing_frames_the_chosen_candidate_alone(made):
-    data = Rotation(made / "test.jsonl")
+    data = Rotation().read(made / "test.jsonl")
     plain, *framed = (np.asarray(data.draw(data[0], f"\\boxed{{{x}}}")) for x in "?ABCD")
     for index, picture in enumerate(framed):
         columns = np.flatnonzero((picture != plain).any((0, 2)))
@@ -247,7 +248,7 @@ def test_a_bad_row_is_refused_with_file_and_line(tmp_path, change, complaint):
     }
     (tmp_path / "x.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | change))
     with pytest.raises(ValueError, match=rf"x.jsonl:2: .*{complaint}"):
-        Rotation(tmp_path / "x.jsonl")
+        Rotation().read(tmp_path / "x.jsonl")
 
 
 def test_the_shipped_config_makes_rows_that_load(tmp_path):
@@ -255,6 +256,6 @@ def test_the_shipped_config_makes_rows_that_load(tmp_path):
 
     task = compose("train", "task=rotation", f"data={tmp_path}", "task.rows={train: 2, val: 1, test: 1}").task
     instantiate(task.data.maker, num_workers=1).make()
-    assert len(instantiate(task.dataset)(task.train_file)) == 2
+    assert len(instantiate(task.dataset).read(task.train_file)) == 2
     assert instantiate(task.data.maker).made()
-    assert list(Rotation.problems(task.train_file)) == []
+    assert list(Rotation().problems(task.train_file)) == []

@@ -30,7 +30,7 @@ from tests.data_modules.source_files import (
 
 
 def test_blinks_rows_are_asked_in_their_own_words_and_graded_by_letter(tmp_path):
-    rows = task("blink_jigsaw")(parquet(tmp_path / "val.parquet", [blink(number) for number in range(4)]))
+    rows = task("blink_jigsaw").read(parquet(tmp_path / "val.parquet", [blink(number) for number in range(4)]))
     even, odd = rows[0], rows[1]
     assert [type(part) for part in even.question] == [Picture, Picture, Picture, Text]
     assert [part.path.read_bytes() for part in even.question[:-1]] == [picture(0), picture(100), picture(200)]
@@ -41,7 +41,7 @@ def test_blinks_rows_are_asked_in_their_own_words_and_graded_by_letter(tmp_path)
     assert rows.grade(even, r"\boxed{B}").outcome == "wrong"
     hidden = parquet(tmp_path / "test.parquet", [blink(0) | {"answer": "hidden"}])
     with pytest.raises(ValueError, match=r"test.parquet:row 0: nothing to grade against"):
-        task("blink_jigsaw")(hidden)
+        task("blink_jigsaw").read(hidden)
 
 
 def asked(sample):
@@ -52,7 +52,7 @@ def asked(sample):
 
 def test_sats_choices_are_shuffled_by_row_and_seed_and_the_letter_follows(tmp_path):
     file = parquet(tmp_path / "SAT_val.parquet", [sat(number) for number in range(40)])
-    rows = task("sat")(file)
+    rows = task("sat").read(file)
     for number, sample in enumerate(rows):
         assert len(sample.question) == 2 + number % 2
         assert asked(sample)[sample.answer_text[len(r"\boxed{")]] == "left"
@@ -60,8 +60,8 @@ def test_sats_choices_are_shuffled_by_row_and_seed_and_the_letter_follows(tmp_pa
         assert rows.grade(sample, sample.answer_text).group == "obj_movement"
     letters = [sample.answer_text for sample in rows]
     assert 8 < Counter(letters)[r"\boxed{A}"] < 32
-    assert [sample.answer_text for sample in task("sat")(file)] == letters
-    assert [sample.answer_text for sample in task("sat", "task.data_seed=1")(file)] != letters
+    assert [sample.answer_text for sample in task("sat").read(file)] == letters
+    assert [sample.answer_text for sample in task("sat", "task.data_seed=1").read(file)] != letters
 
 
 def test_helper_images_may_be_files_named_by_the_row(tmp_path):
@@ -69,16 +69,16 @@ def test_helper_images_may_be_files_named_by_the_row(tmp_path):
     for number in range(2):
         (tmp_path / f"helpers/{number}.png").write_bytes(picture(70 + number))
     option = "task.columns.image_output='helpers/{row}.png'"
-    rows = task("sat", option)(parquet(tmp_path / "SAT_train.parquet", [sat(0), sat(1)]))
+    rows = task("sat", option).read(parquet(tmp_path / "SAT_train.parquet", [sat(0), sat(1)]))
     assert [sample.answer[0].path.read_bytes() for sample in rows] == [picture(70), picture(71)]
     with pytest.raises(ValueError, match=r"three.parquet:row 2: image .*helpers/2.png does not exist"):
-        task("sat", option)(parquet(tmp_path / "three.parquet", [sat(0), sat(1), sat(2)]))
+        task("sat", option).read(parquet(tmp_path / "three.parquet", [sat(0), sat(1), sat(2)]))
 
 
 def test_rotations_ask_a_row_again_with_its_choices_one_further(tmp_path):
     row = sat(0) | {"answers": ["left", "right", "up"]}
     file = parquet(tmp_path / "a.parquet", [row, row | {"question": "another"}])
-    rows = task("sat", "task.rotations=3", "task.shuffle=false")(file)
+    rows = task("sat", "task.rotations=3", "task.shuffle=false").read(file)
     assert len(rows) == 6
     assert [list(asked(sample).values()) for sample in rows][:3] == [
         ["left", "right", "up"],
@@ -93,7 +93,7 @@ def test_rotations_ask_a_row_again_with_its_choices_one_further(tmp_path):
 
 
 def test_zebras_thoughts_become_text_and_latent_blocks(tmp_path):
-    rows = task("zebra_cot")(parquet(tmp_path / "train.parquet", [zebra(0), zebra(3)]))
+    rows = task("zebra_cot").read(parquet(tmp_path / "train.parquet", [zebra(0), zebra(3)]))
     sample = rows[1]
     assert [type(part) for part in sample.question] == [Picture, Text]
     assert sample.question[0].path.read_bytes() == picture(3)
@@ -103,7 +103,7 @@ def test_zebras_thoughts_become_text_and_latent_blocks(tmp_path):
     assert rows.grade(sample, r"\boxed{ 7 }").values["success"]
     lacking = parquet(tmp_path / "b.parquet", [zebra(0), zebra(1)])
     with pytest.raises(ValueError, match=r"b.parquet:row 1: the text shows image reasoning_image_1, .* 0 images"):
-        task("zebra_cot")(lacking)
+        task("zebra_cot").read(lacking)
 
 
 def test_comts_plans_become_several_latent_blocks_and_rows_without_one_are_graded_too(pictured, processor):
@@ -112,7 +112,7 @@ def test_comts_plans_become_several_latent_blocks_and_rows_without_one_are_grade
         (pictured / f"images_comt/creation/{number}.png").write_bytes(picture(number))
     test = comt(2) | {"sequence_plan": None}
     train, asked = (
-        task("comt")(jsonl(pictured / name, [row])) for name, row in (("A.jsonl", comt(2)), ("B.jsonl", test))
+        task("comt").read(jsonl(pictured / name, [row])) for name, row in (("A.jsonl", comt(2)), ("B.jsonl", test))
     )
     drawn = [Latent(pictured / f"images_comt/creation/{number}.png") for number in (2, 3)]
     ends = Text("So both are equal.The final answer is: 2°")
@@ -131,7 +131,7 @@ def test_comts_plans_become_several_latent_blocks_and_rows_without_one_are_grade
 
 def test_tar_shards_serve_objects_texts_and_images_by_column(tmp_path):
     columns = {"text_input": "{json.question}", "image_input": "helper.png", "text_output": "{txt}"}
-    rows = Rows(shard(tmp_path / "shard.tar", range(3)), columns)
+    rows = Rows(columns).read(shard(tmp_path / "shard.tar", range(3)))
     assert rows[2].question[0].path.read_bytes() == picture(2)
     assert (rows[2].question[1].text, rows[2].answer_text) == ("q2", "caption é")
     assert rows[2].where == f"{tmp_path}/shard.tar:data/00002"
@@ -142,10 +142,10 @@ def test_paths_start_at_each_files_own_folder_and_further_columns_are_kept(pictu
     (pictured / "other/images/5.png").write_bytes(picture(55))
     jsonl(pictured / "other/a.jsonl.gz", [plain(5)])
     jsonl(pictured / "a.jsonl", [plain(5)])
-    rows = Rows([pictured / "a.jsonl", str(pictured / "other/*.gz")], PLAIN)
+    rows = Rows(PLAIN).read([pictured / "a.jsonl", str(pictured / "other/*.gz")])
     assert [sample.question[0].path.read_bytes() for sample in rows] == [picture(5), picture(55)]
     assert rows[0].meta["note"] == [5]
-    rooted = Rows([pictured / "a.jsonl", str(pictured / "other/*.gz")], PLAIN, image_root=pictured)
+    rooted = Rows(PLAIN, image_root=pictured).read([pictured / "a.jsonl", str(pictured / "other/*.gz")])
     assert [sample.question[0].path.read_bytes() for sample in rooted] == [picture(5), picture(5)]
 
 
@@ -162,15 +162,15 @@ def test_files_are_mixed_by_weights_that_yaml_gives(pictured):
     assert len(served) == 4 + 2
     for bad in ({"fil": "a"}, {"file": "a.jsonl", "weight": "2"}, 3):
         with pytest.raises(ValueError, match="is no file to read; give a path, a glob"):
-            Rows([bad])
+            Rows().read([bad])
 
 
 def test_a_batch_of_packed_images_is_that_of_the_same_images_as_files(pictured, processor):
     files = [plain(number, helper=f"images/{number + 4}.png") for number in range(4)]
     packed = [row | {"image": cell(number), "helper": cell(number + 4)} for number, row in enumerate(files)]
     columns = PLAIN | {"image_output": "helper"}
-    loose = Rows(jsonl(pictured / "a.jsonl", files), columns)
-    inside = Rows(parquet(pictured / "a.parquet", packed), columns)
+    loose = Rows(columns).read(jsonl(pictured / "a.jsonl", files))
+    inside = Rows(columns).read(parquet(pictured / "a.parquet", packed))
     collate = Collator(processor, latent_size=1, latents=True, helpers=True)
     one, other = collate(list(loose)), collate(list(inside))
     assert one.images.grids == other.images.grids
@@ -186,7 +186,7 @@ def test_a_batch_of_packed_images_is_that_of_the_same_images_as_files(pictured, 
 
 
 def test_a_loaders_workers_read_what_the_first_process_unpacked(pictured):
-    rows = Rows(jsonl(pictured / "a.jsonl.gz", [plain(number) for number in range(4)]), PLAIN)
+    rows = Rows(PLAIN).read(jsonl(pictured / "a.jsonl.gz", [plain(number) for number in range(4)]))
     expected = list(rows)
     (pictured / "a.jsonl.gz").unlink()  # nobody can unpack it again
     loader = DataLoader(rows, 2, collate_fn=list, num_workers=2, multiprocessing_context="forkserver")
@@ -195,20 +195,20 @@ def test_a_loaders_workers_read_what_the_first_process_unpacked(pictured):
 
 def test_large_files_are_checked_row_by_row_and_not_compared(pictured):
     file = jsonl(pictured / "rows.jsonl", [plain(0), plain(1, q=None), plain(2)])
-    rows = Rows(file, PLAIN, check_rows=2)
+    rows = Rows(PLAIN, check_rows=2).read(file)
     assert rows[2].answer_text == "a2"
     with pytest.raises(ValueError, match="rows.jsonl:2: missing key"):
         rows[1]
     assert rows.identities() == {}
     assert not check_disjoint({"train": rows, "val": rows})
-    small = Rows(jsonl(pictured / "small.jsonl", [plain(0)]), PLAIN)
-    assert check_disjoint({"train": small, "val": Rows(jsonl(pictured / "b.jsonl", [plain(1)]), PLAIN)})
+    small = Rows(PLAIN).read(jsonl(pictured / "small.jsonl", [plain(0)]))
+    assert check_disjoint({"train": small, "val": Rows(PLAIN).read(jsonl(pictured / "b.jsonl", [plain(1)]))})
     with pytest.raises(ValueError, match="1 sample.* of val are in train too"):
-        check_disjoint({"train": small, "val": Rows(jsonl(pictured / "c.jsonl", [plain(0)]), PLAIN)})
+        check_disjoint({"train": small, "val": Rows(PLAIN).read(jsonl(pictured / "c.jsonl", [plain(0)]))})
 
 
 def test_a_row_is_drawn_with_its_pictures_and_the_answer_below(pictured):
-    rows = Rows(jsonl(pictured / "rows.jsonl", [plain(0, image=["images/0.png", "images/11.png"])]), PLAIN)
+    rows = Rows(PLAIN).read(jsonl(pictured / "rows.jsonl", [plain(0, image=["images/0.png", "images/11.png"])]))
     empty, drawn = rows.draw(rows[0], ""), rows.draw(rows[0], "one line\nanother")
     assert drawn.width == empty.width > 2 * 28
     assert drawn.height > empty.height
@@ -230,7 +230,7 @@ def test_mazes_in_parquet_train_and_score_as_they_do_in_files(data, train_config
                 row[key] = {"bytes": (source / path).read_bytes(), "path": path}
         parquet(tmp_path / f"{split}.parquet", rows)
     files = [f"task.{split}_file={tmp_path}/{split}.parquet" for split in ("train", "val", "test")]
-    packed = ["task=jsonl", "task.grader=vsp", "task.max_new_tokens=16", *files]
+    packed = ["task=jsonl", "task.grader=data_modules.vsp.planning.grade_plan", "task.max_new_tokens=16", *files]
     plain = train_config(
         "stage=stage1", f"run_dir={tmp_path}/plain", f"features={tmp_path}/one", "task.max_new_tokens=16"
     )

@@ -17,7 +17,7 @@ def rows(folder, thoughts="rules", **row):
     (folder / "x.jsonl").write_text(
         json.dumps({"text_input": "q", "image_input": "images/a.png", "map_desc": MAP} | row)
     )
-    return VSP(folder / "x.jsonl", thoughts=thoughts)
+    return VSP(thoughts=thoughts).read(folder / "x.jsonl")
 
 
 def test_the_map_is_read_before_the_helper_image_and_the_path_after_it(folder):
@@ -58,12 +58,12 @@ def test_a_row_without_a_map_stays_as_it_is(folder):
     (folder / "x.jsonl").write_text(
         json.dumps({"text_input": "q", "image_input": "images/a.png", "text_output": r"\boxed{A}"})
     )
-    assert VSP(folder / "x.jsonl", thoughts="rules").samples == VSP(folder / "x.jsonl").samples
+    assert VSP(thoughts="rules").read(folder / "x.jsonl").samples == VSP().read(folder / "x.jsonl").samples
 
 
 def test_thoughts_of_generated_rows_lead_to_the_goal_and_are_graded_by_the_last_box(data):
     file = data / "vsp-28px" / "train.jsonl"
-    plain, thinking = VSP(file, parser="strict"), VSP(file, parser="strict", thoughts="rules")
+    plain, thinking = VSP(parser="strict").read(file), VSP(parser="strict", thoughts="rules").read(file)
     for direct, cot in zip(plain.samples, thinking.samples, strict=True):
         moves = re.search(" path: (.*)</think>", cot.answer_text)[1].split()
         assert moves == parse_plan(cot.answer_text, "strict")
@@ -74,7 +74,7 @@ def test_thoughts_of_generated_rows_lead_to_the_goal_and_are_graded_by_the_last_
 
 def test_every_word_is_one_token_of_the_tiny_backbone(data):
     tokenizer = AutoTokenizer.from_pretrained(REPO / "assets" / "tiny")
-    row = VSP(data / "vsp-28px" / "train.jsonl", thoughts="rules")[0]
+    row = VSP(thoughts="rules").read(data / "vsp-28px" / "train.jsonl")[0]
     tokens = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(part.text)) for part in row.answer[::2]]
     words = [[tokenizer.decode(token) for token in piece] for piece in tokens]
     moves = parse_plan(row.answer_text)

@@ -4,8 +4,9 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
+from data_modules.images import open_image
 from data_modules.loading.datamodule import check_disjoint
-from data_modules.samples import Picture, open_image
+from data_modules.samples import Picture
 from data_modules.vsp.maker import Generator
 from data_modules.vsp.pictures import draw_maze
 from data_modules.vsp.planning import VSP
@@ -28,7 +29,7 @@ def made(tmp_path_factory):
 
 
 def test_generated_answers_are_graded_as_optimal_successes(made):
-    rows = VSP(made / "train.jsonl", parser="strict")
+    rows = VSP(parser="strict").read(made / "train.jsonl")
     grades = [rows.grade(rows[index], rows[index].answer_text) for index in range(len(rows))]
     assert len(rows) == 12
     assert all(grade.values["success"] and grade.values["optimal"] for grade in grades)
@@ -41,7 +42,7 @@ def test_rows_carry_the_official_keys(made):
 
 
 def test_splits_share_no_maze_and_overlap_is_found(made):
-    splits = {name: VSP(made / f"{name}.jsonl") for name in ("train", "val", "test")}
+    splits = {name: VSP().read(made / f"{name}.jsonl") for name in ("train", "val", "test")}
     check_disjoint(splits)
     with pytest.raises(ValueError, match=r"12 sample\(s\) of test are in train too .*train.jsonl:1"):
         check_disjoint({"train": splits["train"], "test": splits["train"]})
@@ -86,7 +87,7 @@ def test_the_helper_image_differs_from_the_map_only_along_the_path(made):
 def test_a_row_that_cannot_be_graded_is_refused(tmp_path):
     (tmp_path / "x.jsonl").write_text(json.dumps({"text_input": "q", "image_input": "a.png", "text_output": "left"}))
     with pytest.raises(ValueError, match="x.jsonl:1: nothing to grade against"):
-        VSP(tmp_path / "x.jsonl")
+        VSP().read(tmp_path / "x.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_row_that_cannot_be_graded_is_refused(tmp_path):
 )
 def test_an_unknown_word_is_refused_with_the_known_ones(made, option, known):
     with pytest.raises(ValueError, match=f"^task.{option}=loose is unknown; choose one of {known}$"):
-        VSP(made / "test.jsonl", **{option: "loose"})
+        VSP(**{option: "loose"}).read(made / "test.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_an_unknown_word_is_refused_with_the_known_ones(made, option, known):
 def test_parser_and_rule_together_decide_the_grade(tmp_path, parser, rule, text, expected, optimal):
     row = {"text_input": "q", "image_input": "a.png", "map_desc": [[1, -1], [0, 2]]}
     (tmp_path / "x.jsonl").write_text(json.dumps(row))
-    rows = VSP(tmp_path / "x.jsonl", parser=parser, rule=rule)
+    rows = VSP(parser=parser, rule=rule).read(tmp_path / "x.jsonl")
     grade = rows.grade(rows[0], text)
     assert (grade.outcome, grade.values["success"], grade.values["optimal"]) == (
         expected,
@@ -126,7 +127,7 @@ def test_parser_and_rule_together_decide_the_grade(tmp_path, parser, rule, text,
 
 
 def test_a_plan_is_drawn_as_far_as_the_rule_walks_it(made):
-    official, benchmark = (VSP(made / "test.jsonl", rule=rule) for rule in ("official", "benchmark"))
+    official, benchmark = (VSP(rule=rule).read(made / "test.jsonl") for rule in ("official", "benchmark"))
     right = official[0].answer_text
     back = {"UP": "DOWN", "DOWN": "UP", "LEFT": "RIGHT", "RIGHT": "LEFT"}[right[7:-1].split(", ")[-1]]
     further = right[:-1] + f", {back}" + "}"
@@ -139,7 +140,7 @@ def test_an_identity_is_the_maze_whatever_else_a_row_says(tmp_path):
     same = {"text_input": "other", "image_input": "b.png", "map_desc": [[1, -1], [0, 2]], "text_output": "x"}
     other = row | {"map_desc": [[1, 0], [0, 2]]}
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (row, same, other)))
-    rows = VSP(tmp_path / "x.jsonl")
+    rows = VSP().read(tmp_path / "x.jsonl")
     first, second, third = (rows.identity(sample) for sample in rows.samples)
     assert first == second == sha256(b"[[1, -1], [0, 2]]").hexdigest()[:12]
     assert first != third
@@ -151,7 +152,7 @@ def test_without_a_maze_an_identity_is_the_question_and_the_bytes_of_its_picture
     def ask(name, text, **more):
         row = {"text_input": text, "image_input": f"images/{name}.png", "text_output": r"\boxed{A}"} | more
         (folder / "x.jsonl").write_text(json.dumps(row))
-        rows = VSP(folder / "x.jsonl")
+        rows = VSP().read(folder / "x.jsonl")
         return rows.identity(rows[0])
 
     asked = ask("a", "q<image>")
@@ -163,8 +164,8 @@ def test_without_a_maze_an_identity_is_the_question_and_the_bytes_of_its_picture
 
 
 def test_a_reading_has_the_identity_of_its_maze(made):
-    rows = VSP(made / "test.jsonl")
-    readings = Reading(made / "test.jsonl", {"map": "m", "path": "p"})
+    rows = VSP().read(made / "test.jsonl")
+    readings = Reading({"map": "m", "path": "p"}).read(made / "test.jsonl")
     assert [readings.identity(readings[at]) for at in range(len(readings))] == [
         rows.identity(row) for row in rows.samples for _ in ("map", "path")
     ]
@@ -225,7 +226,7 @@ def test_one_file_to_exclude_is_still_given_as_a_list(tmp_path):
 
 @needs_shared
 def test_the_official_rows_load_as_they_are_and_are_graded_by_their_choice():
-    rows = VSP(OFFICIAL)
+    rows = VSP().read(OFFICIAL)
     assert len(rows) == 10
     for index in range(10):
         sample = rows[index]
@@ -234,12 +235,12 @@ def test_the_official_rows_load_as_they_are_and_are_graded_by_their_choice():
         wrong = {"A": "B", "B": "C", "C": "A"}[sample.answer_text[-3]]
         assert rows.grade(sample, f"\\boxed{{{wrong}}}").outcome == "wrong"
         assert rows.grade(sample, "no answer").outcome == "invalid"
-    assert list(VSP.problems(OFFICIAL)) == []
+    assert list(VSP().problems(OFFICIAL)) == []
 
 
 @needs_shared
 def test_our_pictures_are_the_benchmarks_pictures():
-    sample = VSP(OFFICIAL)[7]
+    sample = VSP().read(OFFICIAL)[7]
     official = np.asarray(open_image(next(p.path for p in sample.question if isinstance(p, Picture)), ""))
     ours = draw_maze(((-1, 0, 1), (0, 0, 0), (2, 0, 0)), 64)
     assert np.abs(official.astype(int) - np.asarray(ours)).max() <= 1

@@ -7,8 +7,9 @@ from random import Random
 import numpy as np
 import pytest
 
+from data_modules.images import open_image
 from data_modules.loading.datamodule import check_disjoint
-from data_modules.samples import Latent, Picture, Text, open_image
+from data_modules.samples import Latent, Picture, Text
 from data_modules.vsp.boards import draw_board
 from data_modules.vsp.maze import GOAL, HOLE, ICE, START
 from data_modules.vsp.pictures import draw_maze, tile
@@ -66,7 +67,7 @@ def simulate(grid, moves):
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_every_answer_is_what_the_plan_leads_to(made, split):
-    rows = VSPReasoning(made / f"{split}.jsonl")
+    rows = VSPReasoning().read(made / f"{split}.jsonl")
     for row, sample in zip(lines(made, split), rows.samples, strict=True):
         _, letter, left_goal = simulate(row["map_desc"], moves_of(row["text_input"]))
         assert row["text_output"] == f"<output_image>\\boxed{{{letter}}}"
@@ -86,7 +87,7 @@ def test_answers_are_balanced_in_every_split_and_level(made, split, counts):
 def test_no_maze_is_used_twice_in_any_split(made):
     mazes = [str(row["map_desc"]) for split in ("train", "val", "test") for row in lines(made, split)]
     assert len(set(mazes)) == len(mazes) == 44
-    check_disjoint({split: VSPReasoning(made / f"{split}.jsonl") for split in ("train", "val", "test")})
+    check_disjoint({split: VSPReasoning().read(made / f"{split}.jsonl") for split in ("train", "val", "test")})
 
 
 def test_the_same_settings_make_the_same_bytes_and_test_questions_do_not_depend_on_the_size_of_train(made, tmp_path):
@@ -184,7 +185,7 @@ def test_thoughts_name_the_cells_passed_before_the_block_and_the_last_one_after_
 
 
 def test_with_thoughts_questions_pictures_and_grades_are_the_same(made, thinking):
-    plain, cot = VSPReasoning(made / "train.jsonl"), VSPReasoning(thinking / "train.jsonl")
+    plain, cot = VSPReasoning().read(made / "train.jsonl"), VSPReasoning().read(thinking / "train.jsonl")
     for direct, thought in zip(plain.samples, cot.samples, strict=True):
         assert plain.identity(direct) == cot.identity(thought)
         assert [type(part) for part in thought.answer] == [Text, Latent, Text]
@@ -195,7 +196,7 @@ def test_with_thoughts_questions_pictures_and_grades_are_the_same(made, thinking
 
 
 def test_an_answer_is_graded_by_its_last_box_in_the_group_of_its_maze(made):
-    rows = VSPReasoning(made / "train.jsonl")
+    rows = VSPReasoning().read(made / "train.jsonl")
     sample = rows[12]  # the first of level 5, a success
     outcomes = [rows.grade(sample, text).outcome for text in (r"\boxed{B} \boxed{A}", r"\boxed{C}", "A")]
     assert outcomes == ["success", "wrong", "invalid"]
@@ -205,7 +206,7 @@ def test_an_answer_is_graded_by_its_last_box_in_the_group_of_its_maze(made):
 def test_a_row_tells_its_level_itself_or_by_its_map(folder):
     row = {"text_input": "q", "image_input": "images/a.png", "text_output": r"\boxed{A}", "map_desc": MAZE}
     (folder / "x.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"level": 7}))
-    rows = VSPReasoning(folder / "x.jsonl")
+    rows = VSPReasoning().read(folder / "x.jsonl")
     assert [rows.grade(sample, "").group for sample in rows.samples] == ["level_3", "level_7"]
 
 
@@ -216,7 +217,7 @@ def test_an_identity_is_the_picture_and_the_plan(made):
     moved["image_input"], other_plan["text_input"] = "images/copy.png", "<image>Plan: UP. A, B or C?"
     other_maze["image_input"] = rows[1]["image_input"]
     (made / "x.jsonl").write_text("\n".join(json.dumps(row) for row in (one, moved, other_plan, other_maze)))
-    data = VSPReasoning(made / "x.jsonl")
+    data = VSPReasoning().read(made / "x.jsonl")
     ids = [data.identity(sample) for sample in data.samples]
     assert ids[0] == ids[1]
     assert len(set(ids)) == 3
@@ -224,7 +225,7 @@ def test_an_identity_is_the_picture_and_the_plan(made):
 
 
 def test_the_report_shows_the_maze_and_below_it_the_choice(made):
-    rows = VSPReasoning(made / "train.jsonl")
+    rows = VSPReasoning().read(made / "train.jsonl")
     maze = np.asarray(open_image(next(p.path for p in rows[0].question if isinstance(p, Picture)), ""))
     drawn = [np.asarray(rows.draw(rows[0], text)) for text in (r"\boxed{A}", r"\boxed{B}", r"\boxed{D}", "none")]
     for picture in drawn:
@@ -247,8 +248,8 @@ def test_a_bad_row_is_named_with_its_line(folder, row, complaint):
     good = {"text_input": "q", "image_input": "images/a.png", "text_output": r"\boxed{A}"}
     (folder / "x.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(good | row))
     with pytest.raises(ValueError, match=complaint):
-        VSPReasoning(folder / "x.jsonl")
-    [problem] = VSPReasoning.problems(folder / "x.jsonl")
+        VSPReasoning().read(folder / "x.jsonl")
+    [problem] = VSPReasoning().problems(folder / "x.jsonl")
     assert re.search(complaint, problem)
 
 
@@ -281,8 +282,8 @@ def grid_in(image):
 
 @needs_shared
 def test_the_official_rows_load_as_they_are_and_our_rules_and_boards_are_theirs():
-    rows = VSPReasoning(OFFICIAL)
-    assert list(VSPReasoning.problems(OFFICIAL)) == []
+    rows = VSPReasoning().read(OFFICIAL)
+    assert list(VSPReasoning().problems(OFFICIAL)) == []
     assert len(rows.identities()) == len(rows) == 10
     for sample in rows.samples:
         maze, helper = (

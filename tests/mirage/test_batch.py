@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from data_modules.samples import Latent, Picture, Sample, Text, open_image
+from data_modules.images import open_image
+from data_modules.samples import Latent, Picture, Sample, Text
 from mirage_pl.mirage.batch import IGNORE, Row, cut, place
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.backbone import load_processor

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from data_modules.samples import open_image
+from data_modules.images import open_image
 from mirage_pl.engine.training import fit
 from mirage_pl.mirage import prefill
 from mirage_pl.mirage.collator import Collator
@@ -71,6 +71,17 @@ def test_stages_and_latent_sizes_share_features_but_another_tower_does_not(train
     assert towers_images == []
     losses_of(config(train_config, tmp_path, "other", folder, "model.random_weights=true"))
     assert towers_images == [64]
+    assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+def test_features_of_pixels_that_were_decoded_otherwise_are_not_served(
+    train_config, tmp_path, towers_images, monkeypatch
+):
+    folder = f"features={tmp_path}/features"
+    monkeypatch.setattr(prefill, "DECODING", "an earlier one")
+    losses_of(config(train_config, tmp_path, "earlier", folder))
+    monkeypatch.undo()
+    losses_of(config(train_config, tmp_path, "now", folder))
     assert len(list((tmp_path / "features").iterdir())) == 2
 
 

@@ -49,7 +49,7 @@ def test_words_of_our_tasks_are_one_token_and_any_text_survives(processor):
 
 
 def test_the_shipped_backbone_reads_every_cell_of_unseen_mazes_and_helper_images(data, processor):
-    rows = Reading(data / "vsp-28px" / "test.jsonl", {"map": "Read the map.", "path": "Read the path."})
+    rows = Reading({"map": "Read the map.", "path": "Read the path."}).read(data / "vsp-28px" / "test.jsonl")
     samples = [rows[index] for index in range(len(rows))]
     net = LatentVLM(load_backbone(str(TINY)).eval(), Average(), Sequential())
     prompts = Collator(processor, 4, latents=False, helpers=False).prompts(samples)

@@ -1,7 +1,7 @@
 """Make, check, describe, divide and clean data: ``python -m mirage_pl.data task=vsp``."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 
 ACTIONS = ("validate", "split", "dedupe")
 """What may be asked for in place of making and describing."""
-
-ROLES = ("input", "helper")
-"""Of images."""
 
 
 def run(cfg: DictConfig) -> None:
@@ -42,7 +39,7 @@ def run(cfg: DictConfig) -> None:
     elif cfg.dedupe:
         data_split.show(data_split.dedupe(dataset, files, out))
     else:
-        show(cfg, {split: dataset(file=file) for split, file in files.items()}, files)
+        show(cfg, {split: dataset.read(file) for split, file in files.items()}, files)
 
 
 def show(cfg: DictConfig, splits: Mapping[str, Any], files: Mapping[str, Any]) -> None:
@@ -71,7 +68,7 @@ def validate(dataset: Any, files: Mapping[str, Any]) -> None:
     """
     bad: Counter[str] = Counter()
     for split, file in files.items():
-        for problem in dataset.func.problems(file, **dataset.keywords):
+        for problem in dataset.problems(file):
             bad[split] += 1
             print(problem)
     if bad:
@@ -85,35 +82,40 @@ class Facts:
     """What is counted of a split, row by row.
 
     Attributes:
-        groups: rows of each group.
-        characters: of each answer.
-        sizes: images of each width and height, for ``input`` and ``helper``.
-        tokens: of each row as a training row, images and latents included.
+        rows: how many.
+        words: of each fact in words, how often each was said, and of how many rows.
+        numbers: of each fact in numbers, all of them.
     """
 
-    groups: Counter[str] = field(default_factory=Counter)
-    characters: list[int] = field(default_factory=list)
-    sizes: dict[str, Counter[tuple[int, int]]] = field(
-        default_factory=lambda: {"input": Counter(), "helper": Counter()}
-    )
-    tokens: list[int] = field(default_factory=list)
+    rows: int = 0
+    words: dict[str, Counter[str]] = field(default_factory=dict)
+    with_words: Counter[str] = field(default_factory=Counter)
+    numbers: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, rows: Any, sample: Any, collate: Any) -> None:
+    def add(self, facts: Mapping[str, str | float | Sequence[str]]) -> None:
         """Count a row."""
-        from data_modules.samples import Latent, Picture, image_size
+        self.rows += 1
+        for name, fact in facts.items():
+            if isinstance(fact, int | float):
+                self.numbers.setdefault(name, []).append(fact)
+                continue
+            words = [fact] if isinstance(fact, str) else fact
+            self.words.setdefault(name, Counter()).update(words)
+            self.with_words[name] += bool(words)
 
-        self.groups[rows.grade(sample, "").group] += 1
-        self.characters.append(len(sample.answer_text))
-        for role, kind in (("input", Picture), ("helper", Latent)):
-            for part in (*sample.question, *sample.answer):
-                if isinstance(part, kind):
-                    self.sizes[role][image_size(part.path, sample.where)] += 1
-        if collate is not None:
-            self.tokens.append(sum(collate.widths(sample)))
+    def told(self, name: str) -> str:
+        """Say what was counted under a name."""
+        if name in self.numbers:
+            return spread(self.numbers[name])
+        words = self.words.get(name, Counter())
+        if name == "group":
+            return ", ".join(f"{word} {count}" for word, count in sorted(words.items()))
+        without = self.rows - self.with_words[name]
+        return commonest(words) + (f", {without} rows without" if words and without else "")
 
 
 def describe(splits: Mapping[str, Any], files: Mapping[str, Any], collate: Any, max_length: int | None) -> None:
-    """Print rows, groups, lengths, image sizes and tokens of every split, and where they lie.
+    """Print rows, groups, facts and tokens of every split, and where they lie.
 
     Args:
         splits: name -> data set.
@@ -126,15 +128,18 @@ def describe(splits: Mapping[str, Any], files: Mapping[str, Any], collate: Any, 
 
     from data_modules.loading.datamodule import check_disjoint
 
-    table = Table("split", "rows", "by group", "answer, characters", "input images", "helper images", "tokens a row")
+    counted, tokens = {}, {}
     for split, rows in splits.items():
-        facts = Facts()
-        for index in range(len(rows)):
-            facts.add(rows, rows[index], collate)
-        by_group = ", ".join(f"{group} {count}" for group, count in sorted(facts.groups.items()))
-        images = [told(facts.sizes[role]) for role in ROLES]
-        tokens = spread(facts.tokens) + overflow(facts.tokens, max_length) if facts.tokens else "–"
-        table.add_row(split, str(len(rows)), by_group, spread(facts.characters), *images, tokens)
+        counted[split], tokens[split] = Facts(), list[float]()
+        for sample in map(rows.__getitem__, range(len(rows))):
+            counted[split].add(rows.facts(sample))
+            if collate is not None:
+                tokens[split].append(sum(collate.widths(sample)))
+    names = dict.fromkeys(name for facts in counted.values() for name in (*facts.words, *facts.numbers))
+    table = Table("split", "rows", *("by group" if name == "group" else name for name in names), "tokens a row")
+    for split, facts in counted.items():
+        length = spread(tokens[split]) + overflow(tokens[split], max_length) if tokens[split] else "–"
+        table.add_row(split, str(facts.rows), *map(facts.told, names), length)
     compared = "share no sample" if check_disjoint(splits) else "were not compared"
     Console().print(table)
     print(f"{' and '.join(splits)} {compared}" if len(splits) > 1 else "one file only: nothing to hold apart")
@@ -142,20 +147,20 @@ def describe(splits: Mapping[str, Any], files: Mapping[str, Any], collate: Any, 
         print(f"{split}: {file}")
 
 
-def spread(numbers: list[int]) -> str:
+def spread(numbers: Sequence[float]) -> str:
     """Mean, smallest and largest."""
-    return f"{sum(numbers) / len(numbers):.1f} ({min(numbers)} to {max(numbers)})"
+    return f"{sum(numbers) / len(numbers):.1f} ({min(numbers):g} to {max(numbers):g})"
 
 
-def overflow(tokens: list[int], max_length: int | None) -> str:
+def overflow(tokens: Sequence[float], max_length: int | None) -> str:
     """How many rows are longer than allowed."""
     if max_length is None:
         return ""
     return f", {sum(length > max_length for length in tokens)} above {max_length}"
 
 
-def told(sizes: Counter[tuple[int, int]]) -> str:
-    """The commonest sizes of images, and how many others there are."""
-    first = [f"{count} of {width}×{height}" for (width, height), count in sizes.most_common(3)]
-    others = sizes.total() - sum(count for _, count in sizes.most_common(3))
+def commonest(words: Counter[str]) -> str:
+    """The three words said most often, and how many others there are."""
+    first = [f"{count} of {word}" for word, count in words.most_common(3)]
+    others = words.total() - sum(count for _, count in words.most_common(3))
     return ", ".join([*first, f"{others} others"] if others else first) or "none"

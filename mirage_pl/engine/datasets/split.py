@@ -19,7 +19,7 @@ def split(dataset: Any, file: Any, shares: Mapping[str, float], seed: int, out: 
     Which rows go where depends on what they ask and on the seed, not on their order.
 
     Args:
-        dataset: file -> data set.
+        dataset: reads files.
         file: what the data set reads.
         shares: split -> its share of the questions; 1 together.
         seed: of the draw.
@@ -33,7 +33,7 @@ def split(dataset: Any, file: Any, shares: Mapping[str, float], seed: int, out: 
     """
     if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
         raise ValueError(f"split={dict(shares)} must be shares above 0 that make 1 together, {{train: 0.8, val: 0.2}}")
-    rows = dataset(file)
+    rows = dataset.read(file)
     asked: dict[str, set[str]] = defaultdict(set)
     for index in range(len(rows)):
         sample = rows[index]
@@ -55,7 +55,7 @@ def dedupe(dataset: Any, files: Mapping[str, Any], out: Path | None) -> dict[str
     So a question that train shares with test goes out of train.
 
     Args:
-        dataset: file -> data set.
+        dataset: reads files.
         files: split -> what the data set reads.
         out: folder for the new files; ``None`` for that of each file.
 
@@ -69,7 +69,7 @@ def dedupe(dataset: Any, files: Mapping[str, Any], out: Path | None) -> dict[str
     copies = Counter[str]()
     chosen: dict[str, list[str]] = {}
     for name in [name for name in ("test", "val", "train") if name in files]:
-        rows, kept = dataset(files[name]), list[str]()
+        rows, kept = dataset.read(files[name]), list[str]()
         for index in range(len(rows)):
             sample = rows[index]
             first = seen.setdefault(rows.identity(sample), sample.where)

@@ -93,6 +93,6 @@ def training_questions(task: Any) -> set[str] | None:
     if not task.train_file:
         return None
     try:
-        return set(instantiate(task.dataset)(task.train_file).identities()) or None
+        return set(instantiate(task.dataset).read(task.train_file).identities()) or None
     except ValueError:
         return None

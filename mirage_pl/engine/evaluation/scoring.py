@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 
+from data_modules.images import open_image
 from mirage_pl.engine.cli import compose
 from mirage_pl.engine.evaluation.answers import Asked, ask, describe_test, training_questions
 from mirage_pl.engine.evaluation.intervene import check_names, chosen, intervene, print_interventions
@@ -236,7 +236,7 @@ def show_pictures(run: Path, out: Path, step: int) -> None:
         return
     with SummaryWriter(run / "tensorboard") as board:
         for file in files:
-            pixels = np.asarray(Image.open(file).convert("RGB"))
+            pixels = np.asarray(open_image(file, str(file)))
             board.add_image(f"evaluation {out.name}/{file.stem}", pixels, step, dataformats="HWC")
 
 

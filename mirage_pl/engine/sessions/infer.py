@@ -1,32 +1,120 @@
-"""Answer one question, streaming, and show its latents: ``python -m mirage_pl.infer ckpt=RUN image=maze.png``."""
+"""Use a trained run: once, many times by a file, line by line at a terminal, or for as long as a page is open."""
 
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from mirage_pl.engine.checkpoints.trained import load_trained
+from mirage_pl.engine.seams import Piece, Session
+from mirage_pl.engine.sessions.requests import read_requests, text_key
 
 
-def run(cfg: DictConfig) -> str:
-    """Print the answer as it comes, then a line for each latent.
+def run(cfg: DictConfig) -> list[dict[str, Any]]:
+    """Show what a session says to what it is given.
 
     Returns:
-        All that was printed.
+        Of each use: what was ``given``, the ``text``, and the ``files`` that were written.
 
     Raises:
-        ValueError: a mistake in config, image or checkpoint.
+        ValueError: a mistake in config, input or checkpoint.
     """
-    from data_modules.rows.jsonl import IMAGE, interleave
-    from data_modules.samples import Picture, Sample
-    from mirage_pl.engine.checkpoints.trained import load_trained
-
+    takes = cfg.session.takes
+    given = {name: value for name in takes if (value := plain(cfg[name])) is not None}
+    requests = read_requests(Path(cfg.file), takes, given) if cfg.file else [given]
     trained = load_trained(cfg.ckpt, cfg.accelerator)
-    images = list(cfg.image) if isinstance(cfg.image, ListConfig) else [cfg.image]
-    prompt = cfg.prompt or trained.config.task.get("prompt")
-    if not prompt:
-        raise ValueError(f"each row of task={trained.config.task.name} has a question of its own; give prompt=")
-    question = interleave(prompt, IMAGE, [Picture(Path(image)) for image in images])
-    prompts = trained.collator.prompts([Sample("image=", question, ())]).to(trained.device)
-    answer = ""
-    for piece in trained.module.stream(prompts, **cfg.decoding):
-        print(piece, end="", flush=True)
-        answer += piece
-    return answer
+    open_session = partial(instantiate(cfg.session), trained)
+    out = Path(cfg.out) if cfg.out else trained.folder / "inference"
+    if cfg.serve:
+        from mirage_pl.engine.sessions.server import serve
+
+        serve(open_session, takes, given, cfg.port)
+        return []
+    session: Session = open_session()
+    if cfg.file:
+        return answer_file(session, requests, out)
+    uses = [] if cfg.loop and text_key(takes) not in given else [show(session.begin(**given), given, out)]
+    if cfg.loop:
+        uses += converse(session, text_key(takes), given, out, begun=bool(uses))
+    return uses
+
+
+def plain(value: Any) -> Any:
+    """A value of the config without its wrapping."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def show(pieces: Iterable[Piece], given: Mapping[str, Any], out: Path, prefix: str = "") -> dict[str, Any]:
+    """Print texts as they come, save the rest, and say where."""
+    texts, files = [], []
+    for piece in pieces:
+        if piece.kind == "text":
+            print(piece.content, end="", flush=True)
+            texts.append(piece.content)
+        else:
+            files.append(str(save_piece(piece, out / f"{prefix}{piece.name}")))
+    if texts and not texts[-1].endswith("\n"):
+        print()
+    for file in files:
+        print(f"written: {file}")
+    return {"given": dict(given), "text": "".join(texts), "files": files}
+
+
+def save_piece(piece: Piece, file: Path) -> Path:
+    """Write a picture, a clip, a cloud of points."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    piece.content.save(file)
+    return file
+
+
+def answer_file(session: Session, requests: Iterable[dict[str, Any]], out: Path) -> list[dict[str, Any]]:
+    """Begin anew with each row of a file; a row that can't be used is named, and the others go on.
+
+    Raises:
+        ValueError: not one row could be used.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    uses: list[dict[str, Any]] = []
+    failures = []
+    with (out / "answers.jsonl").open("w") as file:
+        for number, given in enumerate(requests, start=1):
+            print(f"[{number}] ", end="")
+            try:
+                use = show(session.begin(**given), given, out, prefix=f"{number}-")
+            except ValueError as error:
+                print(f"not answered: {error}")
+                failures.append(error)
+                use = {"given": given, "error": str(error)}
+            else:
+                uses.append(use)
+            file.write(json.dumps(use, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+    if failures and not uses:
+        raise failures[0]
+    print(f"answers: {out / 'answers.jsonl'}" + (f"; {len(failures)} row(s) not answered" if failures else ""))
+    return uses
+
+
+def converse(session: Session, key: str, given: dict[str, Any], out: Path, begun: bool) -> Iterator[dict[str, Any]]:
+    """Read a line, answer it, and so on; a line that can't be used says why."""
+    while line := read_line(f"{key}> "):
+        try:
+            pieces = session.step(**{key: line}) if begun else session.begin(**given | {key: line})
+            yield show(pieces, {key: line}, out)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            begun = True
+
+
+def read_line(ask: str) -> str:
+    """A line from the terminal; empty at its end."""
+    try:
+        return input(ask if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""

@@ -1,4 +1,4 @@
-"""Train one stage: ``python -m mirage_pl.train stage=stage2 task=vsp``. The same command resumes a killed run."""
+"""Train one stage: ``python -m mirage_pl.train stage=stage2``. The same command resumes a killed run."""
 
 import logging
 from collections.abc import Mapping

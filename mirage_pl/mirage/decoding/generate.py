@@ -129,7 +129,8 @@ class Decoder:
             text = decoding.safe(self.tokenizer.decode(tokens, skip_special_tokens=True))
             yield text[len(printed) :]
             printed = text
-        yield decoding.cut(self.tokenizer.decode(tokens, skip_special_tokens=True))[len(printed) :] + "\n"
+        text = decoding.cut(self.tokenizer.decode(tokens, skip_special_tokens=True))
+        yield (text[len(printed) :] if text.strip() else "(the answer is empty)") + "\n"
         for number, state in enumerate(states):
             yield f"latent {number + 1}: {self.describe_latent(net, state, states[number - 1] if number else None)}\n"
 

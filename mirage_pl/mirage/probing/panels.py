@@ -13,7 +13,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from data_modules.samples import Latent, Picture, Sample, open_image
+from data_modules.images import open_image
+from data_modules.samples import Latent, Picture, Sample
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.probing import geometry

@@ -6,9 +6,10 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from data_modules.rows.drawing import PINK, SIDE, resized
 from data_modules.samples import Picture
 from mirage_pl.engine.datasets import describe as data_verb
-from mirage_pl.engine.datasets.sheet import SIDE, WIDTH, thumbnail
+from mirage_pl.engine.datasets.sheet import WIDTH
 from tests.conftest import compose
 
 
@@ -108,7 +109,7 @@ def test_the_description_counts_images_and_tokens_as_the_model_does(mine, capsys
     from mirage_pl.mirage.collator import Collator
 
     collate = Collator(processor, 4, latents=True, helpers=False)
-    rows = Rows(mine)
+    rows = Rows().read(mine)
     tokens = [collate([rows[index]]).num_real for index in range(len(rows))]
     run(mine, f"loader.max_length={sorted(tokens)[-3]}")
     printed = capsys.readouterr().out
@@ -122,10 +123,10 @@ def test_the_description_counts_images_and_tokens_as_the_model_does(mine, capsys
 def test_the_sheet_shows_rows_of_each_split_with_their_images(mine, tmp_path):
     run(mine, f"sheet={tmp_path}/sheet", "num_shown=2", "collator=null")
     page = (tmp_path / "sheet" / "sheet.html").read_text()
-    assert page.count('alt="input image"') == page.count('alt="helper image"') == 2
+    assert page.count(f'<img alt="{mine}:') == 2
     assert page.count("How red?") == 2
     with Image.open(tmp_path / "sheet" / "sheet.png") as sheet:
         assert sheet.width == WIDTH
-        assert len({sheet.getpixel((x, SIDE // 4)) for x in range(WIDTH)}) > 2  # a picture and a frame
-    small = thumbnail(Picture(mine.with_name("input-5.png")), "")
+        assert PINK in {sheet.getpixel((x, SIDE // 2)) for x in range(WIDTH)}, "the helper image is framed"
+    small = resized(Picture(mine.with_name("input-5.png")), "")
     assert small.size == (SIDE, SIDE // 2)

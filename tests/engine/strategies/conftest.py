@@ -126,7 +126,7 @@ def made_ready(uneven: dict[str, Path], stage: str, tower_trained: bool, memory:
     cfg = compose("train", f"stage={stage}", *memory)
     module, collate = instantiate(cfg.stage.module).train(), instantiate(cfg.stage.collator)
     module.net.tower.requires_grad_(tower_trained)
-    return module, collate, [sample for file in uneven.values() for sample in VSP(file)]
+    return module, collate, [sample for file in uneven.values() for sample in VSP().read(file)]
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,6 @@ def test_gradients_come_in_one_order_whatever_images_and_blocks_a_batch_has(unev
 def test_a_batch_without_images_gives_a_trained_tower_zero_gradients(uneven):
     cfg = compose("train", "stage=stage1")
     module, collate = instantiate(cfg.stage.module).train(), instantiate(cfg.stage.collator)
-    bare = VSP(uneven["images"])[1]
+    bare = VSP().read(uneven["images"])[1]
     sum(module.losses(collate([bare])).values()).backward()
     assert all(p.grad is not None and not p.grad.any() for p in module.net.tower.parameters())

@@ -1,0 +1,91 @@
+"""What all data sets of questions share: identity, facts, pictures and words of a row."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from PIL import Image
+from torch.utils.data import Dataset
+
+from data_modules.images import image_size
+from data_modules.rows.drawing import draw_images
+from data_modules.samples import Latent, Picture, Sample, Text, question_digest
+from data_modules.scores import Scores
+
+
+class Questions(Dataset[Sample], ABC):
+    """Questions with their answers. It is made of a task's options, and :meth:`read` returns one that has rows."""
+
+    @abstractmethod
+    def read(self, file: Any) -> Self:
+        """Return the rows of a file.
+
+        Raises:
+            ValueError: a bad row (with file and line), or a file without any.
+        """
+
+    @abstractmethod
+    def problems(self, file: Any) -> Iterator[str]:
+        """Yield what is wrong with every bad row of a file; every image is decoded."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def group(self, sample: Sample) -> str:
+        """Return what reports count a sample under."""
+
+    @abstractmethod
+    def grade(self, sample: Sample, text: str) -> Scores | None:
+        """Grade the model's ``text`` as an answer to ``sample``; ``None`` where the row holds no truth.
+
+        The same grade serves evaluation and a reward.
+        """
+
+    @abstractmethod
+    def draw(self, sample: Sample, text: str) -> Image.Image:
+        """Draw ``text`` as an answer to ``sample``, for a report."""
+
+    def identity(self, sample: Sample) -> str:
+        """Digest of what is asked: of the question's texts and image files.
+
+        Returns:
+            12 hex digits.
+
+        Raises:
+            ValueError: an image file can't be read.
+        """
+        return question_digest(sample)
+
+    def identities(self) -> Mapping[str, str]:
+        """Map the identity of every row to a row that has it, so that splits can be proved disjoint."""
+        samples = (self[index] for index in range(len(self)))
+        return {self.identity(sample): sample.where for sample in samples}
+
+    def facts(self, sample: Sample) -> Mapping[str, str | float | Sequence[str]]:
+        """Return group, characters of the answer, and the sizes of all images.
+
+        Raises:
+            ValueError: an image can't be read; names the row.
+        """
+        parts = (*sample.question, *sample.answer)
+        return {
+            "group": self.group(sample),
+            "answer, characters": len(sample.answer_text),
+            "input images": sizes([part for part in parts if isinstance(part, Picture)], sample.where),
+            "helper images": sizes([part for part in parts if isinstance(part, Latent)], sample.where),
+        }
+
+    def picture(self, sample: Sample) -> Image.Image:
+        """Lay out the images of a sample, those that help framed."""
+        return draw_images(sample)
+
+    def caption(self, sample: Sample) -> str:
+        """Return what is asked and answered."""
+        question = "".join(part.text for part in sample.question if isinstance(part, Text))
+        return f"{question}\nanswer: {sample.answer_text}"
+
+
+def sizes(parts: Sequence[Picture | Latent], where: str) -> list[str]:
+    """Width and height of images, ``56×28``."""
+    return ["{}×{}".format(*image_size(part.path, where)) for part in parts]

@@ -1,0 +1,87 @@
+"""Reference pages of the site, made of what the project says of itself: ``--help``, and the comments in ``conf/``."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+REPO = Path(__file__).resolve().parents[1]
+VERBS = [
+    "mirage_pl.train",
+    "mirage_pl.evaluate",
+    "mirage_pl.infer",
+    "mirage_pl.data",
+    "mirage_pl.export",
+    "mirage_pl.report",
+    "launch",
+    "launch plan",
+    "launch status",
+]
+LINE = re.compile(
+    r"(?P<indent> *)(?P<key>[\w./@ -]+):(?: +(?P<value>[^#\s][^#]*?|\"[^\"]*\"[^#]*?))?(?: +# ?(?P<note>.*))?"
+)
+MORE = re.compile(r" *# ?(?P<note>.*)")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages; called by mkdocs."""
+    files.append(File.generated(config, "reference/commands.md", content=write_commands()))
+    files.append(File.generated(config, "reference/config.md", content=write_configs()))
+    return files
+
+
+def write_commands() -> str:
+    """What every verb says of itself."""
+    parts = ["# Commands\n\nWhat each verb answers to `--help`; `--cfg job` shows its whole config.\n"]
+    for verb in VERBS:
+        command = [sys.executable, "-m", *verb.split(), "--help"]
+        said = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout
+        parts.append(f"## python -m {verb}\n\n```text\n{said.strip()}\n```\n")
+    return "\n".join(parts)
+
+
+def write_configs() -> str:
+    """Every key that a config lists, with its comment."""
+    folder = REPO / "conf"
+    parts = [
+        "# Config\n\nEvery key of every file in `conf/`, as its comment says. A file in a folder is an option of the "
+        "group of that name: `compression/grid` is chosen by `compression=grid`.\n"
+    ]
+    files = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file))
+    for file in files:
+        head = [line[2:] for line in file.read_text().splitlines() if line.startswith("# ") and "@package" not in line]
+        name = file.relative_to(folder).with_suffix("")
+        rows = [f"| `{key}` | {code(value)} | {cell(note)} |" for key, value, note in read_keys(file.read_text())]
+        table = "\n".join(["| key | default | |", "|---|---|---|", *rows]) if rows else ""
+        parts.append(f"## {name}\n\n{cell(' '.join(head))}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def read_keys(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (dotted key, value, comment) of a YAML file's lines; keys of ``hydra`` and ``defaults`` are left out."""
+    rows: list[list[Any]] = []
+    path: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        if (parts := LINE.fullmatch(line)) and not line.lstrip().startswith("#"):
+            indent = len(parts["indent"])
+            path = [*((at, key) for at, key in path if at < indent), (indent, parts["key"].strip())]
+            rows.append([".".join(key for _, key in path), parts["value"] or "", parts["note"] or ""])
+        elif rows and (more := MORE.fullmatch(line)) and not line.startswith("#"):
+            rows[-1][2] += f" {more['note']}"
+    for key, value, note in rows:
+        if key.split(".")[0] not in ("hydra", "defaults") and (value or note):
+            yield key, value, note
+
+
+def code(value: str) -> str:
+    """A value as code, or nothing."""
+    return f"`{cell(value.strip())}`" if value.strip() else ""
+
+
+def cell(text: str) -> str:
+    """Text as it may stand in a table."""
+    return text.replace("|", "\\|").replace("<", "&lt;")

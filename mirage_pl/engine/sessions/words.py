@@ -1,0 +1,40 @@
+"""The command line of ``infer``: its texts as they are typed, and the session of the run that it names."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mirage_pl.engine.place import CONF, own_configs
+from mirage_pl.engine.quoting import quote_words
+
+
+def prepare_words(words: Sequence[str]) -> list[str]:
+    """Quote free texts, and choose the run's session where none is chosen."""
+    words = [*own_configs(words), *words]
+    files = [file for folder in config_folders(words) for file in (folder / "session").glob("*.yaml")]
+    sessions = [yaml.safe_load(file.read_text()).get("session") or {} for file in files]
+    texts = {name for session in sessions for name, kind in session.get("takes", {}).items() if kind == "text"}
+    chosen = [] if any(word.startswith("session=") for word in words) else [*run_session(words)]
+    return [*quote_words(words, texts, swept=False), *chosen]
+
+
+def config_folders(words: Sequence[str]) -> Iterator[Path]:
+    """Where Hydra will look for configs: our folder, and that of ``--config-dir``."""
+    yield CONF
+    for number, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name in ("--config-dir", "-cd"):
+            yield Path(value or "".join(words[number + 1 : number + 2]))
+
+
+def run_session(words: Sequence[str]) -> Iterator[str]:
+    """The override that chooses the session that a run's config names, if there are a run and a name."""
+    ckpt = next((Path(word.removeprefix("ckpt=")) for word in words if word.startswith("ckpt=")), None)
+    for folder in [ckpt, *ckpt.absolute().parents] if ckpt else []:
+        if (folder / "config.yaml").is_file():
+            config: Any = yaml.safe_load((folder / "config.yaml").read_text())
+            if isinstance(config, dict) and isinstance(config.get("session"), str):
+                yield f"session={config['session']}"
+            return

@@ -1,0 +1,49 @@
+"""One use of a trained run: questions about pictures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_modules.rows.jsonl import IMAGE, interleave
+from data_modules.samples import Picture, Sample
+from mirage_pl.engine.checkpoints.trained import Trained
+from mirage_pl.engine.seams import Piece
+
+
+class Answer:
+    """Answer questions, each on its own: the model was trained on single ones.
+
+    Args:
+        trained: the run.
+        takes: names of what is given, and their kinds.
+        decoding: options of :class:`mirage_pl.mirage.decoding.sampling.Decoding`.
+    """
+
+    def __init__(self, trained: Trained, takes: Mapping[str, str], decoding: Mapping[str, Any]) -> None:
+        self.trained, self.takes, self.decoding = trained, takes, decoding
+        self.pictures: list[Picture] = []
+
+    def begin(self, prompt: str | None = None, image: str | Sequence[str] | None = None) -> Iterator[Piece]:
+        """Answer a question about pictures, and describe its latents.
+
+        Args:
+            prompt: ``<image>`` says where a picture goes; ``None``: the prompt of the run's task.
+            image: paths.
+
+        Raises:
+            ValueError: no question, or a picture that can't be read.
+        """
+        paths = [image] if isinstance(image, str) else list(image or [])
+        self.pictures = [Picture(Path(path)) for path in paths]
+        yield from self.step(prompt)
+
+    def step(self, prompt: str | None = None) -> Iterator[Piece]:
+        """Answer a further question about the same pictures."""
+        task = self.trained.config.task
+        prompt = prompt or task.get("prompt")
+        if not prompt:
+            raise ValueError(f"each row of task={task.name} has a question of its own; give prompt=")
+        question = Sample("prompt=", interleave(prompt, IMAGE, self.pictures), ())
+        prompts = self.trained.collator.prompts([question]).to(self.trained.device)
+        for text in self.trained.module.stream(prompts, **self.decoding):
+            yield Piece("text", text)
