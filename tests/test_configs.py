@@ -236,5 +236,3 @@ def test_the_data_folder_follows_the_models_cell_size():
     assert Path(compose("train", "stage=stage2", "latent_size=8", "seed=1").run_dir) == Path(
         "runs/vsp/tiny/stage2-k8-seed1"
     )
-
-

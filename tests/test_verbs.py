@@ -96,7 +96,7 @@ def test_evaluation_answers_again_with_other_latents(run_folder, data, capsys):
     assert {key: written[key] for key in ("interventions", "latents")} == {
         key: metrics[key] for key in ("interventions", "latents")
     }
-    assert "Do the latents matter?" in (out / "report.html").read_text()
+    assert "Under other conditions" in (out / "report.html").read_text()
     printed = capsys.readouterr().out
     assert all(name in printed for name in NAMES)
 

@@ -6,13 +6,17 @@ that seams share lies beside what it serves: ``training/draws.py`` (randomness b
 from other runs). ``tests/toy/`` implements all of them in a page each.
 """
 
+from __future__ import annotations  # so that reports, which load no torch, have its records
+
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
-from PIL.Image import Image
-from torch import Tensor
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
 
 from data_modules.scores import Scores as Scores
 
@@ -182,7 +186,10 @@ class Evaluation(Protocol):
 
 
 class Words(Protocol):
-    """A family's words in a report: a module without torch, such as ``mirage_pl/mirage/report.py``."""
+    """A family's words in a report: a module without torch, such as ``mirage_pl/mirage/report.py``.
+
+    ``PlainWords`` in ``engine/reports/words.py`` says nothing in all of them.
+    """
 
     CONDITIONS: Mapping[str, str]
     NUMBERS: Mapping[str, str]
@@ -195,6 +202,16 @@ class Words(Protocol):
     @staticmethod
     def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
         """Return sentences that follow from the conditions of one run: about this checkpoint, not the method."""
+        ...
+
+    @staticmethod
+    def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what else follows from a method's entry in a study's ``results.json``; it is added to the entry."""
+        ...
+
+    @staticmethod
+    def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:
+        """Return sentences about the methods of a study, by their entries in ``results.json``."""
         ...
 
 
@@ -229,6 +246,18 @@ class Session(Protocol):
 
     def step(self, **given: Any) -> Iterator[Piece]:
         """Go on: a further question, an action, an observation."""
+        ...
+
+
+class Exporting(Protocol):
+    """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
+
+    def export(self, folder: Path, collator: Any) -> Mapping[str, Tensor]:
+        """Write a ``config.json``, the weights and what else is needed; return what its users' own tools read back.
+
+        Returns:
+            Tensors by their names in the module, which are compared with the module's.
+        """
         ...
 
 

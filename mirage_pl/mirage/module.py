@@ -5,6 +5,7 @@ Shapes: B rows, T columns, D width.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -84,6 +85,14 @@ class MirageModule(BaseModule):
         if self.ce_fused and can_fuse(hidden_MD, head):
             return fused_ce(hidden_MD, head, targets_M)
         return text_ce(hidden_MD, head, targets_M, self.ce_chunk, batch.most_supervised)
+
+    def export(self, folder: Path, collator: Collator) -> dict[str, Tensor]:
+        """Write backbone and processor as a Hugging Face folder; what stock transformers reads back from it."""
+        backbone = self.net.backbone
+        backbone.save_pretrained(folder)
+        collator.shown_processor().save_pretrained(folder)
+        back = type(backbone).from_pretrained(folder, dtype=backbone.dtype)
+        return {f"net.backbone.{name}": tensor for name, tensor in back.state_dict().items()}
 
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch."""

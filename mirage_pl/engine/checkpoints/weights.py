@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mirage_pl.engine.checkpoints.parts import whole, whole_shape
 from mirage_pl.engine.checkpoints.zero3 import FIRST, whole_weights
-from mirage_pl.engine.runs.folder import CONFIG, LAST, read_config
+from mirage_pl.engine.runs.config import read_config
+from mirage_pl.engine.runs.folder import CONFIG, LAST
 from mirage_pl.engine.runs.identity import is_below
 from mirage_pl.engine.runs.starts import Start, recorded
 

@@ -96,7 +96,7 @@ def intervene(
         texts, moved = made["texts"], made["moved"]
         right = [dataset.grade(sample, text).values["success"] for sample, text in zip(samples, texts, strict=True)]
         for row, still in zip(rows, right, strict=True):
-            row.setdefault("interventions", {})[name] = still
+            row.setdefault("interventions", {})[name] = {"success": still}
         groups = sorted({row["group"] for row in rows})
         members = {
             group: [ok for ok, row in zip(right, rows, strict=True) if row["group"] == group] for group in groups

@@ -20,6 +20,13 @@ from mirage_pl.engine.evaluation.journal import Journal
 from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.runs.folder import METRICS, write_json
 
+NUMBERS_IN = "latents"
+MEASURES = {
+    "success": {"kind": "share", "better": "higher", "unit": "", "meaning": "right answers"},
+    "optimal": {"kind": "share", "better": "higher", "unit": "", "meaning": "right, and as short as possible"},
+    "invalid": {"kind": "share", "better": "lower", "unit": "", "meaning": "no answer could be read"},
+}
+
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Answer the test file, grade the answers, and write predictions, metrics, pictures and the report.
@@ -95,7 +102,14 @@ def describe(cfg: DictConfig, trained: Any, dataset: Any, learnt: set[str] | Non
     """What is evaluated: checkpoint, steps, decoding, and the test set."""
     decoding = OmegaConf.to_container(cfg.decoding, resolve=True)
     test = describe_test(dataset, cfg.task.test_file, trained.config.task, learnt)
-    return {"ckpt": str(trained.checkpoint), "steps": steps_of(trained.checkpoint), "decoding": decoding, "test": test}
+    kind = {"evaluation": "answers", "measures": MEASURES, "conditions_in": "interventions", "numbers_in": NUMBERS_IN}
+    kind["words"] = "mirage_pl.mirage.report"
+    return kind | {
+        "ckpt": str(trained.checkpoint),
+        "steps": steps_of(trained.checkpoint),
+        "decoding": decoding,
+        "test": test,
+    }
 
 
 def evaluation_of(run_folder: str, label: str) -> Path:
@@ -173,12 +187,12 @@ def probed(
         return {}
     found = intervene(probe, names, dataset, samples, rows, journal)
     print_interventions(found)
-    folder = trained.folder / "evaluation" / cfg.label / "latents"
+    folder = trained.folder / "evaluation" / cfg.label / NUMBERS_IN
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, picture in probe.pictures(spread(len(rows), cfg.num_pictured)):
         picture.save(folder / f"{name}.png", optimize=True)
-    return {"interventions": found, "latents": probe.describe()}
+    return {"interventions": found, NUMBERS_IN: probe.describe()}
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -231,7 +245,7 @@ def show_pictures(run: Path, out: Path, step: int) -> None:
     """Put the pictures of latents into the run's TensorBoard."""
     from torch.utils.tensorboard import SummaryWriter
 
-    files = sorted((out / "latents").glob("*.png"))
+    files = sorted((out / NUMBERS_IN).glob("*.png"))
     if not files:
         return
     with SummaryWriter(run / "tensorboard") as board:

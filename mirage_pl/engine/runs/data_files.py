@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mirage_pl.engine.runs.folder import ENVIRONMENT, read_record, write_json
+from mirage_pl.engine.runs.config import read_record
+from mirage_pl.engine.runs.folder import ENVIRONMENT, write_json
 from mirage_pl.engine.runs.identity import flatten
 
 WHOLE, PIECES, PIECE = 64 * 2**20, 64, 2**16

@@ -7,16 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mirage_pl.engine.runs.folder import (
-    CONFIG,
-    ENVIRONMENT,
-    environment,
-    has_saved,
-    read_config,
-    read_record,
-    write,
-    write_json,
-)
+from mirage_pl.engine.runs.config import read_config, read_record
+from mirage_pl.engine.runs.folder import CONFIG, ENVIRONMENT, environment, has_saved, write, write_json
 from mirage_pl.engine.runs.identity import differences
 
 log = logging.getLogger(__name__)

@@ -69,7 +69,8 @@ def differences(old: DictConfig, new: DictConfig) -> list[str]:
     was, now = values(old), values(new)
     changed = [name for name in [*was, *(now.keys() - was.keys())] if was.get(name) != now.get(name)]
     free = {*SHARED_OUT, *(["init_from"] if now["init_from"] is None else [])}
-    return [f"{name} was {was.get(name)} and is {now.get(name)}" for name in sorted(changed, key=depth) if name not in free]
+    named = sorted((name for name in changed if name not in free), key=depth)
+    return [f"{name} was {was.get(name)} and is {now.get(name)}" for name in named]
 
 
 def depth(name: str) -> int:

@@ -11,8 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mirage_pl.engine.runs.config import read_config, read_record
 from mirage_pl.engine.runs.entry import recorded_starts
-from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, is_finished, read_config, read_record
+from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, is_finished
 from mirage_pl.engine.runs.identity import is_below
 
 CUT_SHORT = ("trainer.fast_dev_run", "trainer.limit_train_batches", "trainer.overfit_batches")

@@ -8,17 +8,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mirage_pl.engine.cli import swept_by
+from mirage_pl.engine.runs.config import read_record
 from mirage_pl.engine.runs.data_files import check_data, record_data
 from mirage_pl.engine.runs.entry import make_folder, open_run, recorded_starts, share_rows
-from mirage_pl.engine.runs.folder import (
-    LAST,
-    METRICS,
-    first_process,
-    is_finished,
-    last_checkpoint,
-    read_record,
-    write_json,
-)
+from mirage_pl.engine.runs.folder import LAST, METRICS, first_process, is_finished, last_checkpoint, write_json
 from mirage_pl.engine.runs.lock import owned
 from mirage_pl.engine.runs.starts import find_starts
 

@@ -123,8 +123,8 @@ def test_every_row_learns_whether_it_stays_right(tamper):
     rows = baseline("ABCxx")
     tamper(FAKE, ["zero", "oracle"], rows=rows)
     right = [row["interventions"] for row in rows]
-    assert [row["zero"] for row in right] == [True, False, False, False, True]
-    assert all(row["oracle"] for row in right)
+    assert [row["zero"]["success"] for row in right] == [True, False, False, False, True]
+    assert all(row["oracle"]["success"] for row in right)
 
 
 def test_an_interrupted_intervention_goes_on_with_the_next(tamper):
