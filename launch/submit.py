@@ -27,7 +27,7 @@ from mirage_pl.engine.runs.entry import open_run
 from mirage_pl.engine.runs.folder import CONFIG, last_checkpoint, write_json
 from mirage_pl.engine.runs.lock import owned
 from mirage_pl.engine.runs.starts import find_starts
-from mirage_pl.engine.training.fit import check, finished_metrics
+from mirage_pl.engine.training.checks import check, finished_metrics
 
 CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins")
 SHARED = {field.name for field in fields(BaseQueueConf)}

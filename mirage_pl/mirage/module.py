@@ -6,7 +6,6 @@ Shapes: B rows, T columns, D width.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from data_modules.samples import Sample
 from mirage_pl.engine.training.base import BaseModule
+from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mirage.batch import IGNORE, Batch, widen
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
@@ -184,7 +184,7 @@ class Curriculum(Guided):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Stage 1's losses or the guided ones; the draw is the same on every rank, and after a resume."""
-        draw = Random(f"teacher forcing at step {self.global_step}").random()
+        draw = torch.rand((), generator=row_stream(self.seed, "teacher forcing", self.global_step)).item()
         chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade)
         teacher = self.training and draw < chance
         return Stage1.losses(self, batch) if teacher else super().losses(batch)

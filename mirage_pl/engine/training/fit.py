@@ -5,15 +5,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from mirage_pl.engine.cli import swept_by
-from mirage_pl.engine.runs.config import read_record
+from mirage_pl.engine.checkpoints.saving import Files, plugins
+from mirage_pl.engine.checkpoints.started import load_starts
+from mirage_pl.engine.evaluation.scoring import evaluate_run
 from mirage_pl.engine.runs.data_files import check_data, record_data
 from mirage_pl.engine.runs.entry import make_folder, open_run, recorded_starts, share_rows
-from mirage_pl.engine.runs.folder import LAST, METRICS, first_process, is_finished, last_checkpoint, write_json
+from mirage_pl.engine.runs.folder import LAST, METRICS, first_process, last_checkpoint, write_json
 from mirage_pl.engine.runs.lock import owned
 from mirage_pl.engine.runs.starts import find_starts
+from mirage_pl.engine.strategies.deepspeed import splitting
+from mirage_pl.engine.strategies.ready import check_resume, ready
+from mirage_pl.engine.training.allocator import keep_freed_memory
+from mirage_pl.engine.training.checks import check, finished_metrics
+from mirage_pl.engine.training.lightning import name_stop_iterations
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +34,6 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         ValueError: a mistake in config, data or checkpoint.
     """
     check(cfg)
-    from mirage_pl.engine.strategies.ready import ready
-
     ready(cfg)
     make_folder(Path(cfg.run_dir))
     with owned(Path(cfg.run_dir)):
@@ -53,15 +60,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 
 def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
     """Train, from a checkpoint of this run, or from weights of others, or from the model's own."""
-    import pytorch_lightning as pl
-    from hydra.utils import instantiate
-
-    from mirage_pl.engine.checkpoints.saving import plugins
-    from mirage_pl.engine.checkpoints.started import load_starts
-    from mirage_pl.engine.strategies.deepspeed import splitting
-    from mirage_pl.engine.strategies.ready import check_resume
-    from mirage_pl.engine.training.allocator import keep_freed_memory
-
     if resumed:
         check_resume(cfg, resumed)
     keep_freed_memory()
@@ -72,8 +70,10 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
     logger = instantiate(cfg.logger)
     listed, plugged = [*callbacks, timer], plugins(cfg.async_checkpoint)
     trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=logger, plugins=plugged)
+    name_stop_iterations(trainer)
     with splitting(trainer.strategy):
         module: Any = instantiate(cfg.stage.module).train()
+    module.seed = cfg.seed
     if resumed:
         log.info("continuing from %s", resumed)
     elif first_process():
@@ -91,15 +91,11 @@ def score(cfg: DictConfig, folder: Path) -> None:
     """Evaluate the run on its own task, if ``evaluate`` asks for it and it hasn't been done."""
     if cfg.evaluate is None or not first_process():
         return
-    from mirage_pl.engine.evaluation.scoring import evaluate_run
-
     evaluate_run(cfg, folder)
 
 
 def finish(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Save the last state and the last metrics, and say where they are."""
-    from mirage_pl.engine.checkpoints.saving import Files
-
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
     metrics |= {"step": trainer.global_step, "epoch": trainer.current_epoch, **facts}
     trainer.strategy.checkpoint_io = Files()  # nothing goes on meanwhile, and metrics mustn't be there before it
@@ -112,36 +108,5 @@ def finish(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, An
 
 def device_name(trainer: Any) -> str:
     """What the run is trained on: ``cpu``, or a GPU's name."""
-    import torch
-
     device = trainer.strategy.root_device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)
-
-
-def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """Metrics of a run that has nothing left to do."""
-    if not is_finished(folder):
-        return None
-    metrics = read_record(folder / METRICS)
-    limits = {"step": cfg.trainer.max_steps, "epoch": cfg.trainer.max_epochs}
-    return metrics if any(0 <= limit <= metrics.get(name, -1) for name, limit in limits.items()) else None
-
-
-def check(cfg: DictConfig) -> None:
-    """Refuse what can't work on any machine, before anything heavy is loaded.
-
-    Raises:
-        ValueError: names the key.
-    """
-    if cfg.study.name and not cfg.study.method:
-        raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
-    if cfg.trainer.devices != 1 and swept_by() == "basic":
-        raise ValueError(
-            f"trainer.devices={cfg.trainer.devices} with hydra/launcher=basic: the run's further processes would each "
-            "sweep again; choose hydra/launcher=local or hydra/launcher=slurm"
-        )
-    if cfg.async_checkpoint and cfg.strategy.name.startswith("deepspeed"):
-        raise ValueError(
-            f"async_checkpoint=true with strategy={cfg.strategy.name}: DeepSpeed writes a folder of its own, all "
-            "processes together; leave async_checkpoint out, or choose strategy=ddp or strategy=fsdp2"
-        )
