@@ -87,12 +87,6 @@ class BaseModule(pl.LightningModule):
         """
         return [self.net]
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the frozen weights that are fetched from the runs they came from; DeepSpeed saves all by itself."""
-        if "state_dict" in checkpoint:
-            weights = checkpoint["state_dict"].items()
-            checkpoint["state_dict"] = {name: weight for name, weight in weights if not is_below(name, self.apart)}
-
     def configure_model(self) -> None:
         """Give the strategy what it may split, if it doesn't find that by itself."""
         if hasattr(self.trainer.strategy, "split"):
@@ -235,7 +229,7 @@ class BaseModule(pl.LightningModule):
             self.watch_largest(GRADIENTS, (p.grad for group in optimizer.param_groups for p in group["params"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to write down what isn't a number, on all ranks together.
+        """Leave out what ``apart`` names, and refuse to write down what isn't a number, on all ranks together.
 
         Raises:
             ValueError: names step, value and rows.
@@ -243,6 +237,9 @@ class BaseModule(pl.LightningModule):
         if self.watch.new:
             self.watch_largest(WEIGHTS, (weight for weight in self.parameters() if weight.requires_grad), ahead=0)
         self.watch.check_all(self.trainer)
+        if self.apart:
+            weights = checkpoint["state_dict"].items()
+            checkpoint["state_dict"] = {name: weight for name, weight in weights if not is_below(name, self.apart)}
 
     def on_train_end(self) -> None:
         """Look at the last steps."""
