@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_modules.samples import Sample
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mirage.batch import IGNORE, Batch, widen
@@ -23,8 +22,6 @@ from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
 from mirage_pl.mirage.model.flops import step_flops
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.prefill import fill
-from mirage_pl.mirage.probing.interventions import Interventions
-from mirage_pl.mirage.probing.replacements import NAMES
 
 
 class MirageModule(BaseModule):
@@ -40,7 +37,6 @@ class MirageModule(BaseModule):
 
     net: LatentVLM
     generation_type = Generation
-    intervention_names = NAMES
 
     def __init__(
         self, decoder: Decoder, ce_chunk: int | None, ce_fused: bool, features: FeatureCache, **options: Any
@@ -108,12 +104,6 @@ class MirageModule(BaseModule):
             options: further ones of :class:`mirage_pl.mirage.decoding.sampling.Decoding`; greedy without any.
         """
         return self.decoder(self.net, prompts, Decoding(max_new_tokens, **options))
-
-    def interventions(
-        self, collate: Collator, samples: Sequence[Sample], baseline: Sequence[Generation], **decoding: Any
-    ) -> Interventions:
-        """Tools to answer a test set again with other latents, see :mod:`mirage_pl.mirage.probing.interventions`."""
-        return Interventions(self.net, collate.processor, collate, Decoding(**decoding), samples, baseline)
 
     def stream(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Iterator[str]:
         """Answer the first prompt piece by piece, then describe its latents."""

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.runs.config import read_config, read_record
-from mirage_pl.engine.runs.folder import CONFIG, ENVIRONMENT, environment, has_saved, write, write_json
+from mirage_pl.engine.runs.folder import COMPOSED, CONFIG, ENVIRONMENT, environment, has_saved, write, write_json
 from mirage_pl.engine.runs.identity import differences
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ def open_run(cfg: DictConfig, starts: Mapping[str, str]) -> Path:
     if has_config(folder, cfg):
         write_json(folder / ENVIRONMENT, environment() | read_record(folder / ENVIRONMENT) | {"starts": dict(starts)})
         return folder
+    write(folder / COMPOSED, OmegaConf.to_yaml(cfg))
     write(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
     write_json(folder / ENVIRONMENT, environment() | {"starts": dict(starts)})
     return folder

@@ -17,6 +17,8 @@ from mirage_pl.engine.place import HOME
 from mirage_pl.engine.runs.config import read_record
 
 CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.json", "environment.json"
+COMPOSED = "composed.yaml"
+"""The config before its values were filled in: an evaluation sets some of its task's anew."""
 LAST = Path("checkpoints", "last.ckpt")
 STATUS = "status.json"
 PACKAGES = ["torch", "torchvision", "pytorch-lightning", "transformers", "hydra-core", "deepspeed"]

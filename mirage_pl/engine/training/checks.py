@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from mirage_pl.engine.cli import swept_by
 from mirage_pl.engine.runs.config import read_record
 from mirage_pl.engine.runs.folder import METRICS, is_finished
+from mirage_pl.engine.training.trainer import check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ def check(cfg: DictConfig) -> None:
     Raises:
         ValueError: names the key.
     """
+    check_trainer(cfg.trainer)
     if cfg.study.name and not cfg.study.method:
         raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
     if cfg.trainer.devices != 1 and swept_by() == "basic":

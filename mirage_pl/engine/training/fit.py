@@ -1,7 +1,8 @@
 """Train one stage: ``python -m mirage_pl.train stage=stage2``. The same command resumes a killed run."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.saving import Files, plugins
 from mirage_pl.engine.checkpoints.started import load_starts
-from mirage_pl.engine.evaluation.scoring import evaluate_run
+from mirage_pl.engine.evaluate import evaluate_run
 from mirage_pl.engine.runs.data_files import check_data, record_data
 from mirage_pl.engine.runs.entry import make_folder, open_run, recorded_starts, share_rows
 from mirage_pl.engine.runs.folder import LAST, METRICS, first_process, last_checkpoint, write_json
@@ -82,9 +83,21 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
     load_starts(cfg, folder, module, resumed)
     # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
     trainer.precision_plugin.convert_input = lambda batch: batch
-    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    with plain_interrupts():
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     cost = {"seconds": round(timer.time_elapsed(), 1), "devices": trainer.world_size, "device": device_name(trainer)}
     return finish(trainer, folder, cost | {"starts": recorded_starts(folder)})
+
+
+@contextmanager
+def plain_interrupts() -> Iterator[None]:
+    """Let Ctrl-C be what it is: Lightning makes exit code 1 of it, as of an error."""
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def score(cfg: DictConfig, folder: Path) -> None:

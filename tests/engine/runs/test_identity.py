@@ -80,9 +80,9 @@ CHANGES = [
     "trainer.precision=bf16-mixed",
     "trainer.accumulate_grad_batches=2",
     "trainer.gradient_clip_val=null",
-    "+trainer.limit_train_batches=3",
-    "+trainer.overfit_batches=1",
-    "+trainer.fast_dev_run=true",
+    "trainer.limit_train_batches=3",
+    "trainer.overfit_batches=1",
+    "trainer.fast_dev_run=true",
     "experiment=study/vsp",
 ]
 

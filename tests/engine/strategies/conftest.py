@@ -19,7 +19,7 @@ from mirage_pl.engine.training import fit
 from tests.conftest import REPO, SMALL, compose
 
 STEPS = 20
-QUIET = [f"callbacks.{name}=null" for name in ("progress", "generations", "latents", "throughput", "best")]
+QUIET = [f"callbacks.{name}=null" for name in ("progress", "scores", "throughput", "best")]
 SHORT = [f"trainer.max_steps={STEPS}", "trainer.limit_val_batches=0", "trainer.accelerator=cpu"]
 
 
@@ -176,7 +176,7 @@ def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pyte
     # In smaller steps: latents that nobody has trained magnify a difference of rounding by a thousand in a few steps.
     second = ["stage=stage2", f"init_from={folder}/alone", "stage.module.optimizer.lr=2e-6"]
     shown = [first, "trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.limit_val_batches=1.0"]
-    answering = ["evaluate={interventions: []}", "callbacks.generations.num_scored=4", "callbacks.latents.num_rows=4"]
+    answering = ["evaluate={interventions: []}", "callbacks.scores.num_items=4"]
     run_alone(
         make("alone", first, WHOLE),
         make("alone_accumulated", first, SINGLE, "trainer.accumulate_grad_batches=4"),
