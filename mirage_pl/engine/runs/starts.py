@@ -6,6 +6,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,8 @@ def read_candidate(folder: Path) -> Candidate | None:
         ValueError: one of its files can't be read.
     """
     config, metrics = read_config(folder / CONFIG), read_record(folder / METRICS)
-    if any(name.startswith("train/") and value is None for name, value in metrics.items()):
+    losses = [value for name, value in metrics.items() if name.startswith("train/")]
+    if not all(isinstance(loss, int | float) and isfinite(loss) for loss in losses):
         return None
     steps, epoch = (int(metrics.get(name) or 0) for name in ("step", "epoch"))
     limits = {name: OmegaConf.select(config, f"trainer.{name}") or 0 for name in ("max_steps", "max_epochs")}

@@ -18,8 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from data_modules.loading.draws import reseed
-from mirage_pl.engine.checkpoints.parts import splits_weights
-from mirage_pl.engine.runs.identity import is_below
+from mirage_pl.engine.checkpoints.parts import leave_out, splits_weights
 from mirage_pl.engine.training.draws import seed_step
 from mirage_pl.engine.training.finite import GRADIENTS, WEIGHTS, Watch, largest, rows_of
 from mirage_pl.engine.training.lightning import attached_trainer, let_clip
@@ -238,8 +237,7 @@ class BaseModule(pl.LightningModule):
             self.watch_largest(WEIGHTS, (weight for weight in self.parameters() if weight.requires_grad), ahead=0)
         self.watch.check_all(self.trainer)
         if self.apart:
-            weights = checkpoint["state_dict"].items()
-            checkpoint["state_dict"] = {name: weight for name, weight in weights if not is_below(name, self.apart)}
+            leave_out(checkpoint, self, self.apart)
 
     def on_train_end(self) -> None:
         """Look at the last steps."""
