@@ -32,6 +32,9 @@ UNSEEN = logging.getLogger("unseen")
 UNSEEN.propagate = False
 UNSEEN.addHandler(logging.NullHandler())
 
+NONE = {f"{group}=null": f"{group}=[]" for group in ("logger", "experiment")}
+"""How Hydra wants to be told that no option of a group is chosen."""
+
 
 def swept_by() -> str | None:
     """The launcher of the sweep that this is a point of; ``None``: it is none."""
@@ -207,13 +210,13 @@ def guided(
         """Run the command."""
         if not tracebacks():
             hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
-        sys.argv[1:] = prepare(sys.argv[1:])
+        sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
         try:
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
             stop("the same command skips what is done and goes on with the rest")
         except (HydraException, OmegaConfBaseException) as error:
-            if tracebacks():
+            if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
                 raise
             fail(explain(error, known_keys(config)))
 

@@ -163,7 +163,7 @@ def lay_out_curves(results: Sequence[Result], labels: Sequence[str]) -> str:
     main = "".join(plot for tag, plot in plots.items() if learnt(tag))
     rest = "".join(plot for tag, plot in plots.items() if not learnt(tag))
     colours = legend([labels[place] for place, by_tag in scalars.items() if by_tag])
-    sentence = "has no TensorBoard events in {}/tensorboard, so its curves are left out."
+    sentence = "has no TensorBoard events in {0}/tensorboard and no {0}/csv/metrics.csv, so its curves are left out."
     without = [
         f"{result.name} {sentence.format(result.run)}" for place, result in enumerate(results) if not scalars[place]
     ]

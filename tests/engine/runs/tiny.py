@@ -125,7 +125,7 @@ def tiny_config(folder, stage, *overrides, **starts):
         "loader": loader,
         "trainer": trainer,
         "strategy": {"name": "auto", "use": "auto"},
-        "logger": None,
+        "logger": {},
         "async_checkpoint": False,
         "evaluate": None,
         "study": {"name": None, "method": None, "paper": None},

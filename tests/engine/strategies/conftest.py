@@ -1,10 +1,7 @@
 """Runs of one and of two processes, with what they wrote down."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from data_modules.vsp.planning import VSP
 from mirage_pl.engine.training import fit
 from tests.conftest import REPO, SMALL, compose
+from tests.engine.strategies.ranks import WARM
 
 STEPS = 20
 QUIET = [f"callbacks.{name}=null" for name in ("progress", "scores", "throughput", "best")]
@@ -63,11 +61,7 @@ def run_to_the_end(folder: Path, *jobs: tuple[int, Sequence[str]]) -> None:
 
 def run_ranks(folder: Path, *jobs: tuple[int, Sequence[str]]) -> list[list[int]]:
     """Train each run in as many processes as it says, one run after another; their exit codes."""
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    line = [sys.executable, "-m", "tests.engine.strategies.ranks", str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
-    subprocess.run(line, cwd=REPO, env=environment, check=True)
-    return json.loads((folder / "codes.json").read_text())
+    return WARM.run(folder, jobs)
 
 
 def said(folder: Path, run: int) -> str:
