@@ -50,6 +50,8 @@ FREE = (
 """Keys below them that change no result: names, limits, and defaults of other keys."""
 SHARED_OUT = ("loader.batch_size", "loader.max_tokens")
 """They name a run, yet may change when it goes on: more processes have less each. The loader compares the sum."""
+CHOSEN = ("stage", "model", "task")
+"""Config groups whose choice a folder's name tells."""
 COMPOSING = ContextVar("COMPOSING", default=False)
 """Whether a folder is being named: a value that holds the name itself tells nothing."""
 
@@ -81,8 +83,8 @@ def depth(name: str) -> int:
 def suffix(config: DictConfig, compose: Callable[[list[str]], DictConfig]) -> str:
     """A short hash of what the rest of a run folder's name doesn't tell; empty if that tells all.
 
-    It tells stage, model and task by their names, the seed, and whatever ``stage.tag`` is made of. A run has a hash if
-    its values aren't those that these alone compose to.
+    It tells stage, model, task, seed, and whatever ``stage.tag`` is made of. A run has a hash if its values aren't
+    those that these alone compose to. Outside a command it has none if its stage isn't to be found by its name.
 
     Args:
         config: the run's, not resolved yet.
@@ -95,24 +97,27 @@ def suffix(config: DictConfig, compose: Callable[[list[str]], DictConfig]) -> st
         own, usual = values(config), usual_values(config, compose)
     finally:
         COMPOSING.reset(token)
-    changed = {name: own.get(name) for name in own.keys() | usual.keys() if own.get(name) != usual.get(name)}
+    told = ("model.name", "task.name")
+    names = [name for name in sorted(own.keys() | usual.keys()) if name not in told] if usual else []
+    changed = {name: own.get(name) for name in names if own.get(name) != usual.get(name)}
     digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
     return f"-{digest[:6]}" if changed else ""
 
 
 def usual_values(config: DictConfig, compose: Callable[[list[str]], DictConfig]) -> dict[str, Any]:
-    """What the stage, the model and the task of a config compose to by themselves; a name of a user's own is left out.
+    """What the stage, the model and the task of a config compose to by themselves; empty if there is no such stage.
 
-    Nothing at all, if the stage has such a name.
+    Outside a command, which knows what was chosen, they are looked for by their names; those of a user's own are left
+    to the stage.
     """
     tag = str(OmegaConf.to_container(config.stage, resolve=False)["tag"])  # type: ignore[call-overload, index]
     told = ["seed", *(key for key in re.findall(r"\$\{([\w.]+)\}", tag) if "." not in key)]
     settings = [f"{key}={OmegaConf.select(config, key)}" for key in told]
-    stage, model, task = (
-        f"{group}={OmegaConf.select(config, f'{group}.name')}" for group in ("stage", "model", "task")
-    )
-    for names in ([stage, model, task], [stage, model], [stage, task], [stage]):
-        if usual := compose_values(compose, (*names, *settings, *search_path())):
+    chosen, search = command_line()
+    names = {group: chosen.get(group) or OmegaConf.select(config, f"{group}.name") for group in CHOSEN}
+    stage, model, task = (f"{group}={name}" for group, name in names.items())
+    for options in ([stage, model, task], [stage, model], [stage, task], [stage]):
+        if usual := compose_values(compose, (*options, *settings, *search)):
             return usual
     return {}
 
@@ -125,10 +130,13 @@ def compose_values(compose: Callable[[list[str]], DictConfig], overrides: tuple[
     return {}
 
 
-def search_path() -> list[str]:
-    """The override by which this command searches for configs in further folders, if it has one."""
-    given = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
-    return [override for override in given if override.startswith("hydra.searchpath=")]
+def command_line() -> tuple[dict[str, str], list[str]]:
+    """The options that this command chose by group, and the override by which it finds a user's own, if it has one."""
+    if not HydraConfig.initialized():
+        return {}, []
+    hydra = HydraConfig.get()
+    search = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath=")]
+    return {group: option for group, option in hydra.runtime.choices.items() if group in CHOSEN and option}, search
 
 
 def is_below(name: str, keys: Iterable[str]) -> bool:

@@ -143,3 +143,29 @@ def test_a_key_that_only_begins_like_one_that_may_change_may_not(may_change):
     for config in both:
         config.stage.may_change = may_change
     assert differences(*both) == ["stage.module.ce_chunked was 1 and is 2"]
+
+
+@pytest.fixture
+def own_stage(tmp_path):
+    """A stage and a task of somebody's own, whose names aren't those of their files."""
+    (tmp_path / "stage" / "own").mkdir(parents=True)
+    stage = "# @package _global_\ndefaults: [sft, _self_]\nstage: {name: mine, tag: mine}\n"
+    (tmp_path / "stage" / "own" / "mine.yaml").write_text(stage)
+    return f"hydra.searchpath=[file://{tmp_path}]"
+
+
+def test_a_command_compares_with_the_files_it_chose_whatever_their_names(own_stage):
+    from hydra.core.hydra_config import HydraConfig
+
+    def named(*overrides):
+        config = compose("train", own_stage, "stage=own/mine", *overrides, return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        try:
+            return config.run_dir
+        finally:
+            HydraConfig.instance().cfg = None
+
+    assert named() == named("trainer.devices=2", "loader.batch_size=32") == "runs/vsp/tiny/mine-seed42"
+    assert named("task.name=other") == "runs/other/tiny/mine-seed42"
+    assert len({named(), named("loader.batch_size=3"), named("compression=grid")}) == 3
+    assert compose("train", own_stage, "stage=own/mine").run_dir == "runs/vsp/tiny/mine-seed42"
