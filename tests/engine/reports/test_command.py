@@ -193,7 +193,7 @@ def test_a_study_of_clips_has_every_measure_with_its_interval_unit_and_direction
     assert world["differences"]["fvd"]["all"]["difference"] == pytest.approx(-10)
     assert world["conditions"]["copy_last"]["measures"]["lpips"]["difference"]["difference"] == pytest.approx(0.08)
     assert (world["useful"], world["pooled"], "used" in world) == (True, {}, False)
-    assert re.match(r"Best of 2: world, psnr 27\.\d+ dB \[.*\] of 12 rows \(mean of 3 seeds\)\.", found["verdict"][0])
+    assert re.match(r"Best of 2: world, psnr 27\.\d+ dB \[.*\] over 12 rows \(mean of 3 seeds\)\.", found["verdict"][0])
     assert re.match(r"Against base – better: world \+1\.\d+ dB \[", found["verdict"][1])
     text = " ".join(Reader(page).texts)
     assert all(words in text for words in ("psnr 29.4 dB\nfvd 140", "lower is better", "Student's over seeds alone"))
