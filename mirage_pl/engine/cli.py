@@ -28,7 +28,7 @@ from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.runs.identity import suffix
 
 UNSEEN = logging.getLogger("unseen")
-"""Writes to a run's log and not to the console, which shows the same in another form: ``hydra/job_logging/train``."""
+"""Writes to a run's log and not to the console, which shows the same in another form."""
 UNSEEN.propagate = False
 UNSEEN.addHandler(logging.NullHandler())
 
@@ -72,6 +72,15 @@ def register_own_task() -> None:
 
 
 register_own_task()
+
+
+def keep_log() -> None:
+    """Have a run's own log hold all that is said: what only it is told, and warnings."""
+    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    if files:
+        UNSEEN.handlers = [*files]
+        UNSEEN.setLevel(logging.INFO)
+        logging.captureWarnings(True)
 
 
 def quieten() -> None:
@@ -186,6 +195,7 @@ def verb(
 
     def guarded(cfg: DictConfig) -> Any:
         quieten()
+        keep_log()
         try:
             check_values(cfg)
             return get_method(path)(cfg)
