@@ -1,6 +1,5 @@
 """What every verb's command line shares: Hydra, two resolvers, and one-line errors. Imports no torch."""
 
-import hashlib
 import logging
 import os
 import signal
@@ -26,6 +25,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
+from mirage_pl.engine.runs.identity import suffix
 
 UNSEEN = logging.getLogger("unseen")
 """Writes to a run's log and not to the console, which shows the same in another form."""
@@ -34,31 +34,6 @@ UNSEEN.addHandler(logging.NullHandler())
 
 NONE = {f"{group}=null": f"{group}=[]" for group in ("logger", "experiment")}
 """How Hydra wants to be told that no option of a group is chosen."""
-
-NAMED = {
-    "model",
-    "task",
-    "stage",
-    "seed",
-    "latent_size",
-    "run_dir",
-    "runs",
-    "data",
-    "init_from",
-    "features",
-    "evaluate",
-    "async_checkpoint",
-}
-"""Overrides that a run folder's name already tells, or that don't change the run, as all of ``memory`` doesn't."""
-
-
-def variant() -> str:
-    """Short suffix for a run folder: a hash of the overrides its name doesn't tell, the same for the same command."""
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    names = [item.lstrip("+~").split("=")[0].split("@")[0] for item in overrides]
-    pairs = zip(names, overrides, strict=True)
-    telling = sorted(item for name, item in pairs if name not in NAMED and not name.startswith("memory."))
-    return f"-{hashlib.sha256(' '.join(telling).encode()).hexdigest()[:6]}" if telling else ""
 
 
 def swept_by() -> str | None:
@@ -69,7 +44,7 @@ def swept_by() -> str | None:
 
 
 OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
-OmegaConf.register_new_resolver("variant", variant, replace=True)
+OmegaConf.register_new_resolver("variant", lambda _root_: suffix(_root_, compose_run), replace=True)
 
 
 def register_plugins() -> None:
@@ -188,6 +163,11 @@ def compose(config: str, overrides: list[str], return_hydra_config: bool = False
         return hydra.compose(config, overrides, return_hydra_config)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(config, overrides, return_hydra_config)
+
+
+def compose_run(overrides: list[str]) -> DictConfig:
+    """Compose the config of a run."""
+    return compose("train", overrides)
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
