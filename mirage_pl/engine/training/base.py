@@ -7,8 +7,6 @@ the mean over all terms: it is the same, however the step's rows are cut into ba
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
-from operator import add
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,10 +16,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from data_modules.loading.draws import reseed
-from mirage_pl.engine.checkpoints.parts import splits_weights
+from mirage_pl.engine.checkpoints.parts import leave_out, splits_weights
 from mirage_pl.engine.training.draws import seed_step
 from mirage_pl.engine.training.finite import GRADIENTS, WEIGHTS, Watch, largest, rows_of
 from mirage_pl.engine.training.lightning import attached_trainer, let_clip
+from mirage_pl.engine.training.losses import added, as_pair, train_logged
 from mirage_pl.engine.training.means import Means
 from mirage_pl.engine.training.optim import parameter_groups
 
@@ -41,7 +40,8 @@ class BaseModule(pl.LightningModule):
     """
 
     several_optimizers = False
-
+    apart: tuple[str, ...] = ()
+    """Dotted prefixes of frozen weights that checkpoints don't hold (``kept: false`` of a start)."""
     seed: int = 0
     """Of everything that is drawn in training; a run sets its own."""
 
@@ -228,7 +228,7 @@ class BaseModule(pl.LightningModule):
             self.watch_largest(GRADIENTS, (p.grad for group in optimizer.param_groups for p in group["params"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to write down what isn't a number, on all ranks together.
+        """Leave out what ``apart`` names, and refuse to write down what isn't a number, on all ranks together.
 
         Raises:
             ValueError: names step, value and rows.
@@ -236,6 +236,8 @@ class BaseModule(pl.LightningModule):
         if self.watch.new:
             self.watch_largest(WEIGHTS, (weight for weight in self.parameters() if weight.requires_grad))
         self.watch.check_all(self.trainer)
+        if self.apart:
+            leave_out(checkpoint, self, self.apart)
 
     def on_train_end(self) -> None:
         """Look at the last steps."""
@@ -274,25 +276,3 @@ class BaseModule(pl.LightningModule):
         let_clip(optimizer)
         schedule = self.make_schedule(optimizer, self.total_steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
-
-
-def train_logged(losses: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
-    """What the log says of a training batch."""
-    return {f"train/{name}": loss.detach() for name, loss in losses.items()} | {"train/loss": total.detach()}
-
-
-def added(losses: Iterable[Tensor]) -> Tensor:
-    """The sum of one loss or more."""
-    return reduce(add, losses)
-
-
-def as_pair(name: str, weight: float | Sequence[float]) -> tuple[float, float]:
-    """A weight at the start and at the end of a run.
-
-    Raises:
-        ValueError: neither a number nor a pair of numbers.
-    """
-    pair = (weight, weight) if isinstance(weight, int | float) else tuple(weight)
-    if len(pair) != 2 or not all(isinstance(value, int | float) for value in pair):
-        raise ValueError(f"stage.module.loss_weights.{name}={weight} must be a number, or [first, last]")
-    return float(pair[0]), float(pair[1])

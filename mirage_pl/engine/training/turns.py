@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from mirage_pl.engine.training.base import BaseModule, train_logged
+from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.finite import rows_of
-from mirage_pl.engine.training.lightning import count_no_steps, expect_unused, let_clip
+from mirage_pl.engine.training.lightning import attached_trainer, count_no_steps, expect_unused, let_clip
+from mirage_pl.engine.training.losses import train_logged
 from mirage_pl.engine.training.optim import parameter_groups
 
 
@@ -103,6 +104,11 @@ class Turns(BaseModule):
         self.own_accumulate, trainer.accumulate_grad_batches = max(trainer.accumulate_grad_batches, 1), 1
         expect_unused(trainer.strategy)
         return []
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's steps before this one, for all turns alike."""
+        return self.step / max(1, self.total_steps) if attached_trainer(self) else 0.0
 
     @property
     def accumulate(self) -> int:
