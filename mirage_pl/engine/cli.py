@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal import utils as hydra_utils
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,6 +23,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from mirage_pl.engine.help import read_configs_once
 from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
@@ -235,8 +235,7 @@ def guided(
         if not tracebacks():
             hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
         sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
-        if "--help" in sys.argv:
-            read_configs_once()
+        read_configs_once()
         try:
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
@@ -252,19 +251,6 @@ def guided(
             fail(explain(error, known_keys(config)))
 
     return main
-
-
-def read_configs_once() -> None:
-    """Halve the time of ``--help``, for which Hydra copies all configs again for each group that it lists."""
-    copy_configs, copies = ConfigLoaderImpl._parse_overrides_and_create_caching_repo, dict[Any, Any]()
-
-    def copy_once(self: Any, config_name: str | None, overrides: list[str]) -> Any:
-        key = self, config_name, *overrides
-        if key not in copies:
-            copies[key] = copy_configs(self, config_name, overrides)
-        return copies[key]
-
-    ConfigLoaderImpl._parse_overrides_and_create_caching_repo = copy_once  # type: ignore[method-assign]
 
 
 def tracebacks() -> bool:
