@@ -22,9 +22,8 @@ from typing import Any, Literal, TypeVar
 
 from data_modules.files.packed import PackedImage
 from data_modules.files.sources import open_source
-from data_modules.images import check_image
 from data_modules.rows.plan import flatten
-from data_modules.samples import Latent, Picture, Sample, Text
+from data_modules.samples import Latent, Picture, Problem, Sample, Text, check_images
 
 INPUT, OUTPUT, META = {"text_input", "image_input"}, {"text_output", "image_output"}, {"map_desc", "map_id", "level"}
 KEYS = INPUT | OUTPUT | META | {"sequence_plan"}
@@ -189,9 +188,12 @@ def load_samples(
 
 
 def problems(
-    file: Path, image_root: Path | None = None, check: Callable[[Sample], object] = lambda sample: None
+    file: Path,
+    image_root: Path | None = None,
+    check: Callable[[Sample], object] = lambda sample: None,
+    problem: Problem = lambda sample: None,
 ) -> Iterator[str]:
-    """Yield what is wrong with every bad row of a file; every image is decoded.
+    """Yield what is wrong with every bad row of a file, a line for each; every image is decoded.
 
     Raises:
         ValueError: the file does not exist, or holds no rows.
@@ -200,9 +202,9 @@ def problems(
         if isinstance(sample, ValueError):
             yield str(sample)
             continue
-        for part in (*sample.question, *sample.answer):
-            if not isinstance(part, Text):
-                try:
-                    check_image(part.path, sample.where)
-                except ValueError as error:
-                    yield str(error)
+        try:
+            check_images(sample)
+        except ValueError as error:
+            yield str(error)
+        else:
+            yield from filter(None, [problem(sample)])

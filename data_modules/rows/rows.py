@@ -5,7 +5,7 @@ when it is met, unless all are checked at the start.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -15,20 +15,24 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from rich.progress import track
 
 from data_modules.files.lines import within
 from data_modules.files.sources import Source, open_mixed
-from data_modules.images import check_image, image_size, open_image
+from data_modules.images import image_size, open_image
 from data_modules.rows.columns import NAMES, Columns, Order
 from data_modules.rows.drawing import captioned, lay_out
 from data_modules.rows.graders import GROUP as UNNAMED
 from data_modules.rows.graders import find_grader
 from data_modules.rows.jsonl import KEYS, META, parse_row
 from data_modules.rows.questions import Questions
-from data_modules.samples import Picture, Sample, Text, question_digest
+from data_modules.samples import Picture, Problem, Sample, Text, check_images, question_digest
 from data_modules.scores import Scores
 
 log = logging.getLogger(__name__)
+
+MANY = 1000
+"""Rows whose checking is shown as it goes on."""
 
 LOGGED = 10
 """Bad rows that are logged one by one."""
@@ -94,12 +98,25 @@ class Rows(Questions):
             ValueError: a bad file or row; no row that is left.
         """
         rows = self.opened(file)
-        if self.on_bad_row == "skip":
-            rows.rows_N = rows._good(self.max_bad_share)
-        elif rows.small:
-            for index in range(len(rows.source)):
-                rows.check(rows.sample(index))
-        return rows
+        return rows.without_bad(rows.check) if rows.small or self.skips else rows
+
+    def usable(self, problem: Problem) -> Self:
+        """Return the rows without those that a model can't be shown, or refuse them.
+
+        Raises:
+            ValueError: a bad row, or too many of them.
+        """
+
+        def check(sample: Sample) -> None:
+            if said := problem(sample):
+                raise ValueError(said)
+
+        return self.without_bad(check) if self.small or self.skips else self
+
+    @property
+    def skips(self) -> bool:
+        """Whether bad rows are left out, not refused."""
+        return self.on_bad_row == "skip"
 
     def opened(self, file: object) -> Self:
         """Return the rows of files, not one of them checked.
@@ -148,6 +165,40 @@ class Rows(Questions):
         others = {key: value for key, value in row.items() if key in META or key not in KEYS}
         return replace(sample, where=place, meta={**others, GROUP: group, LETTERED: asked.get("lettered")})
 
+    def without_bad(self, check: Callable[[Sample], object]) -> Self:
+        """Check all rows; refuse a bad one, or leave it out.
+
+        Args:
+            check: raises ``ValueError`` on a bad row.
+
+        Raises:
+            ValueError: a bad row, or more of them than may be left out; those left out before count, too.
+        """
+        kept = list[int]()
+        total, logged = len(self.source), 0
+        for index in track(self.rows_N.tolist(), "Checking rows", disable=len(self.rows_N) < MANY, transient=True):
+            try:
+                check(self.sample(index))
+            except ValueError as error:
+                if not self.skips:
+                    raise
+                logged += 1
+                if logged <= LOGGED:
+                    log.warning("skipped: %s", error)
+            else:
+                kept.append(index)
+        bad = total - len(kept)
+        if bad > self.max_bad_share * total or not kept:
+            raise ValueError(
+                f"{bad} of {total} rows of {self.source} are bad, more than task.max_bad_share={self.max_bad_share}; "
+                "list them with python -m mirage_pl.data validate=true"
+            )
+        if logged:
+            log.warning("skipped %d of %d rows of %s", bad, total, self.source)
+        rows = copy(self)
+        rows.rows_N = np.array(kept)
+        return rows
+
     def check(self, sample: Sample) -> None:
         """Demand images whose headers can be read, and an answer that the grader takes for right.
 
@@ -163,7 +214,7 @@ class Rows(Questions):
                 f"{sample.where}: the row's own answer is graded {grade.outcome}; correct it, or task.grader"
             )
 
-    def problems(self, file: object) -> Iterator[str]:
+    def problems(self, file: object, problem: Problem = lambda sample: None) -> Iterator[str]:
         """Yield what is wrong with every bad row; every image is decoded."""
         rows = self.opened(file)
         seen = set()
@@ -173,12 +224,12 @@ class Rows(Questions):
                 if sample.where in seen:  # a weight serves it more than once
                     continue
                 seen.add(sample.where)
-                for part in (*sample.question, *sample.answer):
-                    if not isinstance(part, Text):
-                        check_image(part.path, sample.where)
+                check_images(sample)
                 rows.check(sample)
             except ValueError as error:
                 yield str(error)
+            else:
+                yield from filter(None, [problem(sample)])
 
     def identity(self, sample: Sample) -> str:
         """Digest of the question's texts and images; the order of choices doesn't matter.
@@ -244,24 +295,3 @@ class Rows(Questions):
             return asked[turned:] + asked[:turned]
 
         return order
-
-    def _good(self, max_bad_share: float) -> NDArray[np.int64]:
-        """Check all rows and return those that aren't bad."""
-        good_N = np.ones(len(self.source), np.bool_)
-        bad = 0
-        for index in range(len(self.source)):
-            try:
-                self.check(self.sample(index))
-            except ValueError as error:
-                good_N[index] = False
-                bad += 1
-                if bad <= LOGGED:
-                    log.warning("skipped: %s", error)
-        if bad > max_bad_share * len(good_N) or bad == len(good_N):
-            raise ValueError(
-                f"{bad} of {len(good_N)} rows of {self.source} are bad, more than task.max_bad_share={max_bad_share}; "
-                "list them with python -m mirage_pl.data validate=true"
-            )
-        if bad:
-            log.warning("skipped %d of %d rows of %s", bad, len(good_N), self.source)
-        return np.flatnonzero(good_N)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from data_modules.images import open_image
 from data_modules.rows.questions import Questions
-from data_modules.samples import Latent, Picture, Sample, Text
+from data_modules.samples import Latent, Picture, Problem, Sample, Text
 from data_modules.scores import Scores
 from data_modules.vsp.maze import Grid, parse_grid, shortest_plan, walk
 from data_modules.vsp.planning import VSP
@@ -51,9 +51,9 @@ class Reading(Questions):
                 raise ValueError(f"{row.where}: reading aloud needs map_desc and image_output in every row")
         return readings
 
-    def problems(self, file: str | Path) -> Iterator[str]:
+    def problems(self, file: str | Path, problem: Problem = lambda sample: None) -> Iterator[str]:
         """Yield what is wrong with every bad row of a file, as in :meth:`data_modules.vsp.planning.VSP.problems`."""
-        return self.rows.problems(file)
+        return self.rows.problems(file, problem)
 
     def __len__(self) -> int:
         return 2 * len(self.rows)
