@@ -32,11 +32,11 @@ check: setup  ## format, lint, types: what CI runs
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-test: setup  ## the test suite (minutes on two cores)
-	$(BIN)/pytest
+test: setup  ## the test suite, in two lanes (minutes on two cores)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-slow: setup  ## the tests that take minutes: 10,000 damaged files, 48 killed runs
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m slow
 
 test-gpu: setup  ## the tests that need a GPU
 	$(INSTALL) '.[dev,gpu]'

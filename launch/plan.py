@@ -173,7 +173,7 @@ def count(gpus: int | None) -> str:
 def verdict(plan: dict[str, Any], cfg: DictConfig) -> str:
     """Say in one line whether the run's own strategy fits."""
     row, cluster, here = plan["layouts"][plan["chosen"]], cfg.cluster, count(cfg.gpus)
-    said = f"{plan['chosen']} {'fits' if row['fits'] else 'does not fit'} on {here} of {cluster.gpu_gib} GiB"
+    said = f"{plan['chosen']} {'fits' if row['fits'] else 'does not fit'} on {here} of {cluster.gpu_gib:g} GiB"
     if row["smallest"] is None:
         return f"{said}, nor on any number of GPUs in up to {cluster.max_nodes} nodes"
     nodes = -(-row["smallest"] // cluster.gpus_per_node)

@@ -22,10 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 from launch.job import SUBMITTED, Job
 from launch.status import JOB, read_status
 from mirage_pl.engine.cli import one_line, verb
-from mirage_pl.engine.place import CONF, PACKAGE
+from mirage_pl.engine.place import CONF, PACKAGE, own_modules
 from mirage_pl.engine.runs.folder import CONFIG, find_previous, last_checkpoint, open_run, write_json
 from mirage_pl.engine.runs.lock import owned
-from mirage_pl.engine.training.fit import check, finished_metrics
+from mirage_pl.engine.training.checks import check, finished_metrics
 
 CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins")
 SHARED = {field.name for field in fields(BaseQueueConf)}
@@ -176,8 +176,14 @@ def check_free(folder: Path) -> None:
 
 
 def copy_code(target: Path) -> None:
-    """Put a copy of what a run imports into its folder, in place of an earlier one."""
+    """Put a copy of what a run imports into its folder, in place of an earlier one; a user's own modules, too."""
     shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for path in own_modules():
+        if path.is_dir():
+            shutil.copytree(path, target / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(path, target)
     for folder in [*(PACKAGE.parent / name for name in CODE), CONF]:  # an installation has conf/ in a package
         if not (target / folder.relative_to(PACKAGE.parent)).exists():
             shutil.copytree(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tests.lanes", "tests.parity"]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / "shared"
@@ -40,9 +41,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with 24 train, 8 val and 8 test mazes at 28 px a cell."""
     from hydra.utils import instantiate
 
-    folder = tmp_path_factory.mktemp("data")
-    instantiate(compose("train", *SMALL, f"data={folder}").task.data.maker, num_workers=1).make()
-    return folder
+    from tests.lanes import build_once
+
+    def draw(folder: Path) -> None:
+        instantiate(compose("train", *SMALL, f"data={folder}").task.data.maker, num_workers=1).make()
+
+    return build_once(tmp_path_factory, "data", draw)
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def train_config(data: Path, tmp_path: Path) -> Callable[..., Any]:
     def shrunk(*overrides: str) -> Any:
         quiet = [
             "callbacks.progress=null",
-            "callbacks.generations.num_scored=4",
+            "callbacks.scores.num_items=4",
         ]
         folders = [f"data={data}", f"runs={tmp_path}", "trainer.max_steps=3", "trainer.val_check_interval=3"]
         return compose("train", *SMALL, *quiet, *folders, *overrides)

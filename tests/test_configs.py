@@ -15,7 +15,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from tests.conftest import REPO, compose
 
 CONF = REPO / "conf"
-VERBS = {"decoding": ("infer", "ckpt=RUN"), "session": ("infer", "ckpt=RUN")}
+VERBS = {
+    "decoding": ("infer", "ckpt=RUN"),
+    "session": ("infer", "ckpt=RUN"),
+    "evaluation": ("evaluate", "ckpt=RUN", "task.name=it", "task.max_new_tokens=8"),
+}
 """Groups that training doesn't have: the verb that does, and what it can't do without."""
 GROUPS = sorted(
     folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("hydra", "experiment")

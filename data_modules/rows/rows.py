@@ -6,6 +6,7 @@ when it is met, unless all are checked at the start.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -15,30 +16,28 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import track
 
 from data_modules.files.lines import within
 from data_modules.files.sources import Source, open_mixed
 from data_modules.images import image_size, open_image
+from data_modules.rows.bad_rows import good_rows
 from data_modules.rows.columns import NAMES, Columns, Order
 from data_modules.rows.drawing import captioned, lay_out
 from data_modules.rows.graders import GROUP as UNNAMED
-from data_modules.rows.graders import find_grader
+from data_modules.rows.graders import LETTERED, find_grader
 from data_modules.rows.jsonl import KEYS, META, parse_row
 from data_modules.rows.questions import Questions
+from data_modules.rows.right import settle_reading
 from data_modules.samples import Picture, Problem, Sample, Text, check_images, question_digest
 from data_modules.scores import Scores
 
 log = logging.getLogger(__name__)
 
-MANY = 1000
-"""Rows whose checking is shown as it goes on."""
+SEEN = 100
+"""Rows that tell what the columns of a file are."""
 
-LOGGED = 10
-"""Bad rows that are logged one by one."""
-
-GROUP, LETTERED = "task.columns.group", "task.columns.lettered"
-"""Keys in ``meta`` of a row's group and of its choices as they are asked."""
+GROUP = "task.columns.group"
+"""Key in ``meta`` of a row's group."""
 
 THUMBNAIL = 336
 """Most pixels along a side of a picture in :meth:`Rows.draw`."""
@@ -127,7 +126,26 @@ class Rows(Questions):
         rows = copy(self)
         rows.source = open_mixed(file, self.seed)
         rows.rows_N = np.arange(len(rows.source))
+        rows.columns = rows.columns.of(list(rows._first(SEEN)))
+        if rows.columns.withheld:
+            log.warning("%s has no answers: its rows can be asked, but neither graded nor learnt", rows.source)
+        if rows.columns.choices is not None and rows.columns.right_is is None:
+            rows.columns = replace(rows.columns, right_is=settle_reading(rows._rights()))
         return rows
+
+    def _first(self, count: int) -> Iterator[Mapping[str, Any]]:
+        """Yield the first rows that can be read."""
+        for index in range(min(count, len(self.source))):
+            with suppress(ValueError):
+                yield self.source[index]
+
+    def _rights(self) -> Iterator[tuple[str, Any, list[Any]]]:
+        """Yield where, right answer and choices of the rows that have them."""
+        for index in range(min(max(self.check_rows, SEEN), len(self.source))):
+            with suppress(ValueError):
+                choices, right = self.columns.choices_and_right(self.source[index])
+                if right is not None:
+                    yield self.source.where(index), right, choices
 
     @property
     def small(self) -> bool:
@@ -153,7 +171,7 @@ class Rows(Questions):
         """
         row, where = self.source[index], self.source.where(index)
         root = self.image_root or self.source.folder(index)
-        name = where.rpartition(":")[2].removeprefix("row ")
+        name = where.rpartition(":")[2].removeprefix("row ").partition(" (line ")[0]
         try:
             asked = self.columns.ask(row, self._order(where, turn))
             sample = parse_row(self.columns.official(row, name, asked), where, root, "all" if self.outside else "none")
@@ -166,37 +184,10 @@ class Rows(Questions):
         return replace(sample, where=place, meta={**others, GROUP: group, LETTERED: asked.get("lettered")})
 
     def without_bad(self, check: Callable[[Sample], object]) -> Self:
-        """Check all rows; refuse a bad one, or leave it out.
-
-        Args:
-            check: raises ``ValueError`` on a bad row.
-
-        Raises:
-            ValueError: a bad row, or more of them than may be left out; those left out before count, too.
-        """
-        kept = list[int]()
-        total, logged = len(self.source), 0
-        for index in track(self.rows_N.tolist(), "Checking rows", disable=len(self.rows_N) < MANY, transient=True):
-            try:
-                check(self.sample(index))
-            except ValueError as error:
-                if not self.skips:
-                    raise
-                logged += 1
-                if logged <= LOGGED:
-                    log.warning("skipped: %s", error)
-            else:
-                kept.append(index)
-        bad = total - len(kept)
-        if bad > self.max_bad_share * total or not kept:
-            raise ValueError(
-                f"{bad} of {total} rows of {self.source} are bad, more than task.max_bad_share={self.max_bad_share}; "
-                "list them with python -m mirage_pl.data validate=true"
-            )
-        if logged:
-            log.warning("skipped %d of %d rows of %s", bad, total, self.source)
+        """Check all rows by a function that raises; refuse a bad one, or leave it out."""
         rows = copy(self)
-        rows.rows_N = np.array(kept)
+        share = self.max_bad_share if self.skips else None
+        rows.rows_N = good_rows(self.rows_N, lambda index: check(self.sample(index)), self.source, share)
         return rows
 
     def check(self, sample: Sample) -> None:
@@ -208,8 +199,8 @@ class Rows(Questions):
         for part in (*sample.question, *sample.answer):
             if not isinstance(part, Text):
                 image_size(part.path, sample.where)
-        grade = self.grade(sample, sample.answer_text)
-        if sample.answer and not grade.values["success"]:
+        grade = self.grade(sample, sample.answer_text) if sample.answer else None
+        if grade is not None and not grade.values["success"]:
             raise ValueError(
                 f"{sample.where}: the row's own answer is graded {grade.outcome}; correct it, or task.grader"
             )
@@ -264,8 +255,8 @@ class Rows(Questions):
         group = sample.meta[GROUP]
         return UNNAMED if group is None else str(group)
 
-    def grade(self, sample: Sample, text: str) -> Scores:
-        """Grade an answer, under the group that ``columns.group`` names.
+    def grade(self, sample: Sample, text: str) -> Scores | None:
+        """Grade an answer, under the group that ``columns.group`` names; ``None`` where the row has no answer.
 
         Raises:
             ValueError: the row gives nothing to grade against; names it.
@@ -273,6 +264,8 @@ class Rows(Questions):
         try:
             grade = self.grader(sample, text)
         except ValueError as error:
+            if not sample.answer:
+                return None
             raise ValueError(f"{sample.where}: {error}") from None
         if not isinstance(grade, Scores):
             raise ValueError(f"task.grader returned a {type(grade).__name__}; return data_modules.scores.Scores")

@@ -5,14 +5,14 @@ Shapes: B rows, T columns, D width.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from random import Random
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from data_modules.samples import Sample
 from mirage_pl.engine.training.base import BaseModule
+from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mirage.batch import IGNORE, Batch, widen
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
@@ -22,8 +22,6 @@ from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
 from mirage_pl.mirage.model.flops import step_flops
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.prefill import fill
-from mirage_pl.mirage.probing.interventions import Interventions
-from mirage_pl.mirage.probing.replacements import NAMES
 
 
 class MirageModule(BaseModule):
@@ -39,7 +37,6 @@ class MirageModule(BaseModule):
 
     net: LatentVLM
     generation_type = Generation
-    intervention_names = NAMES
 
     def __init__(
         self, decoder: Decoder, ce_chunk: int | None, ce_fused: bool, features: FeatureCache, **options: Any
@@ -85,6 +82,14 @@ class MirageModule(BaseModule):
             return fused_ce(hidden_MD, head, targets_M)
         return text_ce(hidden_MD, head, targets_M, self.ce_chunk, batch.most_supervised)
 
+    def export(self, folder: Path, collator: Collator) -> dict[str, Tensor]:
+        """Write backbone and processor as a Hugging Face folder; what stock transformers reads back from it."""
+        backbone = self.net.backbone
+        backbone.save_pretrained(folder)
+        collator.shown_processor().save_pretrained(folder)
+        back = type(backbone).from_pretrained(folder, dtype=backbone.dtype)
+        return {f"net.backbone.{name}": tensor for name, tensor in back.state_dict().items()}
+
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch."""
         grids = [grid for images in (batch.images, batch.helpers) if images for grid in images.unknown_grids()]
@@ -99,12 +104,6 @@ class MirageModule(BaseModule):
             options: further ones of :class:`mirage_pl.mirage.decoding.sampling.Decoding`; greedy without any.
         """
         return self.decoder(self.net, prompts, Decoding(max_new_tokens, **options))
-
-    def interventions(
-        self, collate: Collator, samples: Sequence[Sample], baseline: Sequence[Generation], **decoding: Any
-    ) -> Interventions:
-        """Tools to answer a test set again with other latents, see :mod:`mirage_pl.mirage.probing.interventions`."""
-        return Interventions(self.net, collate.processor, collate, Decoding(**decoding), samples, baseline)
 
     def stream(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Iterator[str]:
         """Answer the first prompt piece by piece, then describe its latents."""
@@ -175,7 +174,7 @@ class Curriculum(Guided):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Stage 1's losses or the guided ones; the draw is the same on every rank, and after a resume."""
-        draw = Random(f"teacher forcing at step {self.global_step}").random()
+        draw = torch.rand((), generator=row_stream(self.seed, "teacher forcing", self.global_step)).item()
         chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade)
         teacher = self.training and draw < chance
         return Stage1.losses(self, batch) if teacher else super().losses(batch)

@@ -3,10 +3,8 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
-from PIL import Image
 
 from callbacks.freeze import Freeze
-from callbacks.generations import side_by_side
 from callbacks.progress import RunProgress
 
 
@@ -44,10 +42,3 @@ def test_progress_prints_lines_where_there_is_no_terminal(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"]
     assert "train/loss 0.5" in lines[0]
-
-
-def test_pictures_of_different_sizes_share_a_panel():
-    panel = side_by_side([Image.new("RGB", (84, 84), "red"), Image.new("RGB", (200, 320), "blue")], gap=4)
-    assert panel.size == (168 + 4 + 200, 320)
-    assert panel.getpixel((0, 0)) == (255, 0, 0)
-    assert panel.getpixel((170, 0)) == (255, 255, 255)

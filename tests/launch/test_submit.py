@@ -15,7 +15,7 @@ from tests.conftest import SMALL, compose
 
 LOCAL, SLURM = "hydra/launcher=local", "hydra/launcher=slurm"
 MAIL = "+hydra.launcher.additional_parameters.mail-type=END"
-QUIET = ["stage=sft", "trainer.limit_val_batches=0", "callbacks.generations=null", "callbacks.latents=null"]
+QUIET = ["stage=sft", "trainer.limit_val_batches=0", "callbacks.scores=null"]
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_run_on_this_machine_is_preempted_queued_again_and_ends(submitted, mon
     def copy_and_mark(target):
         copy(target)
         file = target / "mirage_pl" / "train.py"
-        file.write_text(file.read_text().replace("    check(cfg)\n", "    check(cfg)\n    print('the copy')\n", 1))
+        file.write_text(file.read_text().replace("main = verb", "print('the copy')\nmain = verb"))
 
     monkeypatch.setattr(submit, "copy_code", copy_and_mark)
     folder, job = submitted(LOCAL, "trainer.max_steps=60", "callbacks.presence.every=0")

@@ -1,36 +1,39 @@
-"""Write a checkpoint as a Hugging Face folder: ``python -m mirage_pl.export ckpt=RUN out=DIR``."""
+"""Write a checkpoint as a folder that others load: ``python -m mirage_pl.export ckpt=RUN out=DIR``."""
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
+from torch import Tensor
+
+from mirage_pl.engine.checkpoints.trained import load_trained
+
+MARK = "config.json"
+"""A file that every export has."""
 
 
 def run(cfg: DictConfig) -> Path:
-    """Save model and processor, load them back with stock transformers and compare every tensor.
+    """Have the run's module write itself, read it back as others will, and compare every tensor.
 
     Raises:
-        ValueError: ``out`` holds something else, or what was written doesn't load back.
+        ValueError: ``out`` holds something else, the stage can't be exported, or what was written doesn't load back.
     """
-    import torch
-
-    from mirage_pl.engine.checkpoints.trained import load_trained
-
     out = Path(cfg.out)
-    if out.exists() and not (out / "config.json").is_file():
+    if out.exists() and not (out / MARK).is_file():
         raise ValueError(f"out={out} exists and is no earlier export; choose a new folder")
+    dtype = read_dtype(cfg.dtype)
     trained = load_trained(cfg.ckpt)
-    backbone = trained.module.net.backbone
-    if cfg.dtype:
-        backbone = backbone.to(getattr(torch, cfg.dtype))
+    if not hasattr(trained.module, "export"):
+        raise ValueError(f"stage={trained.config.stage.name} can't be exported: its module has no export()")
+    module = trained.module.to(dtype) if dtype else trained.module
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.mkdir(parents=True)
     try:
-        backbone.save_pretrained(partial)
-        trained.collator.shown_processor().save_pretrained(partial)
-        check_export(backbone, partial)
+        check_export(module.state_dict(), module.export(partial, trained.collator), partial)
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)
@@ -40,15 +43,26 @@ def run(cfg: DictConfig) -> Path:
     return out
 
 
-def check_export(backbone: Any, folder: Path) -> None:
-    """Load an export with stock transformers and compare it tensor by tensor.
+def read_dtype(name: str | None) -> torch.dtype | None:
+    """The type of numbers that has a name.
+
+    Raises:
+        ValueError: none has, or it isn't of weights.
+    """
+    dtype: Any = None if name is None else getattr(torch, str(name), None)
+    if name is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype={name} is no type of weights; give float32, float16 or bfloat16, or null as trained")
+    return dtype if name is not None else None
+
+
+def check_export(weights: Mapping[str, Tensor], back: Mapping[str, Tensor], folder: Path) -> None:
+    """Compare what was read back with what was to be written.
 
     Raises:
         ValueError: something was lost.
     """
-    import torch
-
-    back = type(backbone).from_pretrained(folder, dtype=backbone.dtype).state_dict()
-    for name, tensor in backbone.state_dict().items():
-        if name not in back or not torch.equal(back[name], tensor.cpu()):
-            raise ValueError(f"{folder}: {name} did not survive the export; nothing was written")
+    if not back or not (folder / MARK).is_file():
+        raise ValueError(f"{folder}: the module's export() wrote no {MARK}, or read nothing back; nothing was kept")
+    for name, tensor in back.items():
+        if name not in weights or not torch.equal(weights[name].cpu(), tensor.cpu()):
+            raise ValueError(f"{folder}: {name} did not survive the export; nothing was kept")

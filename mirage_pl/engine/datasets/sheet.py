@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mirage_pl.engine.reports.plots import write, write_page
+from mirage_pl.engine.reports.page import write, write_page
 
 WIDTH, MARGIN = 1200, 12
 """Pixels: the sheet, and around everything."""

@@ -1,34 +1,45 @@
-"""What an evaluation folder holds, read and checked."""
+"""What an evaluation folder holds, read and checked: the format is that of ``docs/reference/metrics.md``.
+
+Imports no torch.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from mirage_pl.engine.runs.folder import METRICS
+import numpy as np
 
-ROW = {"where": str, "group": str, "outcome": str, "success": bool, "text": str, "truth": str}
-"""What a row of predictions must have; the report can do without its other keys."""
+from mirage_pl.engine.evaluation.measures import estimate_change, read_measures
+from mirage_pl.engine.evaluation.statistics import Array
+from mirage_pl.engine.runs.folder import METRICS
+from mirage_pl.engine.seams import Measure
+
+PREDICTIONS = "predictions.jsonl"
+ROW = {"where": str, "group": str}
+"""What every row must have, besides the first measure; a report can do without its other keys."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a report reads of one evaluation folder.
+class Result:
+    """An evaluation of one run.
 
     Attributes:
-        folder: the evaluation folder.
-        place: position in the report, which gives the colour.
-        name: the run's, unlike any other in the report.
+        folder: the evaluation folder, ``RUN/evaluation/LABEL``.
+        name: the run's.
         metrics: the content of ``metrics.json``.
         rows: the rows of ``predictions.jsonl``.
+        measures: by name; the first one ranks runs.
     """
 
     folder: Path
-    place: int
     name: str
     metrics: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
+    measures: Mapping[str, Measure]
 
     @property
     def run(self) -> Path:
@@ -36,44 +47,160 @@ class Evaluation:
         return self.folder.parent.parent
 
     @property
-    def samples(self) -> list[tuple[str, ...]]:
-        """What was asked: the same list means the same test file, so that answers can be paired."""
-        return [(row["where"], row["group"], row["truth"]) for row in self.rows]
+    def task(self) -> str:
+        """The name of the task that was evaluated on."""
+        return str(self.metrics.get("task", self.folder.name))
+
+    @property
+    def first(self) -> str:
+        """The measure that ranks."""
+        return next(iter(self.measures))
+
+    @property
+    def conditions(self) -> Mapping[str, Mapping[str, Any]]:
+        """Condition -> the first measure's interval, ``groups`` and ``difference`` to own; ``measures``; and more."""
+        return self.metrics.get(self.conditions_in) or {}
+
+    @property
+    def conditions_in(self) -> str:
+        """The key under which metrics and rows hold conditions."""
+        return str(self.metrics.get("conditions_in", "conditions"))
+
+    @property
+    def numbers(self) -> Mapping[str, Any]:
+        """Numbers about the model: name -> a number, or an interval."""
+        return self.metrics.get(self.numbers_in) or {}
+
+    @property
+    def numbers_in(self) -> str:
+        """The key under which metrics hold numbers about the model, and the folder of their pictures."""
+        return str(self.metrics.get("numbers_in", "numbers"))
+
+    @cached_property
+    def items(self) -> list[tuple[str, ...]]:
+        """What was scored: the same list means the same test set, so that rows can be paired."""
+        return [tuple(str(row.get(key)) for key in ("where", "group", "id", "truth")) for row in self.rows]
 
     @property
     def remedy(self) -> str:
         """What to do if a file of the folder is bad."""
         return f"run python -m mirage_pl.evaluate ckpt={self.run} task={self.folder.name} again"
 
+    def by_group(self, measure: str) -> Mapping[str, Mapping[str, Any]]:
+        """Group -> interval of a measure, ``all`` last; of those groups of which anything was graded."""
+        return {group: number for group, number in self.metrics.get(measure, {}).items() if number["n"]}
 
-def read_evaluation(folder: Path, place: int = 0) -> Evaluation:
+    def values(self, measure: str, condition: str | None = None) -> Array | None:
+        """One number a row, NaN where a row wasn't graded; ``None`` if the rows don't hold it.
+
+        Args:
+            measure: a name.
+            condition: ``None``: as the model is.
+        """
+        rows = self.rows
+        if condition is not None:
+            rows = [(row.get(self.conditions_in) or {}).get(condition) or {} for row in self.rows]
+        values = [row.get(measure) for row in rows]
+        if not any(value is not None for value in values):
+            return None
+        return np.array([np.nan if value is None else float(value) for value in values])
+
+    def lead_over(self, other: "Result", measure: str) -> Mapping[str, Any] | None:
+        """This run's measure minus another's, item by item; ``None`` if they can't be paired."""
+        ours, theirs = self.values(measure), other.values(measure)
+        if self.items != other.items or ours is None or theirs is None or measure not in other.measures:
+            return None
+        graded = ~np.isnan(ours) & ~np.isnan(theirs)
+        return estimate_change(self.measures[measure], theirs[graded], ours[graded]) if graded.any() else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, or a truth value."""
+    return isinstance(value, int | float) and isfinite(value)
+
+
+def read_result(folder: Path) -> Result:
     """Read and check ``metrics.json`` and ``predictions.jsonl``.
 
     Raises:
-        ValueError: a file is missing or broken, or the two contradict each other.
+        ValueError: a file is missing or broken, or the two contradict each other; names file, line and the command to
+            run.
     """
-    empty = Evaluation(folder, place, folder.parent.parent.name, {}, [])
-    shares = {"success": dict, "invalid": dict, "optimal": dict}
+    empty = Result(folder, folder.parent.parent.name, {}, [], {})
     contents = {}
-    for file in (folder / METRICS, folder / "predictions.jsonl"):
+    for file in (folder / METRICS, folder / PREDICTIONS):
         if not file.is_file():
             raise ValueError(f"{file} does not exist; {empty.remedy}")
-        contents[file.suffix] = file.read_bytes().rstrip(b"\n")
-    metrics = parse(contents[".json"], str(folder / METRICS), shares, empty.remedy)
-    for share in shares:
-        for group in ("all", *metrics[share]):
-            if not {"mean", "low", "high", "n"} <= set(metrics[share].get(group) or ()):
-                raise ValueError(f"{folder / METRICS}: {share} of {group} needs mean, low, high, n; {empty.remedy}")
-    lines = enumerate(contents[".jsonl"].split(b"\n"), start=1)
-    rows = [parse(line, f"{folder / 'predictions.jsonl'}:{number}", ROW, empty.remedy) for number, line in lines]
-    right, total = sum(row["success"] for row in rows), metrics["success"]["all"]
-    if total["n"] != len(rows) or abs(total["mean"] - right / len(rows)) > 1e-3:
-        said = f"{METRICS} says {total['mean']:.1%} of {total['n']}"
-        raise ValueError(f"{folder / 'predictions.jsonl'} has {right} of {len(rows)} right, {said}; {empty.remedy}")
-    return replace(empty, name=str(metrics.get("name", empty.name)), metrics=metrics, rows=rows)
+        contents[file.name] = file.read_bytes().rstrip(b"\n")
+    metrics = parse_object(contents[METRICS], str(folder / METRICS), {}, empty.remedy)
+    try:
+        measures = read_measures(metrics.get("measures"))
+        check_intervals(metrics, measures)
+    except ValueError as error:
+        raise ValueError(f"{folder / METRICS}: {error}; {empty.remedy}") from None
+    lines = enumerate(contents[PREDICTIONS].split(b"\n"), start=1)
+    rows = [parse_row(line, f"{folder / PREDICTIONS}:{number}", measures, empty.remedy) for number, line in lines]
+    result = replace(empty, name=str(metrics.get("name", empty.name)), metrics=metrics, rows=rows, measures=measures)
+    check_agreement(result)
+    return result
 
 
-def parse(line: bytes, where: str, kinds: Mapping[str, type], remedy: str) -> dict[str, Any]:
+def check_intervals(metrics: Mapping[str, Any], measures: Mapping[str, Measure]) -> None:
+    """Refuse metrics without an interval for each group of each measure.
+
+    Raises:
+        ValueError: names measure and group.
+    """
+    for name in measures:
+        groups = metrics.get(name)
+        if not isinstance(groups, dict):
+            raise ValueError(f"{name} must be dict, got {groups!r}")
+        for group in ("all", *groups):
+            number = groups.get(group)
+            if not isinstance(number, dict) or not {"mean", "low", "high", "n"} <= set(number):
+                raise ValueError(f"{name} of {group} needs mean, low, high, n")
+            if number["n"] and not is_number(number["mean"]):
+                raise ValueError(f"{name} of {group} must have a finite mean, got {number['mean']!r}")
+
+
+def check_agreement(result: Result) -> None:
+    """Refuse rows that contradict the metrics.
+
+    Raises:
+        ValueError: says what each of the two says.
+    """
+    name = result.first
+    total, values = result.metrics[name]["all"], result.values(name)
+    if result.measures[name].kind == "set":
+        return
+    graded = np.array([]) if values is None else values[~np.isnan(values)]
+    mean = float(graded.mean()) if len(graded) else 0.0
+    if total["n"] != len(graded) or abs((total["mean"] or 0.0) - mean) > 1e-3 * max(1.0, abs(mean)):
+        claim = f"{total['mean']} over {total['n']}"
+        raise ValueError(
+            f"{result.folder / PREDICTIONS} has {name} {mean:.4g} over {len(graded)} rows, {METRICS} says {claim}; "
+            f"{result.remedy}"
+        )
+
+
+def parse_row(line: bytes, where: str, measures: Mapping[str, Measure], remedy: str) -> dict[str, Any]:
+    """Read one row of predictions; its measures are truth values (shares), numbers (means), or ``null`` (ungraded).
+
+    Raises:
+        ValueError: names where, and what to do.
+    """
+    row = parse_object(line, where, ROW, remedy)
+    for number, (name, measure) in enumerate(measures.items()):
+        if measure.kind == "set" or (name not in row and number):
+            continue
+        value = row.get(name, "nothing")
+        if not (value is None or (isinstance(value, bool) if measure.kind == "share" else is_number(value))):
+            wanted = "bool" if measure.kind == "share" else "a finite number"
+            raise ValueError(f"{where}: {name} must be {wanted}, got {value!r}; {remedy}")
+    return row
+
+
+def parse_object(line: bytes, where: str, kinds: Mapping[str, type], remedy: str) -> dict[str, Any]:
     """Read a JSON object that has certain keys.
 
     Raises:

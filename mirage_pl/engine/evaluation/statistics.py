@@ -1,4 +1,4 @@
-"""Intervals and tests for shares of right answers, and the words for them.
+"""Intervals and tests for shares and means, and the words for them.
 
 S: seeds, which are runs of one method. Q: questions. B: draws of a bootstrap.
 """
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Z = 1.959963984540054
 """The normal distribution's 97.5 % point: all intervals here are 95 %."""
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""Student's t at 97.5 %, by degrees of freedom from 1."""
 DRAWS = 2000
 """Draws of a bootstrap; the same ones at every call, so that the same answers give the same interval."""
 
@@ -122,11 +124,11 @@ def bootstrap_difference(a_SQ: Array, b_SQ: Array) -> dict[str, float]:
     Both answer the questions of a draw, but the seeds of each are drawn by themselves.
 
     Args:
-        a_SQ: right or wrong.
+        a_SQ: what each answer counts: 0 or 1, a distance, a return.
         b_SQ: the same for the other method, with the same questions in the same order; any number of seeds.
 
     Returns:
-        ``difference``, ``low`` and ``high`` between -1 and 1, and ``n``, the number of questions.
+        ``difference``, ``low``, ``high``, and ``n``, the number of questions.
 
     Raises:
         ValueError: no answers, or a different number of questions.
@@ -138,7 +140,8 @@ def bootstrap_difference(a_SQ: Array, b_SQ: Array) -> dict[str, float]:
     draws_B = resample(b_SQ, _weights(n, 0), _weights(len(b_SQ), 2)) - resample(
         a_SQ, _weights(n, 0), _weights(len(a_SQ), 1)
     )
-    low, high = np.clip(np.quantile(draws_B, (0.025, 0.975)), -1, 1)
+    bounds = b_SQ.min() - a_SQ.max(), b_SQ.max() - a_SQ.min()
+    low, high = np.clip(np.quantile(draws_B, (0.025, 0.975)), *bounds)
     return {"difference": float(b_SQ.mean() - a_SQ.mean()), "low": float(low), "high": float(high), "n": n}
 
 
@@ -146,6 +149,39 @@ def bootstrap_change(before_SQ: Array, after_SQ: Array) -> dict[str, float]:
     """By how much the same runs answer better than before: like :func:`bootstrap_difference`, with paired seeds."""
     change = bootstrap(_answers(after_SQ) - _answers(before_SQ))
     return {"difference": change.pop("mean")} | change
+
+
+def over_seeds(values_S: Array) -> dict[str, Any]:
+    """Mean of one number a seed with Student's interval; ``low`` and ``high`` are ``None`` for a single seed.
+
+    Returns:
+        ``mean``, ``low``, ``high``, and ``n``, the number of seeds.
+    """
+    mean, n = float(values_S.mean()), len(values_S)
+    if n < 2:
+        return {"mean": mean, "low": None, "high": None, "n": n}
+    half = student(n - 1) * float(values_S.std(ddof=1)) / sqrt(n)
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": n}
+
+
+def seeds_difference(a_S: Array, b_S: Array) -> dict[str, Any]:
+    """Difference of two methods with one number a seed: mean(b) - mean(a), with Welch's interval.
+
+    The degrees of freedom are those of the smaller side, which errs on the safe side. ``low`` and ``high`` are ``None``
+    where a side has a single seed.
+    """
+    difference, n = float(b_S.mean() - a_S.mean()), min(len(a_S), len(b_S))
+    if n < 2:
+        return {"difference": difference, "low": None, "high": None, "n": n}
+    half = student(n - 1) * sqrt(float(a_S.var(ddof=1)) / len(a_S) + float(b_S.var(ddof=1)) / len(b_S))
+    return {"difference": difference, "low": difference - half, "high": difference + half, "n": n}
+
+
+def student(freedom: int) -> float:
+    """97.5 % point of Student's t: from a table up to 10 degrees of freedom, beyond by an expansion (error < 0.004)."""
+    if freedom <= len(STUDENT):
+        return STUDENT[freedom - 1]
+    return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
 
 
 def resample(values_SQ: Array, questions_BQ: Array, seeds_BS: Array) -> Array:

@@ -1,114 +1,85 @@
-"""The picture of a sweep: loss and success over what was swept."""
+"""What tells runs apart: the keys of their configs in which they differ, in the fewest and shortest words."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from mirage_pl.engine.runs.config import read_config
+from mirage_pl.engine.runs.folder import flatten
 
-from mirage_pl.engine.reports.lineage import number
-from mirage_pl.engine.reports.plots import INK, color, describe, dress, line
-from mirage_pl.engine.reports.sweep import say
-
-PANELS = (("val/loss", "train/loss"), ("test/success", "val/success"))
-"""A panel each, of the first of these that any run has."""
-MOST_TICKS = 8
-"""More values than these have no mark each."""
-Result = Mapping[str, Any]
-"""Metrics of a run, and its ``axes``: axis -> value."""
+WATCHING = {"init_from", "evaluate", "callbacks", "logger"}
+"""What of a config is no axis: what watches and scores a run, besides where things lie."""
 
 
-def draw_axes(results: Sequence[Result]) -> Figure | None:
-    """Draw metrics over the numeric axis with most values, a line for each combination of the other axes.
+def find_axes(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What tells runs apart, in the fewest and shortest words: of each run its place, axis -> value.
 
-    Seeds are averaged; a bar goes from the lowest to the highest. If no axis is numeric, the one with most values
-    stands below, and there are points without lines.
-
-    Returns:
-        ``None`` if there is nothing to compare.
-    """
-    runs = [result for result in results if result.get("axes")]
-    shown = [
-        next((name for name in names if any(number(run, name) is not None for run in runs)), "") for names in PANELS
-    ]
-    metrics = [name for name in shown if name]
-    if not metrics:
-        return None
-    axis, values = abscissa([run["axes"] for run in runs])
-    groups: dict[str, list[Result]] = {}
-    for run in runs:
-        rest = {name: value for name, value in run["axes"].items() if name not in (axis, "seed")}
-        groups.setdefault(", ".join(f"{name} {say(value)}" for name, value in rest.items()), []).append(run)
-    legend = len(groups) > 1
-    rows = -(-len(groups) // 3) if legend else 0
-    width, height = 4.4 * len(metrics), 2.9 + 0.2 * rows
-    figure = Figure(figsize=(width, height))
-    sides = {"left": 0.6 / width, "right": 1 - 0.15 / width, "wspace": 0.2}
-    grid = {**sides, "top": 1 - 0.3 / height, "bottom": (0.55 + 0.2 * rows) / height}
-    panels = figure.subplots(1, len(metrics), squeeze=False, gridspec_kw=grid).flat
-    for axes, metric in zip(panels, metrics, strict=True):
-        describe(dress(axes), metric)
-        axes.margins(x=0.06)
-        axes.set_xlabel(axis, color=INK, parse_math=False)
-        place_ticks(axes, values)
-        for place, members in enumerate(groups.values()):
-            draw_line(axes, place, spread(members, axis, metric), values)
-    if legend:
-        handles: Any = figure.axes[0].containers
-        figure.legend(handles, list(groups), loc="lower center", ncols=3, fontsize=8, frameon=False)
-    return figure
-
-
-def abscissa(places: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
-    """The axis that goes below, and its values in order: numbers before words, seeds only if there is nothing else."""
-    columns = {name: list(dict.fromkeys(place[name] for place in places)) for name in places[0]}
-    name = max(columns, key=lambda name: (name != "seed", numeric(columns[name]), len(columns[name])))
-    return name, sorted(columns[name]) if numeric(columns[name]) else columns[name]
-
-
-def numeric(values: Sequence[Any]) -> bool:
-    """Whether they are numbers."""
-    return all(isinstance(value, int | float) for value in values)
-
-
-def place_ticks(axes: Axes, values: Sequence[Any]) -> None:
-    """Mark the values: numbers where they are, on a logarithmic scale if they span a factor of ten; words in a row."""
-    if numeric(values):
-        if values[0] > 0 and values[-1] >= 10 * values[0]:
-            axes.set_xscale("log")
-        if len(values) <= MOST_TICKS:
-            axes.set_xticks(values, [say(value) for value in values])
-            axes.set_xticks([], minor=True)
-    else:
-        axes.set_xticks(range(len(values)), [str(value) for value in values], parse_math=False)
-        axes.set_xlim(-0.5, len(values) - 0.5)
-
-
-def spread(runs: Sequence[Result], axis: str, metric: str) -> dict[Any, list[float]]:
-    """Value of the axis -> the metric of each run there that has one."""
-    found: dict[Any, list[float]] = {}
-    for run in runs:
-        if (measured := number(run, metric)) is not None:
-            found.setdefault(run["axes"][axis], []).append(measured)
-    return found
-
-
-def draw_line(axes: Axes, place: int, found: Mapping[Any, Sequence[float]], values: Sequence[Any]) -> None:
-    """Draw means and ranges.
+    Many keys follow from another, as a stage's losses from its name. A key is an axis only if those before it leave
+    runs together that it tells apart: a study's method first, then the keys nearest to the top, seeds last.
 
     Args:
-        axes: where to.
-        place: of the line among all.
-        found: value of the axis -> one number a seed.
-        values: of the axis, in order.
+        configs: of each run key -> value.
     """
-    order = [value for value in values if value in found]
-    means = np.array([np.mean(found[value]) for value in order])
-    ranges = np.array([[np.min(found[value]), np.max(found[value])] for value in order]).reshape(-1, 2).T
-    x = order if numeric(values) else [values.index(value) for value in order]
-    style = line(place) if numeric(values) else "none"
-    errors = np.abs(ranges - means)
-    axes.errorbar(
-        x, means, errors, color=color(place), linestyle=style, marker="o", markersize=4, linewidth=1.6, capsize=3
-    )
+    keys = dict.fromkeys(key for config in configs for key in config)
+    places: list[dict[str, Any]] = [{} for _ in configs]
+    for key in sorted(keys, key=precede):
+        finer = [{**place, shorten(key): config.get(key, "–")} for place, config in zip(places, configs, strict=True)]
+        if count_places(finer) > count_places(places):
+            places = finer
+    return places
+
+
+def precede(key: str) -> tuple[bool, bool, int, bool]:
+    """Where a key stands among those that may tell runs apart; the first come first."""
+    return key == "seed", key != "study.method", key.count("."), shorten(key) == key
+
+
+def shorten(key: str) -> str:
+    """The name of an axis: of a config group that of the group."""
+    return "method" if key == "study.method" else key.removesuffix(".name").removesuffix("._target_")
+
+
+def count_places(places: Sequence[Mapping[str, Any]]) -> int:
+    """How many different ones there are."""
+    return len({tuple(map(str, place.values())) for place in places})
+
+
+def list_settings(file: Path) -> dict[str, Any]:
+    """Every key of a run's config that may be an axis, with its value: a number or a text. The seed stands at the top.
+
+    Raises:
+        ValueError: no config of a run.
+    """
+    config = read_config(file)
+    settings = {}
+    for group in (str(name) for name in config if name not in WATCHING):
+        for key, value in flatten(config[group], group).items():
+            if key.endswith("._target_"):
+                value = str(value).rsplit(".", 1)[-1]
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            settings[key] = value if number or isinstance(value, str) else json.dumps(value)
+    places = tuple(str(config[name]) for name in ("run_dir", "runs", "data") if config.get(name))
+    return {
+        key: value for key, value in settings.items() if not key.endswith(".seed") and not lies_in(str(value), places)
+    }
+
+
+def lies_in(value: str, folders: tuple[str, ...]) -> bool:
+    """Whether a value is one of some folders, or a path within."""
+    return any(value == folder or f"{folder}/" in value for folder in folders)
+
+
+def list_measured(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Which numbers of some runs are measures: of evaluations first, then of validation, where no loss is called so.
+
+    Losses are logged in training and validation, measures in validation alone.
+    """
+    names = dict.fromkeys(name for result in results for name in result)
+    measured = [name for name in names if name.startswith("val/") and name.replace("val/", "train/", 1) not in names]
+    return [*(name for name in names if name.startswith("test/")), *(name for name in measured if name != "val/loss")]
+
+
+def write_setting(value: Any) -> str:
+    """A value of an axis, in few digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

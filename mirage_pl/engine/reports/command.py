@@ -7,6 +7,11 @@ from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
+from mirage_pl.engine.reports.findings import find
+from mirage_pl.engine.reports.study import find_runs, read_study
+from mirage_pl.engine.reports.study_page import write_study
+from mirage_pl.engine.reports.sweep import as_typed, summarise
+from mirage_pl.engine.reports.tables import main_table, print_table
 from mirage_pl.engine.runs.folder import METRICS, environment
 
 
@@ -22,39 +27,35 @@ def run(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: no runs, or some that can't be compared.
     """
-    from mirage_pl.engine.reports.findings import find
-    from mirage_pl.engine.reports.study import find_runs, read_study
-    from mirage_pl.engine.reports.study_page import write_study
-    from mirage_pl.engine.reports.sweep import shown, summarise
-    from mirage_pl.engine.reports.tables import main_table, print_table
-
     options = parser().parse_args(arguments)
     folders = find_runs(options.runs)
     if not (
         options.label or options.baseline or any(any(folder.glob(f"evaluation/*/{METRICS}")) for folder in folders)
     ):
         root = commonpath([folder.parent for folder in folders])
-        return summarise({shown(str(folder)): "" for folder in folders}, options.out or Path(root, "report"))
+        return summarise({as_typed(str(folder)): "" for folder in folders}, options.out or Path(root, "report"))
     study = read_study(options.runs, options.label)
     command = shlex.join(["python", "-m", "mirage_pl.report", *arguments])
-    found = {**find(study, options.baseline), "made": {"command": command, "git": environment()["git"]}}
-    page = write_study(options.out or study.root / "report", study, found)
-    print_table(main_table(found), f"{found['task']}, evaluations named {found['label']}")
-    print("\n".join([*found["verdict"], *(f"left out: {note}" for note in found["notes"])]))
+    found = find(study, options.baseline, options.words)
+    results = {**found, "made": {"command": command, "git": environment()["git"]}}
+    page = write_study(options.out or study.root / "report", study, results, options.words)
+    print_table(main_table(results), f"{results['task']}, evaluations named {results['label']}")
+    print("\n".join([*results["verdict"], *(f"left out: {note}" for note in results["notes"])]))
     print(f"report: {page}")
-    return found
+    return results
 
 
 def parser() -> ArgumentParser:
     """The command line."""
-    made = ArgumentParser(
+    line = ArgumentParser(
         prog="python -m mirage_pl.report",
         description="Make one page of evaluated runs: table over seeds with intervals, differences to a baseline, "
-        "interventions, learning curves, cost. Beside it: results.json, results.md and pictures. Of runs that aren't "
+        "conditions, learning curves, cost. Beside it: results.json, results.md and pictures. Of runs that aren't "
         "evaluated: a table, sweep.json, and sweep.png, a plot over the keys in which they differ.",
     )
-    made.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder that holds some")
-    made.add_argument("--baseline", metavar="METHOD", help="compare with this one (default: sft or direct_sft)")
-    made.add_argument("--label", metavar="NAME", help="evaluations to read, where runs have several: evaluation/NAME")
-    made.add_argument("--out", type=Path, metavar="DIR", help="default: report/ in the folder that holds all runs")
-    return made
+    line.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder that holds some")
+    line.add_argument("--baseline", metavar="METHOD", help="compare with this one (default: sft or direct_sft)")
+    line.add_argument("--label", metavar="NAME", help="evaluations to read, where runs have several: evaluation/NAME")
+    line.add_argument("--out", type=Path, metavar="DIR", help="default: report/ in the folder that holds all runs")
+    line.add_argument("--words", metavar="MODULE", help="your own family's words: my_family.report")
+    return line

@@ -1,39 +1,53 @@
 """What a study found: the numbers of ``results.json``, and the sentences that follow from them.
 
-A method's latents are *used* if zeroing them and taking another sample's both cost success, and *useful* if the method
-beats the baseline: each by an interval that excludes 0.
+S: seeds, which are the runs of a method. Q: items, such as questions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
+from mirage_pl.engine.evaluation.measures import (
+    Number,
+    has_interval,
+    is_gain,
+    is_loss,
+    read_measures,
+    write_difference,
+    write_value,
+)
 from mirage_pl.engine.evaluation.statistics import (
+    Array,
     bootstrap,
     bootstrap_change,
     bootstrap_difference,
-    judge,
-    percent,
-    points,
+    over_seeds,
+    seeds_difference,
     wilson,
 )
 from mirage_pl.engine.reports.study import Method, Study
+from mirage_pl.engine.reports.words import load_words
+from mirage_pl.engine.seams import Words
 
 Found = Mapping[str, Any]
 """A method's entry in ``results.json``."""
-TAMPERED = {"zero": "zeroed", "shuffled": "another sample's"}
-"""The interventions that say whether latents are used."""
 
 
-def find(study: Study, baseline: str | None = None) -> dict[str, Any]:
+def find(study: Study, baseline: str | None = None, words: str | None = None) -> dict[str, Any]:
     """Compute all numbers of a report.
 
     Args:
         study: the runs.
         baseline: the method that the others are compared with; ``None``: ``sft``, ``direct_sft``, or the first by name.
+        words: dotted path of the family's words that the command itself names, if it does.
 
     Returns:
-        ``task``, ``label``, ``baseline``, ``methods`` by name (see :func:`describe`), ``verdict``, ``notes``, ``test``.
+        ``task``, ``label``, ``evaluation``; ``measures``, ``conditions_in``, ``numbers_in`` and ``words`` as in
+        ``metrics.json``; ``baseline``, ``methods`` by name (see :func:`describe_method`), ``verdict``, ``notes``,
+        ``test``.
 
     Raises:
         ValueError: no method is called like the baseline.
@@ -43,145 +57,207 @@ def find(study: Study, baseline: str | None = None) -> dict[str, Any]:
         raise ValueError(f"--baseline {baseline} is no method here; choose from {', '.join(sorted(names))}")
     baseline = baseline or next((name for name in ("sft", "direct_sft") if name in names), min(names))
     base = study.methods[names.index(baseline)]
-    found = {
+    first = study.methods[0].results[0]
+    family = load_words(first.metrics.get("words"), words)
+    results = {
         "task": study.task,
         "label": study.label,
+        "evaluation": first.metrics.get("evaluation"),
+        "measures": {name: asdict(measure) for name, measure in first.measures.items()},
+        "conditions_in": first.conditions_in,
+        "numbers_in": first.numbers_in,
+        "words": first.metrics.get("words"),
         "baseline": baseline,
-        "methods": {method.name: describe(method, base) for method in study.methods},
+        "methods": {method.name: describe_method(method, base, family) for method in study.methods},
         "notes": list(study.notes),
         "test": describe_test(study),
     }
-    return {"verdict": verdict(found), **found}
+    return {"verdict": draw_verdict(results, family), **results}
 
 
-def describe(method: Method, base: Method) -> dict[str, Any]:
-    """The numbers of one method; shares are 0 to 1, and an interval is ``mean``, ``low``, ``high``, ``n``.
+def describe_method(method: Method, base: Method, words: Words) -> dict[str, Any]:
+    """The numbers of one method: intervals, as ``metrics.json`` has them, and differences.
 
     Returns:
-        By group of questions: ``success`` (mean over seeds), ``by_seed``, ``pooled`` (Wilson's interval of all seeds'
-        answers), and ``difference`` to the baseline, ``None`` of itself. Of all questions: ``interventions``,
-        ``optimal``, ``invalid``. Of the latents: ``latents``, ``used``, ``useful``. Of training, mean over seeds:
-        ``hours`` of ``device``, ``steps``. And ``paper``, what the paper reports. What isn't known is ``None``.
+        By group of items: each measure's interval over items and seeds, under its name; of the first measure
+        ``by_seed``, ``difference`` to the baseline (``None`` of itself), and if it is a share ``pooled``, Wilson's
+        interval of all seeds' answers; ``differences`` of the other measures. Of all items: conditions and numbers
+        about the model, each under the key that ``metrics.json`` has them under, and ``useful``: whether the first
+        measure is better than the baseline's. Of training, mean over seeds: ``hours`` of ``device``,
+        ``steps``. ``paper``: what the paper reports. And what the family adds. What isn't known is ``None``.
     """
-    shares = {name: method.right_SQ[:, members] for name, members in method.groups.items()}
-    theirs = {name: base.right_SQ[:, members] for name, members in method.groups.items()}
-    leads = {name: bootstrap_difference(theirs[name], right_SQ) for name, right_SQ in shares.items()}
-    interventions = describe_interventions(method)
-    costs = [interventions[name]["difference"]["high"] for name in TAMPERED if name in interventions]
+    first, *others = method.measures
+    leads = compare_methods(method, base, first)
     devices = dict.fromkeys(str(run.metrics["device"]) for run in method.runs if run.metrics.get("device"))
-    return {
+    numbers: dict[str, Any] = {
         "seeds": [run.seed for run in method.runs],
-        "success": {name: bootstrap(right_SQ) for name, right_SQ in shares.items()},
-        "pooled": {name: wilson(int(right_SQ.sum()), right_SQ.size) for name, right_SQ in shares.items()},
-        "by_seed": {
-            str(run.seed): {name: float(right_SQ[seed].mean()) for name, right_SQ in shares.items()}
-            for seed, run in enumerate(method.runs)
-        },
+        **{name: summarise_measure(method, name) for name in method.measures},
+        "pooled": pool_answers(method) if method.measures[first].kind == "share" else {},
+        "by_seed": split_by_seed(method),
         "difference": None if method is base else leads,
-        "optimal": mean(each.metrics["optimal"]["all"]["mean"] for each in method.evaluations),
-        "invalid": mean(each.metrics["invalid"]["all"]["mean"] for each in method.evaluations),
-        "interventions": interventions,
-        "latents": describe_latents([each.metrics.get("latents") or {} for each in method.evaluations]),
-        "used": all(cost < 0 for cost in costs) if len(costs) == len(TAMPERED) else None,
-        "useful": None if method is base else leads["all"]["low"] > 0,
-        "hours": mean(run.hours for run in method.runs),
+        "differences": {} if method is base else {name: compare_methods(method, base, name) for name in others},
+        method.results[0].conditions_in: describe_conditions(method),
+        method.results[0].numbers_in: average_numbers([result.numbers for result in method.results]),
+        "useful": None if method is base or "all" not in leads else is_gain(method.measures[first], leads["all"]),
+        "hours": average(run.hours for run in method.runs),
         "device": ", ".join(devices) or None,
-        "steps": mean(run.steps for run in method.runs),
+        "steps": average(run.steps for run in method.runs),
         "paper": next((run.paper for run in method.runs if run.paper is not None), None),
     }
+    return {**numbers, **words.describe_method(numbers)}
 
 
-def describe_interventions(method: Method) -> dict[str, dict[str, Any]]:
-    """Success under each intervention, and its ``difference`` to the same runs with their own latents."""
-    return {
-        name: bootstrap(changed_SQ) | {"difference": bootstrap_change(own_SQ, changed_SQ)}
-        for name, (own_SQ, changed_SQ) in method.interventions_SQ.items()
-    }
+def summarise_measure(method: Method, measure: str) -> dict[str, Number]:
+    """Group -> interval over items and seeds; over seeds alone of numbers that belong to the whole set."""
+    values_SQ = method.values_SQ(measure)
+    if values_SQ is not None:
+        graded = find_graded(values_SQ)
+        members = {group: places[graded[places]] for group, places in method.groups.items()}
+        return {group: bootstrap(values_SQ[:, places]) for group, places in members.items() if len(places)}
+    groups = dict.fromkeys(group for result in method.results for group in result.by_group(measure))
+    numbers = {group: method.values_S(measure, group) for group in groups}
+    return {group: over_seeds(values_S) for group, values_S in numbers.items() if values_S is not None}
 
 
-def describe_latents(found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Numbers about latents as vectors: ``mean``, ``min`` and ``max`` over the seeds that have them."""
+def find_graded(*scores_SQ: Array) -> Array:
+    """Whether each item has a grade in all seeds: ``[Q]``."""
+    return np.asarray(np.isfinite(np.concatenate(scores_SQ)).all(axis=0))
+
+
+def compare_methods(method: Method, base: Method, measure: str) -> dict[str, Number]:
+    """Group -> difference of a method to the baseline, paired by item where there are items."""
+    ours_SQ, theirs_SQ = method.values_SQ(measure), base.values_SQ(measure)
+    if ours_SQ is not None and theirs_SQ is not None:
+        graded = find_graded(ours_SQ, theirs_SQ)
+        members = {group: places[graded[places]] for group, places in method.groups.items()}
+        return {
+            group: bootstrap_difference(theirs_SQ[:, places], ours_SQ[:, places])
+            for group, places in members.items()
+            if len(places)
+        }
+    leads: dict[str, Number] = {}
+    for group in dict.fromkeys(group for result in method.results for group in result.by_group(measure)):
+        ours_S, theirs_S = method.values_S(measure, group), base.values_S(measure, group)
+        if ours_S is not None and theirs_S is not None:
+            leads[group] = seeds_difference(theirs_S, ours_S)
+    return leads
+
+
+def split_by_seed(method: Method) -> dict[str, dict[str, float]]:
+    """Seed -> group -> the first measure of that run alone."""
+    values_SQ = method.values_SQ(method.first)
+    seeds: dict[str, dict[str, float]] = {}
+    for number, (run, result) in enumerate(zip(method.runs, method.results, strict=True)):
+        if values_SQ is None:
+            means = {group: float(each["mean"]) for group, each in result.by_group(method.first).items()}
+        else:
+            scores = {group: values_SQ[number, places] for group, places in method.groups.items()}
+            means = {group: float(np.nanmean(each)) for group, each in scores.items() if not np.isnan(each).all()}
+        seeds[str(run.seed)] = means
+    return seeds
+
+
+def pool_answers(method: Method) -> dict[str, Number]:
+    """Group -> Wilson's interval of all seeds' answers, as if they were independent."""
+    values_SQ = method.values_SQ(method.first)
+    if values_SQ is None:
+        return {}
+    shares = {group: values_SQ[:, places] for group, places in method.groups.items()}
+    graded = {group: share[~np.isnan(share)] for group, share in shares.items()}
+    return {group: wilson(int(each.sum()), each.size) for group, each in graded.items() if each.size}
+
+
+def describe_conditions(method: Method) -> dict[str, dict[str, Any]]:
+    """Condition -> the first measure and its ``difference`` to the same runs as they are; ``measures``: the others."""
+    first, *others = method.measures
+    conditions = {name: describe_change(*pair) for name, pair in method.conditions_SQ(first).items()}
+    for measure in others:
+        for name, pair in method.conditions_SQ(measure).items():
+            if name in conditions:
+                conditions[name].setdefault("measures", {})[measure] = describe_change(*pair)
+    return {name: numbers for name, numbers in conditions.items() if numbers}
+
+
+def describe_change(own_SQ: Array, changed_SQ: Array) -> dict[str, Any]:
+    """Interval of scores under a condition, and the ``difference`` to own; empty if nothing was graded."""
+    graded = ~np.isnan(own_SQ).any(axis=0)
+    if not graded.any():
+        return {}
+    own_SQ, changed_SQ = own_SQ[:, graded], changed_SQ[:, graded]
+    return bootstrap(changed_SQ) | {"difference": bootstrap_change(own_SQ, changed_SQ)}
+
+
+def average_numbers(numbers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Numbers about the model: ``mean``, ``min`` and ``max`` over the seeds that have them."""
     values: dict[str, list[float]] = {}
-    for latents in found:
-        for name, value in latents.items():
-            number = value.get("mean") if isinstance(value, dict) else value
-            if isinstance(number, int | float) and isfinite(number):
-                values.setdefault(name, []).append(float(number))
-    return {name: {"mean": sum(some) / len(some), "min": min(some), "max": max(some)} for name, some in values.items()}
+    for by_name in numbers:
+        for name, content in by_name.items():
+            value = content.get("mean") if isinstance(content, dict) else content
+            if isinstance(value, int | float) and isfinite(value):
+                values.setdefault(name, []).append(float(value))
+    return {name: {"mean": sum(each) / len(each), "min": min(each), "max": max(each)} for name, each in values.items()}
 
 
 def describe_test(study: Study) -> dict[str, Any]:
-    """What the evaluations say of the test file; ``seen``: the most of its questions in any run's training file."""
-    said = [each.metrics.get("test") or {} for method in study.methods for each in method.evaluations]
-    seen = [test.get("seen") for test in said]
-    known = [count for count in seen if count is not None]
+    """What the evaluations say of the test set; ``seen``: the most of its rows in any run's training file."""
+    tests = [result.metrics.get("test") or {} for method in study.methods for result in method.results]
+    counts = [test.get("seen") for test in tests]
+    known = [count for count in counts if count is not None]
     most = max(known, default=0)
     return {
-        **said[0],
-        "rows": study.methods[0].right_SQ.shape[1],
-        "seen": most if most or len(known) == len(seen) else None,
+        **tests[0],
+        "rows": len(study.methods[0].results[0].rows),
+        "seen": most if most or len(known) == len(counts) else None,
     }
 
 
-def mean(numbers: Iterable[float | None]) -> float | None:
+def average(numbers: Iterable[float | None]) -> float | None:
     """Their mean, if all are known."""
     known = list(numbers)
     return None if None in known else sum(value for value in known if value is not None) / len(known)
 
 
-def verdict(found: Mapping[str, Any]) -> list[str]:
-    """Say which method is best, how each stands against the baseline, and whether latents are used and useful."""
-    methods = found["methods"]
-    best = next(iter(methods))
-    seeds = len(methods[best]["seeds"])
-    success = methods[best]["success"]["all"]
-    sentences = [
-        f"Best of {len(methods)}: {best} answers {' '.join(percent(success))} of {success['n']} questions "
-        f"({f'mean of {seeds} seeds' if seeds > 1 else '1 seed'}).",
-        compare(found),
-        *judge_latents(found),
-    ]
-    if seen := found["test"]["seen"]:
-        sentences.append(f"{seen} of the test questions are also in a training file: no figure here can be trusted.")
+def draw_verdict(results: Mapping[str, Any], words: Words) -> list[str]:
+    """Say which method is best, how each stands against the baseline, and what the family makes of it."""
+    methods, baseline = results["methods"], results["baseline"]
+    sentences = [name_best(results), stand_against(results), *words.judge_methods(methods, baseline)]
+    if seen := results["test"]["seen"]:
+        sentences.append(f"{seen} of the test rows are also in a training file: no figure here can be trusted.")
     if single := [name for name, method in methods.items() if len(method["seeds"]) == 1]:
-        sentences.append(f"Of one seed, so that intervals say nothing about other seeds: {', '.join(single)}.")
+        sentences.append(
+            f"Of one seed: {', '.join(single)}. What is said of them is about one checkpoint, not about the method: "
+            "intervals say nothing about other seeds."
+        )
     return [sentence for sentence in sentences if sentence]
 
 
-def compare(found: Mapping[str, Any]) -> str:
+def name_best(results: Mapping[str, Any]) -> str:
+    """Say which method is best by the first measure."""
+    name, measure = next(iter(read_measures(results["measures"]).items()))
+    best, method = next(iter(results["methods"].items()))
+    if (number := method[name].get("all")) is None:
+        return "Nothing could be graded."
+    seeds = len(method["seeds"])
+    value = " ".join(filter(None, write_value(measure, number)))
+    over = f" of {number['n']} rows" if measure.kind != "set" else ""
+    return (
+        f"Best of {len(results['methods'])}: {best}, {name} {value}{over} "
+        f"({f'mean of {seeds} seeds' if seeds > 1 else '1 seed'})."
+    )
+
+
+def stand_against(results: Mapping[str, Any]) -> str:
     """Say how each method stands against the baseline."""
-    leads = {name: method["difference"]["all"] for name, method in found["methods"].items() if method["difference"]}
-    parts = []
-    for words in ("better", "worse", "not distinguishable"):
-        if some := [f"{name} {' '.join(points(lead))}" for name, lead in leads.items() if judge(lead) == words]:
-            parts.append(f"{words}: {', '.join(some)}")
-    return f"Against {found['baseline']} – {'; '.join(parts)}." if parts else ""
-
-
-def judge_latents(found: Mapping[str, Any]) -> list[str]:
-    """Say whose latents are used, and whose are useful too."""
-    tried = {name: method for name, method in found["methods"].items() if method["used"] is not None}
-    kinds = {
-        (True, True): "Latents used, and the method better than the baseline",
-        (True, False): "Latents used, but the method not shown to be better than the baseline",
-        (False, True): "Latents not shown to be used, though the method is better than the baseline",
-        (False, False): "Latents not shown to be used, nor the method to be better than the baseline",
-        (True, None): "The baseline's own latents are used",
-        (False, None): "The baseline's own latents are not shown to be used",
+    measure = next(iter(read_measures(results["measures"]).values()))
+    leads = {
+        name: method["difference"]["all"]
+        for name, method in results["methods"].items()
+        if "all" in (method["difference"] or {})
     }
-    sentences = []
-    for kind, words in kinds.items():
-        if some := [name for name, method in tried.items() if (method["used"], method["useful"]) == kind]:
-            sentences.append(f"{words}: {', '.join(f'{name} ({costs(tried[name])})' for name in some)}.")
-    if tried and not any(method["used"] and method["useful"] for method in tried.values()):
-        sentences.append(
-            "No method's latents are shown to be both used, so that zeroing them and taking another sample's both cost "
-            f"success, and useful, so that the method is better than {found['baseline']}."
-        )
-    return sentences
-
-
-def costs(method: Found) -> str:
-    """What it costs to zero a method's latents, and to take another sample's."""
-    changes = {words: method["interventions"][name]["difference"] for name, words in TAMPERED.items()}
-    return ", ".join(f"{words} {' '.join(points(change))}" for words, change in changes.items())
+    kinds: dict[str, list[str]] = {"better": [], "worse": [], "not distinguishable": [], "without an interval": []}
+    for name, lead in leads.items():
+        kind = "better" if is_gain(measure, lead) else "worse" if is_loss(measure, lead) else "not distinguishable"
+        kind = kind if has_interval(lead) else "without an interval"
+        kinds[kind].append(f"{name} {' '.join(filter(None, write_difference(measure, lead)))}")
+    parts = [f"{kind}: {', '.join(entries)}" for kind, entries in kinds.items() if entries]
+    return f"Against {results['baseline']} – {'; '.join(parts)}." if parts else ""

@@ -1,7 +1,7 @@
 """A training run as its folder tells it, and the runs whose weights it took.
 
 Read are ``config.yaml``, ``metrics.json`` and ``environment.json`` of training, TensorBoard's events, and
-``evaluation/<label>/``. Cost, steps and curves add up along the line of ancestors.
+``evaluation/<label>/``. Cost, steps and curves add up over all ancestors; one that two of them share counts once.
 """
 
 import re
@@ -13,11 +13,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
-
-from mirage_pl.engine.evaluation.results import Evaluation, parse, read_evaluation
-from mirage_pl.engine.reports.plots import Curve, read_curves
+from mirage_pl.engine.evaluation.results import PREDICTIONS, Result, is_number, parse_object, read_result
+from mirage_pl.engine.runs.config import read_config
+from mirage_pl.engine.runs.curves import Curve, read_curves
 from mirage_pl.engine.runs.folder import CONFIG, ENVIRONMENT, METRICS
 
 
@@ -29,10 +27,10 @@ class Run:
         folder: the run folder.
         method: ``study.method`` of its config, else the folder's name without the seed.
         seed: of training.
-        paper: what the paper says this method answers right, 0 to 1.
+        paper: what the paper reports of this method: measure -> a number, or one number of the first measure.
         metrics: the last of training; empty if it has not ended.
         environment: command, git revision and versions; empty if not known.
-        evaluation: ``None`` if there is none under the study's label.
+        result: its evaluation under the study's label; ``None`` if there is none.
         ancestors: the runs whose weights it took, oldest first.
         lost: where the first of these took its weights, if no run is to be found there.
     """
@@ -40,33 +38,33 @@ class Run:
     folder: Path
     method: str
     seed: int
-    paper: float | None
+    paper: Mapping[str, float] | float | None
     metrics: Mapping[str, Any]
     environment: Mapping[str, Any]
-    evaluation: Evaluation | None
+    result: Result | None
     ancestors: tuple["Run", ...] = ()
     lost: str | None = None
 
     @property
     def own_hours(self) -> float | None:
         """Hours of this training alone, times the number of devices."""
-        seconds, devices = number(self.metrics, "seconds"), number(self.metrics, "devices")
+        seconds, devices = read_number(self.metrics, "seconds"), read_number(self.metrics, "devices")
         return None if seconds is None or devices is None else seconds * devices / 3600
 
     @property
     def own_steps(self) -> float | None:
         """Optimizer steps of this training alone."""
-        return number(self.metrics, "step")
+        return read_number(self.metrics, "step")
 
     @property
     def hours(self) -> float | None:
         """Device hours with those of all ancestors; ``None`` if one is not known."""
-        return None if self.lost else total(run.own_hours for run in (*self.ancestors, self))
+        return None if self.lost else add_up(run.own_hours for run in (*self.ancestors, self))
 
     @property
     def steps(self) -> float | None:
         """Optimizer steps with those of all ancestors; ``None`` if one is not known."""
-        return None if self.lost else total(run.own_steps for run in (*self.ancestors, self))
+        return None if self.lost else add_up(run.own_steps for run in (*self.ancestors, self))
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
@@ -74,7 +72,7 @@ class Run:
         joined: dict[str, list[tuple[int, float]]] = {}
         start = 0
         for run in (*self.ancestors, self):
-            own = read_curves(run.folder / "tensorboard")
+            own = read_curves(run.folder)
             for tag, curve in own.items():
                 joined.setdefault(tag, []).extend((start + step, value) for step, value in curve if isfinite(value))
             logged = max((curve[-1][0] for curve in own.values()), default=0)
@@ -82,16 +80,16 @@ class Run:
         return {tag: curve for tag, curve in joined.items() if curve}
 
 
-def total(numbers: Iterable[float | None]) -> float | None:
+def add_up(numbers: Iterable[float | None]) -> float | None:
     """Their sum, if all are known."""
     known = list(numbers)
     return None if None in known else sum(value for value in known if value is not None)
 
 
-def number(metrics: Mapping[str, Any], key: str) -> float | None:
+def read_number(metrics: Mapping[str, Any], key: str) -> float | None:
     """A finite number of a metrics file; ``None`` if it has none."""
     value = metrics.get(key)
-    return value if isinstance(value, int | float) and isfinite(value) else None
+    return value if is_number(value) else None
 
 
 def read_run(folder: Path, label: str | None) -> Run:
@@ -109,64 +107,77 @@ def read_run(folder: Path, label: str | None) -> Run:
     saved = {}
     for name in (METRICS, ENVIRONMENT):
         file = folder / name
-        saved[name] = parse(file.read_bytes(), str(file), {}, "train that run again") if file.is_file() else {}
+        saved[name] = parse_object(file.read_bytes(), str(file), {}, "train that run again") if file.is_file() else {}
     return Run(
         folder,
         str(study.get("method") or re.sub(r"-seed\d+", "", folder.name)),
         config.seed,
-        number(study, "paper"),
+        read_paper(study.get("paper"), folder / CONFIG),
         saved[METRICS],
         saved[ENVIRONMENT],
-        read_answers(folder / "evaluation" / label) if label else None,
+        read_items(folder / "evaluation" / label) if label else None,
     )
 
 
-def read_config(file: Path) -> DictConfig:
-    """Read a run's config.
+def read_paper(paper: Any, file: Path) -> Mapping[str, float] | float | None:
+    """Read ``study.paper``: a number, measure -> number, or nothing.
 
     Raises:
-        ValueError: no YAML, or without a seed.
+        ValueError: something else.
     """
-    try:
-        config = OmegaConf.load(file)
-    except (YAMLError, OSError) as error:
-        raise ValueError(f"{file}: no YAML ({error}); restore it") from None
-    if not isinstance(config, DictConfig) or not isinstance(config.get("seed"), int):
-        raise ValueError(f"{file} has no seed, so it is no run's config; restore it")
-    return config
+    numbers = [paper] if not isinstance(paper, Mapping) else list(paper.values())
+    if paper is not None and not all(is_number(value) and not isinstance(value, bool) for value in numbers):
+        raise ValueError(f"{file}: study.paper must be a number, or a measure's name with a number each; got {paper!r}")
+    return {str(name): float(value) for name, value in paper.items()} if isinstance(paper, Mapping) else paper
 
 
-def read_answers(folder: Path) -> Evaluation | None:
-    """Read an evaluation whose rows say which question they answer; ``None`` if there is none, or not all of it.
+def read_items(folder: Path) -> Result | None:
+    """Read an evaluation whose rows say which item they are; ``None`` if there is none, or not all of it.
 
     Raises:
-        ValueError: it is broken, or from before questions had an ``id``.
+        ValueError: it is broken, or from before items had an ``id``.
     """
     if not (folder / METRICS).is_file():
         return None
-    evaluation = read_evaluation(folder)
-    for line, row in enumerate(evaluation.rows, start=1):
-        if not isinstance(row.get("id"), str) or not isinstance(row.get("interventions") or {}, dict):
-            where = f"{folder / 'predictions.jsonl'}:{line}"
-            raise ValueError(f"{where}: id must be str, and interventions an object; {evaluation.remedy}")
-    return evaluation
+    result = read_result(folder)
+    for line, row in enumerate(result.rows, start=1):
+        if not isinstance(row.get("id"), str) or not isinstance(row.get(result.conditions_in) or {}, dict):
+            where = f"{folder / PREDICTIONS}:{line}"
+            raise ValueError(f"{where}: id must be str, and {result.conditions_in} an object; {result.remedy}")
+    return result
 
 
-def descend(run: Run, runs: Mapping[Path, Run]) -> Run:
-    """Give a run its ancestors, by following ``start`` back to one that took nobody's weights.
+def add_ancestors(run: Run, runs: Mapping[Path, Run]) -> Run:
+    """Give a run its ancestors, by following what each took weights from back to those that took nobody's.
 
     Args:
         run: the youngest.
         runs: those already read, by folder; others are read from theirs.
     """
-    line, lost = [run], None
-    while lost is None and (start := line[0].metrics.get("start")):
-        parent = find_parent(Path(str(start)), runs)
-        if parent is None or parent.folder in {member.folder for member in line}:
-            lost = str(start)
-        else:
-            line.insert(0, parent)
-    return replace(run, ancestors=tuple(line[:-1]), lost=lost)
+    ancestors: dict[Path, Run] = {}
+    lost = visit_parents(run, runs, ancestors, {run.folder})
+    return replace(run, ancestors=tuple(ancestors.values()), lost=lost)
+
+
+def visit_parents(child: Run, runs: Mapping[Path, Run], ancestors: dict[Path, Run], path: set[Path]) -> str | None:
+    """Add a run's ancestors to those already visited, oldest first; return a start at which no run is to be found."""
+    for start in starts_of(child):
+        parent = find_parent(Path(start), runs)
+        if parent is None or parent.folder in path:
+            return start
+        if parent.folder not in ancestors:
+            if lost := visit_parents(parent, runs, ancestors, {*path, parent.folder}):
+                return lost
+            ancestors[parent.folder] = parent
+    return None
+
+
+def starts_of(run: Run) -> list[str]:
+    """The runs or checkpoints whose weights a run took."""
+    starts = run.metrics.get("starts") or run.environment.get("starts")
+    if isinstance(starts, Mapping):
+        return [str(start) for start in starts.values() if start]
+    return [str(run.metrics["start"])] if run.metrics.get("start") else []
 
 
 def find_parent(start: Path, runs: Mapping[Path, Run]) -> Run | None:

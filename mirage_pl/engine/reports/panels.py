@@ -1,4 +1,4 @@
-"""Pictures of a study: bars of many methods beside each other, and learning curves as bands over seeds.
+"""Pictures of a study: many methods beside each other, and learning curves as bands over seeds.
 
 They are figures, for :func:`mirage_pl.engine.reports.plots.svg` on a page and :func:`png` as files.
 """
@@ -10,10 +10,13 @@ from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
+from mirage_pl.engine.evaluation.measures import Number
 from mirage_pl.engine.evaluation.statistics import Array
-from mirage_pl.engine.reports.plots import INK, Curve, color, describe, dress, line, thin
+from mirage_pl.engine.reports.page import color, line
+from mirage_pl.engine.reports.plots import INK, draw_interval, dress, label_steps, measure_of, scale_axis, thin
+from mirage_pl.engine.runs.curves import Curve
+from mirage_pl.engine.seams import Measure
 
 COLUMNS = 5
 """Panels beside each other."""
@@ -21,24 +24,25 @@ COLUMNS = 5
 
 @dataclass(frozen=True)
 class Bar:
-    """A share to draw.
+    """A number to draw.
 
     Attributes:
-        share: ``mean``, ``low``, ``high`` between 0 and 1.
-        color: of the bar.
-        seeds: the share of each seed alone, drawn as dots.
+        number: ``mean``, ``low``, ``high``; of shares between 0 and 1.
+        color: of the bar or point.
+        seeds: the number of each seed alone, drawn as dots.
     """
 
-    share: Mapping[str, float]
+    number: Number
     color: str
     seeds: Sequence[float] = ()
 
 
-def draw_panels(panels: Mapping[str, Mapping[str, Bar]]) -> Figure:
-    """Draw lying bars with their intervals, so that any number of them can be read.
+def draw_panels(panels: Mapping[str, Mapping[str, Bar]], measure: Measure) -> Figure:
+    """Draw lying bars (shares) or points with their intervals, so that any number of them can be read.
 
     Args:
         panels: title -> name beside the bar -> bar. A panel without a bar that others have leaves its line empty.
+        measure: what is drawn.
     """
     names = list(dict.fromkeys(name for bars in panels.values() for name in bars))
     columns = min(COLUMNS, len(panels))
@@ -53,28 +57,26 @@ def draw_panels(panels: Mapping[str, Mapping[str, Bar]]) -> Figure:
         dress(axes, "x")
         axes.set_title(fill(title, 26), fontsize=9, color=INK, loc="left", parse_math=False)
         for place, bar in ((names.index(name), bar) for name, bar in bars.items()):
-            mean = bar.share["mean"]
-            errors = [[max(0.0, mean - bar.share["low"])], [max(0.0, bar.share["high"] - mean)]]
-            axes.barh(place, mean, 0.72, color=bar.color)
             axes.plot(bar.seeds, [place] * len(bar.seeds), "o", color=INK, alpha=0.45, markersize=2.4)
-            axes.errorbar(mean, place, xerr=errors, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
+            draw_interval(axes, place, bar.number, measure, bar.color, 0.8)
         axes.set_yticks(range(len(names)), names, parse_math=False)
         axes.tick_params(labelbottom=True)
     for axes in figure.axes[len(panels) :]:
         axes.set_visible(False)
     first = figure.axes[0]
-    first.set_xlim(0, 1.02)
     first.set_ylim(len(names) - 0.4, -0.6)  # the first name stands above
-    first.set_xticks([0, 0.5, 1])
-    first.xaxis.set_major_formatter(PercentFormatter(1))
+    scale_axis(first, "x", measure, 3)
     return figure
 
 
-def draw_bands(curves: Mapping[str, Mapping[int, Sequence[Curve]]], names: Sequence[str] = ()) -> Figure:
+def draw_bands(
+    curves: Mapping[str, Mapping[int, Sequence[Curve]]], measures: Mapping[str, Measure], names: Sequence[str] = ()
+) -> Figure:
     """Draw scalars over training steps: the mean over seeds, and the range from lowest to highest.
 
     Args:
-        curves: TensorBoard tag -> place of the method in the report -> the curve of each seed.
+        curves: tag -> place of the method in the report -> the curve of each seed.
+        measures: by name, for tags that end in one.
         names: of the methods, by place, for a legend; none without.
     """
     lines = -(-len(names) // 3)
@@ -91,7 +93,7 @@ def draw_bands(curves: Mapping[str, Mapping[int, Sequence[Curve]]], names: Seque
             steps, mean, low, high = band(seeds)
             axes.fill_between(steps, low, high, color=color(place), alpha=0.18, linewidth=0)
             (handles[place],) = axes.plot(steps, mean, color=color(place), linestyle=line(place), linewidth=1.6)
-        describe(axes, tag)
+        label_steps(axes, tag, measure_of(tag, measures))
     if names:
         shown = sorted(handles)
         labels = [names[place] for place in shown]

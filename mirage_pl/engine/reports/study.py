@@ -1,10 +1,10 @@
 """The runs of a study, found and grouped: a method is what its evaluated runs have in common but for the seed.
 
-S: seeds, which are the runs of a method. Q: questions.
+S: seeds, which are the runs of a method. Q: items, such as questions.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -12,48 +12,70 @@ from pathlib import Path
 
 import numpy as np
 
-from mirage_pl.engine.evaluation.results import Evaluation
+from mirage_pl.engine.evaluation.results import Result
 from mirage_pl.engine.evaluation.statistics import Array
-from mirage_pl.engine.reports.lineage import Run, descend, read_run
+from mirage_pl.engine.reports.lineage import Run, add_ancestors, read_run
 from mirage_pl.engine.runs.folder import METRICS, runs_below
+from mirage_pl.engine.seams import Measure
 
 
 @dataclass(frozen=True)
 class Method:
-    """Evaluated runs that differ only in their seed, and answered the same questions.
+    """Evaluated runs that differ only in their seed, and were given the same items.
 
     Attributes:
         name: unlike any other in the study.
         runs: by seed.
-        evaluations: theirs, in the same order.
+        results: theirs, in the same order.
     """
 
     name: str
     runs: tuple[Run, ...]
-    evaluations: tuple[Evaluation, ...]
+    results: tuple[Result, ...]
 
-    @cached_property
-    def right_SQ(self) -> Array:
-        """Whether each seed answered each question right."""
-        return np.array([[row["success"] for row in evaluation.rows] for evaluation in self.evaluations])
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """What was measured; the first one ranks."""
+        return self.results[0].measures
+
+    @property
+    def first(self) -> str:
+        """The measure that ranks."""
+        return self.results[0].first
 
     @cached_property
     def groups(self) -> dict[str, Array]:
-        """Group of questions -> their positions; ``all`` comes last."""
-        names = np.array([row["group"] for row in self.evaluations[0].rows])
+        """Group of items -> their positions; ``all`` comes last."""
+        names = np.array([row["group"] for row in self.results[0].rows])
         return {str(name): np.flatnonzero(names == name) for name in np.unique(names)} | {"all": np.arange(len(names))}
 
-    @cached_property
-    def interventions_SQ(self) -> dict[str, tuple[Array, Array]]:
-        """Intervention -> right or wrong with the model's own latents, and with others: of seeds that all made it."""
-        rows = [[row.get("interventions") or {} for row in evaluation.rows] for evaluation in self.evaluations]
-        found = {}
-        for name in dict.fromkeys(name for made in rows for name in made[0]):
-            whole = [all(name in answer for answer in made) for made in rows]
-            others = [[answer[name] for answer in made] for made, ok in zip(rows, whole, strict=True) if ok]
-            if others:
-                found[name] = self.right_SQ[whole], np.array(others, dtype=bool)
-        return found
+    def values_SQ(self, measure: str) -> Array | None:
+        """What each seed scored at each item, NaN where it isn't graded; ``None`` if the rows don't hold it."""
+        values = [result.values(measure) for result in self.results]
+        whole = [each for each in values if each is not None]
+        return np.array(whole) if len(whole) == len(values) else None
+
+    def values_S(self, measure: str, group: str) -> Array | None:
+        """One number a seed, as its ``metrics.json`` says; ``None`` if not all have it."""
+        numbers = [result.by_group(measure).get(group) for result in self.results]
+        return np.array([number["mean"] for number in numbers if number]) if all(numbers) else None
+
+    def conditions_SQ(self, measure: str) -> dict[str, tuple[Array, Array]]:
+        """Condition -> scores as the model is, and under it: of those seeds that made it for all items."""
+        own_SQ = self.values_SQ(measure)
+        pairs: dict[str, tuple[Array, Array]] = {}
+        if own_SQ is None:
+            return pairs
+        for name in dict.fromkeys(name for result in self.results for name in result.conditions):
+            changed = [result.values(measure, name) for result in self.results]
+            whole = [
+                values is not None and bool((np.isnan(own) | ~np.isnan(values)).all())
+                for own, values in zip(own_SQ, changed, strict=True)
+            ]
+            kept = [values for values, complete in zip(changed, whole, strict=True) if complete]
+            if kept:
+                pairs[name] = own_SQ[whole], np.array(kept)
+        return pairs
 
 
 @dataclass(frozen=True)
@@ -64,7 +86,7 @@ class Study:
         root: the folder that holds all runs.
         task: on which they were evaluated.
         label: the name of their evaluations.
-        methods: those that answer best come first.
+        methods: the best come first.
         notes: what was left out, and what to do about it.
     """
 
@@ -83,25 +105,25 @@ def read_study(given: Sequence[Path], label: str | None = None) -> Study:
         label: name of the evaluations; ``None`` if the runs have evaluations of one name only.
 
     Raises:
-        ValueError: no runs or no evaluations; or runs that can't be compared: of several tasks, over other questions,
+        ValueError: no runs or no evaluations; or runs that can't be compared: of several tasks, over other items,
             two of one method and seed.
     """
     folders = find_runs(given)
     label = label or only_label(folders)
-    found, broken = {}, []
+    read, broken = {}, []
     for folder in folders:
         try:
-            found[folder] = read_run(folder, label)
+            read[folder] = read_run(folder, label)
         except (ValueError, OSError) as error:
             broken.append(f"{folder} is left out: {error}")
-    runs = [descend(run, found) for run in found.values()]
-    notes = (*broken, *unfinished(runs, label))
-    evaluated = [(run, run.evaluation) for run in runs if run.evaluation]
+    runs = [add_ancestors(run, read) for run in read.values()]
+    notes = (*broken, *list_gaps(runs, label))
+    evaluated = [(run, run.result) for run in runs if run.result]
     if not evaluated:
         raise ValueError(f"none of {len(folders)} runs has a whole evaluation named {label}: {notes[0]}")
-    check([evaluation for _, evaluation in evaluated])
+    check_alike([result for _, result in evaluated])
     root = Path(os.path.commonpath([folder.parent for folder in folders]))
-    return Study(root, task_of(evaluated[0][1]), label, group(evaluated), notes)
+    return Study(root, evaluated[0][1].task, label, group_methods(evaluated), notes)
 
 
 def find_runs(given: Iterable[Path]) -> list[Path]:
@@ -128,50 +150,45 @@ def only_label(folders: Sequence[Path]) -> str:
     raise ValueError(f"the runs have evaluations of {len(holders)} names: {listed}; choose one by --label")
 
 
-def unfinished(runs: Sequence[Run], label: str) -> list[str]:
+def list_gaps(runs: Sequence[Run], label: str) -> list[str]:
     """Say which runs have no evaluation though no other starts from them, and whose cost can't be known."""
     parents = {parent.folder for run in runs for parent in run.ancestors}
-    task = next((task_of(run.evaluation) for run in runs if run.evaluation), label)
+    task = next((run.result.task for run in runs if run.result), label)
     named = f"task={task}" if task == label else f"task={task} label={label}"
     return [
         f"{run.folder} is not evaluated: run python -m mirage_pl.evaluate ckpt={run.folder} {named}"
         for run in runs
-        if not run.evaluation and run.folder not in parents
+        if not run.result and run.folder not in parents
     ] + [
         f"{run.folder} took weights from {run.lost}, which is no run here, so cost and steps in all are not known"
         for run in runs
-        if run.evaluation and run.lost
+        if run.result and run.lost
     ]
 
 
-def task_of(evaluation: Evaluation) -> str:
-    """The name of the task whose questions were answered."""
-    return str(evaluation.metrics.get("task", evaluation.folder.name))
-
-
-def check(evaluations: Sequence[Evaluation]) -> None:
-    """Refuse evaluations of several tasks or over other questions: their answers can't be paired.
+def check_alike(results: Sequence[Result]) -> None:
+    """Refuse results of several tasks or evaluations, or on other items: they can't be paired.
 
     Raises:
         ValueError: names two runs, how they differ, and what to do.
     """
-    first, *others = evaluations
+    first, *others = results
     remedy = "evaluate them alike under one --label, or give fewer runs"
-    for other in others:
-        if task_of(other) != task_of(first):
-            tasks = f"{first.run} answered {task_of(first)}, and {other.run} answered {task_of(other)}"
-            raise ValueError(f"one report needs one task: {tasks}; {remedy}")
     ids = [row["id"] for row in first.rows]
     for other in others:
+        if other.task != first.task:
+            tasks = f"{first.run} was tested on {first.task}, and {other.run} on {other.task}"
+            raise ValueError(f"one report needs one task: {tasks}; {remedy}")
+        if other.measures != first.measures:
+            names = f"{first.run} has {', '.join(first.measures)}, and {other.run} {', '.join(other.measures)}"
+            raise ValueError(f"one report needs the same measures, of the same kinds: {names}; {remedy}")
         if [row["id"] for row in other.rows] != ids:
-            sizes = (
-                f"{first.run} answered {len(ids)} questions, and {other.run} {len(other.rows)} that are not the same"
-            )
+            sizes = f"{first.run} has {len(ids)} rows, and {other.run} {len(other.rows)} that are not the same"
             raise ValueError(f"one report needs one test set: {sizes}; {remedy}")
 
 
-def group(evaluated: Iterable[tuple[Run, Evaluation]]) -> tuple[Method, ...]:
-    """Group runs by method; those that answer best come first.
+def group_methods(evaluated: Iterable[tuple[Run, Result]]) -> tuple[Method, ...]:
+    """Group runs by method; the best come first.
 
     Raises:
         ValueError: two runs of one method and seed.
@@ -185,6 +202,14 @@ def group(evaluated: Iterable[tuple[Run, Evaluation]]) -> tuple[Method, ...]:
             )
     methods = []
     for name, pairs in groupby(ordered, key=lambda pair: pair[0].method):
-        runs, evaluations = zip(*pairs, strict=True)
-        methods.append(Method(name, runs, evaluations))
-    return tuple(sorted(methods, key=lambda method: -float(method.right_SQ.mean())))
+        runs, results = zip(*pairs, strict=True)
+        methods.append(Method(name, runs, results))
+    return tuple(sorted(methods, key=rank_method))
+
+
+def rank_method(method: Method) -> float:
+    """A number that is the lower the better a method does by the first measure; those without any come last."""
+    values_S = method.values_S(method.first, "all")
+    if values_S is None:
+        return float("inf")
+    return float(values_S.mean()) * (-1 if method.measures[method.first].better == "higher" else 1)

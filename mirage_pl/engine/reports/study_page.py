@@ -7,159 +7,188 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from mirage_pl.engine.evaluation.measures import read_measures
 from mirage_pl.engine.reports import tables
-from mirage_pl.engine.reports.findings import Found
 from mirage_pl.engine.reports.lineage import Run
+from mirage_pl.engine.reports.page import color, folded, label, legend, note, paragraphs, table, write, write_page
 from mirage_pl.engine.reports.panels import Bar, draw_bands, draw_panels, png
-from mirage_pl.engine.reports.plots import Curve, color, comparable, label, svg, table, write, write_page
+from mirage_pl.engine.reports.plots import learnt, sort_curves, svg
 from mirage_pl.engine.reports.study import Study
+from mirage_pl.engine.reports.words import load_words
+from mirage_pl.engine.runs.curves import Curve
 from mirage_pl.engine.runs.folder import write_json
+from mirage_pl.engine.seams import Words
 
-CURVES = ("val/success", "val/loss")
-"""What the picture of learning curves shows; the page has all."""
-PICTURES = {"success": "Success by group", "interventions": "Success with other latents", "curves": "Learning curves"}
+OWN = "its own"
+CURVES = "curves"
 INTERVALS = (
-    "Brackets are 95 % intervals of a bootstrap that draws questions and training seeds; of a single seed, questions "
-    "alone. In simulations with 3 seeds and 400 questions they held the truth 99 times in 100 where seeds hardly "
-    "differ, and 87 times where they differ by 7 points."
+    "Brackets are 95 % intervals of a bootstrap that draws test rows and training seeds; of a single seed, rows alone."
 )
-MEASURES = (
-    "Better or worse: the interval of the difference, paired by question, excludes 0. Optimal: right, and as short as "
-    "possible. Invalid: no answer could be read. Cost and steps count the runs whose weights a run took."
+SIMULATED = (
+    "In simulations with shares, 3 seeds and 400 rows they held the truth 99 times in 100 where seeds hardly differ, "
+    "and 87 times where they differ by 7 points."
+)
+JUDGED = (
+    "Better or worse: the interval of the difference, paired by row, excludes 0. Cost and steps count the runs whose "
+    "weights a run took."
 )
 DETAILS = (
-    "Difference to the baseline. Seeds: success of each alone. Pooled: Wilson's interval of all seeds' answers, which "
-    "treats them as independent; those to one question are not."
+    "Difference to the baseline. Seeds: each alone. Pooled: Wilson's interval of all seeds' answers, which treats them "
+    "as independent; those to one question are not."
 )
-TAMPERING = (
-    "The test set answered again with other vectors in place of the latents; small, the difference to the same runs "
-    "with their own. Then the latents as vectors: mean over seeds, lowest and highest."
+CHANGED = (
+    "The test set scored again under other conditions; small, the difference to the same runs as they are. Then the "
+    "model in numbers: mean over seeds, lowest and highest."
 )
 
 
-def write_study(folder: Path, study: Study, found: Mapping[str, Any]) -> Path:
+def write_study(folder: Path, study: Study, results: Mapping[str, Any], words: str | None = None) -> Path:
     """Write ``report.html``, ``results.json``, ``results.md`` and the pictures it shows.
 
     Args:
         folder: where to; made if it isn't there.
         study: the runs.
-        found: what :func:`mirage_pl.engine.reports.findings.find` says of them, and how the report was ``made``.
+        results: what :func:`mirage_pl.engine.reports.findings.find` says of them, and how the report was ``made``.
+        words: dotted path of the family's words that the command itself names, if it does.
 
     Returns:
         The page.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    places = {name: place for place, name in enumerate(found["methods"])}
-    curves = comparable({place: gather(method.runs) for place, method in enumerate(study.methods)})
-    figures = draw(found["methods"], curves)
+    family = load_words(results["words"], words)
+    places = {name: place for place, name in enumerate(results["methods"])}
+    curves = sort_curves(
+        {place: gather_curves(method.runs) for place, method in enumerate(study.methods)}, study.methods[0].measures
+    )
+    figures = draw_figures(results, curves)
     for name, figure in figures.items():
         write(folder / f"{name}.png", png(figure))
-    write_json(folder / "results.json", found)
-    write(folder / "results.md", markdown(found, figures).encode())
+    write_json(folder / "results.json", results)
+    write(folder / "results.md", write_markdown(results, list(figures), family).encode())
+    first = study.methods[0].first
+    by_group = svg(figures[first], describe_picture(results, first)) if first in figures else ""
     sections = {
-        "Success": tables.html(tables.main_table(found), places) + note(f"{INTERVALS} {MEASURES}"),
-        "Left out": "".join(f"<p>{escape(text)}</p>" for text in found["notes"]),
-        "Success by group": svg(figures["success"], PICTURES["success"])
-        + tables.html(tables.details_table(found["methods"]), places)
-        + note(DETAILS),
-        "Do the latents matter?": latents(found["methods"], figures),
-        "Learning curves": show(curves, list(places)),
-        "How each run was made": made(study),
+        "Results": tables.html(tables.main_table(results), places) + note(explain(results)),
+        "Left out": paragraphs(results["notes"]),
+        "Results by group": by_group + tables.html(tables.details_table(results), places) + note(DETAILS),
+        "Under other conditions": lay_out_conditions(results, figures, family),
+        "Learning curves": lay_out_curves(curves, study),
+        "How each run was made": lay_out_runs(study),
     }
-    title = f"{len(places)} methods on {found['task']}"
+    title = f"{len(places)} methods on {results['task']}"
     page = folder / "report.html"
-    write_page(page, title, "\n\n".join(found["verdict"]), {name: html for name, html in sections.items() if html})
+    verdict = "\n\n".join(results["verdict"])
+    write_page(page, title, verdict, {name: html for name, html in sections.items() if html})
     return page
 
 
-def gather(runs: Sequence[Run]) -> dict[str, list[Curve]]:
-    """By TensorBoard tag, the curves of those seeds that logged it."""
+def explain(results: Mapping[str, Any]) -> str:
+    """How to read the main table: intervals, and what each measure means."""
+    measures = read_measures(results["measures"])
+    meanings = [f"{name}: {measure.meaning.rstrip('.')}." for name, measure in measures.items() if measure.meaning]
+    sets = [name for name, measure in measures.items() if measure.kind == "set"]
+    of_sets = (
+        [f"Of {', '.join(sets)}, one number for the whole set, they are Student's over seeds alone."] if sets else []
+    )
+    simulated = [SIMULATED] if any(measure.kind == "share" for measure in measures.values()) else []
+    return " ".join([INTERVALS, *simulated, *of_sets, JUDGED, *meanings])
+
+
+def describe_picture(results: Mapping[str, Any], name: str) -> str:
+    """What a picture shows, by its file name."""
+    first = next(iter(results["measures"]))
+    if name == CURVES:
+        return "Learning curves"
+    return f"{first} by group" if name == first else f"{first} under other conditions"
+
+
+def gather_curves(runs: Sequence[Run]) -> dict[str, list[Curve]]:
+    """By tag, the curves of those seeds that logged it."""
     tags = dict.fromkeys(tag for run in runs for tag in run.curves)
     return {tag: [run.curves[tag] for run in runs if tag in run.curves] for tag in tags}
 
 
-def draw(methods: Mapping[str, Found], curves: Mapping[str, Mapping[int, Sequence[Curve]]]) -> dict[str, Figure]:
-    """Draw the pictures, by file name: those for which there is something to draw."""
-    places = {name: place for place, name in enumerate(methods)}
-    groups = next(iter(methods.values()))["success"]
+def draw_figures(results: Mapping[str, Any], curves: Mapping[str, Mapping[int, Sequence[Curve]]]) -> dict[str, Figure]:
+    """Draw the pictures, by file name: the first measure by group and by condition, and its learning curve."""
+    measures, methods = read_measures(results["measures"]), results["methods"]
+    first, measure = next(iter(measures.items()))
+    colors = {name: color(place) for place, name in enumerate(methods)}
     by_group = {
         group: {
-            name: Bar(method["success"][group], color(places[name]), [s[group] for s in method["by_seed"].values()])
+            name: Bar(method[first][group], colors[name], [s[group] for s in method["by_seed"].values() if group in s])
             for name, method in methods.items()
+            if group in method[first]
         }
-        for group in sorted(groups, key=lambda group: group != "all")
+        for group in tables.groups_of(results)
     }
-    by_intervention = {
-        name: {
-            key: Bar(share, color(places[name]))
-            for key, share in {"its own": method["success"]["all"], **method["interventions"]}.items()
-        }
-        for name, method in methods.items()
-        if method["interventions"]
-    }
-    figures = {"success": draw_panels(by_group)}
-    if by_intervention:
-        figures["interventions"] = draw_panels(by_intervention)
-    if shown := {tag: curves[tag] for tag in CURVES if tag in curves}:
-        figures["curves"] = draw_bands(shown, list(methods))
+    by_condition = {}
+    for name, method in methods.items():
+        if conditions := method.get(results["conditions_in"]):
+            numbers = {OWN: method[first]["all"], **conditions}
+            by_condition[name] = {key: Bar(number, colors[name]) for key, number in numbers.items()}
+    figures = {first: draw_panels(by_group, measure)} if by_group else {}
+    if by_condition:
+        figures[results["conditions_in"]] = draw_panels(by_condition, measure)
+    if drawn := {tag: curves[tag] for tag in (f"val/{first}", "val/loss") if tag in curves}:
+        figures[CURVES] = draw_bands(drawn, measures, list(methods))
     return figures
 
 
-def markdown(found: Mapping[str, Any], pictures: Iterable[str]) -> str:
+def write_markdown(results: Mapping[str, Any], pictures: Iterable[str], words: Words) -> str:
     """Write verdict, tables and pictures as Markdown; pictures lie beside the file."""
-    methods, made = found["methods"], found["made"]
+    methods, made = results["methods"], results["made"]
     parts = [
-        f"# {len(methods)} methods on {found['task']}",
-        *found["verdict"],
-        tables.markdown(tables.main_table(found)),
+        f"# {len(methods)} methods on {results['task']}",
+        *results["verdict"],
+        tables.markdown(tables.main_table(results)),
+        explain(results),
     ]
-    parts += [f"{INTERVALS} {MEASURES}"]
-    if any(method["interventions"] for method in methods.values()):
-        parts += [
-            "Success with other vectors in place of the latents, and the difference to the same runs with theirs:"
-        ]
-        parts += [tables.markdown(tables.interventions_table(methods))]
-    parts += [f"![{PICTURES[name]}]({name}.png)" for name in pictures]
-    parts += [f"Left out: {text}" for text in found["notes"]]
+    conditions = tables.conditions_table(results, words)
+    if conditions.rows:
+        first = next(iter(results["measures"]))
+        parts += [f"{first} under other conditions, and the difference to the same runs as they are:"]
+        parts += [tables.markdown(conditions)]
+    parts += [f"![{describe_picture(results, name)}]({name}.png)" for name in pictures]
+    parts += [f"Left out: {text}" for text in results["notes"]]
     parts += [f"Made by `{made['command']}` at git revision {made['git'] or 'unknown'}."]
     return "\n\n".join(parts) + "\n"
 
 
-def note(text: str) -> str:
-    """How to read what stands above."""
-    return f'<p class="note">{escape(text)}</p>'
-
-
-def latents(methods: Mapping[str, Found], figures: Mapping[str, Figure]) -> str:
-    """Tables and bars of interventions, and the latents as vectors; empty if no method has any."""
+def lay_out_conditions(results: Mapping[str, Any], figures: Mapping[str, Figure], words: Words) -> str:
+    """Tables and bars of conditions, and the model in numbers; empty if no method has any."""
     parts = []
-    places = {name: place for place, name in enumerate(methods)}
-    if "interventions" in figures:
-        parts = [tables.html(tables.interventions_table(methods), places), note(TAMPERING)]
-        parts += [svg(figures["interventions"], PICTURES["interventions"])]
-    geometry = tables.latents_table(methods)
-    return "".join(parts) + (tables.html(geometry, places) if geometry.rows else "")
+    places = {name: place for place, name in enumerate(results["methods"])}
+    if (name := results["conditions_in"]) in figures:
+        parts = [tables.html(tables.conditions_table(results, words), places), note(CHANGED)]
+        parts += [svg(figures[name], describe_picture(results, name))]
+    numbers = tables.numbers_table(results, words)
+    return "".join(parts) + (tables.html(numbers, places) if numbers.rows else "")
 
 
-def show(curves: Mapping[str, Mapping[int, Sequence[Curve]]], names: Sequence[str]) -> str:
-    """Learning curves, with a legend; empty without any."""
+def lay_out_curves(curves: Mapping[str, Mapping[int, Sequence[Curve]]], study: Study) -> str:
+    """Learning curves, with a legend; empty without any. What is of the machine is folded away."""
     if not curves:
         return ""
-    legend = " ".join(label(place, name) for place, name in enumerate(names))
-    plots = "".join(svg(draw_bands({tag: methods}), f"{tag} over training steps") for tag, methods in curves.items())
+    measures = study.methods[0].measures
+    plots = {
+        tag: svg(draw_bands({tag: methods}, measures), f"{tag} over training steps") for tag, methods in curves.items()
+    }
+    main, rest = ("".join(plot for tag, plot in plots.items() if learnt(tag) == wanted) for wanted in (True, False))
+    colours = legend(label(place, method.name) for place, method in enumerate(study.methods))
     reading = "Lines are means over seeds, bands reach from the lowest to the highest. Steps go on from those of the "
     reading += "run whose weights were taken."
-    return f'<p class="legend note">{legend}</p><div class="curves">{plots}</div>{note(reading)}'
+    folded_html = folded("other numbers that were logged", f'<div class="curves">{rest}</div>' if rest else "")
+    return f'{colours}<div class="curves">{main}</div>{note(reading)}{folded_html}'
 
 
-def made(study: Study) -> str:
+def lay_out_runs(study: Study) -> str:
     """A row a run, ancestors included: how it was trained and evaluated."""
     evaluated = [run for method in study.methods for run in method.runs]
     runs = {run.folder: run for child in evaluated for run in (*child.ancestors, child)}
     heads = ["training", "git revision", "seconds", "devices", "steps", "evaluation", "test file", "rows", "seen"]
     rows = []
     for run in runs.values():
-        scored = run.evaluation.metrics if run.evaluation else {}
+        scored = run.result.metrics if run.result else {}
         test = scored.get("test") or {}
         changed = f"{run.environment.get('uncommitted_files')} uncommitted files"
         cells = [
@@ -172,7 +201,7 @@ def made(study: Study) -> str:
             fact(test.get("seen"), test.get("train_file")),
         ]
         rows.append((f"{escape(run.method)} <small>seed {run.seed}, {escape(str(run.folder))}</small>", cells))
-    reading = "Seen: how many test questions are in the training file below; a dash where that was not checked."
+    reading = "Seen: how many test rows are in the training file below; a dash where that was not checked."
     return table(heads, rows) + note(reading)
 
 

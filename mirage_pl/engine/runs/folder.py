@@ -17,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from mirage_pl.engine.place import HOME
 
 CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.json", "environment.json"
+COMPOSED = "composed.yaml"
+"""The config before its values were filled in: an evaluation sets some of its task's anew."""
 LAST = Path("checkpoints", "last.ckpt")
 PACKAGES = ["torch", "torchvision", "pytorch-lightning", "transformers", "hydra-core", "deepspeed"]
 MUST_MATCH = [
@@ -66,6 +68,7 @@ def open_run(cfg: DictConfig, start: str | Path | None) -> Path:
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
+        write(folder / COMPOSED, OmegaConf.to_yaml(cfg))
         write(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
         write_json(folder / ENVIRONMENT, environment() | {"start": str(start) if start else None})
     return folder

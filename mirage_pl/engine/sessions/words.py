@@ -6,12 +6,13 @@ from typing import Any
 
 import yaml
 
-from mirage_pl.engine.place import CONF
+from mirage_pl.engine.place import CONF, own_configs
 from mirage_pl.engine.quoting import quote_words
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
     """Quote free texts, and choose the run's session where none is chosen."""
+    words = [*own_configs(words), *words]
     files = [file for folder in config_folders(words) for file in (folder / "session").glob("*.yaml")]
     sessions = [yaml.safe_load(file.read_text()).get("session") or {} for file in files]
     texts = {name for session in sessions for name, kind in session.get("takes", {}).items() if kind == "text"}

@@ -2,25 +2,35 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from mirage_pl.engine.cli import swept_by
+from mirage_pl.engine.checkpoints.saving import Files, plugins
+from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
+from mirage_pl.engine.evaluate import evaluate_run
 from mirage_pl.engine.runs.folder import (
     ENVIRONMENT,
     LAST,
     METRICS,
     find_previous,
     first_process,
-    is_finished,
     last_checkpoint,
     open_run,
     write_json,
 )
 from mirage_pl.engine.runs.lock import owned
+from mirage_pl.engine.strategies.deepspeed import splitting
+from mirage_pl.engine.strategies.ready import check_resume, ready
+from mirage_pl.engine.training.allocator import keep_freed_memory
+from mirage_pl.engine.training.checks import check, finished_metrics
+from mirage_pl.engine.training.lightning import name_stop_iterations
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +42,6 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         ValueError: a mistake in config, data or checkpoint.
     """
     check(cfg)
-    from mirage_pl.engine.strategies.ready import ready
-
     ready(cfg)
     with owned(Path(cfg.run_dir)):
         return train(cfg)
@@ -56,15 +64,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 
 def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict[str, Any]:
     """Train, from a checkpoint of this run, or from the weights of another, or from the model's own."""
-    import pytorch_lightning as pl
-    from hydra.utils import instantiate
-
-    from mirage_pl.engine.checkpoints.saving import plugins
-    from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
-    from mirage_pl.engine.strategies.deepspeed import splitting
-    from mirage_pl.engine.strategies.ready import check_resume
-    from mirage_pl.engine.training.allocator import keep_freed_memory
-
     if resumed:
         check_resume(cfg, resumed)
     keep_freed_memory()
@@ -75,8 +74,10 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
     logger = instantiate(cfg.logger)
     listed, plugged = [*callbacks, timer], plugins(cfg.async_checkpoint)
     trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=logger, plugins=plugged)
+    name_stop_iterations(trainer)
     with splitting(trainer.strategy):
         module: Any = instantiate(cfg.stage.module).train()
+    module.seed = cfg.seed
     if resumed:
         log.info("continuing from %s", resumed)
     elif start:
@@ -84,24 +85,32 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
         load_weights(module, checkpoint_of(start))
     # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
     trainer.precision_plugin.convert_input = lambda batch: batch
-    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    with plain_interrupts():
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     cost = {"seconds": round(timer.time_elapsed(), 1), "devices": trainer.world_size, "device": device_name(trainer)}
     return finish(trainer, folder, cost | {"start": json.loads((folder / ENVIRONMENT).read_text())["start"]})
+
+
+@contextmanager
+def plain_interrupts() -> Iterator[None]:
+    """Let Ctrl-C be what it is: Lightning makes exit code 1 of it, as of an error."""
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def score(cfg: DictConfig, folder: Path) -> None:
     """Evaluate the run on its own task, if ``evaluate`` asks for it and it hasn't been done."""
     if cfg.evaluate is None or not first_process():
         return
-    from mirage_pl.engine.evaluation.scoring import evaluate_run
-
     evaluate_run(cfg, folder)
 
 
 def finish(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Save the last state and the last metrics, and say where they are."""
-    from mirage_pl.engine.checkpoints.saving import Files
-
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
     metrics |= {"step": trainer.global_step, "epoch": trainer.current_epoch, **facts}
     trainer.strategy.checkpoint_io = Files()  # nothing goes on meanwhile, and metrics mustn't be there before it
@@ -114,36 +123,5 @@ def finish(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, An
 
 def device_name(trainer: Any) -> str:
     """What the run is trained on: ``cpu``, or a GPU's name."""
-    import torch
-
     device = trainer.strategy.root_device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)
-
-
-def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """Metrics of a run that has nothing left to do."""
-    if not is_finished(folder):
-        return None
-    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text())
-    limits = {"step": cfg.trainer.max_steps, "epoch": cfg.trainer.max_epochs}
-    return metrics if any(0 <= limit <= metrics[name] for name, limit in limits.items()) else None
-
-
-def check(cfg: DictConfig) -> None:
-    """Refuse what can't work on any machine, before anything heavy is loaded.
-
-    Raises:
-        ValueError: names the key.
-    """
-    if cfg.study.name and not cfg.study.method:
-        raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
-    if cfg.trainer.devices != 1 and swept_by() == "basic":
-        raise ValueError(
-            f"trainer.devices={cfg.trainer.devices} with hydra/launcher=basic: the run's further processes would each "
-            "sweep again; choose hydra/launcher=local or hydra/launcher=slurm"
-        )
-    if cfg.async_checkpoint and cfg.strategy.name.startswith("deepspeed"):
-        raise ValueError(
-            f"async_checkpoint=true with strategy={cfg.strategy.name}: DeepSpeed writes a folder of its own, all "
-            "processes together; leave async_checkpoint out, or choose strategy=ddp or strategy=fsdp2"
-        )

@@ -1,62 +1,12 @@
 """Runs found in folders, with their ancestors, grouped by method."""
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from torch.utils.tensorboard import SummaryWriter
 
-from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.reports.study import read_study
-
-TRAINED = {"step": 100, "seconds": 1800.0, "devices": 2, "device": "cpu", "start": None}
-
-
-def make_run(
-    folder: Path, seed: int = 1, method: str | None = None, paper: float | None = None, **metrics: Any
-) -> Path:
-    """Write a trained run; ``metrics`` stand beside those of ``TRAINED``."""
-    folder.mkdir(parents=True)
-    study = {"name": "main", "method": method, "paper": paper}
-    (folder / "config.yaml").write_text(json.dumps({"seed": seed, "study": study}))  # JSON is YAML
-    (folder / "metrics.json").write_text(json.dumps(TRAINED | metrics))
-    (folder / "environment.json").write_text(json.dumps({"command": f"train seed={seed}", "git": "abc123"}))
-    return folder
-
-
-def answer(
-    run: Path,
-    right: str,
-    interventions: Mapping[str, str] | None = None,
-    label: str = "vsp",
-    questions: str = "q",
-    **metrics: Any,
-) -> Path:
-    """Write an evaluation: of ``right`` every character is an answer, ``y`` if it is right; levels take turns."""
-    rows: list[dict[str, Any]] = []
-    for index, letter in enumerate(right):
-        row = {"id": f"{questions}{index}", "where": f"test.jsonl:{index + 1}", "group": f"level_{3 + index % 2}"}
-        row |= {"success": letter == "y", "optimal": letter == "y", "outcome": "success" if letter == "y" else "hole"}
-        row |= {"text": "", "truth": str(run)}
-        if interventions:
-            row["interventions"] = {name: others[index] == "y" for name, others in interventions.items()}
-        rows.append(row)
-    shares = {"success": right.count("y"), "optimal": right.count("y"), "invalid": 0}
-    content = {name: {"all": wilson(count, len(right))} for name, count in shares.items()}
-    folder = run / "evaluation" / label
-    folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps({"task": "vsp", **content, **metrics}))
-    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return run
-
-
-def log(run: Path, tag: str, values: Sequence[float], every: int = 10) -> None:
-    with SummaryWriter(str(run / "tensorboard")) as writer:
-        for index, value in enumerate(values, start=1):
-            writer.add_scalar(tag, value, index * every)
+from tests.engine.reports.folders import answer, log, make_run, score_clips
 
 
 def test_runs_of_a_method_are_its_seeds_in_order_and_the_best_method_comes_first(tmp_path):
@@ -71,7 +21,7 @@ def test_runs_of_a_method_are_its_seeds_in_order_and_the_best_method_comes_first
         ("sft", [1, 2]),
     ]
     assert study.methods[0].runs[0].paper == 0.76
-    assert study.methods[1].right_SQ.tolist() == [[True, False, False, False], [True, True, False, False]]
+    assert study.methods[1].values_SQ("success").tolist() == [[1, 0, 0, 0], [1, 1, 0, 0]]
     assert {name: members.tolist() for name, members in study.methods[0].groups.items()} == {
         "level_3": [0, 2],
         "level_4": [1, 3],
@@ -164,7 +114,7 @@ def test_interventions_are_compared_only_in_the_seeds_that_made_them_for_all_que
     rows = [json.loads(line) for line in (half / "evaluation" / "vsp" / "predictions.jsonl").read_text().splitlines()]
     del rows[2]["interventions"]["noise"]
     (half / "evaluation" / "vsp" / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = read_study([tmp_path]).methods[0].interventions_SQ
+    found = read_study([tmp_path]).methods[0].conditions_SQ("success")
     own, zero = found["zero"]
     np.testing.assert_array_equal(own, [[1, 1, 0], [1, 1, 1]])
     np.testing.assert_array_equal(zero, [[0, 0, 1], [1, 0, 1]])
@@ -181,12 +131,10 @@ def test_two_runs_of_one_method_and_seed_are_refused_by_name(tmp_path):
 def test_runs_of_two_tasks_or_over_other_questions_are_refused_with_what_to_do(tmp_path):
     first = answer(make_run(tmp_path / "a-seed1"), "yn")
     task = answer(make_run(tmp_path / "b-seed1"), "yn", task="reading")
-    with pytest.raises(ValueError, match=r"a-seed1 answered vsp, and .*b-seed1 answered reading; .*--label"):
+    with pytest.raises(ValueError, match=r"a-seed1 was tested on vsp, and .*b-seed1 on reading; .*--label"):
         read_study([first, task])
     others = answer(make_run(tmp_path / "c-seed1"), "yn", questions="other")
-    with pytest.raises(
-        ValueError, match=r"a-seed1 answered 2 questions, and .*c-seed1 2 that are not the same; .*--label"
-    ):
+    with pytest.raises(ValueError, match=r"a-seed1 has 2 rows, and .*c-seed1 2 that are not the same; .*--label"):
         read_study([first, others])
 
 
@@ -194,7 +142,7 @@ def test_evaluations_of_several_names_need_a_label(tmp_path):
     run = answer(answer(make_run(tmp_path / "a-seed1"), "yn"), "yy", label="hard")
     with pytest.raises(ValueError, match=r"2 names: hard \(as in .*a-seed1\), vsp .*; choose one by --label"):
         read_study([run])
-    assert read_study([run], "hard").methods[0].right_SQ.all()
+    assert read_study([run], "hard").methods[0].values_SQ("success").all()
     with pytest.raises(ValueError, match="none of 1 runs has a whole evaluation named typo: .*task=typo"):
         read_study([run], "typo")
 
@@ -207,3 +155,53 @@ def test_folders_without_runs_or_evaluations_are_refused_with_what_to_do(tmp_pat
         read_study([tmp_path / "missing"])
     with pytest.raises(ValueError, match="no run is evaluated; run python -m mirage_pl.evaluate"):
         read_study([make_run(tmp_path / "a-seed1")])
+
+
+def test_methods_are_ranked_by_the_first_measure_in_its_direction(tmp_path):
+    for name, shift in [("middle", 0.5), ("best", 1.0), ("worst", 0.0)]:
+        score_clips(make_run(tmp_path / f"{name}-seed1"), shift)
+    assert [method.name for method in read_study([tmp_path]).methods] == ["best", "middle", "worst"]
+    for file in tmp_path.glob("*/evaluation/clips/metrics.json"):
+        content = json.loads(file.read_text())
+        content["measures"] = {name: content["measures"][name] for name in ("fvd", "psnr")}
+        file.write_text(json.dumps(content))
+    assert [method.name for method in read_study([tmp_path]).methods] == [
+        "best",
+        "middle",
+        "worst",
+    ], "less fvd is better"
+
+
+def test_runs_with_other_measures_are_refused_by_name(tmp_path):
+    score_clips(make_run(tmp_path / "a-seed1"))
+    file = score_clips(make_run(tmp_path / "b-seed1")) / "metrics.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"measures": {"psnr": content["measures"]["psnr"]}}))
+    with pytest.raises(
+        ValueError, match=r"the same measures.*: .*a-seed1 has psnr, lpips, return, fvd, and .*b.* psnr;"
+    ):
+        read_study([tmp_path])
+
+
+@pytest.mark.parametrize("paper", [0.76, -152.0, {"psnr": 29.4, "fvd": 140}, None])
+def test_the_paper_reports_any_number_of_one_measure_or_several(tmp_path, paper):
+    score_clips(make_run(tmp_path / "a-seed1", paper=paper))
+    assert read_study([tmp_path]).methods[0].runs[0].paper == paper
+
+
+@pytest.mark.parametrize("paper", ["0.76", {"psnr": "29"}, [1], True])
+def test_a_paper_that_reports_no_number_leaves_its_run_out_with_a_note(tmp_path, paper):
+    score_clips(make_run(tmp_path / "a-seed1", paper=paper))
+    score_clips(make_run(tmp_path / "b-seed1"))
+    assert "study.paper must be a number, or a measure's name with a number each" in read_study([tmp_path]).notes[0]
+
+
+def test_ancestors_are_a_graph_in_which_one_that_two_share_counts_once(tmp_path):
+    root = make_run(tmp_path / "root", step=10, seconds=3600, devices=1)
+    starts = {}
+    for name in ("left", "right"):
+        starts[name] = str(make_run(tmp_path / name, step=5, seconds=3600, devices=1, start=str(root)))
+    answer(make_run(tmp_path / "joint", step=1, seconds=3600, devices=1, starts=starts), "yn")
+    run = read_study([tmp_path]).methods[0].runs[0]
+    assert [parent.folder.name for parent in run.ancestors] == ["root", "left", "right"]
+    assert (run.hours, run.steps) == (4, 21)

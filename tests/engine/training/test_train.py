@@ -199,7 +199,7 @@ def test_the_official_sample_trains_as_it_is(train_config):
 
 
 def command(data, runs, *overrides):
-    options = [*SMALL, f"data={data}", f"runs={runs}", "callbacks.progress=null", "callbacks.generations=null"]
+    options = [*SMALL, f"data={data}", f"runs={runs}", "callbacks.progress=null", "callbacks.scores=null"]
     return [sys.executable, "-m", "mirage_pl.train", "stage=sft", *options, *overrides]
 
 

@@ -11,8 +11,9 @@ import pytest
 from mirage_pl import report as report_verb
 from mirage_pl.engine.reports import command as report
 from tests.conftest import REPO
-from tests.engine.reports.test_report_evaluation import EVIL, Reader
-from tests.engine.reports.test_study import answer, log, make_run
+from tests.engine.reports.folders import answer, log, make_run, score_clips
+from tests.engine.reports.page import Reader
+from tests.engine.reports.test_evaluation import EVIL
 
 QUESTIONS = 60
 
@@ -52,7 +53,7 @@ def test_the_report_says_which_latents_are_used_and_useful(tmp_path):
         "neither": (False, False),
     }
     verdict = "\n".join(found["verdict"])
-    assert re.search(r"^Best of 5: both answers 9\d\.\d % \[.*\] of 60 questions \(mean of 3 seeds\)\.$", verdict, re.M)
+    assert re.search(r"^Best of 5: both, success 9\d\.\d % \[.*\] of 60 rows \(mean of 3 seeds\)\.$", verdict, re.M)
     assert re.search(r"^Against sft – better: both .*, useful .*; worse: neither .*; not dist.*: used ", verdict, re.M)
     assert re.search(r"^Latents used, and the method better than the baseline: both \(zeroed -", verdict, re.M)
     assert re.search(r"^Latents used, but the method not shown to be better than the baseline: used \(", verdict, re.M)
@@ -141,7 +142,7 @@ def test_what_was_left_out_stands_on_page_markdown_and_console(tmp_path, capsys)
 def test_test_questions_that_were_trained_on_are_shouted_about(tmp_path):
     method(tmp_path, "sft", 0.5, seeds=(1,), test={"seen": 0})
     method(tmp_path, "other", 0.5, seeds=(1,), test={"seen": 7})
-    assert any("7 of the test questions are also in a training file" in line for line in made(tmp_path)[0]["verdict"])
+    assert any("7 of the test rows are also in a training file" in line for line in made(tmp_path)[0]["verdict"])
     method(tmp_path / "two", "unchecked", 0.5, seeds=(1,), test={"seen": None})
     assert made(tmp_path / "two")[0]["test"]["seen"] is None
 
@@ -175,3 +176,52 @@ def test_a_report_is_made_without_importing_torch(tmp_path):
     code += "run(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_study_of_clips_has_every_measure_with_its_interval_unit_and_direction(tmp_path):
+    for seed in (1, 2, 3):
+        paper = {"psnr": 29.4, "fvd": 140}
+        score_clips(make_run(tmp_path / f"world-seed{seed}", seed, paper=paper), 1 + seed / 10, copies=-4.0)
+        score_clips(make_run(tmp_path / f"base-seed{seed}", seed), seed / 10)
+    found, page, markdown = made(tmp_path, "--baseline", "base")
+    world = found["methods"]["world"]
+    assert list(found["measures"]) == ["psnr", "lpips", "return", "fvd"]
+    assert world["difference"]["all"]["difference"] == pytest.approx(1)
+    assert world["differences"]["lpips"]["all"]["high"] < 0
+    assert (world["fvd"]["all"]["mean"], world["fvd"]["all"]["n"]) == pytest.approx((138, 3)), "over seeds"
+    assert world["fvd"]["all"]["high"] == pytest.approx(138 + 4.303 * 1 / 3**0.5)
+    assert world["differences"]["fvd"]["all"]["difference"] == pytest.approx(-10)
+    assert world["conditions"]["copy_last"]["measures"]["lpips"]["difference"]["difference"] == pytest.approx(0.08)
+    assert (world["useful"], world["pooled"], "used" in world) == (True, {}, False)
+    assert re.match(r"Best of 2: world, psnr 27\.\d+ dB \[.*\] of 12 rows \(mean of 3 seeds\)\.", found["verdict"][0])
+    assert re.match(r"Against base – better: world \+1\.\d+ dB \[", found["verdict"][1])
+    text = " ".join(Reader(page).texts)
+    assert all(words in text for words in ("psnr 29.4 dB\nfvd 140", "lower is better", "Student's over seeds alone"))
+    assert re.findall(r"\]\((.*?)\)", markdown) == ["psnr.png", "conditions.png"]
+    assert not re.search("success|latent|points", text + markdown)
+
+
+def test_less_is_better_where_the_first_measure_says_so(tmp_path):
+    for name, shift in [("world", 1.0), ("base", 0.0)]:
+        file = score_clips(make_run(tmp_path / f"{name}-seed1"), shift) / "metrics.json"
+        content = json.loads(file.read_text())
+        order = ("lpips", "psnr", "return", "fvd")
+        file.write_text(json.dumps(content | {"measures": {name: content["measures"][name] for name in order}}))
+    found = made(tmp_path, "--baseline", "base")[0]
+    assert list(found["methods"]) == ["world", "base"]
+    assert found["methods"]["world"]["useful"] is True
+    assert found["verdict"][1].startswith("Against base – better: world -0.02")
+
+
+def test_one_number_for_a_set_is_not_judged_by_one_seed(tmp_path):
+    for name, shift in [("world", 1.0), ("base", 0.0)]:
+        file = score_clips(make_run(tmp_path / f"{name}-seed1"), shift) / "metrics.json"
+        content = json.loads(file.read_text())
+        file.write_text(json.dumps(content | {"measures": {"fvd": content["measures"]["fvd"]}}))
+    found = made(tmp_path, "--baseline", "base")[0]
+    assert found["methods"]["world"]["useful"] is False
+    assert found["verdict"][:2] == [
+        "Best of 2: world, fvd 140 (1 seed).",
+        "Against base – without an interval: world -10.",
+    ]
+    assert "is about one checkpoint, not about the method" in found["verdict"][-1]

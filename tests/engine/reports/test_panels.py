@@ -1,10 +1,13 @@
 """Bars of many methods, and curves as bands over seeds."""
 
 import numpy as np
-import pytest
 
+from mirage_pl.engine.reports.page import COLORS, LINES, label
 from mirage_pl.engine.reports.panels import COLUMNS, Bar, band, draw_bands, draw_panels, png
-from mirage_pl.engine.reports.plots import COLORS, LINES, comparable, label, svg
+from mirage_pl.engine.reports.plots import svg
+from mirage_pl.engine.seams import Measure
+
+SHARE = Measure("share")
 
 
 def loop_band(seeds):
@@ -33,7 +36,7 @@ def test_a_band_of_one_seed_is_its_curve():
 
 def test_methods_past_the_last_colour_have_lines_of_their_own():
     count = len(COLORS) * len(LINES)
-    figure = draw_bands({"val/loss": {place: [[(0, place), (1, place)]] for place in range(count)}})
+    figure = draw_bands({"val/loss": {place: [[(0, place), (1, place)]] for place in range(count)}}, {})
     drawn = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(drawn) == count
     assert len({label(place, "name") for place in range(count)}) == count
@@ -41,17 +44,17 @@ def test_methods_past_the_last_colour_have_lines_of_their_own():
 
 def test_curves_have_a_panel_a_tag_and_name_the_methods_that_have_any():
     curves = {"val/success": {0: [[(0, 0.1), (5, 0.9)]]}, "val/loss": {0: [[(0, 2.0)]], 2: [[(0, 3.0)]]}}
-    figure = draw_bands(curves, ["first", "second", "third"])
+    figure = draw_bands(curves, {"success": SHARE}, ["first", "second", "third"])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["val/success", "val/loss"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first", "third"]
-    assert draw_bands(curves).legends == []
+    assert draw_bands(curves, {}).legends == []
 
 
 def test_panels_draw_each_bar_on_its_line_with_interval_and_seeds():
     share = {"mean": 0.5, "low": 0.25, "high": 1.0}
     panels = {f"panel {index}": {"a": Bar(share, "#ff0000", [0.4, 0.6])} for index in range(COLUMNS)}
     panels["last"] = {"b": Bar({"mean": 0.2, "low": 0.1, "high": 0.3}, "#00ff00")}
-    figure = draw_panels(panels)
+    figure = draw_panels(panels, SHARE)
     assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()] == list(panels)
     first, last = figure.axes[0], figure.axes[COLUMNS]
     assert [text.get_text() for text in first.get_yticklabels()] == ["a", "b"]
@@ -62,15 +65,17 @@ def test_panels_draw_each_bar_on_its_line_with_interval_and_seeds():
 
 
 def test_pictures_are_png_on_white_and_svg_in_the_page_s_colour():
-    figure = draw_panels({"all": {"<b>": Bar({"mean": 0.5, "low": 0.4, "high": 0.6}, "#ff0000")}})
+    figure = draw_panels({"all": {"<b>": Bar({"mean": 0.5, "low": 0.4, "high": 0.6}, "#ff0000")}}, SHARE)
     assert png(figure).startswith(b"\x89PNG")
     page = svg(figure, "success")
     assert "currentColor" in page
     assert "<b>" not in page
 
 
-@pytest.mark.parametrize("twin", ["train/loss", "val/loss"])
-def test_a_sum_of_one_loss_is_not_shown_twice(twin):
-    part = twin.replace("loss", "text")
-    turned = comparable({3: {twin: [[(0, 1.0)]], part: [[(0, 1.0)]], "samples/s": [[(0, 9.0)]]}})
-    assert turned == {part: {3: [[(0, 1.0)]]}}
+def test_panels_of_a_mean_are_points_on_one_scale_that_all_of_them_fill():
+    bars = {"a": {"mean": -20.0, "low": -22.0, "high": -18.0}, "b": {"mean": 5.0, "low": 4.0, "high": 6.0}}
+    panels = {title: {name: Bar(number, "#ff0000") for name, number in bars.items()} for title in ("one", "two")}
+    figure = draw_panels(panels, Measure("mean"))
+    assert all(len(axes.patches) == 0 for axes in figure.axes)
+    low, high = figure.axes[1].get_xlim()
+    assert -25 < low < -22 < 6 < high < 9

@@ -8,10 +8,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from mirage_pl.engine.reports import command as report
-from mirage_pl.engine.reports.axes import draw_axes
-from mirage_pl.engine.reports.sweep import find_axes, leaves, summarise
+from mirage_pl.engine.reports.axes import find_axes, list_measured, list_settings
+from mirage_pl.engine.reports.sweep import summarise
+from mirage_pl.engine.reports.sweep_plot import draw_sweep
+from mirage_pl.engine.seams import Measure
 from tests.conftest import compose
-from tests.engine.reports.test_study import answer, make_run
+from tests.engine.reports.folders import answer, make_run, score_clips
 
 
 def write_run(root, loss, *overrides):
@@ -26,7 +28,7 @@ def write_run(root, loss, *overrides):
 
 
 def axes_of(folders):
-    return find_axes([leaves(Path(folder) / "config.yaml") for folder in folders])
+    return find_axes([list_settings(Path(folder) / "config.yaml") for folder in folders])
 
 
 def test_axes_are_what_was_swept_and_not_what_follows_from_it(tmp_path):
@@ -79,7 +81,7 @@ def test_the_numeric_axis_with_most_values_is_below_and_seeds_are_averaged():
         for (k, stage, loss, success) in [(4, "a", 1.0, 0.5), (2, "a", 2.0, 0.25), (4, "b", 3.0, None)]
         for seed in (1, 3)
     ]
-    figure = draw_axes([*results, {"failed": "why"}])
+    figure = draw_sweep([*results, {"failed": "why"}], {"success": Measure("share")})
     loss, success = figure.axes
     assert (loss.get_title(loc="left"), success.get_title(loc="left")) == ("val/loss", "test/success")
     assert [axes.get_xlabel() for axes in figure.axes] == ["latent_size"] * 2
@@ -93,7 +95,9 @@ def test_the_numeric_axis_with_most_values_is_below_and_seeds_are_averaged():
 
 
 def test_words_are_points_in_a_row_and_a_failed_loss_is_none():
-    figure = draw_axes([result(2.0, compression="b"), result(1.0, compression="a"), result(np.nan, compression="c")])
+    figure = draw_sweep(
+        [result(2.0, compression="b"), result(1.0, compression="a"), result(np.nan, compression="c")], {}
+    )
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.get_xticklabels()] == ["b", "a", "c"]
     assert drawn(axes) == [([0, 1], [2.0, 1.0], [[2.0, 2.0], [1.0, 1.0]], "None")]
@@ -102,7 +106,7 @@ def test_words_are_points_in_a_row_and_a_failed_loss_is_none():
 
 @pytest.mark.parametrize(("values", "scale"), [((1e-4, 1e-3), "log"), ((2, 8), "linear"), ((0, 10), "linear")])
 def test_values_that_span_a_factor_of_ten_stand_on_a_logarithmic_scale(values, scale):
-    axes = draw_axes([result(1.0, lr=value, seed=seed) for value in values for seed in range(5)]).axes[0]
+    axes = draw_sweep([result(1.0, lr=value, seed=seed) for value in values for seed in range(5)], {}).axes[0]
     assert (axes.get_xscale(), axes.get_xlabel()) == (scale, "lr")
 
 
@@ -110,7 +114,7 @@ def test_nothing_to_compare_is_no_plot(tmp_path, capsys):
     runs = [write_run(tmp_path, 1.0), write_run(tmp_path, 2.0)]
     summarise(dict.fromkeys(map(str, runs), ""), tmp_path / "out")
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["sweep.json"]
-    assert draw_axes([{"axes": {"k": 1}}, {"axes": {"k": 2}}]) is None
+    assert draw_sweep([{"axes": {"k": 1}}, {"axes": {"k": 2}}], {}) is None
 
 
 def test_a_report_on_runs_that_are_not_evaluated_is_their_table_and_plot(tmp_path, capsys):
@@ -137,3 +141,19 @@ def test_a_report_asked_for_evaluations_that_are_not_there_is_a_mistake(tmp_path
         report.run([str(tmp_path), "--label", "vsp"])
     answer(make_run(tmp_path / "sft-seed1"), "yn")
     assert "methods" in report.run([str(tmp_path)])
+
+
+def test_a_sweep_shows_the_first_measure_whatever_it_is_called(tmp_path, capsys):
+    for k in (2, 4):
+        score_clips(write_run(tmp_path, 1.0 / k, f"seed={k}"), shift=k)
+    results = summarise(dict.fromkeys(map(str, sorted(tmp_path.glob("run*"))), ""), tmp_path / "out")
+    assert [round(each["test/psnr"], 2) for each in results.values()] == [27.83, 29.83]
+    assert "test/psnr" in capsys.readouterr().out
+    figure = draw_sweep(list(results.values()), {"psnr": Measure("mean", "higher", "dB")})
+    assert figure.axes[1].get_title(loc="left") == "test/psnr, dB (higher is better)"
+
+
+def test_what_is_logged_in_validation_alone_is_a_measure():
+    logged = {"train/text": 1.0, "train/loss": 1.0, "val/loss": 1.0, "val/text": 1.0, "val/psnr": 30.0, "step": 5}
+    assert list_measured([logged]) == ["val/psnr"]
+    assert list_measured([logged, {"test/lpips": 0.1}]) == ["test/lpips", "val/psnr"]

@@ -1,0 +1,87 @@
+"""A report's section of examples: some items as they should be, and as each run made them."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from mirage_pl.engine.evaluation.measures import write_number
+from mirage_pl.engine.evaluation.results import Result
+from mirage_pl.engine.reports.page import MEDIA, find_medium, medium, paragraphs
+from mirage_pl.engine.seams import Measure
+
+
+def lay_out_examples(results: Sequence[Result], labels: Sequence[str]) -> str:
+    """Show some items, and what each run made of them; only of runs that were given the same test set."""
+    same = [(label, result) for label, result in zip(labels, results, strict=True) if result.items == results[0].items]
+    numbers = {
+        int(file.stem)
+        for _, result in same
+        for file in result.folder.glob("gallery/*")
+        if file.stem.isdigit() and file.suffix in MEDIA
+    }
+    for number in sorted(numbers):
+        if number >= len(results[0].rows):
+            raise ValueError(f"{results[0].folder}/gallery/{number} shows no row; delete gallery/, {results[0].remedy}")
+    if numbers:
+        return f'<div class="gallery">{"".join(lay_out_example(same, number) for number in sorted(numbers))}</div>'
+    return paragraphs(["The evaluations hold no gallery, so pictures of answers are left out."])
+
+
+def lay_out_example(same: Sequence[tuple[str, Result]], number: int) -> str:
+    """One item: what is asked or shown, how it should be, and each run's."""
+    row = same[0][1].rows[number]
+    truths = [find_medium(result.folder / "gallery", f"{number}_truth") for _, result in same]
+    truth = next((file for file in truths if file), None)
+    figures = ""
+    if truth or row.get("truth"):
+        picture = medium(truth, "the true answer") if truth else ""
+        figures = f"<figure>{picture}<figcaption>true answer{code(row.get('truth'))}</figcaption></figure>"
+    figures += "".join(lay_out_answer(label, result, number) for label, result in same)
+    question = f'<p class="question">{escape(str(row["question"]))}</p>' if row.get("question") else ""
+    heading = f"{escape(row['group'])} <small>{escape(row['where'])}</small>"
+    return f'<article><h3>{heading}</h3>{question}<div class="answers">{figures}</div></article>'
+
+
+def lay_out_answer(label: str, result: Result, number: int) -> str:
+    """What one run made of one item: picture or clip, how it scored, text."""
+    row = result.rows[number]
+    picture = medium(find_medium(result.folder / "gallery", str(number)), f"answer of {result.name}")
+    counts = "".join(
+        escape(f"{row[key]} {key}") for key in [result.numbers_in] if row.get(key) and not isinstance(row[key], dict)
+    )
+    return (
+        f"<figure>{picture}<figcaption>{label}{mark(result.first, result.measures[result.first], row)}"
+        f"{mark_others(result, row)}{code(row.get('text'))}{counts}</figcaption></figure>"
+    )
+
+
+def mark(name: str, measure: Measure, row: Mapping[str, Any]) -> str:
+    """Whether an item was right, or how it scored; an item that can't be graded is said to be so."""
+    value, outcome = row.get(name), escape(str(row.get("outcome") or ""))
+    if value is None:
+        return '<span class="open">not graded</span>' if measure.kind != "set" else ""
+    if measure.kind == "share":
+        return f'<span class="{"good" if value else "bad"}">{"✓" if value else "✗"} {outcome or escape(name)}</span>'
+    return f'<span class="open">{escape(name)} {write_score(measure, value)} {outcome}</span>'
+
+
+def mark_others(result: Result, row: Mapping[str, Any]) -> str:
+    """What an item scored by further measures that are numbers."""
+    parts = [
+        f"{name} {write_score(measure, row[name])}"
+        for name, measure in list(result.measures.items())[1:]
+        if measure.kind == "mean" and row.get(name) is not None
+    ]
+    return escape(", ".join(parts))
+
+
+def write_score(measure: Measure, value: float) -> str:
+    """A value of one item with its unit."""
+    return escape(f"{write_number(value)} {measure.unit}".rstrip())
+
+
+def code(text: Any) -> str:
+    """An answer as it was written; one without a character is said to be so."""
+    if text is None:
+        return ""
+    return f"<code>{escape(str(text))}</code>" if str(text).strip() else " <small>(empty)</small>"

@@ -1,0 +1,174 @@
+"""Mirage's words in a report: what its conditions and numbers mean, what its pictures show, and what follows.
+
+Imports no torch. Zeroed latents say whether latents are needed at all, another sample's whether what they say matters.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from mirage_pl.engine.evaluation.results import Result
+from mirage_pl.engine.evaluation.statistics import judge, percent, points
+from mirage_pl.engine.reports.page import label, medium
+
+CONDITIONS = {
+    "identity": "the model's own, fed back: must equal the answers above",
+    "zero": "zeros",
+    "noise": "Gaussian noise, one mean and variance for all numbers",
+    "matched_noise": "Gaussian noise with the latents' mean and covariance",
+    "first_repeated": "the sample's first latent, repeated",
+    "shuffled": "those of another sample",
+    "oracle": "compressed features of the true helper image",
+    "matched_oracle": "the same, moved and scaled to the mean and spread of the model's own",
+    "none": "an empty block",
+}
+"""What stands in place of the latents."""
+NUMBERS = {
+    "rows": "answers with latents",
+    "cosine_within": "mean cosine of two latents of a sample",
+    "cosine_across": "mean cosine of the latents in one place of two samples",
+    "effective_rank": "effective rank of all latents",
+    "norm": "mean norm of latents",
+    "norm_of_embeddings": "mean norm of token embeddings",
+    "norm_of_targets": "mean norm of compressed helper features",
+    "retrieved": "share whose own helper image is the nearest of all; by chance 1 in n",
+    "changed": "other answers: the text differs",
+    "kl": "nats: how far the next token's distribution moves while the first answer is read, after the first latent",
+}
+TAMPERED = {"zero": "zeros", "shuffled": "another sample's"}
+"""The conditions that say whether latents are used."""
+SIGHTS = {
+    "row": (
+        "On the images",
+        "One sample a picture. Red: how the latent's column shares its attention among the patches of the input image, "
+        "mean over layers and heads; below each, the share that goes to images in all, the rest going to text and to "
+        "other latents, and the largest share of one patch. Blue: cosine of the latent to each patch of its helper "
+        "image, the three nearest outlined and given below, the nearest boldest. For these cosines the mean latent in "
+        "that place and the mean helper feature are taken off first, since all are nearly parallel otherwise: raw is "
+        "the cosine of the nearest without that. A colour has one scale in a picture. A latent that looks where the "
+        "answer lies has dark cells there, and other ones in other samples.",
+    ),
+    "plane": (
+        "Among words and images",
+        "Vectors of length 1 on the two axes along which they vary most (principal components). Latents that lie on "
+        "one spot say the same whatever the question; helper images are what stage 1 draws them to, less the latents' "
+        "own mean and length.",
+    ),
+    "geometry": (
+        "As vectors",
+        "Cosines at 1 mean latents that are all alike, within a sample or whatever the sample. Singular values that "
+        "fall steeply mean few directions in use. Latents much longer or shorter than token embeddings are unlike any "
+        "input that the backbone was made for. In the square each row is a sample's latents, each column a sample's "
+        "helper image, both less their means: latents that carry their image show a red diagonal.",
+    ),
+}
+"""What the pictures of a kind are called and how to read them; a file's name is its kind, or kind-number."""
+
+
+def sections(results: Sequence[Result]) -> dict[str, str]:
+    """Lay out what the latents see, the runs below each other; without pictures there is no section."""
+    html = ""
+    for kind, (heading, reading) in SIGHTS.items():
+        pictures = [
+            (place, result.name, file)
+            for place, result in enumerate(results)
+            for file in result.folder.glob(f"latents/{kind}*.png")
+        ]
+        figures = [
+            f'<figure class="wide">{medium(file, f"{heading}: {file.stem}")}'
+            f"<figcaption>{label(place, name)}</figcaption></figure>"
+            for place, name, file in sorted(pictures, key=lambda picture: row_of(picture[2]))
+        ]
+        if figures:
+            html += f'<h3>{heading}</h3><p class="note">{escape(reading)}</p>{"".join(figures)}'
+    return {"What the latents see": html} if html else {}
+
+
+def row_of(file: Path) -> int:
+    """The row of a picture, 0 if it shows none; so that 10 comes after 9."""
+    last = file.stem.rpartition("-")[2]
+    return int(last) if last.isdigit() else 0
+
+
+def verdict(metrics: Mapping[str, Any]) -> list[str]:
+    """Say whether this checkpoint's answers depend on latents: on any, and on the sample's own.
+
+    What is said of success follows from the differences, what is said of answers from the share that changes: answers
+    may all change and success stay.
+    """
+    conditions = metrics.get("interventions") or {}
+    tried = {name: conditions[name] for name in TAMPERED if name in conditions and conditions[name]["n"]}
+    if len(tried) < len(TAMPERED):
+        return []
+    parts = [f"with {TAMPERED[name]} {describe_cost(condition)}" for name, condition in tried.items()]
+    return [f"{headline(tried['zero'], tried['shuffled'])} Against its own latents: {'; '.join(parts)}."]
+
+
+def headline(zero: Mapping[str, Any], shuffled: Mapping[str, Any]) -> str:
+    """Say what zeros and another sample's latents do to success and to answers."""
+    needed, own = (condition["difference"]["high"] < 0 for condition in (zero, shuffled))
+    if needed and own:
+        return "This checkpoint's answers depend on the sample's own latents."
+    if needed:
+        return (
+            f"This checkpoint needs latents, but success doesn't show that they must be the sample's own{so(shuffled)}."
+        )
+    if own:
+        return f"Success falls with another sample's latents, though not with zeros{so(zero)}."
+    if any(changed(condition) for condition in (zero, shuffled)):
+        return "Answers of this checkpoint change with other latents, but success isn't shown to fall."
+    return "No answer of this checkpoint changes with zeros or with another sample's latents."
+
+
+def so(condition: Mapping[str, Any]) -> str:
+    """What becomes of the answers where success isn't shown to fall."""
+    return f", though {percent(condition['changed'])[0]} of the answers change" if changed(condition) else ""
+
+
+def changed(condition: Mapping[str, Any]) -> float:
+    """Share of answers that are others than with the model's own latents."""
+    return float((condition.get("changed") or {}).get("mean") or 0.0)
+
+
+def describe_cost(condition: Mapping[str, Any]) -> str:
+    """What a condition does to success, and to how many answers."""
+    cost = f"{' '.join(points(condition['difference']))} ({judge(condition['difference'])})"
+    return f"{cost}, {percent(condition['changed'])[0]} other answers" if condition.get("changed") else cost
+
+
+def describe_method(method: Mapping[str, Any]) -> dict[str, Any]:
+    """Say whether latents are ``used``: zeroing them and taking another sample's both cost success; or not known."""
+    conditions = method.get("interventions") or {}
+    costs = [conditions[name]["difference"]["high"] for name in TAMPERED if name in conditions]
+    return {"used": all(cost < 0 for cost in costs) if len(costs) == len(TAMPERED) else None}
+
+
+def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> list[str]:
+    """Say whose latents are used, and whose are useful too: the method is better than the baseline."""
+    tried = {name: method for name, method in methods.items() if method["used"] is not None}
+    kinds = {
+        (True, True): "Latents used, and the method better than the baseline",
+        (True, False): "Latents used, but the method not shown to be better than the baseline",
+        (False, True): "Latents not shown to be used, though the method is better than the baseline",
+        (False, False): "Latents not shown to be used, nor the method to be better than the baseline",
+        (True, None): "The baseline's own latents are used",
+        (False, None): "The baseline's own latents are not shown to be used",
+    }
+    sentences = []
+    for kind, words in kinds.items():
+        if names := [name for name, method in tried.items() if (method["used"], method["useful"]) == kind]:
+            sentences.append(f"{words}: {', '.join(f'{name} ({list_costs(tried[name])})' for name in names)}.")
+    if tried and not any(method["used"] and method["useful"] for method in tried.values()):
+        sentences.append(
+            "No method's latents are shown to be both used, so that zeroing them and taking another sample's both cost "
+            f"success, and useful, so that the method is better than {baseline}."
+        )
+    return sentences
+
+
+def list_costs(method: Mapping[str, Any]) -> str:
+    """What it costs to zero a method's latents, and to take another sample's."""
+    words = {"zero": "zeroed", "shuffled": "another sample's"}
+    changes = {word: method["interventions"][name]["difference"] for name, word in words.items()}
+    return ", ".join(f"{word} {' '.join(points(change))}" for word, change in changes.items())
