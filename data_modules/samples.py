@@ -71,15 +71,16 @@ Problem = Callable[[Sample], str | None]
 """Says why a model can't be shown a sample, in a line that names its row; nothing where it can."""
 
 
-def check_images(sample: Sample) -> None:
-    """Decode every image of a sample, helper images included.
-
-    Raises:
-        ValueError: one can't be read; names the row.
-    """
+def image_problems(sample: Sample) -> list[str]:
+    """Decode every image of a sample, helper images included; a line for each that can't be read."""
+    lines = []
     for part in (*sample.question, *sample.answer):
         if not isinstance(part, Text):
-            check_image(part.path, sample.where)
+            try:
+                check_image(part.path, sample.where)
+            except ValueError as error:
+                lines.append(str(error))
+    return lines
 
 
 def question_digest(sample: Sample) -> str:

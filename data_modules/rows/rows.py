@@ -28,7 +28,7 @@ from data_modules.rows.graders import LETTERED, find_grader
 from data_modules.rows.jsonl import KEYS, META, parse_row
 from data_modules.rows.questions import Questions
 from data_modules.rows.right import settle_reading
-from data_modules.samples import Picture, Problem, Sample, Text, check_images, question_digest
+from data_modules.samples import Picture, Problem, Sample, Text, image_problems, question_digest
 from data_modules.scores import Scores
 
 log = logging.getLogger(__name__)
@@ -215,12 +215,12 @@ class Rows(Questions):
                 if sample.where in seen:  # a weight serves it more than once
                     continue
                 seen.add(sample.where)
-                check_images(sample)
-                rows.check(sample)
+                if not (bad := image_problems(sample)):
+                    rows.check(sample)
             except ValueError as error:
                 yield str(error)
             else:
-                yield from filter(None, [problem(sample)])
+                yield from bad or filter(None, [problem(sample)])
 
     def identity(self, sample: Sample) -> str:
         """Digest of the question's texts and images; the order of choices doesn't matter.

@@ -11,8 +11,8 @@ from typing import Self
 
 from PIL import Image
 
-from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
+from data_modules.rows.drawing import captioned, first_picture
 from data_modules.rows.official import OfficialRows
 from data_modules.samples import Picture, Sample, question_digest
 from data_modules.scores import Scores
@@ -126,9 +126,10 @@ class VSP(OfficialRows):
         return grade_plan(sample, text, self.parser, self.rule)
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
-        """Draw the plan in ``text`` over the sample's first picture."""
-        path = next(part.path for part in sample.question if isinstance(part, Picture))
-        image = open_image(path, sample.where)
+        """Draw the plan in ``text`` over the sample's first picture; without one, write it below the question."""
+        image = first_picture(sample)
+        if not any(isinstance(part, Picture) for part in sample.question):
+            return captioned(image, text)
         plan = parse_plan(text, self.parser)
         if plan is None or "map_desc" not in sample.meta:
             return image

@@ -11,7 +11,7 @@ from typing import Self
 
 from PIL import Image
 
-from data_modules.images import open_image
+from data_modules.rows.drawing import first_picture
 from data_modules.rows.questions import Questions
 from data_modules.samples import Latent, Picture, Problem, Sample, Text
 from data_modules.scores import Scores
@@ -47,8 +47,11 @@ class Reading(Questions):
         readings = copy(self)
         readings.rows = self.rows.read(file)
         for row in readings.rows.samples:
-            if "map_desc" not in row.meta or not any(isinstance(part, Latent) for part in row.answer):
-                raise ValueError(f"{row.where}: reading aloud needs map_desc and image_output in every row")
+            kinds = {type(part) for part in (*row.question, *row.answer)}
+            if "map_desc" not in row.meta or not kinds >= {Picture, Latent}:
+                raise ValueError(
+                    f"{row.where}: reading aloud needs map_desc, image_input and image_output in every row"
+                )
         return readings
 
     def problems(self, file: str | Path, problem: Problem = lambda sample: None) -> Iterator[str]:
@@ -91,4 +94,4 @@ class Reading(Questions):
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Return the picture that was read."""
-        return open_image(next(part.path for part in sample.question if isinstance(part, Picture)), sample.where)
+        return first_picture(sample)
