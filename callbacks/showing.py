@@ -1,11 +1,14 @@
-"""Pictures and tables, to each logger that can show them; the others are passed over."""
+"""Pictures and tables, to each logger that can show them; beside a CSV file they are files."""
 
+import csv
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 
 def show_picture(loggers: Sequence[Logger], tag: str, picture: Image.Image, step: int) -> None:
@@ -17,7 +20,9 @@ def show_picture(loggers: Sequence[Logger], tag: str, picture: Image.Image, step
         elif isinstance(logger, WandbLogger):
             logger.log_image(tag, [image], step=step)
         elif isinstance(logger, MLFlowLogger):
-            logger.experiment.log_image(logger.run_id, image, key=tag.replace("/", "."), step=step)
+            logger.experiment.log_image(logger.run_id, image, key=plain(tag).replace("/", "."), step=step)
+        elif isinstance(logger, CSVLogger):
+            image.save(beside(logger, tag, f"step-{step}.png"))
 
 
 def show_table(
@@ -32,7 +37,22 @@ def show_table(
             logger.log_table(tag, columns=list(columns), data=cells, step=step)
         elif isinstance(logger, MLFlowLogger):
             text = write_markdown(columns, cells)
-            logger.experiment.log_text(logger.run_id, text, f"{tag}/step-{step}.md")
+            logger.experiment.log_text(logger.run_id, text, f"{plain(tag)}/step-{step}.md")
+        elif isinstance(logger, CSVLogger):
+            with beside(logger, tag, f"step-{step}.csv").open("w", newline="") as file:
+                csv.writer(file).writerows([columns, *cells])
+
+
+def beside(logger: CSVLogger, tag: str, name: str) -> Path:
+    """A file in a folder beside ``metrics.csv``, which is made."""
+    folder = Path(logger.log_dir, plain(tag))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def plain(tag: str) -> str:
+    """A tag as the path of a folder, whatever stands in it."""
+    return "/".join(re.sub(r"[^\w=-]+", "_", part) or "_" for part in tag.split("/"))
 
 
 def write_cell(value: Any) -> str:

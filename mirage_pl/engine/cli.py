@@ -1,6 +1,5 @@
 """What every verb's command line shares: Hydra, two resolvers, and one-line errors. Imports no torch."""
 
-import hashlib
 import logging
 import os
 import signal
@@ -26,36 +25,15 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
+from mirage_pl.engine.runs.identity import suffix
 
 UNSEEN = logging.getLogger("unseen")
-"""Writes to a run's log and not to the console, which shows the same in another form: ``hydra/job_logging/train``."""
+"""Writes to a run's log and not to the console, which shows the same in another form."""
 UNSEEN.propagate = False
 UNSEEN.addHandler(logging.NullHandler())
 
-NAMED = {
-    "model",
-    "task",
-    "stage",
-    "seed",
-    "latent_size",
-    "run_dir",
-    "runs",
-    "data",
-    "init_from",
-    "features",
-    "evaluate",
-    "async_checkpoint",
-}
-"""Overrides that a run folder's name already tells, or that don't change the run, as all of ``memory`` doesn't."""
-
-
-def variant() -> str:
-    """Short suffix for a run folder: a hash of the overrides its name doesn't tell, the same for the same command."""
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    names = [item.lstrip("+~").split("=")[0].split("@")[0] for item in overrides]
-    pairs = zip(names, overrides, strict=True)
-    telling = sorted(item for name, item in pairs if name not in NAMED and not name.startswith("memory."))
-    return f"-{hashlib.sha256(' '.join(telling).encode()).hexdigest()[:6]}" if telling else ""
+NONE = {f"{group}=null": f"{group}=[]" for group in ("logger", "experiment")}
+"""How Hydra wants to be told that no option of a group is chosen."""
 
 
 def swept_by() -> str | None:
@@ -66,7 +44,7 @@ def swept_by() -> str | None:
 
 
 OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
-OmegaConf.register_new_resolver("variant", variant, replace=True)
+OmegaConf.register_new_resolver("variant", lambda _root_: suffix(_root_, compose_run), replace=True)
 
 
 def register_plugins() -> None:
@@ -94,6 +72,15 @@ def register_own_task() -> None:
 
 
 register_own_task()
+
+
+def keep_log() -> None:
+    """Have a run's own log hold all that is said: what only it is told, and warnings."""
+    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    if files:
+        UNSEEN.handlers = [*files]
+        UNSEEN.setLevel(logging.INFO)
+        logging.captureWarnings(True)
 
 
 def quieten() -> None:
@@ -178,6 +165,11 @@ def compose(config: str, overrides: list[str], return_hydra_config: bool = False
         return hydra.compose(config, overrides, return_hydra_config)
 
 
+def compose_run(overrides: list[str]) -> DictConfig:
+    """Compose the config of a run."""
+    return compose("train", overrides)
+
+
 def prepare_words(words: Sequence[str]) -> list[str]:
     """Quote what isn't Hydra's grammar (in a sweep commas separate its points), and find a user's own configs."""
     return [*own_configs(words), *quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))]
@@ -203,6 +195,7 @@ def verb(
 
     def guarded(cfg: DictConfig) -> Any:
         quieten()
+        keep_log()
         try:
             check_values(cfg)
             return get_method(path)(cfg)
@@ -227,13 +220,13 @@ def guided(
         """Run the command."""
         if not tracebacks():
             hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
-        sys.argv[1:] = prepare(sys.argv[1:])
+        sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
         try:
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
             stop("the same command skips what is done and goes on with the rest")
         except (HydraException, OmegaConfBaseException) as error:
-            if tracebacks():
+            if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
                 raise
             fail(explain(error, known_keys(config)))
 

@@ -1,15 +1,13 @@
 """Every protocol that a family meets. A family implements what it needs; the engine calls nothing else of it.
 
-A stage is a :class:`~mirage_pl.engine.training.base.BaseModule` (or
-:class:`~mirage_pl.engine.training.turns.Turns` with several optimizers), built from ``conf/stage/<name>.yaml``. Code
-that seams share lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights
-from other runs). ``tests/toy/`` implements all of them in a page each.
+A stage is a ``BaseModule`` (``training/base.py``; with several optimizers a ``Turns``), built from ``conf/stage/``.
+What is code lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights
+from other runs). ``tests/toy/`` implements all of them.
 """
 
 from __future__ import annotations  # so that reports, which load no torch, have its records
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
@@ -22,7 +20,6 @@ from data_modules.scores import Scores as Scores
 
 Row = dict[str, Any]
 """One item under one condition: ``id``, ``where``, ``group``, a number or bool for each measure, and more."""
-
 
 OWN = "own"
 """The condition that is none: the model as it is."""
@@ -67,8 +64,8 @@ class Rows(Protocol[S]):
 class Graded(Rows[S], Protocol[S]):
     """A data set that grades answers: the same grade serves evaluation and a reward."""
 
-    def grade(self, sample: S, answer: Any) -> Scores | None:
-        """Grade an answer to a sample; ``None`` where the row holds no truth, as in a hidden test split."""
+    def grade(self, sample: S, answer: Any) -> Scores:
+        """Grade an answer to a sample; without values where the row holds no truth, as in a hidden test split."""
 
 
 class Files(Protocol[S]):
@@ -114,7 +111,7 @@ class Measure:
 
 
 Drawn: TypeAlias = "Image | Sequence[Image]"
-"""A picture, or a clip: its frames."""
+"""A picture, or a clip's frames."""
 
 Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """``once(name, make)``: what ``make()`` returned when it was called first, in this process or in an interrupted one.
@@ -278,21 +275,25 @@ class Exporting(Protocol):
     """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
 
     def export(self, folder: Path, collator: Any) -> Mapping[str, Tensor]:
-        """Write a ``config.json``, the weights and what else is needed; return what its users' own tools read back.
-
-        Returns:
-            Tensors by their names in the module, which are compared with the module's.
-        """
+        """Write ``config.json``, weights and the rest; return tensors, by name in the module, as others read them."""
 
 
-class Policy(Protocol):
-    """What reinforcement learning needs of a family."""
+@dataclass(frozen=True)
+class Footprint:
+    """What a model takes: what the config key ``footprint`` names makes it of config and bytes of an activation.
 
-    def roll(self, prompts: Batch, group: int, draw: Any) -> Any:
-        """Roll out ``group`` answers to each prompt, as plain tensors."""
+    Attributes:
+        parameters: part of the model -> how many it has.
+        trained: parts that learn.
+        unit: parameters of the largest piece that FSDP2 gathers at once.
+        gathered: parameters that one batch gathers on its way forward, repeated passes counted.
+        activation_bytes: of all that one batch keeps for its gradient.
+        batch: the batch in words, such as ``4 x 1024 tokens``.
+    """
 
-    def logprobs(self, rollouts: Any) -> Tensor:
-        """Log-probabilities [B, S] of the tokens that were written."""
-
-    def reference(self) -> AbstractContextManager[None]:
-        """A context in which the policy is the frozen reference."""
+    parameters: Mapping[str, int]
+    trained: Sequence[str]
+    unit: int
+    gathered: int
+    activation_bytes: int
+    batch: str

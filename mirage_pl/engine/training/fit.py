@@ -1,10 +1,11 @@
 """Train one stage: ``python -m mirage_pl.train stage=stage2``. The same command resumes a killed run."""
 
-import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,19 +14,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.saving import Files, plugins
-from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
+from mirage_pl.engine.checkpoints.started import load_starts
+from mirage_pl.engine.cli import say
 from mirage_pl.engine.evaluate import evaluate_run
-from mirage_pl.engine.runs.folder import (
-    ENVIRONMENT,
-    LAST,
-    METRICS,
-    find_previous,
-    first_process,
-    last_checkpoint,
-    open_run,
-    write_json,
-)
+from mirage_pl.engine.runs.data_files import check_data, record_data
+from mirage_pl.engine.runs.entry import make_folder, open_run, recorded_starts, share_rows
+from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, first_process, last_checkpoint, write_json
 from mirage_pl.engine.runs.lock import owned
+from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.strategies.deepspeed import splitting
 from mirage_pl.engine.strategies.ready import check_resume, ready
 from mirage_pl.engine.training.allocator import keep_freed_memory
@@ -43,27 +39,57 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     check(cfg)
     ready(cfg)
+    if cfg.trainer.fast_dev_run:
+        return rehearse(cfg)
+    make_folder(Path(cfg.run_dir))
     with owned(Path(cfg.run_dir)):
         return train(cfg)
 
 
+def rehearse(cfg: DictConfig) -> dict[str, Any]:
+    """Train and validate a batch, or a few, in a folder that is gone afterwards: nobody starts from such a run."""
+    given = Path(cfg.run_dir)
+    starts = find_starts(cfg)
+    with TemporaryDirectory() as name:
+        rehearsed = cfg.copy()
+        rehearsed.run_dir = name
+        metrics = fit(rehearsed, open_run(rehearsed, starts), None)
+    if first_process() and not (given / CONFIG).exists():
+        clear(given)
+    say(f"fast_dev_run: trained and validated {int(cfg.trainer.fast_dev_run)} batch(es); no run folder was written")
+    return metrics
+
+
+def clear(folder: Path) -> None:
+    """Take away what Hydra has put into a folder that was to be a run's."""
+    shutil.rmtree(folder / ".hydra", ignore_errors=True)
+    for log_file in folder.glob("*.log"):
+        log_file.unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def train(cfg: DictConfig) -> dict[str, Any]:
     """Go on, or begin, or find that nothing is left to do."""
-    resumed = last_checkpoint(Path(cfg.run_dir))
-    start = None if resumed else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
-    folder = open_run(cfg, start)
+    folder = Path(cfg.run_dir)
+    resumed = last_checkpoint(folder)
+    open_run(cfg, {} if resumed else find_starts(cfg))
     if done := finished_metrics(cfg, folder):
-        print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
-        print(f"run folder: {folder}")
+        say(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
+        say(f"run folder: {folder}")
         score(cfg, folder)
         return done
-    metrics = fit(cfg, folder, resumed, start)
+    if resumed:
+        share_rows(cfg, folder)
+        check_data(cfg, folder)
+    metrics = fit(cfg, folder, resumed)
     score(cfg, folder)
     return metrics
 
 
-def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict[str, Any]:
-    """Train, from a checkpoint of this run, or from the weights of another, or from the model's own."""
+def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
+    """Train, from a checkpoint of this run, or from weights of others, or from the model's own."""
+    loggers = list(instantiate(cfg.logger).values())
     if resumed:
         check_resume(cfg, resumed)
     keep_freed_memory()
@@ -71,24 +97,26 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
     data: Any = instantiate(cfg.task.data, collate=instantiate(cfg.stage.collator))
     callbacks = [callback for callback in instantiate(cfg.callbacks).values() if callback is not None]
     timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
-    logger = instantiate(cfg.logger)
+    if not cfg.trainer.enable_progress_bar:  # Lightning refuses one that is there nevertheless
+        callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.ProgressBar)]
     listed, plugged = [*callbacks, timer], plugins(cfg.async_checkpoint)
-    trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=logger, plugins=plugged)
+    trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=loggers or False, plugins=plugged)
     name_stop_iterations(trainer)
     with splitting(trainer.strategy):
         module: Any = instantiate(cfg.stage.module).train()
     module.seed = cfg.seed
     if resumed:
         log.info("continuing from %s", resumed)
-    elif start:
-        log.info("starting from the weights of %s", start)
-        load_weights(module, checkpoint_of(start))
+    elif first_process():
+        data.prepare_data()
+        record_data(cfg, folder)
+    load_starts(cfg, folder, module, resumed)
     # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
     trainer.precision_plugin.convert_input = lambda batch: batch
     with plain_interrupts():
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     cost = {"seconds": round(timer.time_elapsed(), 1), "devices": trainer.world_size, "device": device_name(trainer)}
-    return finish(trainer, folder, cost | {"start": json.loads((folder / ENVIRONMENT).read_text())["start"]})
+    return finish(trainer, folder, cost | {"starts": recorded_starts(folder)})
 
 
 @contextmanager
@@ -117,7 +145,8 @@ def finish(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, An
     trainer.save_checkpoint(folder / LAST, weights_only=False)
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
-        print(f"run folder: {folder}")
+        if not trainer.fast_dev_run:
+            say(f"run folder: {folder}")
     return metrics
 
 
