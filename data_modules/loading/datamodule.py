@@ -1,9 +1,8 @@
 """The one LightningDataModule: data sets by split, one collator."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
@@ -11,6 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 from data_modules.loading.batches import Batches, EpochBatches, TokenBatches
 from data_modules.loading.loader import Loading, ResumableLoader
 from data_modules.loading.served import Collated, Placed, Served
+from data_modules.loading.usable import usable
 from data_modules.samples import Sample
 
 log = logging.getLogger(__name__)
@@ -65,33 +65,6 @@ class Files(Protocol):
 
     def read(self, file: Any) -> Rows:
         """Return the rows of what a task calls a file."""
-        ...
-
-
-@runtime_checkable
-class Choosy(Protocol):
-    """A collator that can't use every sample."""
-
-    def problem(self, sample: Any, answers: bool = True, max_length: int | None = None) -> str | None:
-        """Say why a sample can't be used, in a line that names its row; nothing where it can."""
-        ...
-
-    def check_training(self, samples: Any) -> None:
-        """Refuse rows that teach nothing of what the stage learns."""
-        ...
-
-
-@runtime_checkable
-class Checked(Protocol):
-    """Rows that can be looked through before the first batch."""
-
-    @property
-    def skips(self) -> bool:
-        """Whether bad rows are left out, not refused."""
-        ...
-
-    def usable(self, problem: Callable[[Any], str | None]) -> Any:
-        """Return the rows without those that have a problem, or refuse them."""
         ...
 
 
@@ -184,9 +157,9 @@ class DataModule(pl.LightningDataModule):
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
         for split in wanted:
             if split not in self.datasets and self.files[split] is not None:
-                self.datasets[split] = self.dataset.read(self.files[split])
-                if stage != "test":  # a question that can't be asked is one of an evaluation's failures
-                    self._check(split)
+                rows = self.dataset.read(self.files[split])
+                # of a test file, what can't be asked is one of the evaluation's failures
+                self.datasets[split] = rows if stage == "test" else usable(rows, self.collate, self.loader, split)
         if len(self.datasets) > 1:
             check_disjoint(self.datasets)
         if stage == "fit":
@@ -211,18 +184,6 @@ class DataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """All of ``test``, in order."""
         return self._ordered("test")
-
-    def _check(self, split: str) -> None:
-        """Leave out, or refuse, what the collator can't use."""
-        rows = self.datasets[split]
-        if not isinstance(self.collate, Choosy):
-            return
-        if isinstance(rows, Checked):
-            limit = self.loader.limit(split) if rows.skips and self.loader.on_overlong == "error" else None
-            rows = rows.usable(partial(self.collate.problem, max_length=limit and limit[1]))
-        if split == "train":
-            self.collate.check_training(rows)
-        self.datasets[split] = rows
 
     def _bound(self, split: str) -> None:
         """Measure a split whose samples have a limit, and refuse or drop those that are longer."""
