@@ -203,7 +203,7 @@ class DataModule(pl.LightningDataModule):
 
     def _batches(self, dataset: Rows) -> Batches:
         trainer = self.trainer
-        shared = (trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches) if trainer else (0, 1, 1)
+        shared = (trainer.global_rank, trainer.world_size, accumulated(trainer)) if trainer else (0, 1, 1)
         if self.loader.max_tokens is None:
             return EpochBatches(len(dataset), self.loader.batch_size, self.seed, *shared)
         return TokenBatches(self.widths["train"], self.loader.max_tokens, self.seed, *shared)
@@ -213,6 +213,11 @@ class DataModule(pl.LightningDataModule):
         batches = Placed(BatchSampler(SequentialSampler(dataset), self.loader.eval_batch_size, drop_last=False))
         served, collate = Served(dataset, self.seed, split), Collated(self.collate)
         return DataLoader(served, batch_sampler=batches, collate_fn=collate, **self.loader.workers())
+
+
+def accumulated(trainer: Any) -> int:
+    """Batches of an optimizer step: Lightning's, or those of a module that accumulates by itself."""
+    return int(getattr(trainer.lightning_module, "accumulate", trainer.accumulate_grad_batches))
 
 
 def num_limited(num_batches: int, limit: int | float | None) -> int:
