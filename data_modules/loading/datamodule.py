@@ -10,6 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 from data_modules.loading.batches import Batches, EpochBatches, TokenBatches
 from data_modules.loading.loader import Loading, ResumableLoader
 from data_modules.loading.served import Collated, Placed, Served
+from data_modules.loading.usable import usable
 from data_modules.samples import Sample
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,9 @@ class DataModule(pl.LightningDataModule):
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
         for split in wanted:
             if split not in self.datasets and self.files[split] is not None:
-                self.datasets[split] = self.dataset.read(self.files[split])
+                rows = self.dataset.read(self.files[split])
+                # of a test file, what can't be asked is one of the evaluation's failures
+                self.datasets[split] = rows if stage == "test" else usable(rows, self.collate, self.loader, split)
         if len(self.datasets) > 1:
             check_disjoint(self.datasets)
         if stage == "fit":
