@@ -30,10 +30,14 @@ SLOW = 600.0
 """Seconds that a signal waits for the end of a validation or of a save, at least."""
 CLEANING = 10.0
 """Seconds that a process has to end by itself before it is ended."""
+TOGETHER = 1.0
+"""Seconds within which a signal that comes twice was sent once: to a process, and to the group that it is in."""
 
 
 class Preemption(pl.Callback):
-    """Save the step that a signal came in, then queue again or end. A second Ctrl-C ends at once.
+    """Save the step that a signal came in, then queue again or end.
+
+    A second Ctrl-C ends at once; so does a second ``stop_signal`` if no step ends.
 
     Args:
         checkpoint: where the run looks for its last checkpoint.
@@ -69,7 +73,7 @@ class Preemption(pl.Callback):
         self._begin(0)
 
     def _begin(self, step: int) -> None:
-        self.asked, self.announced, self.presses, self.over = 0, 0, 0, False
+        self.asked, self.asked_at, self.announced, self.presses, self.over = 0, 0.0, 0, 0, False
         self.step = self.saved = step
         self.saving: tuple[int, int] | None = None
         self.longest, self.ended = 0.0, perf_counter()
@@ -143,8 +147,11 @@ class Preemption(pl.Callback):
         if self.asked == signal.SIGINT == number:
             self._tell("Ctrl-C again: ending at once; the same command goes on from the last checkpoint")
             raise KeyboardInterrupt
+        if self._is_urgent(number):
+            self._tell(f"{said(number)} again: ending at once; the same command goes on from the last checkpoint")
+            raise SystemExit(128 + number)
         if self.asked != signal.SIGINT:  # after Ctrl-C a sweep sends SIGTERM, too
-            self.asked = number
+            self.asked, self.asked_at = number, perf_counter()
         nothing = number != self.requeue and self._nothing_to_lose()
         if nothing and not self.over:
             self._tell(f"{said(number)}: ending; nothing was trained since step {self.saved}")
@@ -152,6 +159,13 @@ class Preemption(pl.Callback):
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             raise SystemExit(128 + number)
+
+    def _is_urgent(self, number: int) -> bool:
+        """Whether it is the second request to end while no step ends: two that come together are one."""
+        if self.trainer is None or self.trainer.validating or self.saving is not None:
+            return False
+        again = number == self.stop == self.asked
+        return again and perf_counter() - self.asked_at > max(TOGETHER, 3 * self.longest)
 
     def _nothing_to_lose(self) -> bool:
         """Whether no step was taken since the last checkpoint; of several ranks one can't tell when to go."""
@@ -162,7 +176,7 @@ class Preemption(pl.Callback):
         if self.over or self.trainer is None:
             return
         self.presses += number == signal.SIGINT
-        if self.presses > 1 or (number != self.requeue and self._nothing_to_lose()):
+        if self.presses > 1 or self._is_urgent(number) or (number != self.requeue and self._nothing_to_lose()):
             self._after(CLEANING, os._exit, 128 + number)
         else:
             self._announce(number)

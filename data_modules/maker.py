@@ -118,7 +118,7 @@ def plain(node: Any) -> Any:
 
 def as_json(settings: Mapping[str, Any]) -> str:
     """Write settings; a config's lists and mappings as plain ones."""
-    return json.dumps(settings, indent=2, default=plain)
+    return json.dumps(settings, indent=2, default=plain, allow_nan=False)
 
 
 def in_order(rows: Mapping[str, int]) -> list[str]:

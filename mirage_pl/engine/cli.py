@@ -9,6 +9,7 @@ import warnings
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, NoReturn
 
 import hydra
@@ -112,12 +113,18 @@ def user_error(error: BaseException) -> BaseException | None:
     """
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, OSError) and error.errno in UNUSABLE:
-        remedy = UNUSABLE[error.errno]
+    if isinstance(error, OSError) and (error.errno in UNUSABLE or makes_folder(error)):
+        remedy = UNUSABLE.get(error.errno or 0, ELSEWHERE)
         return ValueError(f"{error.filename or 'a file'} cannot be written ({error.strerror}); {remedy}")
     refused = type(error).__name__ == "MisconfigurationException"
     expected = isinstance(error, ValueError | OmegaConfBaseException | InstantiationException)
     return error if refused or expected else None
+
+
+def makes_folder(error: OSError) -> bool:
+    """Whether making a folder raised an error, as ``mkdir`` in ``/proc`` does: no such file or directory."""
+    frames = extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].name in ("mkdir", "makedirs")
 
 
 def command(path: str) -> Callable[[], None]:

@@ -77,9 +77,28 @@ def explain_key(key: str, text: str, known: Iterable[str]) -> str:
     """Say which keys were perhaps meant by one that isn't there."""
     given = re.search(rf"use \+{re.escape(key)}(=.*)", text)
     value = given[1] if given else ""
-    near = nearest(key, known)
-    proposal = f"did you mean {' or '.join(f'{name}{value}' for name in near)}?" if near else "--cfg job shows all keys"
+    keys_there = [*known]
+    near, beside = nearest(key, keys_there), beside_it(key, keys_there)
+    if near and not (beside and all(is_elsewhere(name, key) for name in near)):
+        proposal = f"did you mean {' or '.join(f'{name}{value}' for name in near)}?"
+    elif beside:
+        proposal = f"{key.rpartition('.')[0]} has {', '.join(beside)}"
+    else:
+        proposal = "--cfg job shows all keys"
     return f"{key} isn't a key of the config; {proposal}"
+
+
+def beside_it(key: str, known: Iterable[str]) -> list[str]:
+    """The last parts of the keys that lie where a key that isn't there would lie."""
+    parent, dot, _ = key.rpartition(".")
+    return sorted(name.rpartition(".")[2] for name in known if dot and name.rpartition(".")[0] == parent)
+
+
+def is_elsewhere(name: str, key: str) -> bool:
+    """Whether a key lies under another top and its last part isn't the same: an unlikely meaning of the other key."""
+    last, leaf = key.rpartition(".")[2], name.rpartition(".")[2]
+    same = leaf in (last, initials(last)) or last == initials(leaf)
+    return name.split(".")[0] != key.split(".")[0] and not same
 
 
 def nearest(key: str, known: Iterable[str], alike: float = ALIKE) -> list[str]:

@@ -194,6 +194,30 @@ def test_a_run_in_which_no_step_ends_is_ended_by_a_signal(tmp_path, caplog):
     assert "no step has ended since then; ending without saving" in caplog.messages[-1]
 
 
+class Insisted(Stuck):
+    """Gets the signal again, some seconds later."""
+
+    def __init__(self, callback, seconds):
+        super().__init__(at=1, number=signal.SIGTERM)
+        self.callback, self.seconds = callback, seconds
+
+    def training_step(self, batch, batch_idx):
+        if batch_idx == self.at:
+            signal.raise_signal(self.number)
+            self.callback().asked_at -= self.seconds
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_second_sigterm_ends_a_run_in_which_no_step_ends_but_two_at_once_are_one(tmp_path, caplog):
+    own = lambda: next(c for c in module.trainer.callbacks if isinstance(c, Preemption))  # noqa: E731
+    for seconds, last in {60.0: "SIGTERM again: ending at once", 0.0: "SIGTERM: no step has ended since then"}.items():
+        module = Insisted(own, seconds)
+        with pytest.raises(SystemExit) as ended:
+            fit(tmp_path / "last.ckpt", module, patience=0.1)
+        assert ended.value.code == 128 + signal.SIGTERM
+        assert last in caplog.messages[-1]
+
+
 def test_ctrl_c_in_validation_ends_at_once_if_the_step_is_saved(tmp_path):
     """Validation comes after the checkpoint of its step."""
     callback = Preemption(str(tmp_path / "last.ckpt"))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mirage_pl.engine.runs.folder import finite
+
 IDENTITY = "identity.json"
 
 
@@ -20,7 +22,7 @@ class Journal:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], device: Any = "cpu") -> None:
         self.folder, self.device = folder, device
-        written = json.dumps(identity, indent=2, sort_keys=True)
+        written = json.dumps(finite(identity), indent=2, sort_keys=True, allow_nan=False)
         if not (folder / IDENTITY).is_file() or (folder / IDENTITY).read_text() != written:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)

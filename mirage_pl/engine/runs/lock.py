@@ -44,7 +44,7 @@ def owned(folder: Path) -> Iterator[None]:
         if not lock(file.fileno(), owner) or lives_elsewhere(owner, folder):
             raise ValueError(refusal(folder, owner))
         file.truncate(0)
-        file.write(json.dumps(this_process()))
+        file.write(json.dumps(this_process(), allow_nan=False))
         file.flush()
         try:
             yield

@@ -148,12 +148,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def write_line(self, line: Mapping[str, Any]) -> None:
         """Send one line of JSON at once."""
-        self.wfile.write(json.dumps(line).encode() + b"\n")
+        self.wfile.write(json.dumps(line, allow_nan=False).encode() + b"\n")
         self.wfile.flush()
 
     def refuse(self, status: int, reason: str) -> None:
         """Send an error."""
-        self.send(status, "application/json", json.dumps({"error": reason}).encode())
+        self.send(status, "application/json", json.dumps({"error": reason}, allow_nan=False).encode())
 
     def send(self, status: int, kind: str, content: bytes) -> None:
         """Send a whole answer."""

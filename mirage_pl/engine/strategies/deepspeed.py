@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric.utilities.seed import reset_seed
 from omegaconf import OmegaConf
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
@@ -100,6 +101,19 @@ class DeepSpeed(DeepSpeedStrategy):
         """Take gradients; Lightning has divided by ``accumulate_grad_batches``, so DeepSpeed mustn't do it again."""
         return super().backward(closure_loss, optimizer, *args, scale_wrt_gas=False, **kwargs)
 
+    def optimizer_step(self, optimizer: Any, closure: Any, model: Any = None, **kwargs: Any) -> Any:
+        """Take a step and have the module look at the norm of its gradients, which no weight holds here.
+
+        DeepSpeed leaves out, without a word, a step whose gradients aren't numbers; with float16 that is as it should
+        be, for its loss is scaled anew.
+        """
+        result = super().optimizer_step(optimizer, closure, model, **kwargs)
+        norm = self.deepspeed_engine.get_global_grad_norm()
+        if norm is not None and not self.deepspeed_engine.fp16_enabled():
+            module: Any = self.lightning_module
+            module.note_gradients(as_norm(norm, self.root_device))
+        return result
+
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Write a folder beside the checkpoint's; when all ranks have written, rank 0 renames it.
 
@@ -132,6 +146,12 @@ class DeepSpeed(DeepSpeedStrategy):
         for name in ("global_steps", "global_samples", "skipped_steps"):
             setattr(engine, name, state.pop(name))
         return {name: value for name, value in state.items() if name != "module"}
+
+
+def as_norm(norm: float | Tensor, device: torch.device) -> Tensor:
+    """A norm as DeepSpeed gives it, which is -1 in place of one that is no number."""
+    norm = torch.as_tensor(norm, device=device).detach()
+    return norm.where(norm >= 0, torch.nan)
 
 
 def splitting(strategy: Any) -> AbstractContextManager[None]:

@@ -227,6 +227,10 @@ class BaseModule(pl.LightningModule):
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
             self.watch_largest(GRADIENTS, (p.grad for group in optimizer.param_groups for p in group["params"]))
 
+    def note_gradients(self, norm: Tensor) -> None:
+        """Note the norm of this step's gradients, of a strategy that keeps them to itself."""
+        self.watch.note(self.step + 1, {GRADIENTS: norm})
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what ``apart`` names, and refuse to write down what isn't a number, on all ranks together.
 

@@ -135,7 +135,8 @@ def test_a_run_folder_that_cannot_be_made_names_what_is_in_the_way(tmp_path, way
 
 def test_a_command_says_so_too_before_anything_is_loaded(tmp_path):
     (tmp_path / "file").touch()
-    for way, reason in {"file/run": "Not a directory", "file": "File exists"}.items():
+    reasons = {"file/run": "Not a directory", "file": "File exists", "/proc/run": "No such file or directory"}
+    for way, reason in reasons.items():
         line = [sys.executable, "-m", "mirage_pl.train", "stage=sft", f"run_dir={tmp_path / way}"]
         done = subprocess.run(line, cwd=REPO, capture_output=True, text=True, check=False)
         assert done.returncode == 1

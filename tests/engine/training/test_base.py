@@ -4,8 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hydra.utils import instantiate
 
 from mirage_pl.engine.training.base import BaseModule
+from mirage_pl.engine.training.optim import parameter_groups
+from tests.conftest import REPO, compose
+from tests.engine.training.toy import Module, new_data, new_module, train
 
 
 class Means(BaseModule):
@@ -60,3 +64,42 @@ def test_a_cast_module_has_its_weights_in_fewer_bits_and_its_buffers_as_they_wer
     assert module.net.frequencies.tolist() == torch.tensor([1 / 3]).tolist()
     assert module.net.places.dtype == torch.int64
     assert module.double().net.frequencies.dtype == torch.float64
+
+
+def options_by_weight(optimizer, module):
+    """Name of a weight -> learning rate and decay of its group."""
+    names = {id(weight): name for name, weight in module.named_parameters()}
+    return {names[id(w)]: (g["initial_lr"], g["weight_decay"]) for g in optimizer.param_groups for w in g["params"]}
+
+
+def test_parts_have_their_own_learning_rate_and_decay(tmp_path):
+    parts = {
+        "net.outer": {"lr": 1e-3, "weight_decay": 0.5, "decay_all": True},
+        "net.inner": {"lr": 1e-4},
+        "net.inner.bias": {"lr": 1e-5},
+    }
+    module = new_module(Module, parts=parts)
+    trainer = train(tmp_path, module, new_data(val=None), max_steps=1)
+    assert options_by_weight(trainer.optimizers[0], module) == {
+        "net.outer.weight": (1e-3, 0.5),
+        "net.outer.bias": (1e-3, 0.5),
+        "net.inner.weight": (1e-4, 0.1),
+        "net.inner.bias": (1e-5, 0.0),
+    }
+
+
+def test_parts_that_name_nothing_trained_are_refused(tmp_path):
+    for parts, frozen in (({"net.outre": {"lr": 1e-3}}, False), ({"net.outer": {"lr": 1e-3}}, True)):
+        module = new_module(Module, parts=parts)
+        module.net.outer.requires_grad_(not frozen)
+        with pytest.raises(ValueError, match=rf"stage.module.parts.{next(iter(parts))} names nothing that is trained"):
+            train(tmp_path, module, new_data(val=None), max_steps=1)
+
+
+@pytest.mark.parametrize("stage", sorted(file.stem for file in (REPO / "conf" / "stage").glob("*.yaml")))
+def test_every_stage_takes_parts_from_the_command_line(stage):
+    given = "{net.backbone.lm_head: {lr: 1e-5}}"
+    module = instantiate(compose("train", f"stage={stage}", f"stage.module.parts={given}").stage.module)
+    groups = parameter_groups(module, module.weight_decay, module.parts)
+    head = module.net.backbone.lm_head.weight
+    assert [group.get("lr") for group in groups if any(weight is head for weight in group["params"])] == [1e-5]
