@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from benchmarks.launch import RUN
 from benchmarks.timing import seconds
 from mirage_pl.engine.checkpoints.saving import Files, Overlapped
-from mirage_pl.engine.cli import compose, quieten
+from mirage_pl.engine.cli import compose, silence_libraries
 from mirage_pl.engine.training import fit
 from mirage_pl.engine.training.allocator import keep_freed_memory
 
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
-    quieten()
+    silence_libraries()
     figures = measure(options.repeats, options.gib)
     print(json.dumps(figures) if options.json else table(figures))
 

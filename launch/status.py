@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mirage_pl.engine.cli import command
-from mirage_pl.engine.runs.folder import CONFIG, METRICS, finite, is_finished, runs_below
+from mirage_pl.engine.runs.folder import CONFIG, METRICS, find_runs_below, finite, is_finished
 from mirage_pl.engine.runs.lock import job_state, process_lives
 
 STATUS, JOB = "status.json", "job.json"
@@ -100,7 +100,7 @@ def find_runs(places: Sequence[Path]) -> list[Path]:
     Raises:
         ValueError: there is none at one of them.
     """
-    return list(dict.fromkeys(run for place in places for run in runs_below(place)))
+    return list(dict.fromkeys(run for place in places for run in find_runs_below(place)))
 
 
 def read_status(folder: Path, quiet: float = 600.0) -> Status:

@@ -27,7 +27,7 @@ from mirage_pl.engine.runs.entry import open_run
 from mirage_pl.engine.runs.folder import CONFIG, last_checkpoint, write_json
 from mirage_pl.engine.runs.lock import owned
 from mirage_pl.engine.runs.starts import find_starts
-from mirage_pl.engine.training.checks import check, finished_metrics
+from mirage_pl.engine.training.checks import check_config, finished_metrics
 
 CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins")
 SHARED = {field.name for field in fields(BaseQueueConf)}
@@ -84,7 +84,7 @@ def prepare(cfg: DictConfig) -> Job | None:
     Raises:
         ValueError: a mistake in the config, or a run that is going on.
     """
-    check(cfg)
+    check_config(cfg)
     folder = Path(cfg.run_dir).absolute()
     check_free(folder)
     open_run(cfg, {} if last_checkpoint(folder) else find_starts(cfg))

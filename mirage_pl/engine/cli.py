@@ -1,4 +1,4 @@
-"""What every verb's command line shares: Hydra, two resolvers, and one-line errors. Imports no torch."""
+"""The command line that every verb shares: Hydra, two resolvers, errors in one line. Imports no torch."""
 
 import errno
 import logging
@@ -25,13 +25,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mirage_pl.engine.help import read_configs_once
-from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
+from mirage_pl.engine.mistakes import check_types, explain_refusal, list_keys, list_value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
-from mirage_pl.engine.runs.identity import suffix
+from mirage_pl.engine.runs.identity import hash_variant
 
 UNSEEN = logging.getLogger("unseen")
-"""Writes to a run's log and not to the console, which shows the same in another form."""
+"""Writes to the run's log only; the console shows the same in another form."""
 UNSEEN.propagate = False
 UNSEEN.addHandler(logging.NullHandler())
 
@@ -42,24 +42,24 @@ UNUSABLE = {
         (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG), ELSEWHERE
     ),
 }
-"""What a user does about a place that can't be written to, by the system's number of the error."""
+"""Remedies for a place that can't be written to, by errno."""
 NONE = {f"{group}=null": f"{group}=[]" for group in ("logger", "experiment")}
-"""How Hydra wants to be told that no option of a group is chosen."""
+"""What Hydra expects in place of ``GROUP=null``."""
 
 
-def swept_by() -> str | None:
-    """The launcher of the sweep that this is a point of; ``None``: it is none."""
+def sweep_launcher() -> str | None:
+    """The launcher of the sweep that this run belongs to; ``None`` if it belongs to none."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
     return HydraConfig.get().runtime.choices.get("hydra/launcher")
 
 
 OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
-OmegaConf.register_new_resolver("variant", lambda _root_: suffix(_root_, compose_run), replace=True)
+OmegaConf.register_new_resolver("variant", lambda _root_: hash_variant(_root_, compose_run), replace=True)
 
 
 def register_plugins() -> None:
-    """Make our sweeper and launchers known; Hydra must have loaded its own plugins, on which they are built."""
+    """Register our sweepers and launchers. They subclass Hydra's own plugins, which must be loaded first."""
     plugins = Plugins.instance()
     from hydra_plugins.mirage_jobs.local import Local
     from hydra_plugins.mirage_jobs.slurm import Slurm
@@ -76,7 +76,7 @@ register_plugins()
 
 
 def register_own_task() -> None:
-    """Make ``task=own`` stand for the task of a run, any of whose keys may be set on the command line."""
+    """Register ``task=own``: the task that the run was trained on, with every key open to overrides."""
     node = OmegaConf.create({"own": True})
     OmegaConf.set_struct(node, False)
     ConfigStore.instance().store(group="task", name="own", node=node)
@@ -86,7 +86,7 @@ register_own_task()
 
 
 def keep_log() -> None:
-    """Have a run's own log hold all that is said: what only it is told, and warnings."""
+    """Send warnings, and what is meant for the log alone, to the run's log file."""
     files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
     if files:
         UNSEEN.handlers = [*files]
@@ -94,8 +94,8 @@ def keep_log() -> None:
         logging.captureWarnings(True)
 
 
-def quieten() -> None:
-    """Keep libraries' advertisements and their own deprecations out of a user's console."""
+def silence_libraries() -> None:
+    """Keep tips and deprecation warnings of libraries off the console."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("pytorch_lightning.utilities.rank_zero", "tensorboard"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -105,11 +105,11 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=r".*`srun` command is available.*")  # python -m launch is our way to it
 
 
-def user_error(error: BaseException) -> BaseException | None:
-    """Find the mistake of a user behind an error.
+def find_mistake(error: BaseException) -> BaseException | None:
+    """Return the user's mistake behind an error; ``None`` if the error is ours.
 
-    One is a ``ValueError`` of ours, a config that doesn't resolve, what Lightning refuses to be configured as, or a
-    place that can't be written to.
+    Mistakes are ``ValueError``, configs that don't resolve, Lightning's ``MisconfigurationException``, and places that
+    can't be written to.
     """
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
@@ -122,15 +122,15 @@ def user_error(error: BaseException) -> BaseException | None:
 
 
 def makes_folder(error: OSError) -> bool:
-    """Whether making a folder raised an error, as ``mkdir`` in ``/proc`` does: no such file or directory."""
+    """Whether an error comes from making a folder: ``mkdir`` below ``/proc`` reports ``ENOENT``."""
     frames = extract_tb(error.__traceback__)
     return bool(frames) and frames[-1].name in ("mkdir", "makedirs")
 
 
 def command(path: str) -> Callable[[], None]:
-    """Make a main of a function of the command line's words, for a command without a config.
+    """Make a ``main`` for a command without a config, from a function that takes the command line's words.
 
-    A user's mistake, a ``ValueError`` or ``OSError``, ends in one line and exit code 1.
+    A ``ValueError`` or ``OSError`` ends in one line and exit code 1.
 
     Args:
         path: dotted path of the function, whose module is imported when the command runs.
@@ -156,20 +156,20 @@ def fail(line: str) -> NoReturn:
 
 
 def stop(kept: str) -> NoReturn:
-    """End after Ctrl-C with the exit code that shells expect, and say what becomes of the work."""
+    """Exit with code 130, as shells expect after Ctrl-C, and print what happens to the work so far."""
     print(f"stopped by Ctrl-C: {kept}", file=sys.stderr)
     UNSEEN.warning("stopped by Ctrl-C: %s", kept)
     sys.exit(128 + signal.SIGINT)
 
 
 def say(line: str) -> None:
-    """Tell where things lie: a plain line on the console, which the run's log has, too."""
+    """Print a line, and write it to the run's log."""
     print(line, flush=True)
     UNSEEN.info(line)
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line; of an error in a loading process, what that process said."""
+    """An error's message on one line; of an error in a loading process, only the original message."""
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} has no value; give {error.full_key}=…"
     lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -192,7 +192,7 @@ def compose_run(overrides: list[str]) -> DictConfig:
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
-    """Quote what isn't Hydra's grammar (in a sweep commas separate its points), and find a user's own configs."""
+    """Quote words that aren't in Hydra's grammar, and add the user's own config folder."""
     return [*own_configs(words), *quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))]
 
 
@@ -202,7 +202,7 @@ def verb(
     prepare: Callable[[Sequence[str]], list[str]] = prepare_words,
     kept: str = "the same command begins again",
 ) -> Callable[[], None]:
-    """Make a command of a function of a config.
+    """Make a ``main`` from a function that takes a config.
 
     A user's mistake ends in one line and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback. Ctrl-C ends in one
     line and exit code 130.
@@ -210,12 +210,12 @@ def verb(
     Args:
         config: name of the top file in ``conf/``.
         path: dotted path of the function, whose module is imported when the command runs: ``--help`` loads none.
-        prepare: makes of the words that were typed those that Hydra reads.
-        kept: what becomes of the work at Ctrl-C.
+        prepare: turns the words as typed into those that Hydra reads.
+        kept: printed after Ctrl-C: what happens to the work so far.
     """
 
     def guarded(cfg: DictConfig) -> Any:
-        quieten()
+        silence_libraries()
         keep_log()
         try:
             check_values(cfg)
@@ -223,67 +223,69 @@ def verb(
         except KeyboardInterrupt:
             stop(kept)
         except Exception as error:
-            mistake = user_error(error)
-            if mistake is None or tracebacks():
+            mistake = find_mistake(error)
+            if mistake is None or wants_tracebacks():
                 UNSEEN.exception("error: %s", type(error).__name__)
                 raise
             fail(one_line(mistake))
 
-    return guided(hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded), config, prepare)
+    return guide_main(
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded), config, prepare
+    )
 
 
-def guided(
+def guide_main(
     compose_and_run: Callable[[], None], config: str, prepare: Callable[[Sequence[str]], list[str]]
 ) -> Callable[[], None]:
-    """Make a main of Hydra's: it reads the words that were meant, and what it refuses is one line with the fix."""
+    """Wrap Hydra's ``main``: prepare the words that it reads, and turn its errors into one line with the fix."""
 
     def main() -> None:
         """Run the command."""
-        if not tracebacks():
-            hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
+        if not wants_tracebacks():
+            hydra_utils.run_and_report = lambda func: func()  # Hydra's own prints errors over several lines
         sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
         read_configs_once()
         try:
             compose_and_run()
-        except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
+        except KeyboardInterrupt:  # in a sweep
             stop("the same command skips what is done and goes on with the rest")
-        except OSError as error:  # of the run folder, which Hydra makes first
-            mistake = user_error(error)
-            if mistake is None or tracebacks():
+        except OSError as error:  # Hydra makes the run folder before our code runs
+            mistake = find_mistake(error)
+            if mistake is None or wants_tracebacks():
                 raise
             fail(one_line(mistake))
         except (HydraException, OmegaConfBaseException) as error:
-            if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
+            if wants_tracebacks() or isinstance(error, InstantiationException):  # a run's own error
                 raise
-            fail(explain(error, known_keys(config)))
+            fail(explain_refusal(error, list_known_keys(config)))
 
     return main
 
 
-def tracebacks() -> bool:
+def wants_tracebacks() -> bool:
     """Whether the user wants to see where an error comes from."""
     return os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Refuse values of the command line whose type can't be right.
+    """Refuse values on the command line that have the wrong type.
 
     Raises:
         ValueError: names the first.
     """
-    if not HydraConfig.initialized() or not (values := value_overrides()):
+    if not HydraConfig.initialized() or not (values := list_value_overrides()):
         return
     given = HydraConfig.get()
     choices = [item for item in given.overrides.task if item not in values]
     try:
         defaults = compose(str(given.job.config_name), choices)
     except (HydraException, OmegaConfBaseException):
-        return  # a choice that only goes with a value
+        return  # an option that only composes together with a value
     check_types(cfg, defaults, values)
 
 
-def known_keys(config: str) -> set[str]:
-    """Keys and groups of the config that a command asked for, with the options it chose, as far as they are right."""
+def list_known_keys(config: str) -> set[str]:
+    """Keys and groups of the config that the command line selects; options that don't exist are left out."""
     words = ArgumentParser(add_help=False, allow_abbrev=False)
     words.add_argument("--config-name", "-cn", default=config)
     words.add_argument("--config-dir", "-cd")
@@ -296,5 +298,5 @@ def known_keys(config: str) -> set[str]:
             composed = compose(options.config_name, overrides, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException):
             continue
-        return {*keys(composed), *map(str, composed.hydra.runtime.choices)}
+        return {*list_keys(composed), *map(str, composed.hydra.runtime.choices)}
     return set()

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: asked for once and quickly, where the hub's own client tries for a minute."""
+"""Whether the Hugging Face hub can be reached, decided in seconds; the hub's own client retries for a minute."""
 
 import urllib.request
 from functools import cache
@@ -9,17 +9,17 @@ from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 SECONDS = 5.0
-"""That the hub has to answer."""
+"""Time limit for the hub's answer."""
 
 
 def is_only_here(path: str) -> bool:
-    """Whether a model is to be taken from this machine alone: it is a folder, or the hub doesn't answer.
+    """Whether to load a model from this machine only: it is a folder, or the hub can't be reached.
 
     Args:
         path: a folder, or a name on the hub.
 
     Raises:
-        ValueError: it is neither a folder nor in the hub's cache, and the hub doesn't answer.
+        ValueError: neither a folder nor in the hub's cache, and the hub can't be reached.
     """
     if Path(path).is_dir():
         return True
@@ -36,7 +36,7 @@ def is_only_here(path: str) -> bool:
 
 
 def is_cached(name: str) -> bool:
-    """Whether the hub's cache on this machine has a model."""
+    """Whether the hub's local cache has a model."""
     try:
         return isinstance(try_to_load_from_cache(name, "config.json"), str)
     except HFValidationError:  # a path that isn't there
@@ -45,7 +45,7 @@ def is_cached(name: str) -> bool:
 
 @cache
 def hub_answers() -> bool:
-    """Whether the hub can be reached; asked once in a process."""
+    """Whether the hub can be reached; checked once per process."""
     if constants.HF_HUB_OFFLINE:
         return False
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in one line: the key, the value, what may be given, the fix. Imports no torch."""
+"""Mistakes on a command line, explained in one line: key, value, what is expected, the fix. Imports no torch."""
 
 import re
 import sys
@@ -14,22 +14,22 @@ from omegaconf.errors import OmegaConfBaseException
 from mirage_pl.engine.place import CONF
 
 ALIKE = 0.7
-"""How much of a key's last part must agree, of 1, for another to be proposed."""
+"""Least similarity of two keys' last parts (0 to 1) for one to be proposed in place of the other."""
 ALSO = {
     "trainer.devices": (str, ListConfig),
     "trainer.fast_dev_run": (int,),
     "trainer.deterministic": (str,),
     "trainer.val_check_interval": (float,),
 }
-"""Keys whose value may be of another type than the one in YAML."""
+"""Key -> types that it takes besides that of its value in YAML."""
 
 
-def explain(error: Exception, known: Iterable[str]) -> str:
-    """Say what is wrong with the overrides that Hydra refused.
+def explain_refusal(error: Exception, known: Iterable[str]) -> str:
+    """Explain why Hydra refused the overrides.
 
     Args:
         error: Hydra's.
-        known: keys of the config and groups of options.
+        known: keys and groups of the config.
     """
     text = str(error).strip()
     if isinstance(error, MissingConfigException):
@@ -44,7 +44,7 @@ def explain(error: Exception, known: Iterable[str]) -> str:
 
 
 def explain_option(error: MissingConfigException) -> str:
-    """Say which options a group has, and which of them was perhaps meant."""
+    """List a group's options and propose the nearest."""
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     while "/" in group and f"{group}={name}" not in sys.argv:  # an option may lie in a folder of its group
         if f"{group.rpartition('/')[0]}={group.rpartition('/')[2]}/{name}" not in sys.argv:
@@ -65,7 +65,7 @@ def explain_option(error: MissingConfigException) -> str:
 
 
 def explain_grammar(override: str, text: str) -> str:
-    """Say how to write an override that can't be read."""
+    """Explain how to write an override that Hydra can't parse."""
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override} has no value; write {override}=VALUE, or ~{override} to leave it out"
@@ -74,11 +74,11 @@ def explain_grammar(override: str, text: str) -> str:
 
 
 def explain_key(key: str, text: str, known: Iterable[str]) -> str:
-    """Say which keys were perhaps meant by one that isn't there."""
+    """Propose keys for one that doesn't exist."""
     given = re.search(rf"use \+{re.escape(key)}(=.*)", text)
     value = given[1] if given else ""
     keys_there = [*known]
-    near, beside = nearest(key, keys_there), beside_it(key, keys_there)
+    near, beside = nearest(key, keys_there), list_siblings(key, keys_there)
     if near and not (beside and all(is_elsewhere(name, key) for name in near)):
         proposal = f"did you mean {' or '.join(f'{name}{value}' for name in near)}?"
     elif beside:
@@ -88,23 +88,23 @@ def explain_key(key: str, text: str, known: Iterable[str]) -> str:
     return f"{key} isn't a key of the config; {proposal}"
 
 
-def beside_it(key: str, known: Iterable[str]) -> list[str]:
-    """The last parts of the keys that lie where a key that isn't there would lie."""
+def list_siblings(key: str, known: Iterable[str]) -> list[str]:
+    """Last parts of the keys that have the same parent as a key that doesn't exist."""
     parent, dot, _ = key.rpartition(".")
     return sorted(name.rpartition(".")[2] for name in known if dot and name.rpartition(".")[0] == parent)
 
 
 def is_elsewhere(name: str, key: str) -> bool:
-    """Whether a key lies under another top and its last part isn't the same: an unlikely meaning of the other key."""
+    """Whether two keys differ in both their first and their last part, so that neither stands for the other."""
     last, leaf = key.rpartition(".")[2], name.rpartition(".")[2]
     same = leaf in (last, initials(last)) or last == initials(leaf)
     return name.split(".")[0] != key.split(".")[0] and not same
 
 
 def nearest(key: str, known: Iterable[str], alike: float = ALIKE) -> list[str]:
-    """The keys that are most like one that isn't there: by their last part, then by their path.
+    """Up to three keys that are most like one that doesn't exist: by their last part, then by their path.
 
-    ``lr`` and ``learning_rate`` are alike, too: one is the other's initials.
+    Initials count as alike: ``lr`` and ``learning_rate``.
     """
     ours = [name for name in known if name.startswith("hydra") == key.startswith("hydra")]
     scores = {name: likeness(key, name, alike) for name in ours}
@@ -114,7 +114,7 @@ def nearest(key: str, known: Iterable[str], alike: float = ALIKE) -> list[str]:
 
 
 def likeness(key: str, other: str, least: float) -> float:
-    """How much one dotted key is like another; 0 if their last parts are less alike than ``least``."""
+    """Similarity of two dotted keys; 0 if that of their last parts is below ``least``."""
     last, leaf = key.rpartition(".")[2], other.rpartition(".")[2]
     alike = SequenceMatcher(None, last, leaf).ratio()
     if leaf in (last, initials(last)) or last == initials(leaf):
@@ -123,7 +123,7 @@ def likeness(key: str, other: str, least: float) -> float:
         return 0.0
     top, others_top = key.split(".")[0], other.split(".")[0]
     together = 0.3 if top == others_top or "." not in key + other else 0.0
-    aside = 0.15 if others_top == "callbacks" != top else 0.0  # they repeat what other keys are
+    aside = 0.15 if others_top == "callbacks" != top else 0.0  # most of their values repeat another key's
     return alike + together - aside + 0.2 * SequenceMatcher(None, key, other).ratio() - 0.05 * other.count(".")
 
 
@@ -132,22 +132,22 @@ def initials(name: str) -> str:
     return "".join(word[0] for word in name.split("_") if word)
 
 
-def keys(config: Any, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all nodes and leaves of a config, which needn't resolve."""
+def list_keys(config: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all nodes and leaves of a config; interpolations aren't resolved."""
     for key in map(str, config) if isinstance(config, DictConfig) else ():
         name = f"{prefix}{key}"
         yield name
         if not OmegaConf.is_interpolation(config, key) and not OmegaConf.is_missing(config, key):
-            yield from keys(config[key], f"{name}.")
+            yield from list_keys(config[key], f"{name}.")
 
 
 def check_types(cfg: DictConfig, defaults: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse a value whose type isn't that of the value in YAML. ``null`` and lists of numbers are left to the code.
+    """Refuse values of another type than in YAML. ``null`` and lists of numbers pass.
 
     Args:
         cfg: the config.
         defaults: the same without the overrides of single values.
-        overrides: of single values, as they were given.
+        overrides: of single values, as typed.
 
     Raises:
         ValueError: names the key, the value, and what may be given.
@@ -158,19 +158,19 @@ def check_types(cfg: DictConfig, defaults: DictConfig, overrides: Sequence[str])
             value, default = (OmegaConf.select(config, key) for config in (cfg, defaults))
         except OmegaConfBaseException:
             continue
-        wanted = None if isinstance(value, ALSO.get(key, ())) else expected(value, default)
+        wanted = None if isinstance(value, ALSO.get(key, ())) else required_type(value, default)
         if wanted:
             sweep = "; for a sweep over these add -m" if isinstance(value, str) and "," in value else ""
-            raise ValueError(f"{key}={unquoted(written)} must be {wanted}, as {key}={say(default)}{sweep}")
+            raise ValueError(f"{key}={unquote(written)} must be {wanted}, as {key}={write_value(default)}{sweep}")
 
 
-def unquoted(written: str) -> str:
-    """A value as it was typed, before the command line was quoted for Hydra."""
+def unquote(written: str) -> str:
+    """A value without the quotes that were added for Hydra."""
     return written[1:-1] if written[:1] == written[-1:] == "'" else written
 
 
-def expected(value: Any, default: Any) -> str | None:
-    """What a value must be, if it can't stand in place of the one in YAML."""
+def required_type(value: Any, default: Any) -> str | None:
+    """The type that a value should have, in words; ``None`` if it may replace the default."""
     if value is None or default is None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -186,15 +186,15 @@ def expected(value: Any, default: Any) -> str | None:
     return None
 
 
-def say(value: Any) -> str:
+def write_value(value: Any) -> str:
     """A value as it is written on the command line."""
     if isinstance(value, ListConfig):
-        return f"[{','.join(map(say, value))}]"
+        return f"[{','.join(map(write_value, value))}]"
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
-def value_overrides() -> list[str]:
-    """The overrides of this command that set single values: no choices of options."""
+def list_value_overrides() -> list[str]:
+    """Overrides of this command that set single values, not options of groups."""
     given = HydraConfig.get()
     groups = {str(group).split("@")[0] for group in given.runtime.choices}
     return [

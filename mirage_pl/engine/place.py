@@ -1,4 +1,4 @@
-"""Where files lie: ours beside the packages, or in an installation inside ``mirage_pl/``; a user's in ``conf/``."""
+"""Where config and assets are: beside the packages in a checkout, inside ``mirage_pl/`` when installed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 """The folder of ``mirage_pl``."""
 
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "conf" / "train.yaml").is_file() else None
-"""The checkout, or the copy of one that a job runs on; ``None`` where the project is installed."""
+"""The checkout, or a job's copy of it; ``None`` if the project is installed."""
 
 HOME = CHECKOUT or PACKAGE
 """The folder that holds ``conf/`` and ``assets/``."""
@@ -16,22 +16,22 @@ CONF = HOME / "conf"
 
 
 def own_configs(words: Sequence[str]) -> list[str]:
-    """The option by which Hydra finds a user's own configs: ``conf/`` where the command is typed, unless it is ours.
+    """``--config-dir`` with the ``conf/`` of the current folder, unless that is ours or the words name another.
 
     Args:
-        words: of the command line; one with a folder of its own is left alone.
+        words: of the command line.
     """
     given = any(word.split("=")[0] in ("--config-dir", "-cd") for word in words)
     return [f"--config-dir={Path.cwd() / 'conf'}"] if is_own_project() and not given else []
 
 
 def own_modules() -> list[Path]:
-    """A user's own modules and packages beside ``conf/``, which a job needs too."""
+    """The user's modules and packages beside ``conf/``; a job needs them as well."""
     return [path for path in sorted(Path.cwd().iterdir()) if is_module(path)] if is_own_project() else []
 
 
 def is_own_project() -> bool:
-    """Whether the command is typed where a user keeps a ``conf/``."""
+    """Whether the current folder has a ``conf/`` that isn't ours."""
     own = Path.cwd() / "conf"
     return own.is_dir() and own.resolve() != CONF
 

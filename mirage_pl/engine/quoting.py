@@ -1,4 +1,4 @@
-"""Words of a command line as Hydra takes them: what isn't its grammar is text, and free text is taken as typed."""
+"""Quote words of a command line for Hydra, so that free text is taken as typed."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -10,13 +10,12 @@ WORD = re.compile(r"(?P<key>\+{0,2}[A-Za-z_][\w./@:-]*)=(?P<value>.*)", re.DOTAL
 
 
 def quote_words(words: Sequence[str], text: Collection[str], swept: bool) -> list[str]:
-    """Quote what Hydra would refuse or take for something else.
+    """Quote values that Hydra would refuse or misread.
 
     Args:
         words: of the command line, without the program's name.
-        text: keys whose values are free text: ``prompt=2024`` is a text, and so is ``prompt="a, b"``. The word
-            ``null`` alone is none.
-        swept: whether commas separate the points of a sweep; otherwise they are part of the text.
+        text: keys whose values are always text: ``prompt=2024``, ``prompt="a, b"``; only ``null`` stays null.
+        swept: whether commas separate points of a sweep; otherwise they are part of the text.
     """
     return [quote_word(word, text, swept) for word in words]
 
@@ -27,22 +26,22 @@ def quote_word(word: str, text: Collection[str], swept: bool) -> str:
     if parts is None or (parts["key"] in text and parts["value"] == "null"):
         return word
     if parts["key"] in text or not is_understood(word, swept):
-        return f"{parts['key']}={quote(parts['value'])}"
+        return f"{parts['key']}={quote_text(parts['value'])}"
     return word
 
 
 def is_understood(word: str, swept: bool) -> bool:
-    """Whether Hydra takes a word as the value of a key, or, in a sweep, as several."""
+    """Whether Hydra can parse a word as one value or, in a sweep, several."""
     try:
         return swept or not OverridesParser.create().parse_override(word).is_sweep_override()
     except HydraException:
         return False
 
 
-def quote(value: str) -> str:
+def quote_text(value: str) -> str:
     r"""Write a text as a quoted string of Hydra's that stands for exactly that text.
 
     Backslashes are doubled before a quote (Hydra) and before ``${`` (OmegaConf, which would interpolate).
     """
-    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), escaped) + "'"
+    escaped = re.sub(r"(\\*)\$\{", lambda match: 2 * match[1] + r"\${", value)
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda match: 2 * match[1] + (r"\'" if match[2] else ""), escaped) + "'"

@@ -7,7 +7,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mirage_pl.engine.quoting import quote, quote_words
+from mirage_pl.engine.quoting import quote_text, quote_words
 from mirage_pl.engine.sessions import words as infer_words
 from tests.conftest import REPO
 
@@ -52,7 +52,7 @@ def test_any_text_survives_quoting():
     draw = Random(0)
     for _ in range(3000):
         text = "".join(draw.choice("a '\"\\${}[](),=:!@é漢\n\t%#&*~0") for _ in range(draw.randint(0, 7)))
-        assert taken(f"prompt={quote(text)}") == text
+        assert taken(f"prompt={quote_text(text)}") == text
 
 
 def test_null_alone_is_no_text():

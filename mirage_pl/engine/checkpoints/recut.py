@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mirage_pl.engine.checkpoints.zero3 import FIRST, optimizer_part, read_part, spans
+from mirage_pl.engine.checkpoints.zero3 import FIRST, list_spans, optimizer_part, read_part
 
 WEIGHTS = "weights"
 FLAT = "single_partition_of_fp32_groups", "base_optimizer_state"
@@ -34,7 +34,7 @@ def count_ranks(checkpoint: Path) -> int:
     return len(list(checkpoint.glob("checkpoint/*_optim_states.pt")))
 
 
-def recut(checkpoint: Path, engine: Any, rank: int, num_ranks: int) -> dict[str, Any]:
+def recut_state(checkpoint: Path, engine: Any, rank: int, num_ranks: int) -> dict[str, Any]:
     """A rank's part of the optimizer's state, as DeepSpeed would have written it.
 
     Args:
@@ -54,12 +54,12 @@ def recut(checkpoint: Path, engine: Any, rank: int, num_ranks: int) -> dict[str,
     ]
     if split:
         was, now = read_part(folder / FIRST)["param_shapes"], engine._get_zero_param_shapes()
-        groups = list(split_pieces(old, was, now, num_ranks))
+        groups = list(list_split_pieces(old, was, now, num_ranks))
         owners = [engine.optimizer.sub_group_to_group_id[group] for group in range(len(groups))]
     else:
         lengths = [len(flat) for flat in engine.optimizer.single_partition_of_fp32_groups]
-        groups, owners = list(flat_pieces(old, lengths)), list(range(len(lengths)))
-    mine = [joined(pieces, rank) for pieces in groups]
+        groups, owners = list(list_flat_pieces(old, lengths)), list(range(len(lengths)))
+    mine = [join_pieces(pieces, rank) for pieces in groups]
     param_groups = [
         of | {"params": [group for group, owner in enumerate(owners) if owner == number]}
         for number, of in enumerate(state["param_groups"])
@@ -69,7 +69,7 @@ def recut(checkpoint: Path, engine: Any, rank: int, num_ranks: int) -> dict[str,
     return {**written[0], flat_name: flats, state_name: state}
 
 
-def flat_pieces(old: Sequence[Sequence[Mapping[str, Any]]], lengths: Sequence[int]) -> Iterator[list[Piece]]:
+def list_flat_pieces(old: Sequence[Sequence[Mapping[str, Any]]], lengths: Sequence[int]) -> Iterator[list[Piece]]:
     """The one piece of each group of ZeRO-1 and ZeRO-2; weights are written without what fills them up, states with.
 
     Args:
@@ -77,10 +77,10 @@ def flat_pieces(old: Sequence[Sequence[Mapping[str, Any]]], lengths: Sequence[in
         lengths: of a rank's part of each group.
     """
     for group, length in enumerate(lengths):
-        yield [([part(rank[group], slice(len(rank[group][WEIGHTS]))) for rank in old], length)]
+        yield [([slice_state(rank[group], slice(len(rank[group][WEIGHTS]))) for rank in old], length)]
 
 
-def split_pieces(
+def list_split_pieces(
     old: Sequence[Sequence[Mapping[str, Any]]],
     was: Sequence[Mapping[str, torch.Size]],
     now: Sequence[Mapping[str, torch.Size]],
@@ -95,22 +95,22 @@ def split_pieces(
         num_ranks: how many these are.
     """
     pieces: dict[str, Piece] = {}
-    for group, name, shape, span in spans(was, len(old)):
-        pieces[name] = [part(rank[group], span) for rank in old], ceil(shape.numel() / num_ranks)
+    for group, name, shape, span in list_spans(was, len(old)):
+        pieces[name] = [slice_state(rank[group], span) for rank in old], ceil(shape.numel() / num_ranks)
     for shapes in now:
         yield [pieces[name] for name in shapes]
 
 
-def part(of: Mapping[str, Any], span: slice) -> dict[str, Any]:
+def slice_state(of: Mapping[str, Any], span: slice) -> dict[str, Any]:
     """A stretch of everything that lies as weights do; the rest, such as a number of steps, is that of all."""
     return {name: value[span] if lies_flat(value) else value for name, value in of.items()}
 
 
-def joined(pieces: Sequence[Piece], rank: int) -> dict[str, Any]:
+def join_pieces(pieces: Sequence[Piece], rank: int) -> dict[str, Any]:
     """A rank's parts of some pieces, one behind the other; the rest is copied, for optimizers count in place."""
     (first, *_), _ = pieces[0]
     return {
-        name: torch.cat([cut([of[name] for of in ranks], rank * length, length) for ranks, length in pieces])
+        name: torch.cat([cut_span([of[name] for of in ranks], rank * length, length) for ranks, length in pieces])
         if lies_flat(value)
         else deepcopy(value)
         for name, value in first.items()
@@ -122,11 +122,11 @@ def lies_flat(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dim() > 0
 
 
-def cut(parts: Sequence[Tensor], start: int, length: int) -> Tensor:
+def cut_span(parts: Sequence[Tensor], start: int, length: int) -> Tensor:
     """So many numbers of what the parts make one behind the other, zeros after their end; the rest isn't read."""
-    found, begin = [], 0
+    pieces, begin = [], 0
     for flat in parts:
-        found.append(flat[max(0, start - begin) : max(0, start + length - begin)])
+        pieces.append(flat[max(0, start - begin) : max(0, start + length - begin)])
         begin += len(flat)
-    taken = torch.cat(found)
-    return pad(taken, (0, length - len(taken)))
+    span = torch.cat(pieces)
+    return pad(span, (0, length - len(span)))

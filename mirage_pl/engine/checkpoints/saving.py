@@ -27,10 +27,10 @@ class Files(TorchCheckpointIO):
             ValueError: it can't be written, because the disk is full, say.
         """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with beside(Path(path)) as partial:
+        with written_beside(Path(path)) as partial:
             with open(partial, "wb") as file:  # by its name torch would write it without letting other threads run
                 torch.save(checkpoint, file)
-            replace(partial, Path(path))
+            replace_checkpoint(partial, Path(path))
 
 
 class Overlapped(Files):
@@ -101,7 +101,7 @@ def snapshot(state: Any) -> Any:
     return copied
 
 
-def plugins(async_checkpoint: bool) -> list[Any]:
+def make_plugins(async_checkpoint: bool) -> list[Any]:
     """What Lightning's Trainer takes: how checkpoints are written, and under SLURM who queues again.
 
     Nothing of Lightning's queues again; ``callbacks.preemption`` does.
@@ -112,7 +112,7 @@ def plugins(async_checkpoint: bool) -> list[Any]:
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def written_beside(path: Path) -> Iterator[Path]:
     """Name a place beside a checkpoint's, to be written to and then renamed; if that fails, nothing is left there.
 
     Raises:
@@ -124,24 +124,24 @@ def beside(path: Path) -> Iterator[Path]:
         yield partial
     except BaseException as error:
         with suppress(OSError):
-            remove(partial)
-        causes = list(chain_of(error))
+            remove_path(partial)
+        causes = list(list_causes(error))
         stopped = next((cause for cause in causes if not isinstance(cause, Exception)), None)
         if stopped is not None:
             raise stopped from None
         if not isinstance(error, OSError | RuntimeError):
             raise
-        raise ValueError(refusal(path, causes)) from error
+        raise ValueError(explain_failure(path, causes)) from error
 
 
-def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+def list_causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error, and those during whose handling it was raised."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def refusal(path: Path, causes: Sequence[BaseException]) -> str:
+def explain_failure(path: Path, causes: Sequence[BaseException]) -> str:
     """Say why a checkpoint couldn't be written, and what to do about that."""
     system = next((cause for cause in causes if isinstance(cause, OSError)), None)
     full = system is None or system.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -151,7 +151,7 @@ def refusal(path: Path, causes: Sequence[BaseException]) -> str:
     return f"checkpoint {path} could not be written ({reason}); {remedy}: {then}"
 
 
-def replace(new: Path, old: Path) -> None:
+def replace_checkpoint(new: Path, old: Path) -> None:
     """Put a file or a folder (DeepSpeed's checkpoints are folders) in another's place.
 
     A folder can't be renamed onto another: the old one stands aside for a moment, where ``runs.last_checkpoint`` looks.
@@ -160,14 +160,14 @@ def replace(new: Path, old: Path) -> None:
         new.replace(old)
         return
     aside = old.with_name(f"{old.name}.old")
-    remove(aside)
+    remove_path(aside)
     if old.exists():
         old.rename(aside)
     new.rename(old)
-    remove(aside)
+    remove_path(aside)
 
 
-def remove(path: Path) -> None:
+def remove_path(path: Path) -> None:
     """Delete a file or a folder, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)

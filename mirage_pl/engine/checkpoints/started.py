@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.weights import check_rest, checkpoint_of, load_weights
 from mirage_pl.engine.runs.entry import recorded_starts
-from mirage_pl.engine.runs.starts import describe_start, locate, read_starts
+from mirage_pl.engine.runs.starts import describe_start, locate_run, read_starts
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None
     starts, places = read_starts(cfg), recorded_starts(folder)
     for name, start in starts.items():
         if name in places and not (resumed and start.kept):
-            place = locate(places[name], folder)
+            place = locate_run(places[name], folder)
             log.info("%s from %s", "fetching frozen weights" if resumed else "starting", describe_start(str(place)))
             load_weights(module, checkpoint_of(place), start)
     module.apart = tuple(start.into for start in starts.values() if not start.kept)

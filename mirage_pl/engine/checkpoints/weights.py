@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from mirage_pl.engine.checkpoints.parts import whole, whole_shape
-from mirage_pl.engine.checkpoints.zero3 import FIRST, whole_weights
+from mirage_pl.engine.checkpoints.zero3 import FIRST, read_whole_weights
 from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG, LAST
 from mirage_pl.engine.runs.identity import is_below
-from mirage_pl.engine.runs.starts import Start, recorded
+from mirage_pl.engine.runs.starts import Start, locate_unkept
 
 ZERO, ZERO3 = Path("checkpoint", "mp_rank_00_model_states.pt"), Path("checkpoint", FIRST)
 """Where DeepSpeed's ZeRO-1 and ZeRO-2 keep the whole model, and ZeRO-3 a part, in the folder that is their checkpoint.
@@ -58,9 +58,9 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         if isinstance(checkpoint, dict) and "ds_version" in checkpoint:
             split = file.name == ZERO3.name
-            checkpoint["state_dict"] = whole_weights(file.parent) if split else checkpoint["module"]
+            checkpoint["state_dict"] = read_whole_weights(file.parent) if split else checkpoint["module"]
     except Exception as error:
-        raise ValueError(f"ckpt {file} cannot be read: {why_unreadable(file, error)}") from error
+        raise ValueError(f"ckpt {file} cannot be read: {explain_unreadable(file, error)}") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(
             f"ckpt {file} has no state_dict, so it is no checkpoint of mirage_pl.train; weights of stock libraries go "
@@ -69,7 +69,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def why_unreadable(file: Path, error: Exception) -> str:
+def explain_unreadable(file: Path, error: Exception) -> str:
     """What is wrong with a file that is no sound checkpoint."""
     if file.is_dir():
         return "it is a folder"
@@ -93,14 +93,14 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         folder = run_of(file)
     except ValueError:  # a file by itself holds all it needs, or is refused name by name
         return weights
-    for start, run in recorded(folder).values():
+    for start, run in locate_unkept(folder).values():
         weights = take_part(read_weights(checkpoint_of(run)), start) | weights
     return weights
 
 
 def take_part(weights: Mapping[str, Tensor], start: Start) -> dict[str, Tensor]:
     """What a start takes of another run's weights, under the names that it has here."""
-    ends = {name: name.removeprefix(start.take).removeprefix(".") for name in weights if is_under(name, start.take)}
+    ends = {name: name.removeprefix(start.take).removeprefix(".") for name in weights if is_below(name, [start.take])}
     return {".".join(filter(None, (start.into, end))): weights[name] for name, end in ends.items()}
 
 
@@ -116,24 +116,24 @@ def load_weights(module: nn.Module, file: Path, start: Start | None = None) -> N
         ValueError: the checkpoint is of another model.
     """
     start = start or Start()
-    everything = read_weights(file)
-    given = take_part(everything, start)
+    checkpoint = read_weights(file)
+    weights = take_part(checkpoint, start)
     own = module.state_dict(keep_vars=True)
-    wanted = {name: weight for name, weight in own.items() if is_under(name, start.into)}
-    check_names(start, everything, given, own)
-    fresh = {name for name in wanted if is_below(name, start.fresh) and shape(given, name) != shape(wanted, name)}
-    others = [name for name in [*wanted, *given] if name not in fresh and shape(given, name) != shape(wanted, name)]
-    if others:
-        name = others[0]
-        more = f" (and {len(set(others)) - 1} more)" if len(set(others)) > 1 else ""
+    targets = {name: weight for name, weight in own.items() if is_below(name, [start.into])}
+    check_names(start, checkpoint, weights, own)
+    differing = [name for name in {**targets, **weights} if shape_of(weights, name) != shape_of(targets, name)]
+    fresh = {name for name in differing if name in targets and is_below(name, start.fresh)}
+    if mismatches := [name for name in differing if name not in fresh]:
+        name = mismatches[0]
+        more = f" (and {len(mismatches) - 1} more)" if len(mismatches) > 1 else ""
         raise ValueError(
-            f"ckpt {file} is of another model{describe_origin(file)}: {name} is {shape(given, name)} there and "
-            f"{shape(wanted, name)} here{more}; choose the stage= and model= it was trained with, or name in "
+            f"ckpt {file} is of another model{describe_origin(file)}: {name} is {shape_of(weights, name)} there and "
+            f"{shape_of(targets, name)} here{more}; choose the stage= and model= it was trained with, or name in "
             "stage.starts what is taken and what is fresh"
         )
-    for name in wanted.keys() - fresh:
-        with torch.no_grad(), whole(wanted[name], change=True) as all_of_it:
-            all_of_it.copy_(given[name])
+    for name in targets.keys() - fresh:
+        with torch.no_grad(), whole(targets[name], change=True) as weight:
+            weight.copy_(weights[name])
 
 
 def check_rest(module: nn.Module, file: Path, apart: Iterable[str]) -> None:
@@ -148,19 +148,20 @@ def check_rest(module: nn.Module, file: Path, apart: Iterable[str]) -> None:
 
 
 def check_names(
-    start: Start, everything: Mapping[str, Tensor], given: Mapping[str, Tensor], own: Mapping[str, Tensor]
+    start: Start, checkpoint: Mapping[str, Tensor], weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> None:
     """Refuse prefixes that match nothing.
 
     Raises:
         ValueError: names the prefix, and what there is.
     """
-    for key, prefix, names in (("take", start.take, everything), ("into", start.into, own)):
-        if not any(is_under(name, prefix) for name in names):
-            raise ValueError(f"{key}={prefix} of the start matches no weight; there are {top_level(names)}")
+    for key, prefix, names in (("take", start.take, checkpoint), ("into", start.into, own)):
+        if not any(is_below(name, [prefix]) for name in names):
+            raise ValueError(f"{key}={prefix} of the start matches no weight; there are {list_prefixes(names)}")
     for prefix in start.fresh:
         if not any(is_below(name, [prefix]) for name in own):
-            raise ValueError(f"fresh={prefix} of the start matches no weight of this model; it has {top_level(own)}")
+            there = list_prefixes(own)
+            raise ValueError(f"fresh={prefix} of the start matches no weight of this model; it has {there}")
 
 
 def describe_origin(file: Path) -> str:
@@ -173,16 +174,11 @@ def describe_origin(file: Path) -> str:
     return f" ({' '.join(f'{key}={name}' for key, name in names.items())})"
 
 
-def is_under(name: str, prefix: str) -> bool:
-    """Whether a weight is one of those that a prefix names; an empty one names all."""
-    return not prefix or is_below(name, [prefix])
-
-
-def shape(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...] | str:
+def shape_of(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...] | str:
     """The shape of a weight, or ``absent``."""
     return tuple(whole_shape(weights[name])) if name in weights else "absent"
 
 
-def top_level(names: Iterable[str]) -> str:
+def list_prefixes(names: Iterable[str]) -> str:
     """The first two parts of weights' names."""
     return ", ".join(sorted({".".join(name.split(".")[:2]) for name in names})) or "none"

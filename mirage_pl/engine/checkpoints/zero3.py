@@ -27,7 +27,7 @@ def read_part(file: Path) -> dict[str, Any]:
     return part
 
 
-def whole_weights(folder: Path) -> dict[str, Tensor]:
+def read_whole_weights(folder: Path) -> dict[str, Tensor]:
     """All weights and buffers by name.
 
     Args:
@@ -42,14 +42,14 @@ def whole_weights(folder: Path) -> dict[str, Tensor]:
     first = models[0]
     weights: dict[str, Tensor] = {name: first["module"][name] for name in first["buffer_names"]}
     for name, shape in first["frozen_param_shapes"].items():
-        weights[name] = joined([model["frozen_param_fragments"][name] for model in models], shape)
+        weights[name] = join_parts([model["frozen_param_fragments"][name] for model in models], shape)
     flats = [optim["optimizer_state_dict"]["fp32_flat_groups"] for optim in optims]
-    for group, name, shape, span in spans(first["param_shapes"], ranks):
-        weights[name] = joined([flat[group][span] for flat in flats], shape)
+    for group, name, shape, span in list_spans(first["param_shapes"], ranks):
+        weights[name] = join_parts([flat[group][span] for flat in flats], shape)
     return weights | {alias: weights[name] for alias, name in first["shared_params"].items()}
 
 
-def spans(groups: Sequence[Mapping[str, torch.Size]], ranks: int) -> Iterator[tuple[int, str, torch.Size, slice]]:
+def list_spans(groups: Sequence[Mapping[str, torch.Size]], ranks: int) -> Iterator[tuple[int, str, torch.Size, slice]]:
     """Where each weight's part lies in what a rank has of a sub-group: its number, the weight's name and shape, where.
 
     Args:
@@ -71,6 +71,6 @@ def optimizer_part(folder: Path, rank: int) -> Path:
     return marked if marked.is_file() else folder / name
 
 
-def joined(parts: Sequence[Tensor], shape: torch.Size) -> Tensor:
+def join_parts(parts: Sequence[Tensor], shape: torch.Size) -> Tensor:
     """A weight from its parts."""
     return torch.cat(list(parts))[: shape.numel()].view(shape)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_modules.images import open_image
 from mirage_pl.engine.evaluation.summary import join_conditions, make_strict
-from mirage_pl.engine.runs.folder import METRICS, write, write_json
+from mirage_pl.engine.runs.folder import METRICS, write_json, write_text
 from mirage_pl.engine.seams import Drawn, Evaluation, Row, Trial
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def publish(
     Returns:
         The metrics as they were written.
     """
-    write(out / PREDICTIONS, "".join(map(write_row, join_conditions(evaluation, rows))))
+    write_text(out / PREDICTIONS, "".join(map(write_row, join_conditions(evaluation, rows))))
     strict: dict[str, Any] = make_strict(metrics)
     write_json(out / METRICS, strict)
     return strict

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mirage_pl.engine import cli
-from mirage_pl.engine.mistakes import explain_key, keys
+from mirage_pl.engine.mistakes import explain_key, list_keys
 from mirage_pl.engine.runs.folder import COMPOSED, CONFIG
 from mirage_pl.engine.seams import Evaluation
 
@@ -60,7 +60,7 @@ def find_own_task(given: DictConfig, folder: Path) -> DictConfig:
     try:
         task.merge_with(values)
     except OmegaConfBaseException as error:
-        wrong = explain_key(f"task.{error.full_key}", "", keys(task, "task."))
+        wrong = explain_key(f"task.{error.full_key}", "", list_keys(task, "task."))
         raise ValueError(f"{wrong} ({folder} was trained on task={name})") from None
     OmegaConf.set_struct(task, False)
     return task
@@ -75,7 +75,7 @@ def build_evaluation(cfg: DictConfig) -> Evaluation:
     try:
         evaluation: Evaluation = instantiate(cfg.evaluation)
     except InstantiationException as error:
-        mistake = cli.user_error(error)
+        mistake = cli.find_mistake(error)
         raise (error if mistake is None else mistake) from None
     kind = str(cfg.task.get("evaluation") or KIND)
     if kind.rpartition("/")[2] != evaluation.name:

@@ -12,7 +12,7 @@ from mirage_pl.engine.reports.study import find_runs, read_study
 from mirage_pl.engine.reports.study_page import write_study
 from mirage_pl.engine.reports.sweep import as_typed, summarise
 from mirage_pl.engine.reports.tables import main_table, print_table
-from mirage_pl.engine.runs.folder import METRICS, environment
+from mirage_pl.engine.runs.folder import METRICS, describe_environment
 
 
 def run(arguments: Sequence[str]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> dict[str, Any]:
     study = read_study(options.runs, options.label)
     command = shlex.join(["python", "-m", "mirage_pl.report", *arguments])
     found = find(study, options.baseline, options.words)
-    results = {**found, "made": {"command": command, "git": environment()["git"]}}
+    results = {**found, "made": {"command": command, "git": describe_environment()["git"]}}
     page = write_study(options.out or study.root / "report", study, results, options.words)
     print_table(main_table(results), f"{results['task']}, evaluations named {results['label']}")
     print("\n".join([*results["verdict"], *(f"left out: {note}" for note in results["notes"])]))

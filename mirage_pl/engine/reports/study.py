@@ -15,7 +15,7 @@ import numpy as np
 from mirage_pl.engine.evaluation.results import Result
 from mirage_pl.engine.evaluation.statistics import Array
 from mirage_pl.engine.reports.lineage import Run, add_ancestors, read_run
-from mirage_pl.engine.runs.folder import METRICS, runs_below
+from mirage_pl.engine.runs.folder import METRICS, find_runs_below
 from mirage_pl.engine.seams import Measure
 
 
@@ -132,7 +132,7 @@ def find_runs(given: Iterable[Path]) -> list[Path]:
     Raises:
         ValueError: a folder holds none.
     """
-    return sorted({run.resolve() for folder in given for run in runs_below(folder)})
+    return sorted({run.resolve() for folder in given for run in find_runs_below(folder)})
 
 
 def only_label(folders: Sequence[Path]) -> str:

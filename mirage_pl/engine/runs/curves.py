@@ -16,7 +16,7 @@ def read_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 
     A run that was resumed repeats the steps since its checkpoint: the later value counts.
     """
-    return read_events(run / "tensorboard") or read_lines(run / "csv" / "metrics.csv")
+    return read_events(run / "tensorboard") or read_csv(run / "csv" / "metrics.csv")
 
 
 def read_events(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -31,7 +31,7 @@ def read_events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return curves
 
 
-def read_lines(file: Path) -> dict[str, list[tuple[int, float]]]:
+def read_csv(file: Path) -> dict[str, list[tuple[int, float]]]:
     """Read a CSV file with a column ``step`` and one for each scalar, empty where none was logged; none: empty."""
     curves: dict[str, dict[int, float]] = {}
     if file.is_file():

@@ -27,14 +27,14 @@ def check_data(cfg: DictConfig, folder: Path) -> None:
     Raises:
         ValueError: names the key, the file, and both sizes.
     """
-    began: dict[str, Any] = read_record(folder / ENVIRONMENT).get("data") or {}
-    now = describe_data(cfg) if began else {}
-    for key, was in began.items():
-        if (found := now.get(key)) != was:
+    recorded: dict[str, Any] = read_record(folder / ENVIRONMENT).get("data") or {}
+    current = describe_data(cfg) if recorded else {}
+    for key, record in recorded.items():
+        if (files := current.get(key)) != record:
             file = OmegaConf.select(cfg, key)
-            is_now = f"{found['bytes']:,} bytes now" if found else "it isn't there now"
+            size = f"{files['bytes']:,} bytes now" if files else "it isn't there now"
             raise ValueError(
-                f"{key}={file} has changed since run_dir={folder} began ({was['bytes']:,} bytes then, {is_now}), so "
+                f"{key}={file} has changed since run_dir={folder} began ({record['bytes']:,} bytes then, {size}), so "
                 "the rows to come aren't those that would have come; put it back as it was, or start a new run with "
                 f"init_from={folder} and another run_dir"
             )
@@ -47,21 +47,21 @@ def describe_data(cfg: DictConfig) -> dict[str, dict[str, Any]]:
     for key, value in flatten(cfg.task, "task").items():
         if "test" in key.rsplit(".", 1)[-1]:
             continue
-        files = tuple(named_files(value))
+        files = tuple(list_files(value))
         if files and files not in seen:
             seen.add(files)
-            digest = sha256("".join(checksum(file) for file in files).encode()).hexdigest()
+            digest = sha256("".join(compute_checksum(file) for file in files).encode()).hexdigest()
             described[key] = {"bytes": sum(file.stat().st_size for file in files), "sha256": digest}
     return described
 
 
-def named_files(value: Any) -> Iterator[Path]:
+def list_files(value: Any) -> Iterator[Path]:
     """The files that are there of those that a value names: a path, a pattern, or a list of either."""
     if isinstance(value, list | tuple):
         for item in value:
-            yield from named_files(item)
+            yield from list_files(item)
     elif isinstance(value, dict):
-        yield from named_files(list(value.values()))
+        yield from list_files(list(value.values()))
     elif isinstance(value, str) and 0 < len(value) < 4096 and "\n" not in value:
         paths = sorted(glob(value, recursive=True)) if has_magic(value) else [value]
         yield from (Path(path) for path in paths if is_file(path))
@@ -75,7 +75,7 @@ def is_file(path: str) -> bool:
         return False
 
 
-def checksum(file: Path) -> str:
+def compute_checksum(file: Path) -> str:
     """SHA-256 of a file's size and content; of a large file's content some pieces."""
     size = file.stat().st_size
     digest = sha256(str(size).encode())

@@ -13,13 +13,13 @@ from mirage_pl.engine.runs.folder import (
     COMPOSED,
     CONFIG,
     ENVIRONMENT,
-    environment,
+    describe_environment,
     has_saved,
     last_checkpoint,
-    write,
     write_json,
+    write_text,
 )
-from mirage_pl.engine.runs.identity import differences
+from mirage_pl.engine.runs.identity import list_differences
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +58,13 @@ def open_run(cfg: DictConfig, starts: Mapping[str, str]) -> Path:
             write_json(folder / ENVIRONMENT, read_record(folder / ENVIRONMENT) | {"starts": dict(starts)})
         return folder
     if has_config(folder, cfg):
-        write_json(folder / ENVIRONMENT, environment() | read_record(folder / ENVIRONMENT) | {"starts": dict(starts)})
+        write_json(
+            folder / ENVIRONMENT, describe_environment() | read_record(folder / ENVIRONMENT) | {"starts": dict(starts)}
+        )
         return folder
-    write(folder / COMPOSED, OmegaConf.to_yaml(cfg))
-    write(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
-    write_json(folder / ENVIRONMENT, environment() | {"starts": dict(starts)})
+    write_text(folder / COMPOSED, OmegaConf.to_yaml(cfg))
+    write_text(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
+    write_json(folder / ENVIRONMENT, describe_environment() | {"starts": dict(starts)})
     return folder
 
 
@@ -81,7 +83,7 @@ def check_same(cfg: DictConfig, folder: Path) -> None:
     Raises:
         ValueError: names the first key that differs, or a file that can't be read.
     """
-    changed = differences(read_config(folder / CONFIG), cfg)
+    changed = list_differences(read_config(folder / CONFIG), cfg)
     if cfg.init_from and str(cfg.init_from).rstrip("/") in recorded_starts(folder).values():
         changed = [change for change in changed if not change.startswith("init_from ")]
     if changed:

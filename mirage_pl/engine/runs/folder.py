@@ -29,7 +29,7 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 
     JSON knows no NaN and no infinity: a number that is none is written as ``null``.
     """
-    write(file, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+    write_text(file, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def finite(value: Any) -> Any:
@@ -41,14 +41,14 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def write(file: Path, text: str) -> None:
+def write_text(file: Path, text: str) -> None:
     """Write beside and rename; the processes of one run, which all do it, each beside for themselves."""
     partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
     partial.write_text(text)
     partial.rename(file)
 
 
-def environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """Command line, time, git revision and package versions."""
     git = ["git", "-C", str(HOME)]
     revision = subprocess.run(
@@ -73,7 +73,7 @@ def package_version(name: str) -> str | None:
         return None
 
 
-def runs_below(folder: Path) -> list[Path]:
+def find_runs_below(folder: Path) -> list[Path]:
     """Run folders at or below a folder, by path; Hydra's ``.hydra`` in a run is none.
 
     Raises:

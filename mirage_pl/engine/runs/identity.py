@@ -56,31 +56,31 @@ COMPOSING = ContextVar("COMPOSING", default=False)
 """Whether a folder is being named: a value that holds the name itself tells nothing."""
 
 
-def values(config: DictConfig) -> dict[str, Any]:
+def defining_values(config: DictConfig) -> dict[str, Any]:
     """Dotted key -> value of all that makes a run, wherever its data and its other runs lie."""
     free = (*FREE, *(f"stage.{key}" for key in OmegaConf.select(config, "stage.may_change") or ()))
     places = {str(OmegaConf.select(config, key)): f"<{key}>" for key in ("data", "runs")} | {str(HOME): "<home>"}
     leaves = {name: leaf for key in DEFINING for name, leaf in flatten(OmegaConf.select(config, key), key).items()}
     if leaves["init_from"] is not None:
         leaves["init_from"] = str(Path(leaves["init_from"]))
-    return {name: plain(leaf, places) for name, leaf in leaves.items() if not is_below(name, free)}
+    return {name: as_compared(leaf, places) for name, leaf in leaves.items() if not is_below(name, free)}
 
 
-def differences(old: DictConfig, new: DictConfig) -> list[str]:
+def list_differences(old: DictConfig, new: DictConfig) -> list[str]:
     """Say which of the values that make a run differ between two configs; ``init_from`` may be left out of the new."""
-    was, now = values(old), values(new)
+    was, now = defining_values(old), defining_values(new)
     changed = [name for name in [*was, *(now.keys() - was.keys())] if was.get(name) != now.get(name)]
     free = {*SHARED_OUT, *(["init_from"] if now["init_from"] is None else [])}
-    named = sorted((name for name in changed if name not in free), key=depth)
+    named = sorted((name for name in changed if name not in free), key=count_levels)
     return [f"{name} was {was.get(name)} and is {now.get(name)}" for name in named]
 
 
-def depth(name: str) -> int:
+def count_levels(name: str) -> int:
     """How deep a key lies: what follows from another key lies deeper than that one, as a rule."""
     return name.count(".")
 
 
-def suffix(config: DictConfig, compose: Callable[[list[str]], DictConfig]) -> str:
+def hash_variant(config: DictConfig, compose: Callable[[list[str]], DictConfig]) -> str:
     """A short hash of what the rest of a run folder's name doesn't tell; empty if that tells all.
 
     It tells stage, model, task, seed, and whatever ``stage.tag`` is made of. A run has a hash if its values aren't
@@ -94,7 +94,7 @@ def suffix(config: DictConfig, compose: Callable[[list[str]], DictConfig]) -> st
         return ""
     token = COMPOSING.set(True)
     try:
-        own, usual = values(config), usual_values(config, compose)
+        own, usual = defining_values(config), usual_values(config, compose)
     finally:
         COMPOSING.reset(token)
     told = ("model.name", "task.name")
@@ -113,7 +113,7 @@ def usual_values(config: DictConfig, compose: Callable[[list[str]], DictConfig])
     tag = str(OmegaConf.to_container(config.stage, resolve=False)["tag"])  # type: ignore[call-overload, index]
     told = ["seed", *(key for key in re.findall(r"\$\{([\w.]+)\}", tag) if "." not in key)]
     settings = [f"{key}={OmegaConf.select(config, key)}" for key in told]
-    chosen, search = command_line()
+    chosen, search = read_command()
     names = {group: chosen.get(group) or OmegaConf.select(config, f"{group}.name") for group in CHOSEN}
     stage, model, task = (f"{group}={name}" for group, name in names.items())
     for options in ([stage, model, task], [stage, model], [stage, task], [stage]):
@@ -126,11 +126,11 @@ def usual_values(config: DictConfig, compose: Callable[[list[str]], DictConfig])
 def compose_values(compose: Callable[[list[str]], DictConfig], overrides: tuple[str, ...]) -> dict[str, Any]:
     """The values of a composed config, empty if it has no such options; composed once a process."""
     with suppress(HydraException, OmegaConfBaseException):
-        return values(compose(list(overrides)))
+        return defining_values(compose(list(overrides)))
     return {}
 
 
-def command_line() -> tuple[dict[str, str], list[str]]:
+def read_command() -> tuple[dict[str, str], list[str]]:
     """The options that this command chose by group, and the override by which it finds a user's own, if it has one."""
     if not HydraConfig.initialized():
         return {}, []
@@ -140,16 +140,16 @@ def command_line() -> tuple[dict[str, str], list[str]]:
 
 
 def is_below(name: str, keys: Iterable[str]) -> bool:
-    """Whether a dotted name is one of some keys, or below one."""
-    return any(name == key or name.startswith(f"{key}.") for key in keys)
+    """Whether a dotted name is one of some keys, or below one; all names are below the empty key."""
+    return any(not key or name == key or name.startswith(f"{key}.") for key in keys)
 
 
-def plain(value: Any, places: Mapping[str, str]) -> Any:
+def as_compared(value: Any, places: Mapping[str, str]) -> Any:
     """A value as it is compared: 2.0 is 2, and a path begins with the name of the place that it lies in."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item, places) for key, item in value.items()}
+        return {str(key): as_compared(item, places) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, places) for item in value]
+        return [as_compared(item, places) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str):

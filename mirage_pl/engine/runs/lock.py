@@ -41,10 +41,10 @@ def owned(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "a+") as file:
         owner = read_owner(folder)
-        if not lock(file.fileno(), owner) or lives_elsewhere(owner, folder):
-            raise ValueError(refusal(folder, owner))
+        if not lock_file(file.fileno(), owner) or lives_elsewhere(owner, folder):
+            raise ValueError(describe_owner(folder, owner))
         file.truncate(0)
-        file.write(json.dumps(this_process(), allow_nan=False))
+        file.write(json.dumps(describe_process(), allow_nan=False))
         file.flush()
         try:
             yield
@@ -52,7 +52,7 @@ def owned(folder: Path) -> Iterator[None]:
             file.truncate(0)
 
 
-def this_process() -> dict[str, Any]:
+def describe_process() -> dict[str, Any]:
     """Node, number and SLURM job of this process."""
     return {"node": socket.gethostname(), "pid": os.getpid(), "job": slurm_job()}
 
@@ -72,7 +72,7 @@ def read_owner(folder: Path) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
-def lock(number: int, owner: dict[str, Any]) -> bool:
+def lock_file(number: int, owner: dict[str, Any]) -> bool:
     """Lock an open file for this process; where the file system can't, a living owner on this node keeps it."""
     try:
         fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,14 +87,14 @@ def lives_elsewhere(owner: dict[str, Any], folder: Path) -> bool:
     """Whether the owner is a process on another node that still runs, as far as can be told from here."""
     if not owner or owner["node"] == socket.gethostname() or (owner["job"] and owner["job"] == slurm_job()):
         return False
-    known = job_state(owner["job"]) if owner["job"] else None
-    if known is not None:
-        return known[0] not in ("", "PENDING")
+    state = job_state(owner["job"]) if owner["job"] else None
+    if state is not None:
+        return state[0] not in ("", "PENDING")
     signs = [(folder / name).stat().st_mtime for name in SIGNS if (folder / name).is_file()]
     return time() - max(signs) < QUIET
 
 
-def refusal(folder: Path, owner: dict[str, Any]) -> str:
+def describe_owner(folder: Path, owner: dict[str, Any]) -> str:
     """Say who has the run, and what to do."""
     if not owner:
         return f"run_dir={folder} is being trained by another process; wait for its end, or choose another run_dir"
@@ -126,8 +126,8 @@ def job_state(job: str) -> tuple[str, str] | None:
     if shutil.which("squeue") is None:
         return None
     command = ["squeue", "--noheader", "--array", "--format=%T %r", f"--jobs={job}"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    if asked.returncode and "Invalid job id" not in asked.stderr:
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode and "Invalid job id" not in answer.stderr:
         return None
-    state, _, reason = asked.stdout.partition("\n")[0].partition(" ")
+    state, _, reason = answer.stdout.partition("\n")[0].partition(" ")
     return state, reason

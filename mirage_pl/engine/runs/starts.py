@@ -54,14 +54,14 @@ class Candidate:
         folder: its folder.
         config: its config.
         steps: how many it took.
-        wanted: how many its stage takes, or what it was asked for where that is more; 0: it goes by epochs.
+        steps_due: how many its stage takes, or what it was asked for where that is more; 0: it goes by epochs.
         whole: whether it took its steps, on all of its data.
     """
 
     folder: Path
     config: DictConfig
     steps: int
-    wanted: int
+    steps_due: int
     whole: bool
 
     @property
@@ -70,7 +70,7 @@ class Candidate:
         return (self.folder / LAST).stat().st_mtime
 
     def __str__(self) -> str:
-        of = f"{self.steps} of {max(self.wanted, self.steps)}" if self.wanted else str(self.steps)
+        of = f"{self.steps} of {max(self.steps_due, self.steps)}" if self.steps_due else str(self.steps)
         return f"{self.folder} ({of} steps)"
 
 
@@ -80,14 +80,14 @@ def read_starts(cfg: DictConfig) -> dict[str, Start]:
     Raises:
         ValueError: an unknown key, several starts and one ``init_from``, or a part that is trained but not kept.
     """
-    known = [field.name for field in fields(Start)]
+    names = [field.name for field in fields(Start)]
     starts: dict[str, Start] = {}
     for name, node in (OmegaConf.select(cfg, "stage.starts") or {}).items():
         if node is None:
             continue
         options: Any = OmegaConf.to_container(node, resolve=True)
-        if unknown := options.keys() - set(known):
-            raise ValueError(f"stage.starts.{name}.{min(unknown)} is unknown; a start has {', '.join(known)}")
+        if unknown := options.keys() - set(names):
+            raise ValueError(f"stage.starts.{name}.{min(unknown)} is unknown; a start has {', '.join(names)}")
         starts[str(name)] = Start(**options)
     if cfg.init_from:
         if len(starts) > 1:
@@ -110,11 +110,11 @@ def find_starts(cfg: DictConfig) -> dict[str, str]:
     Raises:
         ValueError: there is none; names the command that makes it.
     """
-    starts = {name: start.run or find_run(cfg, start) for name, start in read_starts(cfg).items() if start_given(start)}
+    starts = {name: start.run or find_run(cfg, start) for name, start in read_starts(cfg).items() if is_given(start)}
     return {name: str(Path(run)) for name, run in starts.items()}
 
 
-def start_given(start: Start) -> bool:
+def is_given(start: Start) -> bool:
     """Whether there is anything to find, or it was given."""
     return start.run is not None or start.stage is not None
 
@@ -128,48 +128,52 @@ def find_run(cfg: DictConfig, start: Start) -> Path:
     Raises:
         ValueError: there is none; says how the nearest differs, and names the command that makes one.
     """
-    wanted = {key: OmegaConf.select(cfg, key) for key in start.alike}
-    liked = {key: OmegaConf.select(cfg, key) for key in start.liked}
-    of_stage = [run for run in candidates(Path(cfg.runs)) if OmegaConf.select(run.config, "stage.name") == start.stage]
-    fitting = [run for run in of_stage if likeness(run, wanted) == len(wanted)]
+    required = {key: OmegaConf.select(cfg, key) for key in start.alike}
+    preferred = {key: OmegaConf.select(cfg, key) for key in start.liked}
+    of_stage = [
+        run for run in list_candidates(Path(cfg.runs)) if OmegaConf.select(run.config, "stage.name") == start.stage
+    ]
+    fitting = [run for run in of_stage if count_equal(run, required) == len(required)]
     if usable := [run for run in fitting if run.whole or (is_trial(cfg) and not is_cut_short(run.config))]:
-        return max(usable, key=lambda run: (run.whole, likeness(run, liked), share(run), run.age)).folder
-    words = " ".join(f"{key}={value}" for key, value in wanted.items()) or "any config"
-    nearest = max(of_stage, key=lambda run: (likeness(run, wanted), run.whole, run.age), default=None)
-    near = f" (the nearest, {why_not(nearest, wanted)})" if nearest else ""
+        return max(usable, key=lambda run: (run.whole, count_equal(run, preferred), share_taken(run), run.age)).folder
+    words = " ".join(f"{key}={value}" for key, value in required.items()) or "any config"
+    nearest = max(of_stage, key=lambda run: (count_equal(run, required), run.whole, run.age), default=None)
+    near = f" (the nearest, {explain_refusal(nearest, required)})" if nearest else ""
     raise ValueError(
         f"stage={cfg.stage.name} starts from a finished {start.stage} run with {words}, and {cfg.runs}/ has "
-        f"none{near}; run {making(start, wanted | liked)}, or set init_from="
+        f"none{near}; run {write_command(start, required | preferred)}, or set init_from="
     )
 
 
-def making(start: Start, values: Mapping[str, Any]) -> str:
+def write_command(start: Start, values: Mapping[str, Any]) -> str:
     """The command that makes a run to start from."""
     given = [f"{key.removesuffix('.name')}={value}" for key, value in values.items() if not key.endswith("._target_")]
     return " ".join([f"python -m mirage_pl.train stage={start.stage}", *given])
 
 
-def why_not(run: Candidate, wanted: Mapping[str, Any]) -> str:
+def explain_refusal(run: Candidate, required: Mapping[str, Any]) -> str:
     """Why nothing starts from a run of the right stage."""
-    others = {key: OmegaConf.select(run.config, key) for key in wanted}
-    if differing := [f"{key}={value}" for key, value in others.items() if value != wanted[key]]:
+    others = {key: OmegaConf.select(run.config, key) for key in required}
+    if differing := [f"{key}={value}" for key, value in others.items() if value != required[key]]:
         return f"{run.folder}, has {' '.join(differing)}"
     if is_cut_short(run.config):
         return f"{run.folder}, saw only a part of its data; init_from={run.folder} starts from it all the same"
-    return f"{run.folder}, took {run.steps} of {run.wanted} steps; init_from={run.folder} starts from it all the same"
+    return (
+        f"{run.folder}, took {run.steps} of {run.steps_due} steps; init_from={run.folder} starts from it all the same"
+    )
 
 
-def likeness(run: Candidate, values: Mapping[str, Any]) -> int:
+def count_equal(run: Candidate, values: Mapping[str, Any]) -> int:
     """How many of some keys have these values."""
     return sum(OmegaConf.select(run.config, key) == value for key, value in values.items())
 
 
-def share(run: Candidate) -> float:
+def share_taken(run: Candidate) -> float:
     """How much of its way a run went."""
-    return min(1.0, run.steps / run.wanted) if run.wanted else 1.0
+    return min(1.0, run.steps / run.steps_due) if run.steps_due else 1.0
 
 
-def candidates(runs: Path) -> Iterator[Candidate]:
+def list_candidates(runs: Path) -> Iterator[Candidate]:
     """All ended runs below a folder whose loss is a number; what can't be read is none."""
     for file in runs.rglob(CONFIG):
         if is_finished(file.parent):
@@ -193,17 +197,17 @@ def read_candidate(folder: Path) -> Candidate | None:
         return None
     steps, epoch = (int(metrics.get(name) or 0) for name in ("step", "epoch"))
     limits = {name: OmegaConf.select(config, f"trainer.{name}") or 0 for name in ("max_steps", "max_epochs")}
-    wanted = max(limits["max_steps"], OmegaConf.select(config, "stage.max_steps") or 0)
+    steps_due = max(limits["max_steps"], OmegaConf.select(config, "stage.max_steps") or 0)
     if limits["max_epochs"] > 0:
-        wanted = max(limits["max_steps"], 0)
-    whole = steps >= wanted > 0 or epoch >= limits["max_epochs"] > 0
-    return Candidate(folder, config, steps, wanted, whole and steps > 0 and not is_cut_short(config))
+        steps_due = max(limits["max_steps"], 0)
+    whole = steps >= steps_due > 0 or epoch >= limits["max_epochs"] > 0
+    return Candidate(folder, config, steps, steps_due, whole and steps > 0 and not is_cut_short(config))
 
 
 def is_trial(cfg: DictConfig) -> bool:
     """Whether a run is asked for fewer steps than its stage takes, or for a part of its data."""
-    asked = cfg.trainer.max_steps
-    return is_cut_short(cfg) or 0 <= asked < (OmegaConf.select(cfg, "stage.max_steps") or 0)
+    steps = cfg.trainer.max_steps
+    return is_cut_short(cfg) or 0 <= steps < (OmegaConf.select(cfg, "stage.max_steps") or 0)
 
 
 def is_cut_short(config: DictConfig) -> bool:
@@ -214,7 +218,7 @@ def is_cut_short(config: DictConfig) -> bool:
 
 def describe_start(path: str) -> str:
     """A start as the console says it: the run, and how many of its steps it took."""
-    folder = run_folder(Path(path))
+    folder = folder_of(Path(path))
     try:
         run = read_candidate(folder) if (folder / METRICS).is_file() else None
     except ValueError:
@@ -222,12 +226,12 @@ def describe_start(path: str) -> str:
     return str(run).replace(str(folder), path, 1) if run else f"{path} (which tells nothing of its steps)"
 
 
-def run_folder(start: Path) -> Path:
+def folder_of(start: Path) -> Path:
     """The run folder of a start, which is one, or a checkpoint in one."""
     return start.parents[1] if start.suffix == ".ckpt" else start
 
 
-def locate(start: str, near: Path) -> Path:
+def locate_run(start: str, near: Path) -> Path:
     """Where a start is now: at its path, or in the same place beside the run that began with it, if both were moved.
 
     Args:
@@ -242,12 +246,12 @@ def locate(start: str, near: Path) -> Path:
         return path
     for end in (Path(*path.parts[at:]) for at in range(int(path.is_absolute()), len(path.parts))):
         for place in (above / end for above in near.resolve().parents):
-            if place.exists() and (run_folder(place) / CONFIG).is_file():
+            if place.exists() and (folder_of(place) / CONFIG).is_file():
                 return place
     raise ValueError(f"{near} takes weights from {start}, which isn't there; bring that run back to its place")
 
 
-def recorded(folder: Path) -> dict[str, tuple[Start, Path]]:
+def locate_unkept(folder: Path) -> dict[str, tuple[Start, Path]]:
     """Name -> start and where it lies, of what a run's own checkpoints don't hold.
 
     Raises:
@@ -255,7 +259,7 @@ def recorded(folder: Path) -> dict[str, tuple[Start, Path]]:
     """
     starts, places = read_starts(read_config(folder / CONFIG)), recorded_starts(folder)
     return {
-        name: (start, locate(places[name], folder))
+        name: (start, locate_run(places[name], folder))
         for name, start in starts.items()
         if not start.kept and name in places
     }

@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
         ValueError: a mistake in config, input or checkpoint.
     """
     takes = cfg.session.takes
-    given = {name: value for name in takes if (value := plain(cfg[name])) is not None}
+    given = {name: value for name in takes if (value := unwrap(cfg[name])) is not None}
     requests = read_requests(Path(cfg.file), takes, given) if cfg.file else [given]
     trained = load_trained(cfg.ckpt, cfg.accelerator)
     open_session = partial(instantiate(cfg.session), trained)
@@ -38,18 +38,18 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     session: Session = open_session()
     if cfg.file:
         return answer_file(session, requests, out)
-    uses = [] if cfg.loop and text_key(takes) not in given else [show(session.begin(**given), given, out)]
+    uses = [] if cfg.loop and text_key(takes) not in given else [show_pieces(session.begin(**given), given, out)]
     if cfg.loop:
         uses += converse(session, text_key(takes), given, out, begun=bool(uses))
     return uses
 
 
-def plain(value: Any) -> Any:
+def unwrap(value: Any) -> Any:
     """A value of the config without its wrapping."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def show(pieces: Iterable[Piece], given: Mapping[str, Any], out: Path, prefix: str = "") -> dict[str, Any]:
+def show_pieces(pieces: Iterable[Piece], given: Mapping[str, Any], out: Path, prefix: str = "") -> dict[str, Any]:
     """Print texts as they come, save the rest, and say where."""
     texts, files = [], []
     for piece in pieces:
@@ -85,7 +85,7 @@ def answer_file(session: Session, requests: Iterable[dict[str, Any]], out: Path)
         for number, given in enumerate(requests, start=1):
             print(f"[{number}] ", end="")
             try:
-                use = show(session.begin(**given), given, out, prefix=f"{number}-")
+                use = show_pieces(session.begin(**given), given, out, prefix=f"{number}-")
             except ValueError as error:
                 print(f"not answered: {error}")
                 failures.append(error)
@@ -105,7 +105,7 @@ def converse(session: Session, key: str, given: dict[str, Any], out: Path, begun
     while line := read_line(f"{key}> "):
         try:
             pieces = session.step(**{key: line}) if begun else session.begin(**given | {key: line})
-            yield show(pieces, {key: line}, out)
+            yield show_pieces(pieces, {key: line}, out)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
         else:

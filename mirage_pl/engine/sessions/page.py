@@ -15,14 +15,14 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
   body {{font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto; padding: 0 1rem}}
   label {{display: block; margin-bottom: .8rem; font-weight: 600}}
   textarea, input {{display: block; width: 100%; box-sizing: border-box; font: inherit; margin-top: .2rem}}
-  #said {{white-space: pre-wrap; overflow-wrap: anywhere; border-top: 1px solid #ccc; margin-top: 1rem;
+  #output {{white-space: pre-wrap; overflow-wrap: anywhere; border-top: 1px solid #ccc; margin-top: 1rem;
          padding-top: 1rem}}
-  #said img, #said video {{max-width: 100%}} .error {{color: #b00020}}
+  #output img, #output video {{max-width: 100%}} .error {{color: #b00020}}
 </style>
 <form id="form">{fields}<button name="begin">Begin</button> <button name="step" disabled>Go on</button></form>
-<div id="said" aria-live="polite"></div>
+<div id="output" aria-live="polite"></div>
 <script>
-const form = document.getElementById("form"), said = document.getElementById("said");
+const form = document.getElementById("form"), output = document.getElementById("output");
 let session = null;
 const read = file => new Promise(done => {{
   const reader = new FileReader();
@@ -31,15 +31,15 @@ const read = file => new Promise(done => {{
 }});
 function show(piece) {{
   if (piece.session) session = piece.session;
-  if (piece.error) said.insertAdjacentHTML("beforeend", '<p class="error"></p>');
-  if (piece.error) said.lastChild.textContent = piece.error;
-  else if (piece.kind === "text") said.append(piece.content);
+  if (piece.error) output.insertAdjacentHTML("beforeend", '<p class="error"></p>');
+  if (piece.error) output.lastChild.textContent = piece.error;
+  else if (piece.kind === "text") output.append(piece.content);
   else if (piece.kind) {{
     const tag = {{picture: "img", clip: "video"}}[piece.kind] || "a";
     const shown = document.createElement(tag);
     if (tag === "a") {{ shown.href = piece.content; shown.textContent = piece.content; }}
     else {{ shown.src = piece.content; shown.controls = true; }}
-    said.append(shown);
+    output.append(shown);
   }}
 }}
 form.onsubmit = async event => {{
@@ -50,7 +50,7 @@ form.onsubmit = async event => {{
     else given[field.name] = field.type === "number" && field.value ? Number(field.value) : field.value;
   }}
   if (!begin) for (const name in given) if (Array.isArray(given[name])) delete given[name];
-  if (begin) said.textContent = "";
+  if (begin) output.textContent = "";
   for (const button of form.querySelectorAll("button")) button.disabled = true;
   const answer = await fetch(begin ? "/begin" : "/step/" + session, {{method: "POST", body: JSON.stringify(given)}});
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -61,7 +61,7 @@ form.onsubmit = async event => {{
     lines.forEach(line => show(JSON.parse(line)));
   }}
   if (rest) show(JSON.parse(rest));
-  said.append("\\n");
+  output.append("\\n");
   form.elements.begin.disabled = false;
   form.elements.step.disabled = session === null;
 }};

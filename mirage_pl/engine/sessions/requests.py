@@ -35,14 +35,18 @@ def read_requests(file: Path, takes: Mapping[str, str], given: Mapping[str, Any]
     requests = []
     for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
         if line.strip():
-            row = parse(line, f"{file}:{number}", takes) if file.suffix == ".jsonl" else {text_key(takes): line.strip()}
-            requests.append(dict(given) | {name: located(row[name], takes[name], file.parent) for name in row})
+            row = (
+                read_row(line, f"{file}:{number}", takes)
+                if file.suffix == ".jsonl"
+                else {text_key(takes): line.strip()}
+            )
+            requests.append(dict(given) | {name: locate_paths(row[name], takes[name], file.parent) for name in row})
     if not requests:
         raise ValueError(f"file={file} holds no rows")
     return requests
 
 
-def parse(line: str, where: str, takes: Mapping[str, str]) -> dict[str, Any]:
+def read_row(line: str, where: str, takes: Mapping[str, str]) -> dict[str, Any]:
     """Read one row.
 
     Raises:
@@ -58,7 +62,7 @@ def parse(line: str, where: str, takes: Mapping[str, str]) -> dict[str, Any]:
     return row
 
 
-def located(value: Any, kind: str, folder: Path) -> Any:
+def locate_paths(value: Any, kind: str, folder: Path) -> Any:
     """Paths of a row, from its file's folder."""
     if kind in ("text", "number") or value is None:
         return value

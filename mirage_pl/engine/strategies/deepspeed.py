@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor, nn
 
-from mirage_pl.engine.checkpoints.recut import count_ranks, recut
-from mirage_pl.engine.checkpoints.saving import beside, replace
+from mirage_pl.engine.checkpoints.recut import count_ranks, recut_state
+from mirage_pl.engine.checkpoints.saving import replace_checkpoint, written_beside
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
 from mirage_pl.engine.checkpoints.zero3 import read_part
 
@@ -121,11 +121,11 @@ class DeepSpeed(DeepSpeedStrategy):
             ValueError: it can't be written, because the disk is full, say.
         """
         path = Path(filepath)
-        with beside(path) as partial:
+        with written_beside(path) as partial:
             super().save_checkpoint(checkpoint, partial, storage_options)
             self.barrier()
             if self.is_global_zero:
-                replace(partial, path)
+                replace_checkpoint(partial, path)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Continue, also what another number of ranks has written: each takes what is its part now."""
@@ -138,7 +138,7 @@ class DeepSpeed(DeepSpeedStrategy):
         if self.zero_stage_3:
             engine.optimizer.checkpoint_event_prologue()
         load_weights(engine.module, checkpoint_of(checkpoint))
-        mine = recut(checkpoint, engine, self.global_rank, self.world_size)
+        mine = recut_state(checkpoint, engine, self.global_rank, self.world_size)
         engine.optimizer.load_state_dict([mine] * self.world_size, load_from_fp32_weights=True)
         if self.zero_stage_3:
             engine.optimizer.checkpoint_event_epilogue()

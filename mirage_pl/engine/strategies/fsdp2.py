@@ -34,12 +34,12 @@ class FSDP2(ModelParallelStrategy):
             if isinstance(unit, nn.Embedding):
                 words[unit.weight] = unit
             if isinstance(unit, nn.Linear) and unit.weight in words:
-                tie(unit, words[unit.weight])
+                tie_head(unit, words[unit.weight])
             else:
                 fully_shard(unit, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)
 
 
-def tie(head: Any, words: Any) -> None:
+def tie_head(head: Any, words: Any) -> None:
     """Have a head whose weight is the embeddings' be called by way of them: only what is called is made whole.
 
     Args:

@@ -23,7 +23,7 @@ CHECKED = 2**31
 log = logging.getLogger(__name__)
 
 
-def ready(cfg: DictConfig) -> None:
+def check_machine(cfg: DictConfig) -> None:
     """Refuse what this machine can't run, before anything is made; tell DeepSpeed if it is to run on CPUs.
 
     Raises:
@@ -41,15 +41,15 @@ def ready(cfg: DictConfig) -> None:
             f"strategy={cfg.strategy.name} is for GPUs and this machine has none; choose strategy=ddp, or try it on "
             "CPU processes with trainer.accelerator=cpu"
         )
-    wanted = num_devices(trainer.devices)
-    if wanted and trainer.accelerator != "cpu" and gpus and wanted > gpus:
+    devices = count_devices(trainer.devices)
+    if devices and trainer.accelerator != "cpu" and gpus and devices > gpus:
         raise ValueError(
             f"trainer.devices={trainer.devices}, but this machine has {gpus} GPU(s); ask for at most {gpus}"
         )
-    given, launched = os.environ.get("WORLD_SIZE"), wanted and wanted * trainer.num_nodes
-    if given and launched and given != str(launched):
+    world_size, launched = os.environ.get("WORLD_SIZE"), devices and devices * trainer.num_nodes
+    if world_size and launched and world_size != str(launched):
         raise ValueError(
-            f"WORLD_SIZE={given} in the environment, but trainer.devices={trainer.devices} and trainer.num_nodes="
+            f"WORLD_SIZE={world_size} in the environment, but trainer.devices={trainer.devices} and trainer.num_nodes="
             f"{trainer.num_nodes} make {launched} process(es); unset WORLD_SIZE, RANK and LOCAL_RANK if they are left "
             "over, or set both keys as the launcher does"
         )
@@ -88,18 +88,18 @@ def check_resume(cfg: DictConfig, last: Path) -> None:
     """
     instead = f"or start a new run with init_from={cfg.run_dir} and another run_dir, whose optimizer begins anew"
     stage = OmegaConf.select(cfg, "strategy.use.stage") or 0
-    was, now = how_written(last), "ZeRO-3" if stage == 3 else "ZeRO-1 or ZeRO-2" if stage else "one file"
+    was, now = name_format(last), "ZeRO-3" if stage == 3 else "ZeRO-1 or ZeRO-2" if stage else "one file"
     if was != now:
         raise ValueError(
             f"run_dir={cfg.run_dir} has a checkpoint of {was}, and strategy={cfg.strategy.name}, which writes {now}, "
             f"can't continue it; set strategy to what it was, {instead}"
         )
-    saved, devices = count_ranks(last), num_devices(cfg.trainer.devices)
-    if cfg.strategy.name == "deepspeed_zero_infinity" and devices and saved != devices * cfg.trainer.num_nodes:
+    saved_by, devices = count_ranks(last), count_devices(cfg.trainer.devices)
+    if cfg.strategy.name == "deepspeed_zero_infinity" and devices and saved_by != devices * cfg.trainer.num_nodes:
         raise ValueError(
-            f"run_dir={cfg.run_dir} was trained by {saved} process(es), each with its disk, and trainer.devices="
-            f"{cfg.trainer.devices} with trainer.num_nodes={cfg.trainer.num_nodes} can't continue it; make it {saved} "
-            f"again, {instead}"
+            f"run_dir={cfg.run_dir} was trained by {saved_by} process(es), each with its disk, and trainer.devices="
+            f"{cfg.trainer.devices} with trainer.num_nodes={cfg.trainer.num_nodes} can't continue it; make it "
+            f"{saved_by} again, {instead}"
         )
     check_harmless(last)
 
@@ -143,14 +143,14 @@ def check_harmless(checkpoint: Path) -> None:
             ) from error
 
 
-def how_written(checkpoint: Path) -> str:
+def name_format(checkpoint: Path) -> str:
     """What kind of strategy wrote a checkpoint."""
     if not checkpoint.is_dir():
         return "one file"
     return "ZeRO-3" if (checkpoint / ZERO3).is_file() else "ZeRO-1 or ZeRO-2"
 
 
-def num_devices(devices: Any) -> int | None:
+def count_devices(devices: Any) -> int | None:
     """Count the devices of a node that ``trainer.devices`` asks for; ``None``: Lightning finds out."""
     if isinstance(devices, int) and devices >= 0:
         return devices

@@ -18,9 +18,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from data_modules.loading.draws import reseed
 from mirage_pl.engine.checkpoints.parts import leave_out, splits_weights
 from mirage_pl.engine.training.draws import seed_step
-from mirage_pl.engine.training.finite import GRADIENTS, WEIGHTS, Watch, largest, rows_of
+from mirage_pl.engine.training.finite import GRADIENTS, WEIGHTS, Watch, find_largest, list_rows
 from mirage_pl.engine.training.lightning import attached_trainer, let_clip
-from mirage_pl.engine.training.losses import added, as_pair, train_logged
+from mirage_pl.engine.training.losses import as_pair, name_logged, sum_losses
 from mirage_pl.engine.training.means import Means
 from mirage_pl.engine.training.optim import parameter_groups
 
@@ -115,12 +115,13 @@ class BaseModule(pl.LightningModule):
 
     def most(self, counts: Sequence[int]) -> list[int]:
         """The largest of any rank, count by count."""
+        length = int(self.reduce_max([len(counts)])[0])
+        return self.reduce_max([*counts, *[0] * (length - len(counts))])
 
-        def largest(own: Sequence[int]) -> Any:
-            return self.trainer.strategy.reduce(torch.tensor(own, device=self.device), reduce_op="max").tolist()
-
-        (length,) = largest([len(counts)])
-        return list(largest([*counts, *[0] * (length - len(counts))]))
+    def reduce_max(self, counts: Sequence[int]) -> list[int]:
+        """The largest of any rank, count by count, where all ranks give as many."""
+        largest: Any = self.trainer.strategy.reduce(torch.tensor(counts, device=self.device), reduce_op="max")
+        return list(largest.tolist())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Begin the batch's random numbers."""
@@ -139,8 +140,8 @@ class BaseModule(pl.LightningModule):
         self.num_rows = len(batch)
         losses = self.losses(batch)
         total = self.weigh(losses)
-        self.watch.note(self.step + 1, losses, rows_of(batch))
-        self.log_dict(train_logged(losses, total), prog_bar=True, batch_size=len(batch))
+        self.watch.note(self.step + 1, losses, list_rows(batch))
+        self.log_dict(name_logged(losses, total), prog_bar=True, batch_size=len(batch))
         return self.weigh({name: shares[name] * loss for name, loss in losses.items()}) if shares else total
 
     def shares(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
@@ -202,13 +203,13 @@ class BaseModule(pl.LightningModule):
         means = self.means.over_all(self.trainer.strategy)
         losses = {name: mean for name, mean in means.items() if name in self.loss_weights}
         if losses:
-            means["loss"] = added(self.weight(name) * loss for name, loss in losses.items())
+            means["loss"] = sum_losses(self.weight(name) * loss for name, loss in losses.items())
         self.log_dict({f"val/{name}": mean for name, mean in means.items()}, prog_bar=True, sync_dist=True)
 
     def weigh(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of all losses, whose names are checked."""
         self.check_names(losses)
-        return added(self.weight(name) * loss for name, loss in losses.items())
+        return sum_losses(self.weight(name) * loss for name, loss in losses.items())
 
     def check_names(self, losses: Mapping[str, Tensor]) -> None:
         """Refuse losses that aren't those with weights.
@@ -249,7 +250,7 @@ class BaseModule(pl.LightningModule):
 
     def watch_largest(self, name: str, tensors: Iterable[Tensor | None]) -> None:
         """Note the largest of some tensors of this step."""
-        value = largest(tensors)
+        value = find_largest(tensors)
         if value is not None:
             self.watch.note(self.step + 1, {name: value})
 

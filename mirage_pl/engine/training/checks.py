@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mirage_pl.engine.cli import swept_by
+from mirage_pl.engine.cli import sweep_launcher
 from mirage_pl.engine.runs.config import read_record
 from mirage_pl.engine.runs.folder import METRICS, is_finished
 from mirage_pl.engine.training.trainer import check_trainer
@@ -23,7 +23,7 @@ def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     return metrics if any(0 <= limit <= metrics.get(name, -1) for name, limit in limits.items()) else None
 
 
-def check(cfg: DictConfig) -> None:
+def check_config(cfg: DictConfig) -> None:
     """Refuse what can't work on any machine, before anything heavy is loaded.
 
     Raises:
@@ -32,7 +32,7 @@ def check(cfg: DictConfig) -> None:
     check_trainer(cfg.trainer)
     if cfg.study.name and not cfg.study.method:
         raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
-    if cfg.trainer.devices != 1 and swept_by() == "basic":
+    if cfg.trainer.devices != 1 and sweep_launcher() == "basic":
         raise ValueError(
             f"trainer.devices={cfg.trainer.devices} with hydra/launcher=basic: the run's further processes would each "
             "sweep again; choose hydra/launcher=local or hydra/launcher=slurm"

@@ -120,8 +120,8 @@ class Watch:
             ranks = [None] * trainer.world_size
             torch.distributed.all_gather_object(ranks, mine)
         every = [one for rank in ranks for one in rank]
-        step, cause = min((number, order(name)) for number, name, *_ in every)
-        first = [one for one in every if (one[0], order(one[1])) == (step, cause)]
+        step, cause = min((number, rank_in_chain(name)) for number, name, *_ in every)
+        first = [one for one in every if (one[0], rank_in_chain(one[1])) == (step, cause)]
         values = dict.fromkeys(f"{name} is {value}" for _, name, value, _ in first)
         rows = list(dict.fromkeys(row for *_, rows in first for row in rows))
         shown = ", ".join(rows[:SHOWN]) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
@@ -141,18 +141,18 @@ AFTER = (GRADIENTS, WEIGHTS)
 """What follows from a loss, in its order."""
 
 
-def order(name: str) -> int:
+def rank_in_chain(name: str) -> int:
     """Where a value comes in a chain of causes: losses first."""
     return AFTER.index(name) + 1 if name in AFTER else 0
 
 
-def largest(tensors: Iterable[Tensor | None]) -> Tensor | None:
+def find_largest(tensors: Iterable[Tensor | None]) -> Tensor | None:
     """The largest magnitude in this rank's parts of some tensors, not a number if any isn't; ``None`` of nothing."""
     parts = [part.to_local() if isinstance(part, DTensor) else part for part in tensors if part is not None]
     parts = [part.detach() for part in parts if part.numel()]
     return torch.nn.utils.get_total_norm(parts, norm_type=float("inf")) if parts else None
 
 
-def rows_of(batch: Any) -> Sequence[str]:
+def list_rows(batch: Any) -> Sequence[str]:
     """Where the samples of a batch are from, if it has ``samples``."""
     return [str(getattr(sample, "where", sample)) for sample in getattr(batch, "samples", ())]

@@ -13,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from mirage_pl.engine.checkpoints.saving import Files, plugins
+from mirage_pl.engine.checkpoints.saving import Files, make_plugins
 from mirage_pl.engine.checkpoints.started import load_starts
 from mirage_pl.engine.cli import say
 from mirage_pl.engine.evaluate import evaluate_run
@@ -23,9 +23,9 @@ from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, first_process, l
 from mirage_pl.engine.runs.lock import owned
 from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.strategies.deepspeed import splitting
-from mirage_pl.engine.strategies.ready import check_resume, check_whole, ready
+from mirage_pl.engine.strategies.ready import check_machine, check_resume, check_whole
 from mirage_pl.engine.training.allocator import keep_freed_memory
-from mirage_pl.engine.training.checks import check, finished_metrics
+from mirage_pl.engine.training.checks import check_config, finished_metrics
 from mirage_pl.engine.training.lightning import name_stop_iterations
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError: a mistake in config, data or checkpoint.
     """
-    check(cfg)
-    ready(cfg)
+    check_config(cfg)
+    check_machine(cfg)
     if cfg.trainer.fast_dev_run:
         return rehearse(cfg)
     make_folder(Path(cfg.run_dir))
@@ -55,12 +55,12 @@ def rehearse(cfg: DictConfig) -> dict[str, Any]:
         rehearsed.run_dir = name
         metrics = fit(rehearsed, open_run(rehearsed, starts), None)
     if first_process() and not (given / CONFIG).exists():
-        clear(given)
+        remove_traces(given)
     say(f"fast_dev_run: trained and validated {int(cfg.trainer.fast_dev_run)} batch(es); no run folder was written")
     return metrics
 
 
-def clear(folder: Path) -> None:
+def remove_traces(folder: Path) -> None:
     """Take away what Hydra has put into a folder that was to be a run's."""
     shutil.rmtree(folder / ".hydra", ignore_errors=True)
     for log_file in folder.glob("*.log"):
@@ -77,13 +77,13 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     if done := finished_metrics(cfg, folder):
         say(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
         say(f"run folder: {folder}")
-        score(cfg, folder)
+        score_run(cfg, folder)
         return done
     if resumed:
         share_rows(cfg, folder)
         check_data(cfg, folder)
     metrics = fit(cfg, folder, resumed)
-    score(cfg, folder)
+    score_run(cfg, folder)
     return metrics
 
 
@@ -100,7 +100,7 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
     timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
     if not cfg.trainer.enable_progress_bar:  # Lightning refuses one that is there nevertheless
         callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.ProgressBar)]
-    listed, plugged = [*callbacks, timer], plugins(cfg.async_checkpoint)
+    listed, plugged = [*callbacks, timer], make_plugins(cfg.async_checkpoint)
     trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=loggers or False, plugins=plugged)
     name_stop_iterations(trainer)
     with splitting(trainer.strategy):
@@ -117,7 +117,7 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
     with plain_interrupts():
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     cost = {"seconds": round(timer.time_elapsed(), 1), "devices": trainer.world_size, "device": device_name(trainer)}
-    return finish(trainer, folder, cost | {"starts": recorded_starts(folder)})
+    return save_results(trainer, folder, cost | {"starts": recorded_starts(folder)})
 
 
 @contextmanager
@@ -131,14 +131,14 @@ def plain_interrupts() -> Iterator[None]:
         raise
 
 
-def score(cfg: DictConfig, folder: Path) -> None:
+def score_run(cfg: DictConfig, folder: Path) -> None:
     """Evaluate the run on its own task, if ``evaluate`` asks for it and it hasn't been done."""
     if cfg.evaluate is None or not first_process():
         return
     evaluate_run(cfg, folder)
 
 
-def finish(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+def save_results(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Save the last state and the last metrics, and say where they are."""
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
     metrics |= {"step": trainer.global_step, "epoch": trainer.current_epoch, **facts}

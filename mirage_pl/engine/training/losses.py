@@ -7,12 +7,12 @@ from operator import add
 from torch import Tensor
 
 
-def train_logged(losses: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
+def name_logged(losses: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
     """What the log says of a training batch."""
     return {f"train/{name}": loss.detach() for name, loss in losses.items()} | {"train/loss": total.detach()}
 
 
-def added(losses: Iterable[Tensor]) -> Tensor:
+def sum_losses(losses: Iterable[Tensor]) -> Tensor:
     """The sum of one loss or more."""
     return reduce(add, losses)
 

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mirage_pl.engine.checkpoints.parts import whole_shape
+from mirage_pl.engine.runs.identity import is_below
 
 
 def parameter_groups(
@@ -27,13 +28,13 @@ def parameter_groups(
         ValueError: nothing is trainable, or nothing below the prefix of a part is.
     """
     embeddings = {id(p) for m in module.modules() if isinstance(m, Embedding) for p in m.parameters()}
-    trainable = {name: p for name, p in module.named_parameters() if p.requires_grad and below(name, of)}
+    trainable = {name: p for name, p in module.named_parameters() if p.requires_grad and is_below(name, of)}
     if not trainable:
         raise ValueError("nothing is trainable; check stage.freeze")
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     options = {"": {}, **(parts or {})}
     for name, weight in trainable.items():
-        prefix = max((prefix for prefix in options if below(name, [prefix])), key=len)
+        prefix = max((prefix for prefix in options if is_below(name, [prefix])), key=len)
         chosen = dict(options[prefix])
         decays = chosen.pop("decay_all", False) or (len(whole_shape(weight)) > 1 and id(weight) not in embeddings)
         decay = chosen.pop("weight_decay", weight_decay) if decays else 0.0
@@ -43,11 +44,6 @@ def parameter_groups(
         if of == ("",) and not any((prefix, decays) in groups for decays in (True, False)):
             raise ValueError(f"stage.module.parts.{prefix} names nothing that is trained; check it and stage.freeze")
     return [groups[key] for key in sorted(groups, key=lambda key: (key[0], not key[1]))]
-
-
-def below(name: str, prefixes: Sequence[str]) -> bool:
-    """Whether a dotted name is one of these or lies below one; everything lies below the empty one."""
-    return any(not prefix or f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)
 
 
 def warmup(optimizer: Optimizer, total_steps: int, warmup_steps: int, shape: str, final: float) -> LambdaLR:

@@ -17,9 +17,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mirage_pl.engine.training.base import BaseModule
-from mirage_pl.engine.training.finite import rows_of
+from mirage_pl.engine.training.finite import list_rows
 from mirage_pl.engine.training.lightning import attached_trainer, count_no_steps, expect_unused, let_clip
-from mirage_pl.engine.training.losses import train_logged
+from mirage_pl.engine.training.losses import name_logged
 from mirage_pl.engine.training.optim import parameter_groups
 
 
@@ -144,14 +144,14 @@ class Turns(BaseModule):
         for at, name in enumerate(self.turns):
             if name in self.begun():
                 losses |= self.take(at, name, batch, shares, last)
-        self.watch.note(self.step + 1, losses, rows_of(batch))
+        self.watch.note(self.step + 1, losses, list_rows(batch))
         total = self.weigh(losses).detach()
-        self.log_dict(train_logged(losses, total), prog_bar=True, batch_size=len(batch))
+        self.log_dict(name_logged(losses, total), prog_bar=True, batch_size=len(batch))
         return total
 
     def take(self, at: int, name: str, batch: Any, shares: Mapping[str, Tensor], last: bool) -> dict[str, Tensor]:
         """Take gradients of a turn's losses and, with a step's last batch, its step; return the losses."""
-        turn, optimizer = self.turns[name], listed(self.optimizers())[at]
+        turn, optimizer = self.turns[name], as_list(self.optimizers())[at]
         self.toggle_optimizer(optimizer)
         losses = self.losses_in(name, batch)
         self.check_names(losses, [name])
@@ -163,11 +163,11 @@ class Turns(BaseModule):
             self.clip_gradients(optimizer, turn.clip if turn.clip is not None else self.clip, "norm")
             optimizer.step()
             optimizer.zero_grad()
-            listed(self.lr_schedulers())[at].step()
+            as_list(self.lr_schedulers())[at].step()
         self.untoggle_optimizer(optimizer)
         return {loss: value.detach() for loss, value in losses.items()}
 
 
-def listed(one_or_more: Any) -> list[Any]:
+def as_list(one_or_more: Any) -> list[Any]:
     """What Lightning returns bare where it is one."""
     return one_or_more if isinstance(one_or_more, list) else [one_or_more]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mirage_pl.engine.checkpoints.saving import Files, Overlapped, replace, snapshot
+from mirage_pl.engine.checkpoints.saving import Files, Overlapped, replace_checkpoint, snapshot
 from mirage_pl.engine.runs.folder import last_checkpoint
 from mirage_pl.engine.training import fit
 from tests.conftest import REPO, compose
@@ -83,7 +83,7 @@ def test_a_checkpoint_takes_the_place_of_the_one_before(tmp_path, kind):
     for path, text in ((new, "new"), (old, "old")):
         path.mkdir() if kind == "folder" else None
         (path / "weights" if kind == "folder" else path).write_text(text)
-    replace(new, old)
+    replace_checkpoint(new, old)
     assert (old / "weights" if kind == "folder" else old).read_text() == "new"
     assert list(tmp_path.iterdir()) == [old]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mirage_pl.engine.checkpoints.saving import beside
+from mirage_pl.engine.checkpoints.saving import written_beside
 from mirage_pl.engine.runs.entry import make_folder, open_run, share_rows
 from mirage_pl.engine.runs.folder import has_saved, write_json
 from mirage_pl.engine.training import fit
@@ -173,7 +173,7 @@ def test_ctrl_c_in_mid_save_is_no_full_disk(tmp_path):
             """Have nothing to flush."""
 
     (tmp_path / "last.ckpt.partial").touch()
-    with pytest.raises(KeyboardInterrupt), beside(tmp_path / "last.ckpt"):
+    with pytest.raises(KeyboardInterrupt), written_beside(tmp_path / "last.ckpt"):
         torch.save({"weight": torch.zeros(100)}, Stops())
     assert list(tmp_path.iterdir()) == []
 
@@ -187,6 +187,9 @@ def test_ctrl_c_in_mid_save_is_no_full_disk(tmp_path):
     ],
 )
 def test_a_save_that_fails_says_why_and_what_to_do(tmp_path, error, words):
-    with pytest.raises(ValueError, match="last.ckpt could not be written") as refused, beside(tmp_path / "last.ckpt"):
+    with (
+        pytest.raises(ValueError, match="last.ckpt could not be written") as refused,
+        written_beside(tmp_path / "last.ckpt"),
+    ):
         raise error
     assert words in str(refused.value)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mirage_pl.engine.runs.identity import differences, values
+from mirage_pl.engine.runs.identity import defining_values, list_differences
 from tests.conftest import compose
 
 
@@ -122,19 +122,19 @@ def test_an_experiments_values_are_hashed_and_devices_do_not_add_to_them():
 def test_what_a_run_is_refused_for_is_what_names_it_but_for_rows_that_processes_share():
     plain = compose("train", "stage=stage2")
     for override in ("trainer.max_steps=9", "memory.ce_chunk=3", "loader.num_workers=3", "data=elsewhere"):
-        assert differences(plain, compose("train", "stage=stage2", override)) == []
-    assert differences(plain, compose("train", "stage=stage2", "loader.batch_size=16", "trainer.devices=2")) == []
-    (change,) = differences(plain, compose("train", "stage=stage2", "task.hole_rate=0.3"))[:1]
+        assert list_differences(plain, compose("train", "stage=stage2", override)) == []
+    assert list_differences(plain, compose("train", "stage=stage2", "loader.batch_size=16", "trainer.devices=2")) == []
+    (change,) = list_differences(plain, compose("train", "stage=stage2", "task.hole_rate=0.3"))[:1]
     assert change == "task.hole_rate was 0.2 and is 0.3"
     begun = compose("train", "stage=stage2", "init_from=runs/a")
-    assert differences(begun, plain) == [], "where weights came from needn't be said again"
-    assert differences(plain, begun) == ["init_from was None and is <runs>/a"]
+    assert list_differences(begun, plain) == [], "where weights came from needn't be said again"
+    assert list_differences(plain, begun) == ["init_from was None and is <runs>/a"]
 
 
 def test_data_and_the_projects_own_files_may_lie_elsewhere():
     here, there = compose("train", "stage=sft"), compose("train", "stage=sft", "data=/other/disk")
-    assert values(here) == values(there)
-    assert values(here)["task.folder"] == "<data>/vsp-28px"
+    assert defining_values(here) == defining_values(there)
+    assert defining_values(here)["task.folder"] == "<data>/vsp-28px"
 
 
 @pytest.mark.parametrize("may_change", [["module.ce_chunk"], []])
@@ -142,7 +142,7 @@ def test_a_key_that_only_begins_like_one_that_may_change_may_not(may_change):
     both = [compose("train", "stage=sft", f"+stage.module.ce_chunked={number}") for number in (1, 2)]
     for config in both:
         config.stage.may_change = may_change
-    assert differences(*both) == ["stage.module.ce_chunked was 1 and is 2"]
+    assert list_differences(*both) == ["stage.module.ce_chunked was 1 and is 2"]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from ctypes.util import find_library
 import pytest
 import torch
 
-from mirage_pl.engine.strategies.ready import num_devices, ready
+from mirage_pl.engine.strategies.ready import check_machine, count_devices
 from mirage_pl.engine.training import fit
 from tests.conftest import compose
 
@@ -24,8 +24,8 @@ def machine(monkeypatch):
 def test_deepspeed_without_gpus_must_be_asked_for(machine, strategy):
     machine(0)
     with pytest.raises(ValueError, match=f"strategy={strategy} is for GPUs .* trainer.accelerator=cpu"):
-        ready(compose("train", f"strategy={strategy}"))
-    ready(compose("train", f"strategy={strategy}", "trainer.accelerator=cpu"))
+        check_machine(compose("train", f"strategy={strategy}"))
+    check_machine(compose("train", f"strategy={strategy}", "trainer.accelerator=cpu"))
     assert os.environ["DS_ACCELERATOR"] == "cpu"
 
 
@@ -33,23 +33,23 @@ def test_deepspeed_without_gpus_must_be_asked_for(machine, strategy):
 def test_the_disk_is_no_place_for_weights_without_libaio(machine):
     machine(8)
     with pytest.raises(ValueError, match="libaio, .* install libaio-dev .*=deepspeed_zero3_offload"):
-        ready(compose("train", "strategy=deepspeed_zero_infinity"))
+        check_machine(compose("train", "strategy=deepspeed_zero_infinity"))
 
 
 def test_gpus_that_are_not_there_are_refused(machine):
     machine(2)
-    ready(compose("train", "trainer.devices=2"))
+    check_machine(compose("train", "trainer.devices=2"))
     with pytest.raises(ValueError, match=r"trainer.devices=4, but this machine has 2 GPU\(s\)"):
-        ready(compose("train", "trainer.devices=4"))
-    ready(compose("train", "trainer.devices=4", "trainer.accelerator=cpu"))
+        check_machine(compose("train", "trainer.devices=4"))
+    check_machine(compose("train", "trainer.devices=4", "trainer.accelerator=cpu"))
     machine(0)
     with pytest.raises(ValueError, match="trainer.accelerator=gpu, but this machine has no GPU"):
-        ready(compose("train", "trainer.accelerator=gpu"))
+        check_machine(compose("train", "trainer.accelerator=gpu"))
 
 
 def test_a_world_size_left_over_is_refused_before_a_run_folder_is_made(machine, train_config, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
-    ready(compose("train", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=2"))
+    check_machine(compose("train", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=2"))
     cfg = train_config("stage=sft")
     with pytest.raises(ValueError, match="WORLD_SIZE=4 in the environment, but trainer.devices=1 .* unset WORLD_SIZE"):
         fit.run(cfg)
@@ -58,7 +58,7 @@ def test_a_world_size_left_over_is_refused_before_a_run_folder_is_made(machine, 
 
 @pytest.mark.parametrize(("devices", "count"), [(2, 2), ([0, 3, 5], 3), ("auto", None), (-1, None)])
 def test_devices_are_counted_as_lightning_reads_them(devices, count):
-    assert num_devices(devices) == count
+    assert count_devices(devices) == count
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed"])

@@ -8,7 +8,7 @@ from math import ceil
 import pytest
 import torch
 
-from mirage_pl.engine.checkpoints.recut import WEIGHTS, flat_pieces, joined, split_pieces
+from mirage_pl.engine.checkpoints.recut import WEIGHTS, join_pieces, list_flat_pieces, list_split_pieces
 from tests.engine.strategies.conftest import FSDP2, HALVED, SINGLE, WHOLE, ZERO2, ZERO3, job, run_alone, run_to_the_end
 from tests.engine.strategies.test_equality import assert_same
 
@@ -59,8 +59,8 @@ def test_parts_of_groups_are_cut_as_the_ranks_that_go_on_would_have(was, now):
     cut = whole_groups(weights(1), weights(2))
     (old, _), (wanted, length) = cut(was), cut(now)
     for rank in range(now):
-        (pieces,) = flat_pieces(old, [length])
-        mine = joined(pieces, rank)
+        (pieces,) = list_flat_pieces(old, [length])
+        mine = join_pieces(pieces, rank)
         kept = len(wanted[rank][0][WEIGHTS])
         assert torch.equal(mine[WEIGHTS][:kept], wanted[rank][0][WEIGHTS])
         assert not mine[WEIGHTS][kept:].any()
@@ -86,9 +86,9 @@ def test_parts_of_weights_are_cut_as_the_ranks_that_go_on_would_have_in_their_su
         for of in zip(split_weights(values, before, was), split_weights(averages, before, was), strict=True)
     ]
     shapes = [[{name: torch.Size(SHAPES[name]) for name in group} for group in groups] for groups in (before, after)]
-    groups = list(split_pieces(old, *shapes, now))
+    groups = list(list_split_pieces(old, *shapes, now))
     for rank in range(now):
-        mine = [joined(pieces, rank) for pieces in groups]
+        mine = [join_pieces(pieces, rank) for pieces in groups]
         for name, of in {WEIGHTS: values, "average": averages}.items():
             wanted = split_weights(of, after, now)[rank]
             assert all(torch.equal(mine[g][name], wanted[g]) for g in range(len(after)))
