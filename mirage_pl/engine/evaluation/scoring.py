@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.trained import Trained, load_trained
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, read_checkpoint, run_of
@@ -16,6 +16,7 @@ from mirage_pl.engine.evaluation.journal import Journal
 from mirage_pl.engine.evaluation.setup import build_evaluation, complete_config
 from mirage_pl.engine.evaluation.summary import describe_evaluation, summarize
 from mirage_pl.engine.evaluation.test_set import TestSet, describe_test_set, open_split
+from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
 from mirage_pl.engine.seams import OWN, Evaluation, Row, Trial
 
@@ -37,8 +38,7 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path]], None] | None =
     """
     started = time.time()
     folder = run_of(checkpoint_of(cfg.ckpt))
-    config: Any = OmegaConf.load(folder / CONFIG)
-    cfg = complete_config(cfg, config, folder)
+    cfg = complete_config(cfg, read_config(folder / CONFIG), folder)
     evaluation = build_evaluation(cfg)
     trained = load_trained(cfg.ckpt, cfg.accelerator)
     out = trained.folder / "evaluation" / cfg.label
