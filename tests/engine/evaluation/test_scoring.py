@@ -252,3 +252,9 @@ def test_the_console_has_every_measure_and_every_condition(tmp_path, capsys):
     for word in ("hit", "distance", "widest", "left", "right", "80.0 %", "blind", "windy", "-40.0 points", "0.400"):
         assert word in printed
     assert "worse" in printed
+
+
+def test_where_all_items_were_trained_on_no_group_unseen_is_pointed_to(tmp_path, capsys):
+    throw(tmp_path, seen=10)
+    assert "unseen" not in read(tmp_path)[0]["hit"]
+    assert "all test items are in other wall: none of them is unseen" in capsys.readouterr().out
