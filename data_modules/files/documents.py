@@ -7,7 +7,7 @@ Legend: N rows, B bytes of a block.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -20,7 +20,11 @@ from data_modules.files.lines import BLOCK, Lines, decode, index_lines, within
 from data_modules.files.packed import plain_errors
 
 ROW_KEYS = {"messages", "conversations", "conversation", "sequence_plan", "choices", "options"}
-"""Keys of a row that may hold a list of objects; under another key such a list is one of rows."""
+"""Keys of a row that may hold a list of objects."""
+
+LIST_KEYS = {"data", "dataset", "rows", "examples", "samples", "instances", "items", "records", "entries", "questions"}
+LIST_KEYS |= {"annotations", "train", "val", "valid", "validation", "dev", "test"}
+"""Keys of a file's only object under which a list of objects are the rows, whatever stands beside it."""
 
 PEEK = 1 << 20
 """Most bytes that are looked at to tell lines from a document."""
@@ -107,10 +111,15 @@ def is_document(file: Path) -> bool:
     return _are_objects(first) or (alone and (isinstance(first, list) or _holds_rows(first)))
 
 
-def _holds_rows(value: Any) -> bool:
+def _holds_rows(value: Mapping[str, Any]) -> bool:
     """Whether a file's only object is no row, but holds them."""
-    lists = [key for key, entry in value.items() if key not in ROW_KEYS and _are_objects(entry)]
+    lists = [key for key, entry in value.items() if may_hold_rows(key, value) and _are_objects(entry)]
     return bool(lists) or (bool(value) and all(isinstance(entry, dict) for entry in value.values()))
+
+
+def may_hold_rows(key: str, entries: Mapping[str, Any]) -> bool:
+    """Whether a list of objects under this key of a file's only object is one of rows."""
+    return key.lower() in LIST_KEYS or (len(entries) == 1 and key not in ROW_KEYS)
 
 
 def _are_objects(entry: Any) -> bool:
@@ -154,7 +163,7 @@ def inner_rows(data: mmap, span: Span) -> list[Span]:
     lists = {
         key: inner
         for key, value in entries.items()
-        if key not in ROW_KEYS and _first(data, value) == b"[" and (inner := _objects(data, value))
+        if may_hold_rows(key, entries) and _first(data, value) == b"[" and (inner := _objects(data, value))
     }
     if len(lists) > 1:
         raise ValueError(f"has several lists of objects, {', '.join(lists)}; keep the one whose elements are the rows")

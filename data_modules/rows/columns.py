@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+from data_modules.rows.chat import IMAGES, find_conversation, find_image, read_conversation
 from data_modules.rows.choices import lettered
 from data_modules.rows.jsonl import IMAGE, OUTPUT, OUTPUT_IMAGE
 from data_modules.rows.right import READINGS, find_right, list_choices
@@ -57,6 +58,7 @@ class Columns:
         right: the column of the right one: itself, its letter or its index.
         right_is: which of these, one of :data:`data_modules.rows.right.READINGS`; ``None``: as the file's rows tell.
         group: the column of what the row is counted under in reports.
+        messages: the column of a conversation (``chat.py``), for rows without ``text_input``; ``None``: found.
         image_pattern: a regular expression for what stands for an image in the texts; its one group is the image's
             column.
 
@@ -73,6 +75,7 @@ class Columns:
     right: str | None = None
     right_is: str | None = None
     group: str | None = None
+    messages: str | None = None
     image_pattern: str | None = None
     whole: frozenset[str] = frozenset()
     """Texts that are a column, from :meth:`of`."""
@@ -136,6 +139,7 @@ class Columns:
         Raises:
             ValueError: a column isn't there, or holds something else; names it.
         """
+        asked_of, row = row, self.spoken(row)
         values = {"row": name, **row, **asked}
         made: dict[str, Any] = {}
         for key, take in TAKE.items():
@@ -143,7 +147,8 @@ class Columns:
                 made[key] = None
                 continue
             planned = key in OUTPUT and made["sequence_plan"] is not None
-            given = None if planned else getattr(self, key)
+            talked = key == "image_input" and row.get("image_input") is not None and row is not asked_of
+            given = None if planned or talked else getattr(self, key)
             if key in self.whole and given is not None:
                 made[key] = as_text(given.strip(), values)
             else:
@@ -154,6 +159,27 @@ class Columns:
                 made[text] = re.sub(self.image_pattern, marker, written)
                 made[images] = [find_shown(column, row) for column in shown]
         return {"image_input": []} | {key: value for key, value in made.items() if value is not None}
+
+    def spoken(self, row: Row) -> Row:
+        """Return a row with the question, images and answer of its conversation, if it has one.
+
+        Raises:
+            ValueError: what is wrong with the conversation.
+        """
+        column = self.conversation(row)
+        if column is None:
+            return row
+        if self.image_input is not None:
+            return {**row, **read_conversation(look_up(column, row), find_images(self.image_input, row))}
+        own: Any = next((row[name] for name in IMAGES if row.get(name)), [])
+        images = [find_image(image) for image in (own if isinstance(own, list) else [own])]
+        return {**row, **read_conversation(look_up(column, row), images)}
+
+    def conversation(self, row: Row) -> str | None:
+        """Return the column of a row's conversation, if that is what makes its question."""
+        if self.messages is not None:
+            return bare(self.messages)
+        return None if self.text_input is not None or "text_input" in row else find_conversation(row)
 
     def group_of(self, row: Row) -> str | None:
         """Return what a row is counted under, ``None`` where nothing says so."""

@@ -20,6 +20,7 @@ from PIL import Image
 from data_modules.files.lines import within
 from data_modules.files.sources import Source, open_mixed
 from data_modules.images import check_image, image_size, open_image
+from data_modules.rows.chat import count_answers
 from data_modules.rows.columns import NAMES, Columns, Order
 from data_modules.rows.drawing import captioned, lay_out
 from data_modules.rows.graders import GROUP as UNNAMED
@@ -115,7 +116,11 @@ class Rows(Questions):
         rows = copy(self)
         rows.source = open_mixed(file, self.seed)
         rows.rows_N = np.arange(len(rows.source))
-        rows.columns = rows.columns.of(list(rows._first(SEEN)))
+        first = list(rows._first(SEEN))
+        rows.columns = rows.columns.of(first)
+        talks = [row.get(rows.columns.conversation(row) or "") for row in first]
+        if any(count_answers(talk) > 1 for talk in talks):
+            log.warning("%s has turns before the last answer: they are part of the question, not learnt", rows.source)
         if rows.columns.withheld:
             log.warning("%s has no answers: its rows can be asked, but neither graded nor learnt", rows.source)
         if rows.columns.choices is not None and rows.columns.right_is is None:
@@ -181,8 +186,8 @@ class Rows(Questions):
         for part in (*sample.question, *sample.answer):
             if not isinstance(part, Text):
                 image_size(part.path, sample.where)
-        grade = self.grade(sample, sample.answer_text) if sample.answer else None
-        if grade is not None and not grade.values["success"]:
+        grade = self.grade(sample, sample.answer_text)
+        if sample.answer and not grade.values.get("success"):
             raise ValueError(
                 f"{sample.where}: the row's own answer is graded {grade.outcome}; correct it, or task.grader"
             )
@@ -237,8 +242,8 @@ class Rows(Questions):
         group = sample.meta[GROUP]
         return UNNAMED if group is None else str(group)
 
-    def grade(self, sample: Sample, text: str) -> Scores | None:
-        """Grade an answer, under the group that ``columns.group`` names; ``None`` where the row has no answer.
+    def grade(self, sample: Sample, text: str) -> Scores:
+        """Grade an answer, under the group that ``columns.group`` names; without values where the row has no answer.
 
         Raises:
             ValueError: the row gives nothing to grade against; names it.
@@ -247,7 +252,7 @@ class Rows(Questions):
             grade = self.grader(sample, text)
         except ValueError as error:
             if not sample.answer:
-                return None
+                return Scores({}, "ungraded", self.group(sample))
             raise ValueError(f"{sample.where}: {error}") from None
         if not isinstance(grade, Scores):
             raise ValueError(f"task.grader returned a {type(grade).__name__}; return data_modules.scores.Scores")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any
 
+from data_modules.files.inline import InlineImage
 from data_modules.files.packed import PackedImage
 
 Row = Mapping[str, Any]
@@ -126,7 +127,7 @@ def look_up(column: str, row: Row) -> Any:
     )
 
 
-def find_images(given: str | Sequence[str], row: Row) -> list[str | PackedImage]:
+def find_images(given: str | Sequence[str], row: Row) -> list[str | PackedImage | InlineImage]:
     """Return the images that columns hold, in order; templates are paths.
 
     Raises:
@@ -144,12 +145,12 @@ def find_images(given: str | Sequence[str], row: Row) -> list[str | PackedImage]
         found += value if isinstance(value, list) else [] if value is None else [value]
     if columns and len(absent) == len(columns):
         raise absent[0]
-    if wrong := [value for value in found if not isinstance(value, str | PackedImage)]:
+    if wrong := [value for value in found if not isinstance(value, str | PackedImage | InlineImage)]:
         raise ValueError(f"{', '.join(columns)} must hold images or paths, got {type(wrong[0]).__name__}")
     return found
 
 
-def find_shown(column: str, row: Row) -> str | PackedImage:
+def find_shown(column: str, row: Row) -> str | PackedImage | InlineImage:
     """Return the image that a text shows.
 
     Raises:

@@ -1,6 +1,6 @@
 """What every verb's command line shares: Hydra, two resolvers, and one-line errors. Imports no torch."""
 
-import hashlib
+import errno
 import logging
 import os
 import signal
@@ -26,39 +26,23 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
+from mirage_pl.engine.runs.identity import suffix
 
 UNSEEN = logging.getLogger("unseen")
-"""Writes to a run's log and not to the console, which shows the same in another form: ``hydra/job_logging/train``."""
+"""Writes to a run's log and not to the console, which shows the same in another form."""
 UNSEEN.propagate = False
 UNSEEN.addHandler(logging.NullHandler())
 
+ELSEWHERE = "choose another folder (run_dir=, runs=, out=), or see to its permissions"
+UNUSABLE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, or choose another folder (run_dir=, runs=, data=)"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG), ELSEWHERE
+    ),
+}
+"""What a user does about a place that can't be written to, by the system's number of the error."""
 NONE = {f"{group}=null": f"{group}=[]" for group in ("logger", "experiment")}
 """How Hydra wants to be told that no option of a group is chosen."""
-
-NAMED = {
-    "model",
-    "task",
-    "stage",
-    "seed",
-    "latent_size",
-    "run_dir",
-    "runs",
-    "data",
-    "init_from",
-    "features",
-    "evaluate",
-    "async_checkpoint",
-}
-"""Overrides that a run folder's name already tells, or that don't change the run, as all of ``memory`` doesn't."""
-
-
-def variant() -> str:
-    """Short suffix for a run folder: a hash of the overrides its name doesn't tell, the same for the same command."""
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    names = [item.lstrip("+~").split("=")[0].split("@")[0] for item in overrides]
-    pairs = zip(names, overrides, strict=True)
-    telling = sorted(item for name, item in pairs if name not in NAMED and not name.startswith("memory."))
-    return f"-{hashlib.sha256(' '.join(telling).encode()).hexdigest()[:6]}" if telling else ""
 
 
 def swept_by() -> str | None:
@@ -69,7 +53,7 @@ def swept_by() -> str | None:
 
 
 OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
-OmegaConf.register_new_resolver("variant", variant, replace=True)
+OmegaConf.register_new_resolver("variant", lambda _root_: suffix(_root_, compose_run), replace=True)
 
 
 def register_plugins() -> None:
@@ -99,6 +83,15 @@ def register_own_task() -> None:
 register_own_task()
 
 
+def keep_log() -> None:
+    """Have a run's own log hold all that is said: what only it is told, and warnings."""
+    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    if files:
+        UNSEEN.handlers = [*files]
+        UNSEEN.setLevel(logging.INFO)
+        logging.captureWarnings(True)
+
+
 def quieten() -> None:
     """Keep libraries' advertisements and their own deprecations out of a user's console."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -113,10 +106,14 @@ def quieten() -> None:
 def user_error(error: BaseException) -> BaseException | None:
     """Find the mistake of a user behind an error.
 
-    One is a ``ValueError`` of ours, a config that doesn't resolve, or what Lightning refuses to be configured as.
+    One is a ``ValueError`` of ours, a config that doesn't resolve, what Lightning refuses to be configured as, or a
+    place that can't be written to.
     """
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, OSError) and error.errno in UNUSABLE:
+        remedy = UNUSABLE[error.errno]
+        return ValueError(f"{error.filename or 'a file'} cannot be written ({error.strerror}); {remedy}")
     refused = type(error).__name__ == "MisconfigurationException"
     expected = isinstance(error, ValueError | OmegaConfBaseException | InstantiationException)
     return error if refused or expected else None
@@ -181,6 +178,11 @@ def compose(config: str, overrides: list[str], return_hydra_config: bool = False
         return hydra.compose(config, overrides, return_hydra_config)
 
 
+def compose_run(overrides: list[str]) -> DictConfig:
+    """Compose the config of a run."""
+    return compose("train", overrides)
+
+
 def prepare_words(words: Sequence[str]) -> list[str]:
     """Quote what isn't Hydra's grammar (in a sweep commas separate its points), and find a user's own configs."""
     return [*own_configs(words), *quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))]
@@ -206,6 +208,7 @@ def verb(
 
     def guarded(cfg: DictConfig) -> Any:
         quieten()
+        keep_log()
         try:
             check_values(cfg)
             return get_method(path)(cfg)
@@ -235,6 +238,11 @@ def guided(
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
             stop("the same command skips what is done and goes on with the rest")
+        except OSError as error:  # of the run folder, which Hydra makes first
+            mistake = user_error(error)
+            if mistake is None or tracebacks():
+                raise
+            fail(one_line(mistake))
         except (HydraException, OmegaConfBaseException) as error:
             if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
                 raise

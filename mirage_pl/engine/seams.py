@@ -64,8 +64,8 @@ class Rows(Protocol[S]):
 class Graded(Rows[S], Protocol[S]):
     """A data set that grades answers: the same grade serves evaluation and a reward."""
 
-    def grade(self, sample: S, answer: Any) -> Scores | None:
-        """Grade an answer to a sample; ``None`` where the row holds no truth, as in a hidden test split."""
+    def grade(self, sample: S, answer: Any) -> Scores:
+        """Grade an answer to a sample; without values where the row holds no truth, as in a hidden test split."""
 
 
 class Files(Protocol[S]):

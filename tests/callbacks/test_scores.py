@@ -227,7 +227,7 @@ def test_training_does_not_notice_and_tensorboard_has_numbers_and_pictures(
     start = processor.tokenizer.convert_tokens_to_ids("<|latent_start|>")
     spoken = torch.nn.functional.one_hot(torch.tensor(start), 384).float()
     monkeypatch.setattr(LatentVLM, "logits", lambda _, hidden_MD: spoken.expand(*hidden_MD.shape[:-1], -1))
-    options = ["stage=stage2", "stage.follows=null", "trainer.max_steps=4", "trainer.val_check_interval=2"]
+    options = ["stage=stage2", "stage.starts=null", "trainer.max_steps=4", "trainer.val_check_interval=2"]
     states, losses = [], []
     for name, extra in (("with", "callbacks.scores.num_shown=1"), ("without", "callbacks.scores=null")):
         losses.append(losses_of(train_config(*options, f"run_dir={tmp_path}/{name}", extra)))

@@ -30,6 +30,7 @@ SHAPES = {
     "lines with commas": ",\n".join(dumped(ROWS)) + ",\n",
     "in data": json.dumps({"version": "1", "info": {"a": [1, 2]}, "data": ROWS}, indent=1),
     "in data, one line": json.dumps({"data": ROWS}),
+    "alone under any name": json.dumps({"my_questions": ROWS}, indent=1),
     "by name": json.dumps({f"row{number}": row for number, row in enumerate(ROWS)}, indent=4),
     "indented objects": "\n".join(dumped(ROWS, indent=2)),
     "objects on one line": "".join(dumped(ROWS)),
@@ -61,6 +62,7 @@ def test_json_is_read_in_whatever_way_its_rows_lie(tmp_path, monkeypatch, shape,
         json.dumps(ROWS[0]),
         json.dumps({"q": "a", "messages": [{"role": "user"}]}),
         json.dumps({"q": "a", "choices": [{"text": "b"}]}),
+        json.dumps({"q": "a", "boxes": [{"x": 1}]}),
         '{"q": "cut\n' + json.dumps(ROWS[0]),
         '{"q": "cut',
         "[1]\n[2]",
@@ -106,7 +108,7 @@ def test_a_bad_element_is_a_bad_row_and_a_file_that_is_cut_is_one_line(tmp_path)
     for text, complaint in (
         ('[\n  {"q": 1},\n  {"q"', "a bracket is never closed; is the file whole?|a string is never closed"),
         ('[\n  {"q": 1}]]', "was never opened"),
-        ('{"a": [{"q": 1}], "b": [{"q": 2}]}', "several lists of objects, a, b; keep the one"),
+        ('{"train": [{"q": 1}], "test": [{"q": 2}]}', "several lists of objects, train, test; keep the one"),
         ("[]", "holds no rows"),
     ):
         file.write_text(text)

@@ -284,14 +284,14 @@ def test_rows_without_an_answer_are_asked_but_not_graded(tmp_path, caplog):
     rows = Rows(CHOSEN, "choice").read(chosen(tmp_path, (words, "up"), (words, None)))
     assert [sample.answer_text for sample in rows] == ["B", ""]
     assert rows.grade(rows[0], "B").values["success"]
-    assert rows.grade(rows[1], "B") is None
+    assert rows.grade(rows[1], "B") == Scores({}, "ungraded", "rows")
     official = Rows().read(jsonl(tmp_path / "official.jsonl", [{"text_input": "q", "image_input": []}]))
-    assert official.grade(official[0], "a") is None
+    assert not official.grade(official[0], "a").values
     hidden = jsonl(tmp_path / "hidden.jsonl", [{"q": "q", "c": words}, {"q": "p", "c": words}])
     with caplog.at_level("WARNING"):
         rows = Rows(CHOSEN, "choice").read(hidden)
     assert "hidden.jsonl has no answers: its rows can be asked" in caplog.text
-    assert [rows.grade(sample, "B") for sample in rows] == [None, None]
+    assert [rows.grade(sample, "B").values for sample in rows] == [{}, {}]
     assert list(Rows(CHOSEN, "choice").problems(hidden)) == []
 
 

@@ -68,3 +68,8 @@ def test_a_path_without_a_model_is_refused(tmp_path):
     shutil.copytree(TINY, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(ValueError, match=r"holds no \*.safetensors"):
         load_backbone(str(tmp_path / "bare"))
+
+
+def test_a_misspelt_dtype_is_one_line():
+    with pytest.raises(ValueError, match="model.dtype=bfloat61 is unknown; choose float32, bfloat16 or float16"):
+        load_backbone(str(REPO / "assets" / "tiny"), dtype="bfloat61")

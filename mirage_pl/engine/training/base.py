@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from data_modules.loading.draws import reseed
-from mirage_pl.engine.checkpoints.parts import splits_weights
+from mirage_pl.engine.checkpoints.parts import leave_out, splits_weights
 from mirage_pl.engine.training.draws import seed_step
 from mirage_pl.engine.training.finite import GRADIENTS, WEIGHTS, Watch, largest, rows_of
 from mirage_pl.engine.training.lightning import attached_trainer, let_clip
@@ -38,6 +38,8 @@ class BaseModule(pl.LightningModule):
         weight_decay: of matrices; norms, biases and embeddings never decay.
     """
 
+    apart: tuple[str, ...] = ()
+    """Dotted prefixes of frozen weights that checkpoints don't hold (``kept: false`` of a start)."""
     seed: int = 0
     """Of everything that is drawn in training; a run sets its own."""
 
@@ -226,7 +228,7 @@ class BaseModule(pl.LightningModule):
             self.watch_largest(GRADIENTS, (p.grad for group in optimizer.param_groups for p in group["params"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to write down what isn't a number, on all ranks together.
+        """Leave out what ``apart`` names, and refuse to write down what isn't a number, on all ranks together.
 
         Raises:
             ValueError: names step, value and rows.
@@ -234,6 +236,8 @@ class BaseModule(pl.LightningModule):
         if self.watch.new:
             self.watch_largest(WEIGHTS, (weight for weight in self.parameters() if weight.requires_grad), ahead=0)
         self.watch.check_all(self.trainer)
+        if self.apart:
+            leave_out(checkpoint, self, self.apart)
 
     def on_train_end(self) -> None:
         """Look at the last steps."""

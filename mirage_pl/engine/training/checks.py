@@ -1,6 +1,5 @@
 """What is found out about a run before anything heavy is loaded. Imports no torch."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mirage_pl.engine.cli import swept_by
+from mirage_pl.engine.runs.config import read_record
 from mirage_pl.engine.runs.folder import METRICS, is_finished
 from mirage_pl.engine.training.trainer import check_trainer
 
@@ -18,9 +18,9 @@ def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     """Metrics of a run that has nothing left to do."""
     if not is_finished(folder):
         return None
-    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text())
+    metrics = read_record(folder / METRICS)
     limits = {"step": cfg.trainer.max_steps, "epoch": cfg.trainer.max_epochs}
-    return metrics if any(0 <= limit <= metrics[name] for name, limit in limits.items()) else None
+    return metrics if any(0 <= limit <= metrics.get(name, -1) for name, limit in limits.items()) else None
 
 
 def check(cfg: DictConfig) -> None:

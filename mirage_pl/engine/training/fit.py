@@ -1,6 +1,5 @@
 """Train one stage: ``python -m mirage_pl.train stage=stage2``. The same command resumes a killed run."""
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,23 +14,16 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.saving import Files, plugins
-from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
+from mirage_pl.engine.checkpoints.started import load_starts
 from mirage_pl.engine.cli import say
 from mirage_pl.engine.evaluate import evaluate_run
-from mirage_pl.engine.runs.folder import (
-    CONFIG,
-    ENVIRONMENT,
-    LAST,
-    METRICS,
-    find_previous,
-    first_process,
-    last_checkpoint,
-    open_run,
-    write_json,
-)
+from mirage_pl.engine.runs.data_files import check_data, record_data
+from mirage_pl.engine.runs.entry import make_folder, open_run, recorded_starts, share_rows
+from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, first_process, last_checkpoint, write_json
 from mirage_pl.engine.runs.lock import owned
+from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.strategies.deepspeed import splitting
-from mirage_pl.engine.strategies.ready import check_resume, ready
+from mirage_pl.engine.strategies.ready import check_resume, check_whole, ready
 from mirage_pl.engine.training.allocator import keep_freed_memory
 from mirage_pl.engine.training.checks import check, finished_metrics
 from mirage_pl.engine.training.lightning import name_stop_iterations
@@ -49,6 +41,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     ready(cfg)
     if cfg.trainer.fast_dev_run:
         return rehearse(cfg)
+    make_folder(Path(cfg.run_dir))
     with owned(Path(cfg.run_dir)):
         return train(cfg)
 
@@ -56,11 +49,11 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 def rehearse(cfg: DictConfig) -> dict[str, Any]:
     """Train and validate a batch, or a few, in a folder that is gone afterwards: nobody starts from such a run."""
     given = Path(cfg.run_dir)
-    start = cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
+    starts = find_starts(cfg)
     with TemporaryDirectory() as name:
         rehearsed = cfg.copy()
         rehearsed.run_dir = name
-        metrics = fit(rehearsed, open_run(rehearsed, start), None, start)
+        metrics = fit(rehearsed, open_run(rehearsed, starts), None)
     if first_process() and not (given / CONFIG).exists():
         clear(given)
     say(f"fast_dev_run: trained and validated {int(cfg.trainer.fast_dev_run)} batch(es); no run folder was written")
@@ -78,23 +71,27 @@ def clear(folder: Path) -> None:
 
 def train(cfg: DictConfig) -> dict[str, Any]:
     """Go on, or begin, or find that nothing is left to do."""
-    resumed = last_checkpoint(Path(cfg.run_dir))
-    start = None if resumed else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
-    folder = open_run(cfg, start)
+    folder = Path(cfg.run_dir)
+    resumed = last_checkpoint(folder)
+    open_run(cfg, {} if resumed else find_starts(cfg))
     if done := finished_metrics(cfg, folder):
         say(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
         say(f"run folder: {folder}")
         score(cfg, folder)
         return done
-    metrics = fit(cfg, folder, resumed, start)
+    if resumed:
+        share_rows(cfg, folder)
+        check_data(cfg, folder)
+    metrics = fit(cfg, folder, resumed)
     score(cfg, folder)
     return metrics
 
 
-def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict[str, Any]:
-    """Train, from a checkpoint of this run, or from the weights of another, or from the model's own."""
+def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
+    """Train, from a checkpoint of this run, or from weights of others, or from the model's own."""
     loggers = list(instantiate(cfg.logger).values())
     if resumed:
+        check_whole(resumed)
         check_resume(cfg, resumed)
     keep_freed_memory()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -111,15 +108,16 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None, start: Any) -> dict
     module.seed = cfg.seed
     if resumed:
         log.info("continuing from %s", resumed)
-    elif start:
-        log.info("starting from the weights of %s", start)
-        load_weights(module, checkpoint_of(start))
+    elif first_process():
+        data.prepare_data()
+        record_data(cfg, folder)
+    load_starts(cfg, folder, module, resumed)
     # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
     trainer.precision_plugin.convert_input = lambda batch: batch
     with plain_interrupts():
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     cost = {"seconds": round(timer.time_elapsed(), 1), "devices": trainer.world_size, "device": device_name(trainer)}
-    return finish(trainer, folder, cost | {"start": json.loads((folder / ENVIRONMENT).read_text())["start"]})
+    return finish(trainer, folder, cost | {"starts": recorded_starts(folder)})
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
+from mirage_pl.engine.hub import is_only_here
 from mirage_pl.mirage.batch import LATENT_TOKENS
 from mirage_pl.mirage.model.tower import streamline
 
@@ -19,8 +20,9 @@ def load_processor(path: str) -> Any:
     Raises:
         ValueError: there is no processor at ``path``.
     """
+    here = is_only_here(path)
     try:
-        processor = AutoProcessor.from_pretrained(path)
+        processor = AutoProcessor.from_pretrained(path, local_files_only=here)
     except (OSError, ValueError) as error:
         raise ValueError(f"model.path={path} has no usable processor: {first_line(error)}") from error
     known = processor.tokenizer.get_vocab()
@@ -40,13 +42,15 @@ def load_backbone(
         random_weights: take only the architecture from ``path`` (to pretrain).
 
     Raises:
-        ValueError: no model at ``path``, or a weight of it is missing, unexpected or of another shape.
+        ValueError: no such ``dtype``, no model at ``path``, or a weight is missing, unexpected or of another shape.
     """
+    if not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ValueError(f"model.dtype={dtype} is unknown; choose float32, bfloat16 or float16")
     processor = load_processor(path)
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     try:
         if random_weights:
-            config = AutoConfig.from_pretrained(path)
+            config = AutoConfig.from_pretrained(path, local_files_only=is_only_here(path))
             model = Qwen2_5_VLForConditionalGeneration._from_config(config, **options)
         else:
             model = load_strictly(path, options)
@@ -70,7 +74,7 @@ def load_strictly(path: str, options: dict[str, Any]) -> Qwen2_5_VLForConditiona
             f"model.path={path} holds no *.safetensors; give a folder with weights, or model.random_weights=true"
         )
     model, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        path, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        path, local_files_only=is_only_here(path), output_loading_info=True, ignore_mismatched_sizes=True, **options
     )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if names := sorted(str(name) for name in report.get(kind) or ()):

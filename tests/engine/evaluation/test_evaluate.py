@@ -152,8 +152,8 @@ def test_a_misspelt_value_of_evaluate_is_refused(data, tmp_path):
 def test_what_a_run_cost_and_started_from_is_told(data, tmp_path):
     first = [*SMALL, *QUIET, "stage=stage1", f"data={data}", f"run_dir={tmp_path}/one"]
     metrics = fit.run(compose("train", *first))
-    assert metrics["start"] is None
+    assert metrics["starts"] == {}
     assert metrics["seconds"] > 0
     assert (metrics["devices"], metrics["device"]) == (1, "cpu")
     second = [*SMALL, *QUIET, "stage=stage2", f"data={data}", f"init_from={tmp_path}/one", f"run_dir={tmp_path}/two"]
-    assert fit.run(compose("train", *second))["start"] == f"{tmp_path}/one"
+    assert fit.run(compose("train", *second))["starts"] == {"weights": f"{tmp_path}/one"}

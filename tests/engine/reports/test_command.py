@@ -76,8 +76,8 @@ def test_results_are_means_over_seeds_with_their_parts(tmp_path):
     parent = make_run(tmp_path / "stage1", seed=9, seconds=3600, devices=1, step=10)
     latents = {"latents": {"norm": 4.0, "retrieved": {"mean": 0.5, "low": 0, "high": 1, "n": 4}}}
     for seed, right, norm in [(1, "yyyn", 4.0), (2, "ynnn", 6.0)]:
-        start = str(parent) if seed == 1 else None
-        run = make_run(tmp_path / f"m-seed{seed}", seed, paper=0.76, start=start, device="NVIDIA H100")
+        starts = {"weights": str(parent)} if seed == 1 else None
+        run = make_run(tmp_path / f"m-seed{seed}", seed, paper=0.76, starts=starts, device="NVIDIA H100")
         latents["latents"]["norm"] = norm
         answer(run, right, {"zero": "nnnn"}, test={"digest": "d", "seen": 0, "rows": 4}, **latents)
     answer(make_run(tmp_path / "direct_sft-seed1"), "nynn", test={"digest": "d", "seen": 0, "rows": 4})

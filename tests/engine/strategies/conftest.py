@@ -164,7 +164,7 @@ def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pyte
     def rows(kind: str, who: str, *overrides: str) -> list[str]:
         file, stage, *options = UNEVEN[kind]
         files = [f"task.train_file={uneven[file]}", "task.val_file=null", "trainer.max_steps=8"]
-        return make(f"{kind}_{who}", stage, "stage.follows=null", *files, *options, *overrides)
+        return make(f"{kind}_{who}", stage, "stage.starts=null", *files, *options, *overrides)
 
     first, as_one = "stage=stage1", tied_options(tied)
     # In smaller steps: latents that nobody has trained magnify a difference of rounding by a thousand in a few steps.
