@@ -99,9 +99,12 @@ def graded(right: bool) -> dict[str, bool]:
     return {"success": right, "optimal": right, "invalid": False}
 
 
-def make_run(folder: Path, seed: int = 1, method: str | None = None, paper: Any = None, **metrics: Any) -> Path:
-    """Write a trained run; ``metrics`` stand beside those of ``TRAINED``."""
+def make_run(
+    folder: Path, seed: int = 1, method: str | None = None, paper: Any = None, start: str | None = None, **metrics: Any
+) -> Path:
+    """Write a trained run; ``metrics`` stand beside those of ``TRAINED``, ``start`` is what it took weights from."""
     folder.mkdir(parents=True)
+    metrics = {"starts": {"weights": start}, **metrics} if start else metrics
     study = {"name": "main", "method": method, "paper": paper}
     (folder / "config.yaml").write_text(json.dumps({"seed": seed, "study": study}))  # JSON is YAML
     (folder / "metrics.json").write_text(json.dumps(TRAINED | metrics))
