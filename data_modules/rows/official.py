@@ -8,7 +8,7 @@ from typing import Self
 
 from data_modules.rows.jsonl import load_samples, problems
 from data_modules.rows.questions import Questions
-from data_modules.samples import Sample
+from data_modules.samples import Problem, Sample
 
 
 class OfficialRows(Questions):
@@ -33,9 +33,21 @@ class OfficialRows(Questions):
         rows.samples = load_samples(Path(file), self.image_root, self.check)
         return rows
 
-    def problems(self, file: str | Path) -> Iterator[str]:
+    def learnable(self) -> None:
+        """Demand an answer of every row, as training does.
+
+        Raises:
+            ValueError: the first row without one.
+        """
+        where = next((sample.where for sample in self.samples if not sample.answer), None)
+        if where is not None:
+            raise ValueError(
+                f"{where}: no text_output or sequence_plan, and a row to train or validate on needs an answer; add it"
+            )
+
+    def problems(self, file: str | Path, problem: Problem = lambda sample: None) -> Iterator[str]:
         """Yield what is wrong with every bad row of a file; every image is decoded."""
-        return problems(Path(file), self.image_root, self.check)
+        return problems(Path(file), self.image_root, self.check, problem)
 
     def __len__(self) -> int:
         return len(self.samples)

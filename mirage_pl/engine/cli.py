@@ -23,6 +23,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from mirage_pl.engine.help import read_configs_once
 from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
@@ -234,6 +235,7 @@ def guided(
         if not tracebacks():
             hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
         sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
+        read_configs_once()
         try:
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep

@@ -60,7 +60,7 @@ def test_a_value_of_another_type_names_what_it_must_be(monkeypatch, capsys, tmp_
     assert f"error: {word} must be a whole number, as {word.partition('=')[0]}=" in line
 
 
-@pytest.mark.parametrize(("main", "kept"), [(train.main, "where it saved last"), (evaluate.main, "what was answered")])
+@pytest.mark.parametrize(("main", "kept"), [(train.main, "where it saved last"), (evaluate.main, "what was scored")])
 def test_ctrl_c_ends_every_verb_in_one_line_about_the_work(monkeypatch, capsys, tmp_path, main, kept):
     def interrupted(path):
         raise KeyboardInterrupt

@@ -4,7 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    PretrainedConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+)
 
 from mirage_pl.engine.hub import is_only_here
 from mirage_pl.mirage.batch import LATENT_TOKENS
@@ -18,8 +24,9 @@ def load_processor(path: str) -> Any:
         path: a Hugging Face folder or a hub name.
 
     Raises:
-        ValueError: there is no processor at ``path``.
+        ValueError: there is no processor at ``path``, or a model of another family.
     """
+    check_family(path)
     here = is_only_here(path)
     try:
         processor = AutoProcessor.from_pretrained(path, local_files_only=here)
@@ -28,6 +35,21 @@ def load_processor(path: str) -> Any:
     known = processor.tokenizer.get_vocab()
     processor.tokenizer.add_tokens([token for token in LATENT_TOKENS if token not in known], special_tokens=True)
     return processor
+
+
+def check_family(path: str) -> None:
+    """Refuse a model of another family by its config; where there is none, whatever is loaded next says so.
+
+    Raises:
+        ValueError: names the family.
+    """
+    try:
+        content, _ = PretrainedConfig.get_config_dict(path, local_files_only=is_only_here(path))
+    except (OSError, ValueError):
+        return
+    family = content.get("model_type")
+    if family != Qwen2_5_VLConfig.model_type and content:
+        raise ValueError(f"model.path={path} is a model of another family, {family}; Mirage trains Qwen2.5-VL")
 
 
 def load_backbone(

@@ -1,8 +1,10 @@
 """An evaluation of plain numbers: no model, two measures of items and one of the set, two conditions."""
 
 import json
+import sys
 from collections import Counter
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -32,9 +34,6 @@ class Throws:
 
     def __init__(self, wanted=("blind", "windy"), unknown=(), lost=()):
         self.wanted, self.unknown, self.lost, self.thrown, self.stop = wanted, unknown, lost, Counter(), None
-
-    def check(self, module):
-        """Anybody may throw."""
 
     def open(self, module, data, once, split="test", picks=None):
         return Series(self, once)
@@ -258,3 +257,16 @@ def test_where_all_items_were_trained_on_no_group_unseen_is_pointed_to(tmp_path,
     throw(tmp_path, seen=10)
     assert "unseen" not in read(tmp_path)[0]["hit"]
     assert "all test items are in other wall: none of them is unseen" in capsys.readouterr().out
+
+
+def test_the_familys_verdict_is_printed_below_the_conditions(tmp_path, capsys, monkeypatch):
+    words = SimpleNamespace(
+        verdict=lambda metrics: [f"This checkpoint sees {metrics['conditions']['blind']['mean']:.0%}."]
+    )
+    monkeypatch.setitem(sys.modules, "words_of_throws", words)
+    evaluation = Throws()
+    evaluation.words = "words_of_throws"
+    throw(tmp_path, evaluation)
+    assert capsys.readouterr().out.splitlines()[-1] == "This checkpoint sees 40%."
+    throw(tmp_path / "none", Throws(wanted=()))
+    assert "This checkpoint" not in capsys.readouterr().out

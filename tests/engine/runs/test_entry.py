@@ -4,15 +4,18 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from mirage_pl.engine.checkpoints.saving import beside
-from mirage_pl.engine.runs.entry import make_folder, open_run
+from mirage_pl.engine.runs.entry import make_folder, open_run, share_rows
 from mirage_pl.engine.runs.folder import has_saved, write_json
 from mirage_pl.engine.training import fit
+from tests.conftest import REPO
 from tests.engine.runs.tiny import tiny_config
 
 
@@ -130,9 +133,17 @@ def test_a_run_folder_that_cannot_be_made_names_what_is_in_the_way(tmp_path, way
         make_folder(tmp_path / way)
 
 
-def test_more_processes_share_the_rows_of_a_run_that_goes_on(tmp_path, half, caplog):
-    from mirage_pl.engine.runs.entry import share_rows
+def test_a_command_says_so_too_before_anything_is_loaded(tmp_path):
+    (tmp_path / "file").touch()
+    for way, reason in {"file/run": "Not a directory", "file": "File exists"}.items():
+        line = [sys.executable, "-m", "mirage_pl.train", "stage=sft", f"run_dir={tmp_path / way}"]
+        done = subprocess.run(line, cwd=REPO, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"error: {tmp_path / way} cannot be written ({reason}); choose another folder (run_dir=" in done.stderr
+        assert "Traceback" not in done.stderr
 
+
+def test_more_processes_share_the_rows_of_a_run_that_goes_on(tmp_path, half, caplog):
     two = tiny_config(tmp_path, "tokenizer", "trainer.devices=2")
     with caplog.at_level(logging.INFO):
         share_rows(two, half)
