@@ -21,14 +21,15 @@ from mirage_pl.engine.runs.folder import CONFIG, METRICS
 from mirage_pl.engine.seams import OWN, Evaluation, Row, Trial
 
 
-def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path]], None] | None = None) -> dict[str, Any]:
+def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], None] | None = None) -> dict[str, Any]:
     """Score the test split as the model is, then under each condition, and write metrics, rows and pictures.
 
     Whatever was computed is kept as it comes: the same command continues an interrupted evaluation.
 
     Args:
         cfg: composed from ``conf/evaluate.yaml``.
-        report: writes an HTML file of evaluation folders, this one first; ``None``: there is no page.
+        report: writes an HTML file of evaluation folders, this one first, in the words at a dotted path; ``None``:
+            there is no page.
 
     Returns:
         What ``metrics.json`` holds, see ``docs/reference/metrics.md``.
@@ -54,7 +55,7 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path]], None] | None =
         trained.folder, out / evaluation.numbers_in, f"evaluation {cfg.label}", facts["steps"]
     )
     if report is not None:
-        report(out / "report.html", [out, *others])
+        report(out / "report.html", [out, *others], evaluation.words)
         print(f"report: {out / 'report.html'}")
     journal.close()
     return metrics
