@@ -35,7 +35,7 @@ class Waves(BaseModule):
             return batch.numbers_BT
         noise_BT = torch.zeros(batch.numbers_BT.shape)
         for row, wave in enumerate(batch.samples):
-            stream = row_stream(self.seed, Path(wave.where).name, self.global_step)
+            stream = row_stream(self.seed, Path(wave.where).name, self.step)
             noise_BT[row, : len(wave.numbers)] = torch.randn(len(wave.numbers), generator=stream)
         return batch.numbers_BT + self.jitter * noise_BT.to(batch.numbers_BT)
 
