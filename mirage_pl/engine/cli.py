@@ -249,15 +249,15 @@ def guide_main(
             compose_and_run()
         except KeyboardInterrupt:  # in a sweep
             stop("the same command skips what is done and goes on with the rest")
+        except (HydraException, OmegaConfBaseException) as error:  # before OSError, which a missing option is, too
+            if wants_tracebacks() or isinstance(error, InstantiationException):  # a run's own error
+                raise
+            fail(explain_refusal(error, list_known_keys(config)))
         except OSError as error:  # Hydra makes the run folder before our code runs
             mistake = find_mistake(error)
             if mistake is None or wants_tracebacks():
                 raise
             fail(one_line(mistake))
-        except (HydraException, OmegaConfBaseException) as error:
-            if wants_tracebacks() or isinstance(error, InstantiationException):  # a run's own error
-                raise
-            fail(explain_refusal(error, list_known_keys(config)))
 
     return main
 

@@ -17,7 +17,7 @@ MARK = "config.json"
 
 
 def run(cfg: DictConfig) -> Path:
-    """Have the run's module write itself, read it back as others will, and compare every tensor.
+    """Export a run's module, read it back as others will, and compare every tensor.
 
     Raises:
         ValueError: ``out`` holds something else, the stage can't be exported, or what was written doesn't load back.
@@ -44,10 +44,10 @@ def run(cfg: DictConfig) -> Path:
 
 
 def read_dtype(name: str | None) -> torch.dtype | None:
-    """The type of numbers that has a name.
+    """Return the dtype of a name, ``None`` of ``None``.
 
     Raises:
-        ValueError: none has, or it isn't of weights.
+        ValueError: no floating-point type has that name.
     """
     dtype: Any = None if name is None else getattr(torch, str(name), None)
     if name is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
@@ -56,10 +56,10 @@ def read_dtype(name: str | None) -> torch.dtype | None:
 
 
 def check_export(weights: Mapping[str, Tensor], back: Mapping[str, Tensor], folder: Path) -> None:
-    """Compare what was read back with what was to be written.
+    """Compare the tensors that were read back with the module's.
 
     Raises:
-        ValueError: something was lost.
+        ValueError: one is missing or differs.
     """
     if not back or not (folder / MARK).is_file():
         raise ValueError(f"{folder}: the module's export() wrote no {MARK}, or read nothing back; nothing was kept")

@@ -1,7 +1,7 @@
-"""Weights that a strategy has split among the ranks: their shape, and all of them for a moment.
+"""Sharded weights: their whole shape, and access to the whole weight.
 
-DeepSpeed's ZeRO-3 leaves an empty tensor in a weight's place and fetches it when its module is called; FSDP2 leaves a
-``DTensor``. Whatever reads weights otherwise, or looks at their shapes, asks here.
+DeepSpeed's ZeRO-3 replaces a weight with an empty tensor and gathers it when its module is called; FSDP2 replaces it
+with a ``DTensor``. All other code that reads weights or their shapes uses these functions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,27 +17,27 @@ from mirage_pl.engine.runs.identity import is_below
 
 
 def splits_weights(strategy: Any) -> bool:
-    """Whether a strategy of Lightning's leaves each rank a part of every weight."""
+    """Whether a Lightning strategy shards weights."""
     return bool(getattr(strategy, "zero_stage_3", False)) or isinstance(strategy, ModelParallelStrategy)
 
 
 def is_split(weight: Tensor) -> bool:
-    """Whether this rank may hold only a part of a weight."""
+    """Whether a weight is sharded."""
     return hasattr(weight, "ds_id") or isinstance(weight, DTensor)
 
 
 def whole_shape(weight: Tensor) -> torch.Size:
-    """The shape of a weight, all parts together."""
+    """The shape of the whole weight."""
     return torch.Size(getattr(weight, "ds_shape", weight.shape))
 
 
 @contextmanager
 def whole(weight: Tensor, change: bool = False) -> Iterator[Tensor]:
-    """All of a weight, in the context alone; all ranks must enter together.
+    """Give access to the whole weight within the context; all ranks must enter together.
 
     Args:
         weight: a parameter or a buffer.
-        change: what rank 0 makes of it is kept, on all ranks; not for a ``DTensor``.
+        change: keep what rank 0 writes to it, on all ranks; not for a ``DTensor``.
     """
     if isinstance(weight, DTensor):
         yield weight.full_tensor()
@@ -52,10 +52,10 @@ def whole(weight: Tensor, change: bool = False) -> Iterator[Tensor]:
 
 
 def leave_out(checkpoint: dict[str, Any], module: nn.Module, prefixes: Sequence[str]) -> None:
-    """Take frozen weights that are fetched from another run out of a checkpoint; DeepSpeed's has none to take out.
+    """Remove frozen weights that another run holds from a checkpoint; DeepSpeed's ``checkpoint`` has no weights.
 
     Raises:
-        ValueError: one of them is trained, so that what it has learnt would be lost.
+        ValueError: one of them is trained and would be lost.
     """
     for name, parameter in module.named_parameters():
         if parameter.requires_grad and is_below(name, prefixes):

@@ -1,12 +1,11 @@
-"""An optimizer's state, of which every rank has written its part, cut anew for another number of ranks.
+"""Reshard a DeepSpeed optimizer's state for another number of ranks.
 
-ZeRO-1 and ZeRO-2 lay the weights of a group one behind the other and cut the whole into equal parts. ZeRO-3 cuts every
-weight, and lays a rank's parts of the weights of a sub-group one behind the other; how many weights make a sub-group
-depends on the number of ranks. What an optimizer keeps for each number of a weight lies as the float32 weights do.
-Whatever doesn't divide is filled up with zeros.
+ZeRO-1 and ZeRO-2 concatenate the weights of a group and cut the result into equal parts. ZeRO-3 cuts every weight and
+concatenates a rank's parts of the weights of a sub-group; the size of sub-groups depends on the number of ranks. An
+optimizer's state per weight is laid out as the float32 weights are. Parts are padded with zeros.
 
-DeepSpeed's universal checkpoint isn't used: for ZeRO-3 it gives every group of weights the weight decay of the first,
-and has neither frozen weights nor buffers.
+DeepSpeed's universal checkpoint isn't used: for ZeRO-3 it gives every group the weight decay of the first, and leaves
+out frozen weights and buffers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,24 +23,24 @@ from mirage_pl.engine.checkpoints.zero3 import FIRST, list_spans, optimizer_part
 WEIGHTS = "weights"
 FLAT = "single_partition_of_fp32_groups", "base_optimizer_state"
 SPLIT = "fp32_flat_groups", "optimizer_state_dict"
-"""Where ZeRO-1 and ZeRO-2, and where ZeRO-3 keep weights and states."""
+"""Keys of weights and states, of ZeRO-1 and ZeRO-2, and of ZeRO-3."""
 Piece = tuple[list[dict[str, Any]], int]
-"""What the ranks had of a piece, by the optimizer's names, and how long a rank's part of it becomes."""
+"""The old ranks' parts of a piece, by the optimizer's names, and the length of a new rank's part."""
 
 
 def count_ranks(checkpoint: Path) -> int:
-    """How many ranks have written a checkpoint."""
+    """Number of ranks that wrote a checkpoint."""
     return len(list(checkpoint.glob("checkpoint/*_optim_states.pt")))
 
 
 def recut_state(checkpoint: Path, engine: Any, rank: int, num_ranks: int) -> dict[str, Any]:
-    """A rank's part of the optimizer's state, as DeepSpeed would have written it.
+    """A new rank's part of the optimizer's state, in DeepSpeed's format.
 
     Args:
         checkpoint: DeepSpeed's folder.
-        engine: DeepSpeed's, of the ranks that go on.
-        rank: this one.
-        num_ranks: of those that go on.
+        engine: DeepSpeed's, with the new number of ranks.
+        rank: this rank.
+        num_ranks: the new number of ranks.
     """
     folder = checkpoint / "checkpoint"
     written = [read_part(optimizer_part(folder, old))["optimizer_state_dict"] for old in range(count_ranks(checkpoint))]
@@ -70,11 +69,11 @@ def recut_state(checkpoint: Path, engine: Any, rank: int, num_ranks: int) -> dic
 
 
 def list_flat_pieces(old: Sequence[Sequence[Mapping[str, Any]]], lengths: Sequence[int]) -> Iterator[list[Piece]]:
-    """The one piece of each group of ZeRO-1 and ZeRO-2; weights are written without what fills them up, states with.
+    """The one piece of each group of ZeRO-1 and ZeRO-2; weights are written without padding, states with it.
 
     Args:
-        old: what every rank had of every group.
-        lengths: of a rank's part of each group.
+        old: every old rank's part of every group.
+        lengths: of a new rank's part of each group.
     """
     for group, length in enumerate(lengths):
         yield [([slice_state(rank[group], slice(len(rank[group][WEIGHTS]))) for rank in old], length)]
@@ -89,10 +88,10 @@ def list_split_pieces(
     """The weights of each sub-group of ZeRO-3.
 
     Args:
-        old: what every rank had of every sub-group.
-        was: shapes of the weights, by name, in the sub-groups of the checkpoint.
-        now: the same in those of the ranks that go on.
-        num_ranks: how many these are.
+        old: every old rank's part of every sub-group.
+        was: shapes of the weights, by name, in the checkpoint's sub-groups.
+        now: the same for the new number of ranks.
+        num_ranks: the new number of ranks.
     """
     pieces: dict[str, Piece] = {}
     for group, name, shape, span in list_spans(was, len(old)):
@@ -102,12 +101,12 @@ def list_split_pieces(
 
 
 def slice_state(of: Mapping[str, Any], span: slice) -> dict[str, Any]:
-    """A stretch of everything that lies as weights do; the rest, such as a number of steps, is that of all."""
+    """A slice of every per-weight tensor; the rest, such as the number of steps, is kept whole."""
     return {name: value[span] if lies_flat(value) else value for name, value in of.items()}
 
 
 def join_pieces(pieces: Sequence[Piece], rank: int) -> dict[str, Any]:
-    """A rank's parts of some pieces, one behind the other; the rest is copied, for optimizers count in place."""
+    """Concatenate a rank's parts of some pieces; the rest is copied, as optimizers change it in place."""
     (first, *_), _ = pieces[0]
     return {
         name: torch.cat([cut_span([of[name] for of in ranks], rank * length, length) for ranks, length in pieces])
@@ -118,12 +117,12 @@ def join_pieces(pieces: Sequence[Piece], rank: int) -> dict[str, Any]:
 
 
 def lies_flat(value: Any) -> bool:
-    """Whether this is of every number of the weights."""
+    """Whether a value has an entry for every number of the weights."""
     return isinstance(value, Tensor) and value.dim() > 0
 
 
 def cut_span(parts: Sequence[Tensor], start: int, length: int) -> Tensor:
-    """So many numbers of what the parts make one behind the other, zeros after their end; the rest isn't read."""
+    """``length`` numbers of the concatenated parts from ``start``, padded with zeros; the rest isn't read."""
     pieces, begin = [], 0
     for flat in parts:
         pieces.append(flat[max(0, start - begin) : max(0, start + length - begin)])

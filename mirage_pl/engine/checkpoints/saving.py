@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, whatever kills the run, and that are written while training goes on."""
+"""Atomic checkpoints, optionally written while training goes on."""
 
 import copy
 import errno
@@ -18,26 +18,26 @@ from torch.overrides import TorchFunctionMode
 
 
 class Files(TorchCheckpointIO):
-    """Writes a checkpoint to one file; Lightning builds it in memory and moves it in by way of /tmp."""
+    """Writes a checkpoint to one file beside its place; Lightning's own copies it through memory and ``/tmp``."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write, with nothing held in memory twice, and leave the checkpoint of before until this one is whole.
+        """Write the checkpoint, then replace the previous one.
 
         Raises:
-            ValueError: it can't be written, because the disk is full, say.
+            ValueError: it can't be written: the disk is full, for example.
         """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with written_beside(Path(path)) as partial:
-            with open(partial, "wb") as file:  # by its name torch would write it without letting other threads run
+            with open(partial, "wb") as file:  # given a path, torch holds the GIL while it writes
                 torch.save(checkpoint, file)
             replace_checkpoint(partial, Path(path))
 
 
 class Overlapped(Files):
-    """Takes a copy of a checkpoint and writes it in another thread, while training goes on.
+    """Copies a checkpoint and writes the copy in another thread, while training goes on.
 
-    One at a time: the next save waits for the one before, and so does whoever calls ``teardown``, as Lightning does at
-    the end of training and on errors. A write that failed is raised then.
+    One at a time: the next save waits for the previous one, and so does ``teardown``, which Lightning calls at the end
+    of training and on errors. They raise the error of a write that failed.
     """
 
     def __init__(self) -> None:
@@ -45,21 +45,21 @@ class Overlapped(Files):
         self.writing: Future[None] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Copy what the checkpoint holds now, and begin to write it.
+        """Copy the checkpoint and begin to write it.
 
         Raises:
-            ValueError: the one before couldn't be written.
+            ValueError: the previous one couldn't be written.
         """
         self.teardown()
         self.writing = self.thread.submit(super().save_checkpoint, snapshot(checkpoint), path)
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Delete a checkpoint, but not before the one that is to follow it is whole."""
+        """Delete a checkpoint once the one being written is complete."""
         self.teardown()
         super().remove_checkpoint(path)
 
     def teardown(self) -> None:
-        """Wait until what is being written is there; saving again is allowed.
+        """Wait until the current write is complete; further saves are allowed.
 
         Raises:
             ValueError: it couldn't be written.
@@ -70,21 +70,21 @@ class Overlapped(Files):
 
 
 class ToHost(TorchFunctionMode):
-    """Makes deep copies of tensors lie in main memory; those of a GPU may still be on their way.
+    """Makes ``deepcopy`` copy tensors to main memory, asynchronously from a GPU.
 
-    What shares memory shares it in the copy too, so that tied weights are written once.
+    Tensors that share memory share it in the copy, so that tied weights are written once.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Called by PyTorch in place of ``func``."""
+        """Called by PyTorch instead of ``func``."""
         if func is not Tensor.__deepcopy__ or type(args[0]) is not Tensor or args[0].layout is not torch.strided:
             return func(*args, **(kwargs or {}))
         tensor, memo = args
         storage = tensor.untyped_storage()
         key = (ToHost, storage.data_ptr())
-        if key not in memo:  # page-locked if it comes from a GPU; PyTorch keeps such memory for the next time
+        if key not in memo:  # pinned if it comes from a GPU; PyTorch caches pinned memory
             whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
             memo[key] = whole.to("cpu", non_blocking=True, copy=True).untyped_storage()
         return torch.empty(0, dtype=tensor.dtype).set_(
@@ -93,7 +93,7 @@ class ToHost(TorchFunctionMode):
 
 
 def snapshot(state: Any) -> Any:
-    """Copy nested containers of anything into main memory, so that nothing that is done later changes the copy."""
+    """Copy nested containers into main memory, independent of later changes."""
     with ToHost():
         copied = copy.deepcopy(state)
     if torch.cuda.is_initialized():
@@ -102,22 +102,19 @@ def snapshot(state: Any) -> Any:
 
 
 def make_plugins(async_checkpoint: bool) -> list[Any]:
-    """What Lightning's Trainer takes: how checkpoints are written, and under SLURM who queues again.
-
-    Nothing of Lightning's queues again; ``callbacks.preemption`` does.
-    """
-    slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()  # in this order Lightning looks, too
+    """Lightning plugins: a writer of checkpoints, and SLURM without requeueing, which ``callbacks.preemption`` does."""
+    slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()  # Lightning's order
     files = Overlapped() if async_checkpoint else Files()
     return [files, *([SLURMEnvironment(auto_requeue=False)] if slurm else [])]
 
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """Name a place beside a checkpoint's, to be written to and then renamed; if that fails, nothing is left there.
+    """Yield a path beside a checkpoint's, to be written and then renamed; on an error it is removed.
 
     Raises:
-        ValueError: it failed, because the disk is full, say.
-        KeyboardInterrupt: the user ended it. PyTorch's writer raises an error of its own on the way out.
+        ValueError: writing failed: the disk is full, for example.
+        KeyboardInterrupt: also where PyTorch's writer turned it into another error.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -135,14 +132,14 @@ def written_beside(path: Path) -> Iterator[Path]:
 
 
 def list_causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those during whose handling it was raised."""
+    """An error and its causes and contexts."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def explain_failure(path: Path, causes: Sequence[BaseException]) -> str:
-    """Say why a checkpoint couldn't be written, and what to do about that."""
+    """Say why a checkpoint couldn't be written, and what to do."""
     system = next((cause for cause in causes if isinstance(cause, OSError)), None)
     full = system is None or system.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     remedy = "make room" if full else "see to it that this process may write there"

@@ -1,4 +1,4 @@
-"""Give a module the weights that its run starts from."""
+"""Load the weights that a run starts from."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None) -> None:
-    """Take the weights that a run begins with; when it goes on, those that its own checkpoint doesn't hold."""
+    """Load the starts of a new run; of a resumed one those that its own checkpoint doesn't hold."""
     starts, places = read_starts(cfg), recorded_starts(folder)
     for name, start in starts.items():
         if name in places and not (resumed and start.kept):
@@ -23,6 +23,6 @@ def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None
             load_weights(module, checkpoint_of(place), start)
     module.apart = tuple(start.into for start in starts.values() if not start.kept)
     if module.apart:
-        module.strict_loading = False  # what its checkpoint lacks is in place by now
+        module.strict_loading = False  # what the checkpoint lacks has been loaded
         if resumed:
             check_rest(module, checkpoint_of(resumed), module.apart)

@@ -1,4 +1,4 @@
-"""Bring a trained run back: its config, its module with its weights, its collator."""
+"""Load a trained run: config, module with weights, collator."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from mirage_pl.engine.runs.folder import CONFIG
 
 @dataclass(frozen=True)
 class Trained:
-    """A checkpoint, ready to answer."""
+    """A loaded checkpoint."""
 
     checkpoint: Path
     folder: Path

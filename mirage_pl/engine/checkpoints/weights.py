@@ -1,4 +1,4 @@
-"""Take the weights of a checkpoint into a module, strictly: all of them, or a named part."""
+"""Load the weights of a checkpoint into a module, strictly: all of them, or a named part."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,8 +16,7 @@ from mirage_pl.engine.runs.identity import is_below
 from mirage_pl.engine.runs.starts import Start, locate_unkept
 
 ZERO, ZERO3 = Path("checkpoint", "mp_rank_00_model_states.pt"), Path("checkpoint", FIRST)
-"""Where DeepSpeed's ZeRO-1 and ZeRO-2 keep the whole model, and ZeRO-3 a part, in the folder that is their checkpoint.
-"""
+"""In DeepSpeed's checkpoint folder: the whole model of ZeRO-1 and ZeRO-2, and rank 0's part of ZeRO-3."""
 
 
 def checkpoint_of(run_or_file: str | Path) -> Path:
@@ -70,7 +69,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def explain_unreadable(file: Path, error: Exception) -> str:
-    """What is wrong with a file that is no sound checkpoint."""
+    """Why a file can't be read as a checkpoint."""
     if file.is_dir():
         return "it is a folder"
     if file.suffix == ".safetensors":
@@ -83,7 +82,7 @@ def explain_unreadable(file: Path, error: Exception) -> str:
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """All weights of a checkpoint by name, with those that it leaves to the runs that it started from.
+    """All weights of a checkpoint by name, including those that only its starts hold.
 
     Raises:
         ValueError: it, or a run that it needs, can't be read.
@@ -91,7 +90,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = dict(read_checkpoint(file)["state_dict"])
     try:
         folder = run_of(file)
-    except ValueError:  # a file by itself holds all it needs, or is refused name by name
+    except ValueError:  # a file outside a run folder; missing weights are refused by name
         return weights
     for start, run in locate_unkept(folder).values():
         weights = take_part(read_weights(checkpoint_of(run)), start) | weights
@@ -99,18 +98,18 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 
 def take_part(weights: Mapping[str, Tensor], start: Start) -> dict[str, Tensor]:
-    """What a start takes of another run's weights, under the names that it has here."""
+    """The weights that a start takes, renamed to their place in this run."""
     ends = {name: name.removeprefix(start.take).removeprefix(".") for name in weights if is_below(name, [start.take])}
     return {".".join(filter(None, (start.into, end))): weights[name] for name, end in ends.items()}
 
 
 def load_weights(module: nn.Module, file: Path, start: Start | None = None) -> None:
-    """Copy a checkpoint's weights into ``module``: names and shapes must match, but for what is ``fresh``.
+    """Copy a checkpoint's weights into ``module``; names and shapes must match, except below ``fresh``.
 
     Args:
         module: receives them.
         file: the checkpoint.
-        start: which part is taken, and where it goes; ``None``: all of it, to where it was.
+        start: the part to take and its place; ``None``: everything, unchanged.
 
     Raises:
         ValueError: the checkpoint is of another model.
@@ -137,7 +136,7 @@ def load_weights(module: nn.Module, file: Path, start: Start | None = None) -> N
 
 
 def check_rest(module: nn.Module, file: Path, apart: Iterable[str]) -> None:
-    """Refuse a run's own checkpoint that lacks more than what it leaves to other runs.
+    """Refuse a run's own checkpoint if it lacks weights besides those that its starts hold.
 
     Raises:
         ValueError: names the first weight.
@@ -165,7 +164,7 @@ def check_names(
 
 
 def describe_origin(file: Path) -> str:
-    """What a checkpoint was trained as, where its run tells."""
+    """Stage and model of a checkpoint in words; empty if its run's config can't be read."""
     try:
         config = read_config(run_of(file) / CONFIG)
     except ValueError:

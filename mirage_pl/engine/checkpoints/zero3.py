@@ -1,7 +1,7 @@
-"""Put the weights of a ZeRO-3 checkpoint together, of which every rank has written its part.
+"""Read the weights of a ZeRO-3 checkpoint, which every rank wrote a part of.
 
-A weight lies flat, padded, and cut into as many equal parts as there are ranks. Weights that learn are in the
-optimizer's float32 copies, one behind the other in the order of ``param_shapes``; frozen ones are by name.
+A weight is flattened, padded, and cut into one equal part per rank. Trained weights are in the optimizer's float32
+copies, concatenated in the order of ``param_shapes``; frozen ones are stored by name.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 FIRST = "zero_pp_rank_0_mp_rank_00_model_states.pt"
-"""The part of rank 0, without the optimizer's."""
+"""Rank 0's part of the model."""
 
 
 def read_part(file: Path) -> dict[str, Any]:
-    """Read one file of DeepSpeed's without running code from it; its tensors stay on the disk until they are used."""
+    """Read one of DeepSpeed's files without running code from it; tensors are memory-mapped."""
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
@@ -50,11 +50,11 @@ def read_whole_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def list_spans(groups: Sequence[Mapping[str, torch.Size]], ranks: int) -> Iterator[tuple[int, str, torch.Size, slice]]:
-    """Where each weight's part lies in what a rank has of a sub-group: its number, the weight's name and shape, where.
+    """Yield sub-group, name, shape and slice of each weight's part in a rank's flat tensor of the sub-group.
 
     Args:
         groups: shapes of the weights, by name, in each sub-group.
-        ranks: into so many equal parts each weight is cut.
+        ranks: number of equal parts of a weight.
     """
     for group, shapes in enumerate(groups):
         start = 0
@@ -65,7 +65,7 @@ def list_spans(groups: Sequence[Mapping[str, torch.Size]], ranks: int) -> Iterat
 
 
 def optimizer_part(folder: Path, rank: int) -> Path:
-    """The optimizer's file of a rank; DeepSpeed marks those of runs in bfloat16."""
+    """A rank's optimizer file, whose name has a prefix in bfloat16 runs."""
     name = f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
     marked = folder / f"bf16_{name}"
     return marked if marked.is_file() else folder / name

@@ -1,4 +1,4 @@
-"""What the files of a run folder say: its config, and its records."""
+"""Read the files of a run folder: its config and its JSON records."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run logged, as curves: every scalar over training steps."""
+"""A run's logged scalars as curves over training steps."""
 
 import csv
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ Curve = Sequence[tuple[int, float]]
 
 
 def read_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Read every scalar that a run logged to TensorBoard, or else to a CSV file, by tag; empty if it did to neither.
+    """Read every scalar that a run logged to TensorBoard, or else to CSV, by tag; empty if it logged to neither.
 
-    A run that was resumed repeats the steps since its checkpoint: the later value counts.
+    A resumed run repeats the steps since its checkpoint; the later value counts.
     """
     return read_events(run / "tensorboard") or read_csv(run / "csv" / "metrics.csv")
 
@@ -32,7 +32,7 @@ def read_events(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def read_csv(file: Path) -> dict[str, list[tuple[int, float]]]:
-    """Read a CSV file with a column ``step`` and one for each scalar, empty where none was logged; none: empty."""
+    """Read a CSV file with a column ``step`` and one for each scalar; cells may be empty. No file: no curves."""
     curves: dict[str, dict[int, float]] = {}
     if file.is_file():
         with file.open(newline="") as lines:

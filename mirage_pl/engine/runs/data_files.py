@@ -1,4 +1,4 @@
-"""The files a run trains on, as they were when it began: one that has changed since is another run's data."""
+"""Checksums of a run's data files: a run doesn't go on with files that have changed since it began."""
 
 from collections.abc import Iterator
 from glob import glob, has_magic
@@ -13,16 +13,16 @@ from mirage_pl.engine.runs.folder import ENVIRONMENT, write_json
 from mirage_pl.engine.runs.identity import flatten
 
 WHOLE, PIECES, PIECE = 64 * 2**20, 64, 2**16
-"""A file of at most ``WHOLE`` bytes is read whole; of a larger one so many pieces, of so many bytes, evenly spread."""
+"""Files of up to ``WHOLE`` bytes are read whole; of larger ones ``PIECES`` pieces of ``PIECE`` bytes, evenly spaced."""
 
 
 def record_data(cfg: DictConfig, folder: Path) -> None:
-    """Remember the data files of a run that begins, once they have been made."""
+    """Record the data files of a new run, once they have been made."""
     write_json(folder / ENVIRONMENT, read_record(folder / ENVIRONMENT) | {"data": describe_data(cfg)})
 
 
 def check_data(cfg: DictConfig, folder: Path) -> None:
-    """Refuse to go on with other data than that with which a run began.
+    """Refuse to resume a run whose data has changed.
 
     Raises:
         ValueError: names the key, the file, and both sizes.
@@ -41,7 +41,7 @@ def check_data(cfg: DictConfig, folder: Path) -> None:
 
 
 def describe_data(cfg: DictConfig) -> dict[str, dict[str, Any]]:
-    """Config key -> size and checksum of the files it names, of all keys of the task but those of its test split."""
+    """Config key -> size and checksum of its files, for every key below ``task`` except those of the test split."""
     described: dict[str, dict[str, Any]] = {}
     seen: set[tuple[Path, ...]] = set()
     for key, value in flatten(cfg.task, "task").items():
@@ -56,7 +56,7 @@ def describe_data(cfg: DictConfig) -> dict[str, dict[str, Any]]:
 
 
 def list_files(value: Any) -> Iterator[Path]:
-    """The files that are there of those that a value names: a path, a pattern, or a list of either."""
+    """Existing files that a value names: a path, a glob pattern, or a list of either."""
     if isinstance(value, list | tuple):
         for item in value:
             yield from list_files(item)
@@ -68,7 +68,7 @@ def list_files(value: Any) -> Iterator[Path]:
 
 
 def is_file(path: str) -> bool:
-    """Whether this is the path of a file; a sentence that no path can be is none."""
+    """Whether a string is the path of a file; text that can't be a path isn't."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
@@ -76,7 +76,7 @@ def is_file(path: str) -> bool:
 
 
 def compute_checksum(file: Path) -> str:
-    """SHA-256 of a file's size and content; of a large file's content some pieces."""
+    """SHA-256 of a file's size and content, or of pieces of the content of a large file."""
     size = file.stat().st_size
     digest = sha256(str(size).encode())
     with open(file, "rb") as content:

@@ -1,4 +1,4 @@
-"""Entering a run folder: one that is new, one that goes on, or one whose run never began."""
+"""Open a run folder: a new one, one to resume, or one whose run never began."""
 
 import logging
 import os
@@ -41,11 +41,11 @@ def make_folder(folder: Path) -> None:
 
 
 def open_run(cfg: DictConfig, starts: Mapping[str, str]) -> Path:
-    """Create the run folder, or enter the one that is there; one that holds nothing of a training is begun anew.
+    """Create the run folder or open the existing one; a folder without any training results is reset.
 
     Args:
         cfg: the run's config.
-        starts: name -> run or checkpoint that a new run takes weights from; remembered.
+        starts: name -> run or checkpoint that a new run takes weights from; recorded in the folder.
 
     Raises:
         ValueError: the folder can't be made, or belongs to a run with another config.
@@ -69,7 +69,7 @@ def open_run(cfg: DictConfig, starts: Mapping[str, str]) -> Path:
 
 
 def has_config(folder: Path, cfg: DictConfig) -> bool:
-    """Whether a folder in which nothing has been trained was made for this very config."""
+    """Whether a folder was made for exactly this config."""
     try:
         read_record(folder / ENVIRONMENT)
         return read_config(folder / CONFIG) == OmegaConf.create(OmegaConf.to_yaml(cfg, resolve=True))
@@ -78,7 +78,7 @@ def has_config(folder: Path, cfg: DictConfig) -> bool:
 
 
 def check_same(cfg: DictConfig, folder: Path) -> None:
-    """Refuse to go on in the folder of another run.
+    """Refuse to resume in the folder of another run.
 
     Raises:
         ValueError: names the first key that differs, or a file that can't be read.
@@ -94,13 +94,13 @@ def check_same(cfg: DictConfig, folder: Path) -> None:
 
 
 def recorded_starts(folder: Path) -> dict[str, str]:
-    """Name -> run or checkpoint from which a run took weights when it began."""
+    """Name -> run or checkpoint that a run took its first weights from."""
     starts: dict[str, str] = read_record(folder / ENVIRONMENT).get("starts") or {}
     return starts
 
 
 def share_rows(cfg: DictConfig, folder: Path) -> None:
-    """Give the processes with which a run goes on their share of a batch, if it began with fewer or more of them.
+    """Adapt the batch size of each process if the run is resumed with another number of processes.
 
     Raises:
         ValueError: they can't share it evenly.
@@ -122,7 +122,7 @@ def share_rows(cfg: DictConfig, folder: Path) -> None:
 
 
 def count_processes(config: DictConfig) -> int | None:
-    """The processes that a config asks for; ``None`` if it leaves that to the machine."""
+    """Number of processes in a config; ``None`` if it depends on the machine."""
     devices: Any = config.trainer.devices
     if OmegaConf.is_list(devices):
         devices = len(devices)

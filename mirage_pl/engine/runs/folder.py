@@ -1,4 +1,4 @@
-"""Run folders: what they hold, and how to find and read one."""
+"""Run folders: their files, and how to find them."""
 
 import json
 import os
@@ -25,15 +25,12 @@ PACKAGES = ["torch", "torchvision", "pytorch-lightning", "transformers", "hydra-
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Write beside and rename, so that a kill leaves the old file or the new one.
-
-    JSON knows no NaN and no infinity: a number that is none is written as ``null``.
-    """
+    """Write JSON atomically; numbers that aren't finite, which JSON doesn't have, become ``null``."""
     write_text(file, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def finite(value: Any) -> Any:
-    """The same, with ``None`` in place of every number that is not finite."""
+    """The same value with ``None`` in place of every number that isn't finite."""
     if isinstance(value, Mapping):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -42,7 +39,7 @@ def finite(value: Any) -> Any:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write beside and rename; the processes of one run, which all do it, each beside for themselves."""
+    """Write a file atomically: to a name of this process's own, then rename."""
     partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
     partial.write_text(text)
     partial.rename(file)
@@ -87,7 +84,7 @@ def find_runs_below(folder: Path) -> list[Path]:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Where a run goes on; ``None`` if it hasn't saved yet. A kill while one folder took another's place is mended."""
+    """The checkpoint to resume from, if any; one that a kill left set aside is put back."""
     last = folder / LAST
     aside = last.with_name(f"{last.name}.old")
     if aside.exists() and not last.exists():
@@ -97,13 +94,13 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def first_process() -> bool:
-    """Whether this is the one process of a run that speaks and writes for all, by what its launcher tells it."""
+    """Whether this is the process that prints and writes for all, by the launcher's environment variables."""
     ranks = ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
     return all(os.environ.get(name, "0") == "0" for name in ranks)
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run has ended by itself: it writes its metrics then."""
+    """Whether a run has ended by itself, which writes its metrics."""
     return (folder / METRICS).is_file() and (folder / LAST).exists()
 
 
@@ -112,6 +109,6 @@ def has_saved(folder: Path) -> bool:
     results = [*folder.glob("checkpoints/*"), *folder.glob(METRICS), *folder.glob("evaluation/*")]
     try:
         steps = read_record(folder / STATUS).get("step")
-    except ValueError:  # no more than a sign of life
+    except ValueError:  # only a sign of life
         steps = None
     return bool(results or steps)

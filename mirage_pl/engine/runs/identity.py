@@ -1,7 +1,7 @@
-"""What makes a run that run: the values that its results follow from.
+"""A run's identity: the config values that determine its results.
 
-They name its folder, and they may not change when it goes on. Devices, steps, loading processes, logging, progress and
-where things lie are none of them, so they may change at any time, and the same folder is continued.
+They name its folder and must be the same when it is resumed. Devices, steps, loading processes, logging, progress and
+paths don't belong to them and may change at any time.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ DEFINING = (
     "trainer.overfit_batches",
     "trainer.fast_dev_run",
 )
-"""Keys whose values make a run, with all below them, but for ``FREE`` and what ``stage.may_change`` lists."""
+"""Keys that define a run, with everything below them except ``FREE`` and what ``stage.may_change`` lists."""
 FREE = (
     "stage.tag",
     "stage.max_steps",
@@ -48,17 +48,17 @@ FREE = (
     "loader.eval_batch_size",
     "task.data.loader",
 )
-"""Keys below them that change no result: names, limits, and defaults of other keys."""
+"""Keys below these that change no result: names, limits, and defaults of other keys."""
 SHARED_OUT = ("loader.batch_size", "loader.max_tokens")
-"""They name a run, yet may change when it goes on: more processes have less each. The loader compares the sum."""
+"""They name a run but may change on resuming, as each of more processes takes less; the loader compares the sum."""
 CHOSEN = ("stage", "model", "task")
-"""Config groups whose choice a folder's name tells."""
+"""Config groups whose option is in the folder's name."""
 COMPOSING = ContextVar("COMPOSING", default=False)
-"""Whether a folder is being named: a value that holds the name itself tells nothing."""
+"""Whether a folder's name is being resolved, so that values that contain the name resolve without it."""
 
 
 def defining_values(config: DictConfig) -> dict[str, Any]:
-    """Dotted key -> value of all that makes a run, wherever its data and its other runs lie."""
+    """Dotted key -> value of everything that defines a run; paths are relative to named places."""
     free = (*FREE, *(f"stage.{key}" for key in OmegaConf.select(config, "stage.may_change") or ()))
     places = {str(OmegaConf.select(config, key)): f"<{key}>" for key in ("data", "runs")} | {str(HOME): "<home>"}
     leaves = {name: leaf for key in DEFINING for name, leaf in flatten(OmegaConf.select(config, key), key).items()}
@@ -68,7 +68,7 @@ def defining_values(config: DictConfig) -> dict[str, Any]:
 
 
 def list_differences(old: DictConfig, new: DictConfig) -> list[str]:
-    """Say which of the values that make a run differ between two configs; ``init_from`` may be left out of the new."""
+    """List the defining values that differ between two configs; the new one may lack ``init_from``."""
     was, now = defining_values(old), defining_values(new)
     changed = [name for name in [*was, *(now.keys() - was.keys())] if was.get(name) != now.get(name)]
     free = {*SHARED_OUT, *(["init_from"] if now["init_from"] is None else [])}
@@ -77,15 +77,15 @@ def list_differences(old: DictConfig, new: DictConfig) -> list[str]:
 
 
 def count_levels(name: str) -> int:
-    """How deep a key lies: what follows from another key lies deeper than that one, as a rule."""
+    """Depth of a key; a key that follows from another is usually deeper."""
     return name.count(".")
 
 
 def hash_variant(config: DictConfig, compose: Callable[[list[str]], DictConfig]) -> str:
-    """A short hash of what the rest of a run folder's name doesn't tell; empty if that tells all.
+    """A short hash of the defining values that the rest of the folder's name doesn't imply; empty if it implies all.
 
-    It tells stage, model, task, seed, and whatever ``stage.tag`` is made of. A run has a hash if its values aren't
-    those that these alone compose to. Outside a command it has none if its stage isn't to be found by its name.
+    The name has stage, model, task, seed, and whatever ``stage.tag`` contains. A run has a hash if its values differ
+    from what these compose to. Outside a command it has none if there is no stage of that name.
 
     Args:
         config: the run's, not resolved yet.
@@ -106,10 +106,10 @@ def hash_variant(config: DictConfig, compose: Callable[[list[str]], DictConfig])
 
 
 def usual_values(config: DictConfig, compose: Callable[[list[str]], DictConfig]) -> dict[str, Any]:
-    """What the stage, the model and the task of a config compose to by themselves; empty if there is no such stage.
+    """The values that stage, model and task compose to by themselves; empty if there is no such stage.
 
-    Outside a command, which knows what was chosen, they are looked for by their names; those of a user's own are left
-    to the stage.
+    Within a command Hydra knows the options; outside, they are found by their names, and a model or task that isn't
+    found is left to the stage.
     """
     tag = str(OmegaConf.to_container(config.stage, resolve=False)["tag"])  # type: ignore[call-overload, index]
     told = ["seed", *(key for key in re.findall(r"\$\{([\w.]+)\}", tag) if "." not in key)]
@@ -125,14 +125,14 @@ def usual_values(config: DictConfig, compose: Callable[[list[str]], DictConfig])
 
 @lru_cache
 def compose_values(compose: Callable[[list[str]], DictConfig], overrides: tuple[str, ...]) -> dict[str, Any]:
-    """The values of a composed config, empty if it has no such options; composed once a process."""
+    """The values of a composed config, empty if an option doesn't exist; cached."""
     with suppress(HydraException, OmegaConfBaseException):
         return defining_values(compose(list(overrides)))
     return {}
 
 
 def read_command() -> tuple[dict[str, str], list[str]]:
-    """The options that this command chose by group, and the override by which it finds a user's own, if it has one."""
+    """This command's options by group, and its override of Hydra's search path, if any."""
     if not HydraConfig.initialized():
         return {}, []
     hydra = HydraConfig.get()
@@ -146,7 +146,7 @@ def is_below(name: str, keys: Iterable[str]) -> bool:
 
 
 def as_compared(value: Any, places: Mapping[str, str]) -> Any:
-    """A value as it is compared: 2.0 is 2, and a path begins with the name of the place that it lies in."""
+    """Normalize a value for comparison: 2.0 becomes 2, and a path starts with the name of its place."""
     if isinstance(value, Mapping):
         return {str(key): as_compared(item, places) for key, item in value.items()}
     if isinstance(value, list | tuple):

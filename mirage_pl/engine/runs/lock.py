@@ -1,8 +1,8 @@
 """One writer for a run folder: the process that trains in it. Imports no torch.
 
-``run.lock`` says who it is, and is locked by the operating system as long as that process lives. Where file systems
-don't lock across nodes, the word of the file counts: of a SLURM job SLURM knows whether it is running, of another
-process on another node the folder's last sign of life.
+``run.lock`` names that process and is locked by the operating system while it lives. Some file systems don't lock
+across nodes; there the file's content counts, unless SLURM says that the job has ended, or, for a process without a
+job, the folder hasn't changed for ``QUIET`` seconds.
 """
 
 import errno
@@ -28,12 +28,12 @@ QUIET = 600.0
 
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Be the run's only writer; the other processes of the same run come in with the first one.
+    """Hold the run's lock; the other processes of the same run enter with the first one.
 
-    A process that dies lets go. A job that SLURM has queued again, on whatever node, is still the same owner.
+    The lock is released when its process dies. A SLURM job that was requeued is still the same owner.
 
     Raises:
-        ValueError: another process has it; names its node and number.
+        ValueError: another process holds it; names its node and number.
     """
     if not first_process():
         yield
@@ -58,13 +58,13 @@ def describe_process() -> dict[str, Any]:
 
 
 def slurm_job() -> str | None:
-    """The SLURM job this process is of; a job of an array has the array's number and its own place in it."""
+    """This process's SLURM job; ``ARRAY_TASK`` for a job of an array."""
     array, place = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{place}" if array and place else os.environ.get("SLURM_JOB_ID")
 
 
 def read_owner(folder: Path) -> dict[str, Any]:
-    """What the lock says of its owner; empty if it has none, or was cut short by a full disk."""
+    """The owner that the lock names; empty if there is none, or the file is damaged."""
     try:
         owner = json.loads((folder / LOCK).read_text() or "{}")
     except (OSError, ValueError):
@@ -73,7 +73,7 @@ def read_owner(folder: Path) -> dict[str, Any]:
 
 
 def lock_file(number: int, owner: dict[str, Any]) -> bool:
-    """Lock an open file for this process; where the file system can't, a living owner on this node keeps it."""
+    """Lock an open file; where the file system can't, succeed unless the owner lives on this node."""
     try:
         fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -84,7 +84,7 @@ def lock_file(number: int, owner: dict[str, Any]) -> bool:
 
 
 def lives_elsewhere(owner: dict[str, Any], folder: Path) -> bool:
-    """Whether the owner is a process on another node that still runs, as far as can be told from here."""
+    """Whether the owner seems to run on another node."""
     if not owner or owner["node"] == socket.gethostname() or (owner["job"] and owner["job"] == slurm_job()):
         return False
     state = job_state(owner["job"]) if owner["job"] else None
@@ -95,7 +95,7 @@ def lives_elsewhere(owner: dict[str, Any], folder: Path) -> bool:
 
 
 def describe_owner(folder: Path, owner: dict[str, Any]) -> str:
-    """Say who has the run, and what to do."""
+    """Say which process holds the run, and what to do."""
     if not owner:
         return f"run_dir={folder} is being trained by another process; wait for its end, or choose another run_dir"
     job = f" (SLURM job {owner['job']})" if owner["job"] else ""

@@ -1,7 +1,7 @@
-"""Where a run's first weights come from: parts of finished runs of other stages. Imports no torch.
+"""Starts: finished runs of other stages that a run takes its first weights from. Imports no torch.
 
-``stage.starts`` names them. A start is found by itself (the newest finished run of its stage), or given as ``run``;
-``init_from`` gives the only one. ``environment.json`` remembers what was found.
+``stage.starts`` names them. Each is the newest finished run of its stage, unless ``run`` names one; ``init_from`` names
+it for a stage with one start. ``environment.json`` records which runs were taken.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,22 +18,22 @@ from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, is_finished
 from mirage_pl.engine.runs.identity import is_below
 
 CUT_SHORT = ("trainer.fast_dev_run", "trainer.limit_train_batches", "trainer.overfit_batches")
-"""With a value here a run is a trial on a part of its data, which nothing starts from by itself."""
+"""With a value here a run has seen a part of its data only, and no run starts from it by default."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where some of a run's weights come from.
+    """The source of some of a run's weights.
 
     Attributes:
-        stage: the newest finished run of this stage is taken; ``None``: only ``run``.
-        alike: config keys that must have the same value in both runs.
-        liked: config keys that decide among several such runs, the more alike the better.
-        take: dotted prefix of the weights that are taken of the other run; empty: all.
-        into: dotted prefix of where they go in this one; empty: they keep their place.
-        fresh: dotted prefixes of weights in this one that may be missing there, or have another shape.
-        kept: ``False``: they are frozen, so checkpoints don't hold them again; they are fetched from the other run.
-        run: a run folder or a checkpoint in place of what would be found.
+        stage: take the newest finished run of this stage; ``None``: only ``run``.
+        alike: config keys whose values must be the same in both runs.
+        liked: config keys by which to choose among several such runs: the more equal values, the better.
+        take: dotted prefix of the weights to take from the other run; empty: all.
+        into: dotted prefix of their place in this run; empty: unchanged.
+        fresh: dotted prefixes of weights of this run that may be missing or have another shape in the other.
+        kept: ``False``: the weights are frozen and left out of checkpoints; they are fetched from the other run.
+        run: a run folder or checkpoint to take instead.
     """
 
     stage: str | None = None
@@ -54,8 +54,8 @@ class Candidate:
         folder: its folder.
         config: its config.
         steps: how many it took.
-        steps_due: how many its stage takes, or what it was asked for where that is more; 0: it goes by epochs.
-        whole: whether it took its steps, on all of its data.
+        steps_due: its stage's steps, or its own ``max_steps`` if larger; 0 if its length is in epochs.
+        whole: whether it took these steps, on all of its data.
     """
 
     folder: Path
@@ -66,7 +66,7 @@ class Candidate:
 
     @property
     def age(self) -> float:
-        """When it was saved last."""
+        """Time of its last checkpoint."""
         return (self.folder / LAST).stat().st_mtime
 
     def __str__(self) -> str:
@@ -75,10 +75,10 @@ class Candidate:
 
 
 def read_starts(cfg: DictConfig) -> dict[str, Start]:
-    """The starts of a config by name; ``init_from`` stands in the only one, or is one where the stage has none.
+    """The starts of a config by name; ``init_from`` replaces the only one, or adds one to a stage without any.
 
     Raises:
-        ValueError: an unknown key, several starts and one ``init_from``, or a part that is trained but not kept.
+        ValueError: an unknown key, ``init_from`` with several starts, or a trained part with ``kept: false``.
     """
     names = [field.name for field in fields(Start)]
     starts: dict[str, Start] = {}
@@ -108,22 +108,22 @@ def find_starts(cfg: DictConfig) -> dict[str, str]:
     """Name -> run folder or checkpoint from which a new run of a config takes its weights.
 
     Raises:
-        ValueError: there is none; names the command that makes it.
+        ValueError: there is no such run; names the command that makes one.
     """
     starts = {name: start.run or find_run(cfg, start) for name, start in read_starts(cfg).items() if is_given(start)}
     return {name: str(Path(run)) for name, run in starts.items()}
 
 
 def is_given(start: Start) -> bool:
-    """Whether there is anything to find, or it was given."""
+    """Whether a start names a stage or a run."""
     return start.run is not None or start.stage is not None
 
 
 def find_run(cfg: DictConfig, start: Start) -> Path:
-    """Find the newest run of the start's stage that took its steps and has the same values of ``alike``.
+    """Find the newest run of the start's stage that took all its steps and has the same values of ``alike``.
 
-    One that has more of ``liked`` in common goes before a newer one. A run that is itself cut short, for a trial, may
-    start from others that are; of these the one that got furthest.
+    Equal values of ``liked`` count before age. A trial run may also start from runs that are cut short; the one that
+    got furthest is taken.
 
     Raises:
         ValueError: there is none; says how the nearest differs, and names the command that makes one.
@@ -152,7 +152,7 @@ def write_command(start: Start, values: Mapping[str, Any]) -> str:
 
 
 def explain_refusal(run: Candidate, required: Mapping[str, Any]) -> str:
-    """Why nothing starts from a run of the right stage."""
+    """Why a run of the right stage isn't used as a start."""
     others = {key: OmegaConf.select(run.config, key) for key in required}
     if differing := [f"{key}={value}" for key, value in others.items() if value != required[key]]:
         return f"{run.folder}, has {' '.join(differing)}"
@@ -164,17 +164,17 @@ def explain_refusal(run: Candidate, required: Mapping[str, Any]) -> str:
 
 
 def count_equal(run: Candidate, values: Mapping[str, Any]) -> int:
-    """How many of some keys have these values."""
+    """How many of these values a run has."""
     return sum(OmegaConf.select(run.config, key) == value for key, value in values.items())
 
 
 def share_taken(run: Candidate) -> float:
-    """How much of its way a run went."""
+    """Fraction of its steps that a run took."""
     return min(1.0, run.steps / run.steps_due) if run.steps_due else 1.0
 
 
 def list_candidates(runs: Path) -> Iterator[Candidate]:
-    """All ended runs below a folder whose loss is a number; what can't be read is none."""
+    """Finished runs below a folder that can be read and whose losses are finite."""
     for file in runs.rglob(CONFIG):
         if is_finished(file.parent):
             try:
@@ -186,7 +186,7 @@ def list_candidates(runs: Path) -> Iterator[Candidate]:
 
 
 def read_candidate(folder: Path) -> Candidate | None:
-    """Read what a run has come to; ``None`` if its loss isn't a number.
+    """Read a finished run; ``None`` if a loss isn't finite.
 
     Raises:
         ValueError: one of its files can't be read.
@@ -205,19 +205,19 @@ def read_candidate(folder: Path) -> Candidate | None:
 
 
 def is_trial(cfg: DictConfig) -> bool:
-    """Whether a run is asked for fewer steps than its stage takes, or for a part of its data."""
+    """Whether a run takes fewer steps than its stage, or sees a part of its data only."""
     steps = cfg.trainer.max_steps
     return is_cut_short(cfg) or 0 <= steps < (OmegaConf.select(cfg, "stage.max_steps") or 0)
 
 
 def is_cut_short(config: DictConfig) -> bool:
-    """Whether a run sees only a part of its data."""
+    """Whether a run sees a part of its data only."""
     given = [OmegaConf.select(config, key) for key in CUT_SHORT]
     return any(value not in (None, False, 0, 1.0) or (value == 1 and isinstance(value, int)) for value in given)
 
 
 def describe_start(path: str) -> str:
-    """A start as the console says it: the run, and how many of its steps it took."""
+    """A start in words: the run and how many of its steps it took."""
     folder = folder_of(Path(path))
     try:
         run = read_candidate(folder) if (folder / METRICS).is_file() else None
@@ -227,16 +227,16 @@ def describe_start(path: str) -> str:
 
 
 def folder_of(start: Path) -> Path:
-    """The run folder of a start, which is one, or a checkpoint in one."""
+    """The run folder of a start that is a run folder or a checkpoint."""
     return start.parents[1] if start.suffix == ".ckpt" else start
 
 
 def locate_run(start: str, near: Path) -> Path:
-    """Where a start is now: at its path, or in the same place beside the run that began with it, if both were moved.
+    """Find a start at its recorded path, or at the same place relative to the run if both were moved.
 
     Args:
-        start: run folder or checkpoint, as remembered.
-        near: the folder of the run that began with it.
+        start: run folder or checkpoint, as recorded.
+        near: folder of the run that takes weights from it.
 
     Raises:
         ValueError: it is in neither place.
@@ -252,10 +252,10 @@ def locate_run(start: str, near: Path) -> Path:
 
 
 def locate_unkept(folder: Path) -> dict[str, tuple[Start, Path]]:
-    """Name -> start and where it lies, of what a run's own checkpoints don't hold.
+    """Name -> start and its place, for every start whose weights the run's checkpoints don't hold.
 
     Raises:
-        ValueError: it isn't there, or a file of the run can't be read.
+        ValueError: a start isn't there, or a file of the run can't be read.
     """
     starts, places = read_starts(read_config(folder / CONFIG)), recorded_starts(folder)
     return {

@@ -1,4 +1,4 @@
-"""DeepSpeed as a strategy: ZeRO, with checkpoints written beside and read without unpickling."""
+"""DeepSpeed's ZeRO as a strategy, with atomic checkpoints that are read without running code from them."""
 
 import argparse
 import logging
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 
 class DeepSpeed(DeepSpeedStrategy):
-    """Lightning's DeepSpeed strategy, which also runs on CPU, and in which an accumulated loss is averaged once.
+    """Lightning's DeepSpeed strategy, made to run on CPUs too, and to average an accumulated loss once.
 
-    Lightning refuses CPUs, though DeepSpeed runs on them. What is overridden for that does on GPUs what it always did.
+    On GPUs the overrides that are for CPUs change nothing.
 
     Args:
-        more: of DeepSpeed's own config, what Lightning's options don't give, under DeepSpeed's names.
+        more: further keys of DeepSpeed's own config, which Lightning has no options for.
         options: those of Lightning's strategy.
     """
 
@@ -37,15 +37,15 @@ class DeepSpeed(DeepSpeedStrategy):
 
     @contextmanager
     def splitting(self) -> Iterator[None]:
-        """Whatever transformers loads within comes in parts: no rank ever holds all of it.
+        """Within the context transformers loads models sharded: no rank ever holds a whole one.
 
-        Transformers asks a ``HfDeepSpeedConfig`` for that, which it refers to weakly; here the strategy itself
-        answers, in this context alone, so that what is loaded later, to be evaluated, is whole.
+        Transformers looks for a ``HfDeepSpeedConfig``, by a weak reference; this strategy takes its place, and only
+        here, so that models loaded later for evaluation are whole.
         """
         from transformers.integrations import deepspeed
 
         self.set_up_ranks()
-        self._format_config()  # of it only the precision can be known yet
+        self._format_config()  # only the precision is known yet
         deepspeed.set_hf_deepspeed_config(self)
         try:
             yield
@@ -53,11 +53,11 @@ class DeepSpeed(DeepSpeedStrategy):
             deepspeed.unset_hf_deepspeed_config()
 
     def is_zero3(self) -> bool:
-        """What transformers asks."""
+        """Called by transformers."""
         return bool(self.zero_stage_3)
 
     def set_up_ranks(self) -> None:
-        """Start the other processes, if nobody has, and connect all; Lightning finds it done when the fit begins."""
+        """Start the other processes, if a launcher hasn't, and connect all; ``fit`` then skips this."""
         if self.launcher is None:
             self.setup_environment()
         else:
@@ -65,15 +65,15 @@ class DeepSpeed(DeepSpeedStrategy):
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the processes have no GPU each, but gloo between them."""
+        """Whether the processes run on CPUs, with gloo."""
         return bool(self.root_device.type == "cpu")
 
     def setup_environment(self) -> None:
-        """Start the processes, whatever they run on."""
+        """Start the processes, on GPUs or CPUs."""
         DDPStrategy.setup_environment(self)
 
     def setup_distributed(self) -> None:
-        """Connect the processes; CPUs have no indices that could be checked."""
+        """Connect the processes; Lightning would check device indices, which CPUs don't have."""
         if not self.on_cpu:
             super().setup_distributed()
             return
@@ -98,14 +98,13 @@ class DeepSpeed(DeepSpeedStrategy):
         return engine, wrapped
 
     def backward(self, closure_loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Take gradients; Lightning has divided by ``accumulate_grad_batches``, so DeepSpeed mustn't do it again."""
+        """Compute gradients; Lightning has already divided by ``accumulate_grad_batches``."""
         return super().backward(closure_loss, optimizer, *args, scale_wrt_gas=False, **kwargs)
 
     def optimizer_step(self, optimizer: Any, closure: Any, model: Any = None, **kwargs: Any) -> Any:
-        """Take a step and have the module look at the norm of its gradients, which no weight holds here.
+        """Take a step, and let the module check the norm of its gradients.
 
-        DeepSpeed leaves out, without a word, a step whose gradients aren't numbers; with float16 that is as it should
-        be, for its loss is scaled anew.
+        DeepSpeed silently skips a step whose gradients aren't finite. In float16 that is part of loss scaling.
         """
         result = super().optimizer_step(optimizer, closure, model, **kwargs)
         norm = self.deepspeed_engine.get_global_grad_norm()
@@ -118,7 +117,7 @@ class DeepSpeed(DeepSpeedStrategy):
         """Write a folder beside the checkpoint's; when all ranks have written, rank 0 renames it.
 
         Raises:
-            ValueError: it can't be written, because the disk is full, say.
+            ValueError: it can't be written: the disk is full, for example.
         """
         path = Path(filepath)
         with written_beside(path) as partial:
@@ -128,7 +127,7 @@ class DeepSpeed(DeepSpeedStrategy):
                 replace_checkpoint(partial, path)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Continue, also what another number of ranks has written: each takes what is its part now."""
+        """Resume, also from a checkpoint of another number of ranks, whose optimizer state is resharded."""
         checkpoint, engine = Path(checkpoint_path), self.deepspeed_engine
         num_written = count_ranks(checkpoint)
         if num_written == self.world_size:
@@ -149,11 +148,11 @@ class DeepSpeed(DeepSpeedStrategy):
 
 
 def as_norm(norm: float | Tensor, device: torch.device) -> Tensor:
-    """A norm as DeepSpeed gives it, which is -1 in place of one that is no number."""
+    """DeepSpeed's norm as a tensor, with NaN in place of its -1."""
     norm = torch.as_tensor(norm, device=device).detach()
     return norm.where(norm >= 0, torch.nan)
 
 
 def splitting(strategy: Any) -> AbstractContextManager[None]:
-    """A context in which a model is loaded in parts, if that is how the strategy trains it."""
+    """A context in which models are loaded sharded if the strategy is ZeRO-3."""
     return strategy.splitting() if isinstance(strategy, DeepSpeed) and strategy.is_zero3() else nullcontext()

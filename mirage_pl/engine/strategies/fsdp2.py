@@ -1,4 +1,4 @@
-"""FSDP2 as a strategy: each module's weights in parts."""
+"""PyTorch's FSDP2 as a strategy."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,24 +10,24 @@ from torch.nn.functional import linear
 
 
 class FSDP2(ModelParallelStrategy):
-    """PyTorch's FSDP2: weights, gradients and optimizer states in parts, fetched module by module.
+    """FSDP2: weights, gradients and optimizer states sharded, weights gathered module by module.
 
-    A checkpoint is one file, as of a single process, that rank 0 puts together.
+    A checkpoint is one file, as with a single process, gathered on rank 0.
     """
 
     def __init__(self) -> None:
         super().__init__(save_distributed_checkpoint=False)
 
     def setup_environment(self) -> None:
-        """Start the processes; all of them share the rows, none the columns, of a weight."""
+        """Start the processes; all are data-parallel, none tensor-parallel."""
         self._data_parallel_size, self._tensor_parallel_size = self.num_nodes * self.num_processes, 1
         super().setup_environment()
 
     def split(self, units: Iterable[nn.Module]) -> None:
-        """Leave each rank its part of the modules' weights; a module is made whole when it is called.
+        """Shard modules; each is gathered when it is called.
 
         Args:
-            units: inner ones before those that they are in, and embeddings before a head that has their weight.
+            units: inner before outer modules, and embeddings before a head that shares their weight.
         """
         words: dict[Any, nn.Module] = {}
         for unit in units:
@@ -40,7 +40,7 @@ class FSDP2(ModelParallelStrategy):
 
 
 def tie_head(head: Any, words: Any) -> None:
-    """Have a head whose weight is the embeddings' be called by way of them: only what is called is made whole.
+    """Route calls of a head that shares the embeddings' weight through the embeddings, which gathers it.
 
     Args:
         head: an ``nn.Linear`` without bias.

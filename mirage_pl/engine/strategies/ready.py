@@ -1,4 +1,4 @@
-"""What a machine, or a checkpoint that is to be continued, is refused for."""
+"""Checks of the machine, and of the checkpoint to resume from."""
 
 import logging
 import os
@@ -16,15 +16,15 @@ from mirage_pl.engine.checkpoints.weights import ZERO, ZERO3, read_checkpoint
 from mirage_pl.engine.checkpoints.zero3 import read_part
 
 NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
-"""What a run needs of its checkpoint to go on as if nothing had been."""
+"""Keys of a checkpoint that resuming needs."""
 CHECKED = 2**31
-"""Bytes up to which a checkpoint's checksums are compared before a run goes on; it takes a second or two."""
+"""Bytes up to which a checkpoint's checksums are verified before resuming, which takes a second or two."""
 
 log = logging.getLogger(__name__)
 
 
 def check_machine(cfg: DictConfig) -> None:
-    """Refuse what this machine can't run, before anything is made; tell DeepSpeed if it is to run on CPUs.
+    """Refuse a config that this machine can't run; set DeepSpeed's environment for CPUs.
 
     Raises:
         ValueError: names the key.
@@ -63,7 +63,7 @@ def check_machine(cfg: DictConfig) -> None:
 
 
 def check_optimizers(cfg: DictConfig) -> None:
-    """Refuse several optimizers where the strategy takes one.
+    """Refuse a stage with several optimizers under a strategy that takes one.
 
     Raises:
         ValueError: names the key.
@@ -78,13 +78,13 @@ def check_optimizers(cfg: DictConfig) -> None:
 
 
 def check_resume(cfg: DictConfig, last: Path) -> None:
-    """Refuse to continue from a checkpoint that this strategy can't read.
+    """Refuse to resume from a checkpoint that this strategy can't read.
 
-    DeepSpeed's checkpoint is a folder in which every process keeps its share of the optimizer's state; ZeRO-Infinity's
-    lies on disks of the nodes.
+    DeepSpeed's checkpoint is a folder with each process's part of the optimizer's state; ZeRO-Infinity's is on the
+    nodes' own disks.
 
     Raises:
-        ValueError: says with what the run was trained.
+        ValueError: says what the run was trained with.
     """
     instead = f"or start a new run with init_from={cfg.run_dir} and another run_dir, whose optimizer begins anew"
     stage = OmegaConf.select(cfg, "strategy.use.stage") or 0
@@ -105,7 +105,7 @@ def check_resume(cfg: DictConfig, last: Path) -> None:
 
 
 def check_whole(last: Path) -> None:
-    """Refuse a checkpoint that is damaged, or holds too little to go on with.
+    """Refuse a checkpoint that is damaged or incomplete.
 
     Raises:
         ValueError: names the file, what is wrong with it, and what to do.
@@ -128,10 +128,10 @@ def check_whole(last: Path) -> None:
 
 
 def check_harmless(checkpoint: Path) -> None:
-    """Read the files of DeepSpeed's checkpoint, which DeepSpeed itself unpickles, and so runs what code is in them.
+    """Refuse a DeepSpeed checkpoint that holds code, which DeepSpeed would run in unpickling it.
 
     Raises:
-        ValueError: one is damaged, or holds anything but what DeepSpeed writes.
+        ValueError: a file is damaged, or holds anything that DeepSpeed doesn't write.
     """
     for file in sorted(checkpoint.glob("checkpoint/*.pt")):
         try:
@@ -144,14 +144,14 @@ def check_harmless(checkpoint: Path) -> None:
 
 
 def name_format(checkpoint: Path) -> str:
-    """What kind of strategy wrote a checkpoint."""
+    """The format of a checkpoint, in words."""
     if not checkpoint.is_dir():
         return "one file"
     return "ZeRO-3" if (checkpoint / ZERO3).is_file() else "ZeRO-1 or ZeRO-2"
 
 
 def count_devices(devices: Any) -> int | None:
-    """Count the devices of a node that ``trainer.devices`` asks for; ``None``: Lightning finds out."""
+    """Number of devices per node in ``trainer.devices``; ``None`` if Lightning decides."""
     if isinstance(devices, int) and devices >= 0:
         return devices
     return None if isinstance(devices, int | str) else len(devices)

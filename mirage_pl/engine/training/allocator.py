@@ -1,4 +1,4 @@
-"""Keep freed memory on a CPU, where a training step would otherwise fault its pages in anew each time."""
+"""Keep freed memory on CPUs, so that a training step doesn't fault its pages in again."""
 
 import ctypes
 import sys
@@ -16,7 +16,7 @@ def keep_freed_memory(keep: bool = True) -> bool:
         keep: ``False`` restores glibc's defaults.
 
     Returns:
-        Whether this system's C library took it; others are left alone.
+        Whether the setting took effect; it needs glibc on Linux.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,8 +1,7 @@
-"""The one seam every family shares: a batch goes in, named losses come out.
+"""The base class of every stage: a batch goes in, named losses come out.
 
-A loss is a mean over terms, such as supervised tokens. An optimizer step may have many batches, on many ranks and one
-after another, some with more terms than others. Every loss of a batch counts by its terms, so that the step's loss is
-the mean over all terms: it is the same, however the step's rows are cut into batches.
+A loss is a mean over terms, such as supervised tokens. The batches of an optimizer step, on all ranks and accumulated
+ones, are weighted by their terms: the step's loss is the mean over all its terms, however its rows are batched.
 """
 
 from abc import abstractmethod
@@ -26,16 +25,16 @@ from mirage_pl.engine.training.optim import parameter_groups
 
 
 class BaseModule(pl.LightningModule):
-    """Weigh, log and sum the losses a stage returns.
+    """Weigh, log and sum the losses of a stage.
 
     Args:
-        net: what is trained.
-        loss_weights: a weight for every name that :meth:`losses` returns, and for no other; a pair of numbers goes from
-            the first to the second, linearly over the run.
+        net: the network.
+        loss_weights: the weight of each loss that :meth:`losses` returns, by name; a pair of numbers is interpolated
+            linearly over the run.
         optimizer: parameter groups -> optimizer.
-        schedule: (optimizer, total steps) -> schedule, stepped once an optimizer step.
+        schedule: (optimizer, total steps) -> schedule, stepped once per optimizer step.
         weight_decay: of matrices; norms, biases and embeddings don't decay.
-        parts: options of the optimizer, such as ``lr``, by dotted prefix of what they are for; see
+        parts: options of the optimizer, such as ``lr``, by dotted prefix of the weights that they apply to; see
             :func:`mirage_pl.engine.training.optim.parameter_groups`.
     """
 
@@ -43,7 +42,7 @@ class BaseModule(pl.LightningModule):
     apart: tuple[str, ...] = ()
     """Dotted prefixes of frozen weights that checkpoints don't hold (``kept: false`` of a start)."""
     seed: int = 0
-    """Of everything that is drawn in training; a run sets its own."""
+    """Seed of all random numbers in training; set by the run."""
 
     def __init__(
         self,
@@ -62,9 +61,9 @@ class BaseModule(pl.LightningModule):
         self.watch, self.means, self.num_rows, self.step = Watch(), Means(), 0, 0
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Move and cast, but round no buffer: of rotary frequencies in bfloat16, distant positions are wrong by turns.
+        """Move and cast, but keep the precision of buffers, such as rotary frequencies.
 
-        Lightning and DeepSpeed cast the whole module; evaluation loads only weights in fewer bits.
+        Lightning and DeepSpeed cast the whole module; evaluation casts weights alone.
         """
         exact = {name: buffer for name, buffer in self.named_buffers() if buffer.is_floating_point()}
         super()._apply(fn, recurse)
@@ -77,39 +76,38 @@ class BaseModule(pl.LightningModule):
 
     @abstractmethod
     def losses(self, batch: Any) -> dict[str, Tensor]:
-        """Return every loss this stage trains on, unweighted, by name."""
+        """Return all losses of the stage, unweighted, by name."""
 
     def terms(self, batch: Any) -> dict[str, int]:
-        """Of how many terms each loss is the mean, by name: rows, where a family doesn't say otherwise."""
+        """Number of terms that each loss is the mean of, by name; rows by default."""
         return dict.fromkeys(self.loss_weights, len(batch))
 
     def units(self) -> list[nn.Module]:
-        """The modules that are called and that together hold all weights, inner ones before those that they are in.
+        """Modules that are called and together hold all weights, inner before outer.
 
-        FSDP2 keeps each in parts, and makes it whole when it is called.
+        FSDP2 shards each of them, and gathers its weights when it is called.
         """
         return [self.net]
 
     def configure_model(self) -> None:
-        """Give the strategy what it may split, if it doesn't find that by itself."""
+        """Tell a strategy that shards modules which ones."""
         if hasattr(self.trainer.strategy, "split"):
             self.trainer.strategy.split(self.units())
 
     @property
     def split(self) -> bool:
-        """Whether ranks hold parts of the weights, so that all must call the same parts of the network together."""
+        """Whether weights are sharded, so that all ranks must call the same modules together."""
         trainer = attached_trainer(self)
         return trainer is not None and splits_weights(trainer.strategy)
 
     def alike(self, batch: Any, most: Callable[[Sequence[int]], list[int]]) -> Any:
-        """The same batch, made to call the same parts of the network, as often, as the other ranks' batches do.
+        """Return the batch, padded so that it calls the same modules, as often, as the other ranks' batches.
 
-        Asked for where ranks hold parts of the weights. A family whose batches all do has nothing to do.
+        Called where weights are sharded. By default all batches are alike.
 
         Args:
-            batch: of this rank.
-            most: counts of this rank -> the largest of any rank, each; a rank that gives fewer counts than another has
-                0 of the rest.
+            batch: this rank's.
+            most: counts of this rank -> the largest of any rank, count by count; missing counts are 0.
         """
         return batch
 
@@ -124,16 +122,16 @@ class BaseModule(pl.LightningModule):
         return list(largest.tolist())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Begin the batch's random numbers."""
+        """Seed the random numbers of the batch."""
         self.step = self.global_step
         seed_step(self.seed, self.step, self.trainer.global_rank, batch_idx % self.accumulate)
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Begin the random numbers of a validation batch: the same at every validation."""
+        """Seed the random numbers of a validation batch, the same at every validation."""
         reseed(self.seed, "validation", batch_idx, self.trainer.global_rank)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Weigh the losses of one batch by name, and by their share in the optimizer step."""
+        """Return the batch's weighted loss, scaled by its share of the terms of the optimizer step."""
         if self.split:
             batch = self.alike(batch, self.most)
         shares = self.shares(batch, batch_idx)
@@ -145,9 +143,9 @@ class BaseModule(pl.LightningModule):
         return self.weigh({name: shares[name] * loss for name, loss in losses.items()}) if shares else total
 
     def shares(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Its terms over what a batch of this optimizer step has on average, by loss; nothing if it is alone.
+        """The batch's terms over the mean terms of the step's batches, by loss; empty if it is the step's only batch.
 
-        What comes after divides by the number of batches: ranks average their gradients, and Lightning those of a rank.
+        Gradients are later averaged over ranks and over accumulated batches.
         """
         trainer = attached_trainer(self)
         num_batches = trainer.world_size * self.accumulate if trainer else 1
@@ -163,7 +161,7 @@ class BaseModule(pl.LightningModule):
         return {name: terms_here[name] * num_batches / in_step for name, in_step in pairs}
 
     def count_terms(self, trainer: Any) -> None:
-        """Add up the terms of a step's batches on all ranks; with them goes whether the steps before were sound."""
+        """Sum the terms of the step's batches over all ranks, together with the flag of the steps before."""
         terms = [self.terms(other) for other in trainer.train_dataloader.step_batches]
         own = torch.tensor([sum(t[name] for t in terms) for name in self.loss_weights], device=self.device)
         flag = self.watch.take_flag(self.device)
@@ -173,9 +171,9 @@ class BaseModule(pl.LightningModule):
         self.watch.check(trainer)
 
     def observe(self, values: Mapping[str, float | Tensor]) -> None:
-        """Log numbers that aren't losses, such as the usage of codes, as ``train/name`` or ``val/name``.
+        """Log numbers that aren't losses, such as codebook usage, as ``train/name`` or ``val/name``.
 
-        Called in :meth:`losses`. In validation they are means over rows.
+        To be called in :meth:`losses`. In validation they are averaged over rows.
         """
         trainer = attached_trainer(self)
         if trainer is None:
@@ -187,7 +185,7 @@ class BaseModule(pl.LightningModule):
                 self.means.add(name, torch.as_tensor(value, device=self.device), self.num_rows)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin new means."""
+        """Reset the means."""
         self.means = Means()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -212,7 +210,7 @@ class BaseModule(pl.LightningModule):
         return sum_losses(self.weight(name) * loss for name, loss in losses.items())
 
     def check_names(self, losses: Mapping[str, Tensor]) -> None:
-        """Refuse losses that aren't those with weights.
+        """Refuse losses whose names differ from those of the weights.
 
         Raises:
             ValueError: a loss without a weight, or a weight without a loss.
@@ -224,16 +222,16 @@ class BaseModule(pl.LightningModule):
             )
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Look at the gradients; a scaler that finds infinite ones skips the step by itself."""
+        """Note the largest gradient; a loss scaler handles infinite ones itself."""
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
             self.watch_largest(GRADIENTS, (p.grad for group in optimizer.param_groups for p in group["params"]))
 
     def note_gradients(self, norm: Tensor) -> None:
-        """Note the norm of this step's gradients, of a strategy that keeps them to itself."""
+        """Note the norm of this step's gradients, for a strategy that doesn't expose them."""
         self.watch.note(self.step + 1, {GRADIENTS: norm})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what ``apart`` names, and refuse to write down what isn't a number, on all ranks together.
+        """Leave out the weights that ``apart`` names; refuse to save if any value isn't finite, on all ranks together.
 
         Raises:
             ValueError: names step, value and rows.
@@ -245,7 +243,7 @@ class BaseModule(pl.LightningModule):
             leave_out(checkpoint, self, self.apart)
 
     def on_train_end(self) -> None:
-        """Look at the last steps."""
+        """Check the last steps."""
         self.watch.check_all(self.trainer)
 
     def watch_largest(self, name: str, tensors: Iterable[Tensor | None]) -> None:
@@ -256,13 +254,13 @@ class BaseModule(pl.LightningModule):
 
     @property
     def progress(self) -> float:
-        """Share of the run's optimizer steps that have been taken; 0 outside a run."""
+        """Fraction of the run's optimizer steps taken so far; 0 outside a run."""
         trainer = attached_trainer(self)
         return self.global_step / max(1, self.total_steps) if trainer else 0.0
 
     @property
     def accumulate(self) -> int:
-        """Batches of an optimizer step."""
+        """Batches per optimizer step."""
         return int(self.trainer.accumulate_grad_batches)
 
     @property
@@ -276,7 +274,7 @@ class BaseModule(pl.LightningModule):
         return first if first == last else first + (last - first) * min(1.0, self.progress)
 
     def configure_optimizers(self) -> Any:
-        """Optimizer over what is trainable, and its schedule over the steps the trainer will take."""
+        """Return the optimizer of the trainable weights, and its schedule over the run's steps."""
         optimizer: Any = self.make_optimizer(parameter_groups(self, self.weight_decay, self.parts))
         let_clip(optimizer)
         schedule = self.make_schedule(optimizer, self.total_steps)

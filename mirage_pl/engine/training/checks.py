@@ -1,4 +1,4 @@
-"""What is found out about a run before anything heavy is loaded. Imports no torch."""
+"""Checks of a run before anything heavy is loaded. Imports no torch."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """Metrics of a run that has nothing left to do."""
+    """Metrics of a run that has reached its limit; ``None`` if steps are left."""
     if not is_finished(folder):
         return None
     metrics = read_record(folder / METRICS)
@@ -24,7 +24,7 @@ def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Refuse what can't work on any machine, before anything heavy is loaded.
+    """Refuse a config that can't work on any machine.
 
     Raises:
         ValueError: names the key.

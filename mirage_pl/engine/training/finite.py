@@ -1,7 +1,7 @@
-"""Losses, gradients and weights that aren't numbers end a run before a sound checkpoint is overwritten.
+"""End a run whose losses, gradients or weights aren't finite, before a sound checkpoint is overwritten.
 
-Nothing waits for the device: what a step noted is looked at when the next one begins, on a GPU when the one after that
-does, and always before a checkpoint is written. Of several ranks all stop together, with one message.
+Nothing waits for the device: a step's values are checked at the start of the next step (on a GPU, of the one after),
+and always before a checkpoint is written. All ranks stop together, with one message.
 """
 
 from collections import deque
@@ -14,18 +14,18 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 SHOWN = 8
-"""Rows that an error names."""
+"""Most rows that an error names."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Values of one batch, or of a whole step.
+    """Values of a batch or of a step.
 
     Attributes:
-        step: from 1.
+        step: counted from 1.
         names: of the values.
         values: [N], on the device.
-        rows: where the samples are from.
+        rows: places of the samples.
     """
 
     step: int
@@ -36,7 +36,7 @@ class Note:
 
 @dataclass
 class Copied:
-    """A number on its way from the device to main memory."""
+    """A number that is being copied from the device to main memory."""
 
     number: Tensor
     host: Tensor = field(init=False)
@@ -52,14 +52,14 @@ class Copied:
         self.arrival.record()
 
     def read(self) -> float:
-        """Wait for it."""
+        """Wait for the copy and return it."""
         if self.arrival is not None:
             self.arrival.synchronize()
         return self.host.item()
 
 
 class Watch:
-    """Values of the steps taken last, and whether all of them are numbers on all ranks."""
+    """The values of the latest steps, and whether all are finite on all ranks."""
 
     def __init__(self) -> None:
         self.new: list[Note] = []
@@ -67,40 +67,40 @@ class Watch:
         self.flags: deque[Copied] = deque()
 
     def note(self, step: int, values: Mapping[str, Tensor], rows: Iterable[str] = ()) -> None:
-        """Remember values of a step."""
+        """Keep values of a step."""
         stacked = torch.stack([value.detach().float().reshape(()) for value in values.values()])
         self.new.append(Note(step, tuple(values), stacked, tuple(rows)))
 
     def take_flag(self, device: Any) -> Tensor:
-        """1 if anything noted since the last call isn't a number, else 0; to be summed over the ranks."""
+        """1 if a value noted since the last call isn't finite, else 0; to be summed over ranks."""
         values = [note.values.to(device) for note in self.new]
         self.known += self.new
         self.new = []
         return 1 - torch.cat(values).isfinite().all().float() if values else torch.zeros((), device=device)
 
     def await_flag(self, flag: Tensor) -> None:
-        """Look at a flag, the same on all ranks, as soon as that needs no waiting."""
+        """Queue a flag, the same on all ranks, to be checked once it can be read without waiting."""
         self.flags.append(Copied(flag))
 
     def check(self, trainer: Any, wait: bool = False) -> None:
-        """Look at the flags that are there.
+        """Check the flags that have arrived.
 
         Args:
             trainer: Lightning's.
-            wait: whether to look at those on their way, too.
+            wait: whether to wait for the others.
 
         Raises:
-            ValueError: a value isn't a number; names step, loss and rows.
+            ValueError: a value isn't finite; names step, loss and rows.
         """
         while self.flags and (wait or len(self.flags) > self.flags[0].number.is_cuda):
             if self.flags.popleft().read():
                 raise ValueError(self.describe(trainer))
 
     def check_all(self, trainer: Any) -> None:
-        """Look at everything noted so far, on all ranks together; nothing is exchanged if nothing is new.
+        """Check everything noted so far, on all ranks together; nothing is exchanged if nothing is new.
 
         Raises:
-            ValueError: a value isn't a number.
+            ValueError: a value isn't finite.
         """
         if self.new:
             flag = self.take_flag(trainer.strategy.root_device)
@@ -108,20 +108,20 @@ class Watch:
         self.check(trainer, wait=True)
 
     def describe(self, trainer: Any) -> str:
-        """Say which step, values and rows, of all ranks."""
-        mine = [
+        """The error's message: the first step that went wrong, its values and rows, of all ranks."""
+        faults = [
             (note.step, name, value, note.rows or self.rows_of(note.step))
             for note in (*self.known, *self.new)
             for name, value in zip(note.names, note.values.tolist(), strict=True)
             if not torch.tensor(value).isfinite()
         ]
-        ranks: list[Any] = [mine]
+        ranks: list[Any] = [faults]
         if trainer.world_size > 1:
             ranks = [None] * trainer.world_size
-            torch.distributed.all_gather_object(ranks, mine)
-        every = [one for rank in ranks for one in rank]
-        step, cause = min((number, rank_in_chain(name)) for number, name, *_ in every)
-        first = [one for one in every if (one[0], rank_in_chain(one[1])) == (step, cause)]
+            torch.distributed.all_gather_object(ranks, faults)
+        faults = [fault for rank in ranks for fault in rank]
+        step, cause = min((number, rank_in_chain(name)) for number, name, *_ in faults)
+        first = [fault for fault in faults if (fault[0], rank_in_chain(fault[1])) == (step, cause)]
         values = dict.fromkeys(f"{name} is {value}" for _, name, value, _ in first)
         rows = list(dict.fromkeys(row for *_, rows in first for row in rows))
         shown = ", ".join(rows[:SHOWN]) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
@@ -132,27 +132,27 @@ class Watch:
         )
 
     def rows_of(self, step: int) -> tuple[str, ...]:
-        """All rows of a step on this rank."""
+        """Rows of a step on this rank."""
         return tuple(row for note in (*self.known, *self.new) if note.step == step for row in note.rows)
 
 
 GRADIENTS, WEIGHTS = "the largest gradient", "the largest weight"
 AFTER = (GRADIENTS, WEIGHTS)
-"""What follows from a loss, in its order."""
+"""Values that follow from a loss, in causal order."""
 
 
 def rank_in_chain(name: str) -> int:
-    """Where a value comes in a chain of causes: losses first."""
+    """Position of a value in the chain of causes: losses come first."""
     return AFTER.index(name) + 1 if name in AFTER else 0
 
 
 def find_largest(tensors: Iterable[Tensor | None]) -> Tensor | None:
-    """The largest magnitude in this rank's parts of some tensors, not a number if any isn't; ``None`` of nothing."""
+    """Largest magnitude in this rank's parts of some tensors, NaN if any value is; ``None`` if there are no values."""
     parts = [part.to_local() if isinstance(part, DTensor) else part for part in tensors if part is not None]
     parts = [part.detach() for part in parts if part.numel()]
     return torch.nn.utils.get_total_norm(parts, norm_type=float("inf")) if parts else None
 
 
 def list_rows(batch: Any) -> Sequence[str]:
-    """Where the samples of a batch are from, if it has ``samples``."""
+    """Places of a batch's ``samples``; empty if it has none."""
     return [str(getattr(sample, "where", sample)) for sample in getattr(batch, "samples", ())]

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Train until ``trainer.max_steps`` (or ``max_epochs``), score the run if wanted, and return the last metrics.
+    """Train until ``trainer.max_steps`` or ``max_epochs``, score the run if ``evaluate`` is set; return the metrics.
 
     Raises:
         ValueError: a mistake in config, data or checkpoint.
@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def rehearse(cfg: DictConfig) -> dict[str, Any]:
-    """Train and validate a batch, or a few, in a folder that is gone afterwards: nobody starts from such a run."""
+    """Train and validate a few batches in a temporary folder, so that no other run starts from this one."""
     given = Path(cfg.run_dir)
     starts = find_starts(cfg)
     with TemporaryDirectory() as name:
@@ -61,7 +61,7 @@ def rehearse(cfg: DictConfig) -> dict[str, Any]:
 
 
 def remove_traces(folder: Path) -> None:
-    """Take away what Hydra has put into a folder that was to be a run's."""
+    """Remove what Hydra wrote into the run folder, and the folder if it is empty."""
     shutil.rmtree(folder / ".hydra", ignore_errors=True)
     for log_file in folder.glob("*.log"):
         log_file.unlink()
@@ -70,7 +70,7 @@ def remove_traces(folder: Path) -> None:
 
 
 def train(cfg: DictConfig) -> dict[str, Any]:
-    """Go on, or begin, or find that nothing is left to do."""
+    """Begin or resume a run, unless it has reached its limit."""
     folder = Path(cfg.run_dir)
     resumed = last_checkpoint(folder)
     open_run(cfg, {} if resumed else find_starts(cfg))
@@ -88,7 +88,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 
 
 def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
-    """Train, from a checkpoint of this run, or from weights of others, or from the model's own."""
+    """Train from this run's checkpoint, from other runs' weights, or from the model's own."""
     loggers = list(instantiate(cfg.logger).values())
     if resumed:
         check_whole(resumed)
@@ -97,8 +97,8 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data: Any = instantiate(cfg.task.data, collate=instantiate(cfg.stage.collator))
     callbacks = [callback for callback in instantiate(cfg.callbacks).values() if callback is not None]
-    timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
-    if not cfg.trainer.enable_progress_bar:  # Lightning refuses one that is there nevertheless
+    timer = pl.callbacks.Timer()  # its time is part of checkpoints
+    if not cfg.trainer.enable_progress_bar:  # Lightning refuses the callback then
         callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.ProgressBar)]
     listed, plugged = [*callbacks, timer], make_plugins(cfg.async_checkpoint)
     trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=loggers or False, plugins=plugged)
@@ -112,7 +112,7 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
         data.prepare_data()
         record_data(cfg, folder)
     load_starts(cfg, folder, module, resumed)
-    # The model casts what it takes from a batch; bf16-true and DeepSpeed would, in place, which a frozen batch refuses.
+    # The model casts its inputs itself. bf16-true and DeepSpeed would do so in place, which frozen batches don't allow.
     trainer.precision_plugin.convert_input = lambda batch: batch
     with plain_interrupts():
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
@@ -122,7 +122,7 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
 
 @contextmanager
 def plain_interrupts() -> Iterator[None]:
-    """Let Ctrl-C be what it is: Lightning makes exit code 1 of it, as of an error."""
+    """Raise ``KeyboardInterrupt`` for Ctrl-C, which Lightning turns into exit code 1."""
     try:
         yield
     except SystemExit as ended:
@@ -132,17 +132,17 @@ def plain_interrupts() -> Iterator[None]:
 
 
 def score_run(cfg: DictConfig, folder: Path) -> None:
-    """Evaluate the run on its own task, if ``evaluate`` asks for it and it hasn't been done."""
+    """Evaluate the run on its own task if ``evaluate`` is set and no evaluation is there."""
     if cfg.evaluate is None or not first_process():
         return
     evaluate_run(cfg, folder)
 
 
 def save_results(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Save the last state and the last metrics, and say where they are."""
+    """Write the last checkpoint and the metrics, and print where they are."""
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
     metrics |= {"step": trainer.global_step, "epoch": trainer.current_epoch, **facts}
-    trainer.strategy.checkpoint_io = Files()  # nothing goes on meanwhile, and metrics mustn't be there before it
+    trainer.strategy.checkpoint_io = Files()  # metrics.json must not be there before the checkpoint is
     trainer.save_checkpoint(folder / LAST, weights_only=False)
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
@@ -152,6 +152,6 @@ def save_results(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[s
 
 
 def device_name(trainer: Any) -> str:
-    """What the run is trained on: ``cpu``, or a GPU's name."""
+    """Name of the GPU, or ``cpu``."""
     device = trainer.strategy.root_device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)

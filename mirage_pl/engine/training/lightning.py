@@ -1,4 +1,4 @@
-"""What is used of Lightning and PyTorch beyond their public interface, each with a test that an upgrade would break."""
+"""Every use of private parts of Lightning and PyTorch, each with a test that fails if an upgrade changes them."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -7,42 +7,42 @@ from pytorch_lightning.strategies import DDPStrategy
 
 
 def attached_trainer(module: Any) -> Any:
-    """The Trainer a module is trained by, or ``None``; ``module.trainer`` raises where there is none."""
+    """The Trainer of a module, or ``None``, where ``module.trainer`` would raise."""
     return module._trainer
 
 
 def let_clip(optimizer: Any) -> None:
-    """Have Lightning clip gradients of a fused optimizer.
+    """Let Lightning clip the gradients of a fused optimizer.
 
-    A fused one offers to undo a loss's scaling as it steps; Lightning then refuses to clip, bfloat16 included.
+    Lightning refuses if the optimizer can undo loss scaling in its step, even without a loss scaler.
     """
     optimizer._step_supports_amp_scaling = False
 
 
 def count_no_steps(optimizer: Any) -> None:
-    """Keep a wrapped optimizer's steps out of ``global_step``: of several, one alone counts a batch's step."""
+    """Keep the steps of a wrapped optimizer out of ``global_step``, which counts those of one optimizer only."""
     optimizer._on_before_step = optimizer._on_after_step = do_nothing
 
 
 def do_nothing() -> None:
-    """Take the place of a hook."""
+    """Replace a hook."""
 
 
 def name_stop_iterations(trainer: Any) -> None:
-    """Turn a ``StopIteration`` that leaves a hook of a callback, module or strategy into an error that names it.
+    """Turn a ``StopIteration`` raised in a hook into an error that names the hook.
 
-    Lightning's loops would take it for the end of the epoch. Every hook runs within the profiler's ``profile``.
+    Lightning's loops would take it for the end of the epoch. Every hook runs within ``profiler.profile``.
     """
     profile = trainer.profiler.profile
     trainer.profiler.profile = lambda action: Named(profile(action), action)
 
 
 class Named:
-    """A context that a ``StopIteration`` leaves as an error; ``contextlib`` would undo that.
+    """A context that raises ``RuntimeError`` for a ``StopIteration``; a generator of ``contextlib`` can't.
 
     Args:
-        inner: the context within.
-        action: what is done in it.
+        inner: the wrapped context.
+        action: name of the hook.
     """
 
     def __init__(self, inner: AbstractContextManager[str], action: str) -> None:
@@ -58,6 +58,6 @@ class Named:
 
 
 def expect_unused(strategy: Any) -> None:
-    """Have DDP wait only for gradients of what a loss depends on; of several optimizers each learns a part."""
+    """Have DDP find parameters without gradients: a loss of one of several optimizers depends on a part of them."""
     if isinstance(strategy, DDPStrategy):
         strategy._ddp_kwargs["find_unused_parameters"] = True

@@ -1,4 +1,4 @@
-"""Named losses: their weights, their sum, and what the log says of them."""
+"""Named losses: weights, sum, names in the log."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
@@ -8,17 +8,17 @@ from torch import Tensor
 
 
 def name_logged(losses: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
-    """What the log says of a training batch."""
+    """The losses of a training batch by their names in the log."""
     return {f"train/{name}": loss.detach() for name, loss in losses.items()} | {"train/loss": total.detach()}
 
 
 def sum_losses(losses: Iterable[Tensor]) -> Tensor:
-    """The sum of one loss or more."""
+    """Sum at least one loss."""
     return reduce(add, losses)
 
 
 def as_pair(name: str, weight: float | Sequence[float]) -> tuple[float, float]:
-    """A weight at the start and at the end of a run.
+    """The weight at the start and at the end of the run.
 
     Raises:
         ValueError: neither a number nor a pair of numbers.

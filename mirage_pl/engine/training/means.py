@@ -1,4 +1,4 @@
-"""Means over the terms of many batches."""
+"""Means over the terms of batches."""
 
 from collections import defaultdict
 from typing import Any
@@ -8,21 +8,21 @@ from torch import Tensor
 
 
 class Means:
-    """Sums values by name, each as the mean of a number of terms."""
+    """Running means by name, weighted by numbers of terms."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.terms: defaultdict[str, int] = defaultdict(int)
 
     def add(self, name: str, mean: Tensor, terms: int) -> None:
-        """Add a batch's mean over so many terms; one of no terms is nothing."""
+        """Add a batch's mean over ``terms`` terms; with no terms it has no effect."""
         if terms:
             exact = mean.detach() if mean.device.type == "mps" else mean.detach().double()
             self.sums[name] = self.sums.get(name, 0) + exact * terms
         self.terms[name] += terms
 
     def over_all(self, strategy: Any) -> dict[str, Tensor]:
-        """Return the mean over all terms of all ranks, by name; a name without any terms is left out.
+        """Return the means over all terms of all ranks, by name; names without terms are left out.
 
         All ranks must have added the same names.
         """
@@ -37,5 +37,5 @@ class Means:
 
 
 def exact_on(device: Any) -> torch.dtype:
-    """The type with the most bits that a device has."""
+    """The most precise floating-point type of a device."""
     return torch.float32 if device.type == "mps" else torch.float64

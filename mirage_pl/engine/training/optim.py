@@ -20,12 +20,12 @@ def parameter_groups(
     Args:
         module: whose parameters.
         weight_decay: of those that decay.
-        parts: dotted prefix -> options of an optimizer's group, such as ``lr``, for what lies below; the longest prefix
-            counts. ``weight_decay`` is that of its matrices, and of all its weights with ``decay_all: true``.
-        of: dotted prefixes of what is asked for.
+        parts: dotted prefix -> options of an optimizer group, such as ``lr``, for the weights below; the longest prefix
+            counts. ``weight_decay`` applies to matrices, or with ``decay_all: true`` to all weights of the part.
+        of: dotted prefixes of the weights to return.
 
     Raises:
-        ValueError: nothing is trainable, or nothing below the prefix of a part is.
+        ValueError: no weight is trainable, or none below the prefix of a part.
     """
     embeddings = {id(p) for m in module.modules() if isinstance(m, Embedding) for p in m.parameters()}
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad and is_below(name, of)}
@@ -54,7 +54,7 @@ def warmup(optimizer: Optimizer, total_steps: int, warmup_steps: int, shape: str
         total_steps: optimizer steps of the run.
         warmup_steps: steps until the full learning rate.
         shape: of the decay.
-        final: share of the learning rate that is left at the end.
+        final: final learning rate as a fraction of the full one.
 
     Raises:
         ValueError: unknown shape.

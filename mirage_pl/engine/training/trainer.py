@@ -1,4 +1,4 @@
-"""What the keys of ``trainer`` may be given, before anything heavy is loaded."""
+"""Checks of the keys below ``trainer``, before anything heavy is loaded."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -12,7 +12,7 @@ SHARES = ("limit_train_batches", "limit_val_batches", "overfit_batches")
 
 
 def check_trainer(trainer: DictConfig) -> None:
-    """Refuse what Lightning would answer with a traceback.
+    """Refuse values that Lightning would reject with a traceback.
 
     Raises:
         ValueError: names the key, the value, and what may be given.
@@ -31,10 +31,10 @@ def check_trainer(trainer: DictConfig) -> None:
 
 
 def check_choice(key: str, given: str, choices: tuple[str, ...]) -> None:
-    """Refuse a word that isn't one of some.
+    """Refuse a word that isn't one of the choices.
 
     Raises:
-        ValueError: says which there are, and which was perhaps meant.
+        ValueError: lists the choices and proposes the nearest.
     """
     if given not in choices:
         near = get_close_matches(given, choices, 1)
@@ -43,10 +43,10 @@ def check_choice(key: str, given: str, choices: tuple[str, ...]) -> None:
 
 
 def check_devices(devices: Any) -> None:
-    """Refuse what names no devices.
+    """Refuse a value that names no devices.
 
     Raises:
-        ValueError: says what does.
+        ValueError: says which values do.
     """
     if isinstance(devices, str):
         named = devices == "auto" or all(part.strip().lstrip("-").isdigit() for part in devices.split(","))
@@ -59,7 +59,7 @@ def check_devices(devices: Any) -> None:
 
 
 def check_limits(trainer: DictConfig) -> None:
-    """Refuse a run that never ends, and validations that never come.
+    """Refuse a run without an end, and intervals at which validation never happens.
 
     Raises:
         ValueError: names the keys.
@@ -83,7 +83,7 @@ def check_limits(trainer: DictConfig) -> None:
 
 
 def is_share(value: Any) -> bool:
-    """Whether a value is a number of batches, or a share of them."""
+    """Whether a value is a number of batches or a fraction of them."""
     if value is None:
         return True
     return value >= 0 and (isinstance(value, int) or value <= 1.0)

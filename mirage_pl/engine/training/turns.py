@@ -1,9 +1,9 @@
 """Several optimizers that take turns within a batch: a generator and its critic, a model and its codebook.
 
-A step is a step of all of them: ``trainer.max_steps``, schedules and checkpoints count it once. Lightning leaves such a
-module to clip and to accumulate by itself, which it does as ``trainer.gradient_clip_val`` and
-``trainer.accumulate_grad_batches`` say. Of batches that accumulate, the last alone shows later turns what earlier ones
-have just learnt.
+One step of all of them is one step of the run: ``trainer.max_steps``, schedules and checkpoints count it once. Under
+manual optimization Lightning neither clips nor accumulates; this module does, by ``trainer.gradient_clip_val`` and
+``trainer.accumulate_grad_batches``. All turns accumulate the same batches, since the loss is a mean over the terms of
+the step. Within a step, later turns see what earlier ones have learnt only in the last batch.
 """
 
 from abc import abstractmethod
@@ -28,14 +28,14 @@ class Turn:
     """One of several optimizers.
 
     Attributes:
-        of: dotted prefixes of what it trains.
-        losses: the weight of each of its losses, as ``loss_weights`` of a module with one optimizer.
+        of: dotted prefixes of the weights that it trains.
+        losses: weights of its losses by name, as ``loss_weights`` of a module with one optimizer.
         optimizer: parameter groups -> optimizer.
         schedule: (optimizer, its steps in the run) -> schedule.
-        begin: the step of the run at which it is taken first; before that it costs nothing.
+        begin: first step of the run at which it is taken; before that its losses aren't computed.
         clip: largest norm of its gradient; ``None``: ``trainer.gradient_clip_val``.
         weight_decay: of its matrices.
-        parts: options of single parts, as of :func:`mirage_pl.engine.training.optim.parameter_groups`.
+        parts: as in :func:`mirage_pl.engine.training.optim.parameter_groups`.
     """
 
     of: Sequence[str]
@@ -74,7 +74,7 @@ class Turns(BaseModule):
 
     @abstractmethod
     def losses_in(self, turn: str, batch: Any) -> dict[str, Tensor]:
-        """Return the losses of a turn, unweighted, by name; what others train takes no gradient."""
+        """Return the losses of a turn, unweighted, by name; weights of other turns have ``requires_grad`` off."""
 
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """The losses of all turns that are taken at this step."""
@@ -85,7 +85,7 @@ class Turns(BaseModule):
         return [name for name, turn in self.turns.items() if self.step >= turn.begin]
 
     def check_names(self, losses: Mapping[str, Tensor], turns: Sequence[str] | None = None) -> None:
-        """Refuse losses that aren't those of these turns, or of all that are taken.
+        """Refuse losses whose names differ from those of the given turns, or of all turns of this step.
 
         Raises:
             ValueError: a loss without a weight, or a weight without a loss.
@@ -98,7 +98,7 @@ class Turns(BaseModule):
             )
 
     def configure_callbacks(self) -> list[Any]:
-        """Take over what Lightning refuses to do for several optimizers; called before it looks."""
+        """Take over clipping and accumulation, which Lightning refuses with several optimizers; it calls this first."""
         trainer = self.trainer
         self.clip, trainer.gradient_clip_val = trainer.gradient_clip_val or self.clip, None
         self.own_accumulate, trainer.accumulate_grad_batches = max(trainer.accumulate_grad_batches, 1), 1
@@ -107,17 +107,17 @@ class Turns(BaseModule):
 
     @property
     def progress(self) -> float:
-        """Share of the run's steps before this one, for all turns alike."""
+        """Fraction of the run's steps before this one, the same for all turns."""
         return self.step / max(1, self.total_steps) if attached_trainer(self) else 0.0
 
     @property
     def accumulate(self) -> int:
-        """Batches of a step."""
+        """Batches per step."""
         return self.own_accumulate
 
     @property
     def total_steps(self) -> int:
-        """Steps of the run; Lightning takes every batch for one."""
+        """Steps of the run; Lightning counts every batch as one."""
         trainer = self.trainer
         batches = int(trainer.estimated_stepping_batches)
         if trainer.max_epochs in (None, -1) or self.accumulate == 1:
@@ -126,7 +126,7 @@ class Turns(BaseModule):
         return min(steps, trainer.max_steps) if trainer.max_steps != -1 else steps
 
     def configure_optimizers(self) -> Any:
-        """An optimizer and a schedule for each turn."""
+        """Return an optimizer and a schedule for each turn."""
         optimizers, schedules = [], []
         for turn in self.turns.values():
             groups = parameter_groups(self, turn.weight_decay, turn.parts, tuple(turn.of))
@@ -136,7 +136,7 @@ class Turns(BaseModule):
         return optimizers, [{"scheduler": schedule, "interval": "step"} for schedule in schedules]
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Take every turn that has begun; returns the sum of all weighted losses, without gradient."""
+        """Take every turn that has begun; return the sum of all weighted losses, detached."""
         shares = self.shares(batch, batch_idx)
         self.num_rows = len(batch)
         last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
@@ -150,7 +150,7 @@ class Turns(BaseModule):
         return total
 
     def take(self, at: int, name: str, batch: Any, shares: Mapping[str, Tensor], last: bool) -> dict[str, Tensor]:
-        """Take gradients of a turn's losses and, with a step's last batch, its step; return the losses."""
+        """Compute a turn's losses and gradients, and with the step's last batch step its optimizer."""
         turn, optimizer = self.turns[name], as_list(self.optimizers())[at]
         self.toggle_optimizer(optimizer)
         losses = self.losses_in(name, batch)
@@ -169,5 +169,5 @@ class Turns(BaseModule):
 
 
 def as_list(one_or_more: Any) -> list[Any]:
-    """What Lightning returns bare where it is one."""
+    """Wrap a single optimizer or schedule, which Lightning returns without a list."""
     return one_or_more if isinstance(one_or_more, list) else [one_or_more]
