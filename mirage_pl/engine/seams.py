@@ -10,7 +10,7 @@ from __future__ import annotations  # so that reports, which load no torch, have
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -266,6 +266,7 @@ class Session(Protocol):
         """Go on: a further question, an action, an observation."""
 
 
+@runtime_checkable
 class Exporting(Protocol):
     """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
 

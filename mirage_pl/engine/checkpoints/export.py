@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from mirage_pl.engine.checkpoints.trained import load_trained
+from mirage_pl.engine.seams import Exporting
 
 MARK = "config.json"
 """A file that every export has."""
@@ -27,9 +28,9 @@ def run(cfg: DictConfig) -> Path:
         raise ValueError(f"out={out} exists and is no earlier export; choose a new folder")
     dtype = read_dtype(cfg.dtype)
     trained = load_trained(cfg.ckpt)
-    if not hasattr(trained.module, "export"):
-        raise ValueError(f"stage={trained.config.stage.name} can't be exported: its module has no export()")
     module = trained.module.to(dtype) if dtype else trained.module
+    if not isinstance(trained.module, Exporting):
+        raise ValueError(f"stage={trained.config.stage.name} can't be exported: its module has no export()")
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:

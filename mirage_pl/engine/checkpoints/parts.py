@@ -4,9 +4,9 @@ DeepSpeed's ZeRO-3 replaces a weight with an empty tensor and gathers it when it
 with a ``DTensor``. All other code that reads weights or their shapes uses these functions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
@@ -14,6 +14,14 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from mirage_pl.engine.runs.identity import is_below
+
+
+@runtime_checkable
+class Splits(Protocol):
+    """A strategy that has to be told which modules to shard."""
+
+    def split(self, units: Iterable[nn.Module]) -> None:
+        """Shard modules, inner before outer."""
 
 
 def splits_weights(strategy: Any) -> bool:

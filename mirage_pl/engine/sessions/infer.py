@@ -1,4 +1,4 @@
-"""Use a trained run: once, many times by a file, line by line at a terminal, or for as long as a page is open."""
+"""Use a trained run: once, for each row of a file, line by line at a terminal, or as a web page."""
 
 import json
 import sys
@@ -13,13 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.seams import Piece, Session
 from mirage_pl.engine.sessions.requests import read_requests, text_key
+from mirage_pl.engine.sessions.server import serve
 
 
 def run(cfg: DictConfig) -> list[dict[str, Any]]:
-    """Show what a session says to what it is given.
+    """Run a session on the inputs and show its output.
 
     Returns:
-        Of each use: what was ``given``, the ``text``, and the ``files`` that were written.
+        For each use: the inputs as ``given``, the ``text``, and the ``files`` that were written.
 
     Raises:
         ValueError: a mistake in config, input or checkpoint.
@@ -31,8 +32,6 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     open_session = partial(instantiate(cfg.session), trained)
     out = Path(cfg.out) if cfg.out else trained.folder / "inference"
     if cfg.serve:
-        from mirage_pl.engine.sessions.server import serve
-
         serve(open_session, takes, given, cfg.port)
         return []
     session: Session = open_session()
@@ -45,12 +44,12 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
 
 
 def unwrap(value: Any) -> Any:
-    """A value of the config without its wrapping."""
+    """A config value as a plain Python value."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def show_pieces(pieces: Iterable[Piece], given: Mapping[str, Any], out: Path, prefix: str = "") -> dict[str, Any]:
-    """Print texts as they come, save the rest, and say where."""
+    """Print texts as they come, save other pieces, and print where."""
     texts, files = [], []
     for piece in pieces:
         if piece.kind == "text":
@@ -66,17 +65,17 @@ def show_pieces(pieces: Iterable[Piece], given: Mapping[str, Any], out: Path, pr
 
 
 def save_piece(piece: Piece, file: Path) -> Path:
-    """Write a picture, a clip, a cloud of points."""
+    """Save a picture, clip or point cloud."""
     file.parent.mkdir(parents=True, exist_ok=True)
     piece.content.save(file)
     return file
 
 
 def answer_file(session: Session, requests: Iterable[dict[str, Any]], out: Path) -> list[dict[str, Any]]:
-    """Begin anew with each row of a file; a row that can't be used is named, and the others go on.
+    """Begin anew with each row of a file; rows that are refused are reported and skipped.
 
     Raises:
-        ValueError: not one row could be used.
+        ValueError: every row was refused.
     """
     out.mkdir(parents=True, exist_ok=True)
     uses: list[dict[str, Any]] = []
@@ -101,7 +100,7 @@ def answer_file(session: Session, requests: Iterable[dict[str, Any]], out: Path)
 
 
 def converse(session: Session, key: str, given: dict[str, Any], out: Path, begun: bool) -> Iterator[dict[str, Any]]:
-    """Read a line, answer it, and so on; a line that can't be used says why."""
+    """Answer lines of the terminal one by one; a refused line prints the reason."""
     while line := read_line(f"{key}> "):
         try:
             pieces = session.step(**{key: line}) if begun else session.begin(**given | {key: line})
@@ -113,7 +112,7 @@ def converse(session: Session, key: str, given: dict[str, Any], out: Path, begun
 
 
 def read_line(ask: str) -> str:
-    """A line from the terminal; empty at its end."""
+    """Read a line from the terminal; empty at the end of input."""
     try:
         return input(ask if sys.stdin.isatty() else "").strip()
     except EOFError:

@@ -1,4 +1,4 @@
-"""The page of a server: a form of what a session takes, and below it what the session says."""
+"""The server's page: a form for a session's inputs, and its output below."""
 
 from collections.abc import Mapping
 from html import escape
@@ -73,7 +73,7 @@ def write_page(takes: Mapping[str, str]) -> str:
     """The page as HTML.
 
     Args:
-        takes: names of what a session is given, and their kinds.
+        takes: names and kinds of a session's inputs.
     """
     fields = [f"<label>{escape(name)}{FIELDS[kind].format(name=escape(name))}</label>" for name, kind in takes.items()]
     return PAGE.format(fields="".join(fields))

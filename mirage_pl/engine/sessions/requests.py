@@ -1,4 +1,4 @@
-"""What a session is given, many times: the rows of a file."""
+"""Read a session's inputs from the rows of a file."""
 
 import json
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def text_key(takes: Mapping[str, str]) -> str:
-    """The first text that a session takes: what a line of a terminal, or of a .txt file, is.
+    """The first text input of a session, for lines of a terminal or of a text file.
 
     Raises:
-        ValueError: it takes none.
+        ValueError: it takes no text.
     """
     for name, kind in takes.items():
         if kind == "text":
@@ -19,13 +19,13 @@ def text_key(takes: Mapping[str, str]) -> str:
 
 
 def read_requests(file: Path, takes: Mapping[str, str], given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Read what a session is to be given, row by row.
+    """Read a session's inputs, row by row.
 
     Args:
-        file: ``.jsonl``, whose rows are objects, or text, whose lines are the first text that the session takes. Empty
-            lines are left out.
-        takes: names that a row may have, and their kinds; relative paths start in the file's folder.
-        given: values for the rows that don't have their own.
+        file: ``.jsonl`` with an object per line, or text, whose lines are the session's first text input. Empty lines
+            are skipped.
+        takes: names and kinds of the inputs; relative paths start in the file's folder.
+        given: defaults of the inputs.
 
     Raises:
         ValueError: no such file, no rows, or a row with other keys; names file and line.
@@ -63,7 +63,7 @@ def read_row(line: str, where: str, takes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def locate_paths(value: Any, kind: str, folder: Path) -> Any:
-    """Paths of a row, from its file's folder."""
+    """Resolve paths of a row relative to its file's folder."""
     if kind in ("text", "number") or value is None:
         return value
     return [str(folder / path) for path in value] if isinstance(value, list) else str(folder / value)

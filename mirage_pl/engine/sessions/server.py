@@ -1,8 +1,8 @@
 """Sessions over HTTP, on this machine only: a page with a form, and the JSON that it speaks.
 
-``POST /begin`` takes an object with the session's keys and answers a line of JSON for each piece, as it comes:
-``{"session": id, "kind": "text", "content": …}``, or ``"kind": "picture"`` with an address. ``POST /step/ID`` goes on
-in the same way. An image or a clip is given as ``{"name": "a.png", "data": base64}``. What can't be used is status 400
+``POST /begin`` takes an object of the session's inputs and answers with a line of JSON for each piece, as it comes:
+``{"session": id, "kind": "text", "content": …}``, or ``"kind": "picture"`` with an address. ``POST /step/ID`` continues
+a session in the same way. An image or clip is ``{"name": "a.png", "data": base64}``. A refused request gets status 400
 and ``{"error": …}``.
 """
 
@@ -23,19 +23,19 @@ from mirage_pl.engine.seams import Piece, Session
 from mirage_pl.engine.sessions.page import write_page
 
 LARGEST = 64 * 2**20
-"""Bytes of a request."""
+"""Most bytes of a request."""
 KEPT = 64
-"""Sessions at a time; the one that was used longest ago is forgotten first."""
+"""Most open sessions; the least recently used one is closed."""
 
 
 class Sessions:
-    """The sessions that are open; the model answers one at a time.
+    """Open sessions, used one at a time.
 
     Args:
-        make: opens one.
-        takes: names of what a session is given, and their kinds.
-        given: values for what a request doesn't give.
-        folder: for files that come and go.
+        make: opens a session.
+        takes: names and kinds of a session's inputs.
+        given: defaults of the inputs.
+        folder: for temporary files.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Sessions:
         self.lock = Lock()
 
     def use(self, path: str, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Begin, or go on, and yield what is answered.
+        """Begin or continue a session and yield its pieces as JSON objects.
 
         Raises:
-            ValueError: an unknown session, an unknown key, or what the session itself refuses.
+            ValueError: an unknown session or input, or one that the session refuses.
         """
         if unknown := request.keys() - self.takes.keys():
             raise ValueError(f"unknown {', '.join(sorted(unknown))}; expected {', '.join(self.takes)}")
-        given = {name: self.take(name, value) for name, value in request.items() if value not in (None, "", [])}
+        given = {name: self.read_value(name, value) for name, value in request.items() if value not in (None, "", [])}
         with self.lock:
             if path == "/begin":
                 key = token_hex(8)
@@ -67,19 +67,19 @@ class Sessions:
                     raise ValueError(f"no session {key}; begin another")
                 self.open.move_to_end(key)
                 pieces = self.open[key].step(**given)
-            yield from ({"session": key} | self.describe(piece) for piece in pieces)
+            yield from ({"session": key} | self.write_piece(piece) for piece in pieces)
 
-    def take(self, name: str, value: Any) -> Any:
-        """A text or a number as it is; of an upload, or several, the paths of files.
+    def read_value(self, name: str, value: Any) -> Any:
+        """Return a text or number unchanged, uploads as paths of files.
 
         Raises:
-            ValueError: no upload: paths of this machine are nothing to read for whoever sends a request.
+            ValueError: not an upload. A request can't name files of this machine.
         """
         if self.takes[name] in ("text", "number"):
             return value
-        return [self.save(name, upload) for upload in (value if isinstance(value, list) else [value])]
+        return [self.save_upload(name, upload) for upload in (value if isinstance(value, list) else [value])]
 
-    def save(self, name: str, upload: Any) -> str:
+    def save_upload(self, name: str, upload: Any) -> str:
         """Write an upload to a file."""
         try:
             content = b64decode(upload["data"], validate=True)
@@ -89,8 +89,8 @@ class Sessions:
         file.write_bytes(content)
         return str(file)
 
-    def describe(self, piece: Piece) -> dict[str, Any]:
-        """A piece as JSON; a picture as the address of its file."""
+    def write_piece(self, piece: Piece) -> dict[str, Any]:
+        """Return a piece as JSON; a picture is saved, and its address returned."""
         if piece.kind == "text":
             return {"kind": "text", "content": piece.content}
         file = self.folder / f"{token_hex(8)}-{piece.name}"
@@ -99,12 +99,12 @@ class Sessions:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answer requests; the server has the sessions."""
+    """Answers requests with the server's sessions."""
 
     server: "Server"
 
     def do_GET(self) -> None:
-        """Send the page, or a file that a session showed."""
+        """Send the page, or a file of a session."""
         file = self.server.sessions.folder / Path(self.path).name
         if self.path == "/":
             self.send(200, "text/html; charset=utf-8", write_page(self.server.sessions.takes).encode())
@@ -114,9 +114,9 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "no such page")
 
     def do_POST(self) -> None:
-        """Use a session; what it says goes out piece by piece."""
+        """Use a session and send its pieces as they come."""
         try:
-            lines = self.server.sessions.use(self.path, self.read())
+            lines = self.server.sessions.use(self.path, self.read_request())
             first = next(lines, None)
         except ValueError as error:
             self.refuse(400, str(error))
@@ -130,10 +130,10 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             self.write_line({"error": str(error)})
         except ConnectionError:
-            return  # whoever asked has gone
+            return  # the client has closed the connection
 
-    def read(self) -> dict[str, Any]:
-        """The request's object.
+    def read_request(self) -> dict[str, Any]:
+        """Read the request's JSON object.
 
         Raises:
             ValueError: too large, or no JSON object.
@@ -147,16 +147,16 @@ class Handler(BaseHTTPRequestHandler):
         return request
 
     def write_line(self, line: Mapping[str, Any]) -> None:
-        """Send one line of JSON at once."""
+        """Send one line of JSON and flush."""
         self.wfile.write(json.dumps(line, allow_nan=False).encode() + b"\n")
         self.wfile.flush()
 
     def refuse(self, status: int, reason: str) -> None:
-        """Send an error."""
+        """Send an error as JSON."""
         self.send(status, "application/json", json.dumps({"error": reason}, allow_nan=False).encode())
 
     def send(self, status: int, kind: str, content: bytes) -> None:
-        """Send a whole answer."""
+        """Send a complete response."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
@@ -164,15 +164,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Requests aren't printed."""
+        """Print nothing."""
 
 
 class Server(ThreadingHTTPServer):
     """An HTTP server with sessions.
 
     Args:
-        port: 0 for any that is free.
-        sessions: what requests use.
+        port: 0 for any free port.
+        sessions: used by requests.
     """
 
     daemon_threads = True
@@ -186,7 +186,7 @@ def serve(make: Callable[[], Session], takes: Mapping[str, str], given: Mapping[
     """Serve sessions until Ctrl-C.
 
     Raises:
-        ValueError: the port is taken.
+        ValueError: the port can't be used.
     """
     with TemporaryDirectory() as folder:
         try:

@@ -1,4 +1,4 @@
-"""The command line of ``infer``: its texts as they are typed, and the session of the run that it names."""
+"""Prepare the command line of ``infer``: quote free text, choose the session that the run names."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from mirage_pl.engine.quoting import quote_words
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
-    """Quote free texts, and choose the run's session where none is chosen."""
+    """Quote text inputs, and choose the run's session unless one is chosen."""
     words = [*own_configs(words), *words]
     files = [file for folder in config_folders(words) for file in (folder / "session").glob("*.yaml")]
     sessions = [yaml.safe_load(file.read_text()).get("session") or {} for file in files]
@@ -21,7 +21,7 @@ def prepare_words(words: Sequence[str]) -> list[str]:
 
 
 def config_folders(words: Sequence[str]) -> Iterator[Path]:
-    """Where Hydra will look for configs: our folder, and that of ``--config-dir``."""
+    """The config folders: ours and that of ``--config-dir``."""
     yield CONF
     for number, word in enumerate(words):
         name, _, value = word.partition("=")
@@ -30,7 +30,7 @@ def config_folders(words: Sequence[str]) -> Iterator[Path]:
 
 
 def run_session(words: Sequence[str]) -> Iterator[str]:
-    """The override that chooses the session that a run's config names, if there are a run and a name."""
+    """The override that chooses the session named in a run's config, if there is one."""
     ckpt = next((Path(word.removeprefix("ckpt=")) for word in words if word.startswith("ckpt=")), None)
     for folder in [ckpt, *ckpt.absolute().parents] if ckpt else []:
         if (folder / "config.yaml").is_file():

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from data_modules.loading.draws import reseed
-from mirage_pl.engine.checkpoints.parts import leave_out, splits_weights
+from mirage_pl.engine.checkpoints.parts import Splits, leave_out, splits_weights
 from mirage_pl.engine.training.draws import seed_step
 from mirage_pl.engine.training.finite import GRADIENTS, WEIGHTS, Watch, find_largest, list_rows
 from mirage_pl.engine.training.lightning import attached_trainer, let_clip
@@ -91,7 +91,7 @@ class BaseModule(pl.LightningModule):
 
     def configure_model(self) -> None:
         """Tell a strategy that shards modules which ones."""
-        if hasattr(self.trainer.strategy, "split"):
+        if isinstance(self.trainer.strategy, Splits):
             self.trainer.strategy.split(self.units())
 
     @property
