@@ -24,7 +24,7 @@ LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, getattr(signal, sys.argv.pop(1)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
-from mirage_pl.engine.training.fit import main
+from mirage_pl.train import main
 main()
 """
 """No file may grow over a megabyte: the kernel ends the process in the middle of the write, or the write fails."""
@@ -256,4 +256,4 @@ def test_writing_meanwhile_is_refused_to_deepspeed(strategy):
     with pytest.raises(
         ValueError, match=f"async_checkpoint=true with strategy={strategy}: .* leave async_checkpoint out"
     ):
-        fit.check(compose("train", f"strategy={strategy}", "async_checkpoint=true"))
+        fit.check_config(compose("train", f"strategy={strategy}", "async_checkpoint=true"))
