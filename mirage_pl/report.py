@@ -1,8 +1,9 @@
 """One page over many runs: ``python -m mirage_pl.report RUNS... [--baseline METHOD] [--label NAME] [--out DIR]``."""
 
 from mirage_pl.engine.cli import command
+from mirage_pl.engine.reports.options import parser
 
-main = command("mirage_pl.engine.reports.command.run")
+main = command("mirage_pl.engine.reports.command.run", parser)
 
 if __name__ == "__main__":
     main()

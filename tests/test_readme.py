@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from mirage_pl.engine.reports.command import parser
+from mirage_pl.engine.reports.options import parser
 from tests.conftest import REPO, compose
 
 README = (REPO / "README.md").read_text()

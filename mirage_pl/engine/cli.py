@@ -129,17 +129,20 @@ def makes_folder(error: OSError) -> bool:
     return bool(frames) and frames[-1].name in ("mkdir", "makedirs")
 
 
-def command(path: str) -> Callable[[], None]:
+def command(path: str, parser: Callable[[], ArgumentParser] | None = None) -> Callable[[], None]:
     """Make a ``main`` for a command without a config, from a function that takes the command line's words.
 
     A ``ValueError`` or ``OSError`` ends in one line and exit code 1.
 
     Args:
         path: dotted path of the function, whose module is imported when the command runs.
+        parser: makes the command line's parser, which answers ``--help`` and mistakes before that import.
     """
 
     def main() -> None:
         """Run the command."""
+        if parser is not None:
+            parser().parse_args(sys.argv[1:])
         try:
             get_method(path)(sys.argv[1:])
         except (ValueError, OSError) as error:

@@ -1,13 +1,13 @@
 """One page over many runs: ``python -m mirage_pl.report RUNS... [--baseline METHOD] [--label NAME] [--out DIR]``."""
 
 import shlex
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
 from mirage_pl.engine.reports.findings import find
+from mirage_pl.engine.reports.options import parser
 from mirage_pl.engine.reports.study import find_runs, read_study
 from mirage_pl.engine.reports.study_page import write_study
 from mirage_pl.engine.reports.sweep import as_typed, summarise
@@ -43,19 +43,3 @@ def run(arguments: Sequence[str]) -> dict[str, Any]:
     print("\n".join([*results["verdict"], *(f"left out: {note}" for note in results["notes"])]))
     print(f"report: {page}")
     return results
-
-
-def parser() -> ArgumentParser:
-    """The command line."""
-    line = ArgumentParser(
-        prog="python -m mirage_pl.report",
-        description="Make one page of evaluated runs: table over seeds with intervals, differences to a baseline, "
-        "conditions, learning curves, cost. Beside it: results.json, results.md and pictures. Of runs that aren't "
-        "evaluated: a table, sweep.json, and sweep.png, a plot over the keys in which they differ.",
-    )
-    line.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder that holds some")
-    line.add_argument("--baseline", metavar="METHOD", help="compare with this one (default: sft or direct_sft)")
-    line.add_argument("--label", metavar="NAME", help="evaluations to read, where runs have several: evaluation/NAME")
-    line.add_argument("--out", type=Path, metavar="DIR", help="default: report/ in the folder that holds all runs")
-    line.add_argument("--words", metavar="MODULE", help="your own family's words: my_family.report")
-    return line
