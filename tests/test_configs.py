@@ -196,7 +196,7 @@ def test_a_misspelt_argument_is_caught():
         bind(node)
 
 
-HEAVY = {"torch", "transformers", "pytorch_lightning"}
+HEAVY = {"torch", "transformers", "pytorch_lightning", "matplotlib", "tensorboard", "numpy"}
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate", "infer", "data", "export"])
