@@ -24,7 +24,7 @@ from time import perf_counter, sleep
 REPO = Path(__file__).resolve().parents[1]
 IMPORTS = "import deepspeed, pytorch_lightning, torch.utils.tensorboard, transformers, mirage_pl.mirage.module"
 RUN = ["stage=sft", "trainer.accelerator=cpu", "trainer.max_steps=5", "trainer.limit_val_batches=0"]
-RUN += ["callbacks.presence.every=0", "callbacks.generations=null", "callbacks.latents=null", "loader.batch_size=4"]
+RUN += ["callbacks.presence.every=0", "callbacks.scores=null", "loader.batch_size=4"]
 RUN += ["task.per_level={train: 12, val: 4, test: 4}"]
 JOB = ["hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 REPO = Path(__file__).resolve().parents[1]
-QUIET = [f"callbacks.{name}=null" for name in ("progress", "generations", "latents", "best", "last")]
+QUIET = [f"callbacks.{name}=null" for name in ("progress", "scores", "best", "last")]
 WARM = 5
 """Steps at the start that are not measured."""
 

@@ -1,4 +1,4 @@
-"""A row for every run in TensorBoard's HParams tab."""
+"""With what a run was made, for every logger: a row in TensorBoard's HParams tab, config elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +9,10 @@ from torch.utils.tensorboard.summary import hparams
 
 
 class Hyperparameters(pl.Callback):
-    """Tell TensorBoard with what a run was made, when it begins, so that also one that goes on has its row.
+    """Tell all loggers with what a run was made, when it begins, so that also one that goes on has its row.
 
-    The tab takes a metric's last logged value. TensorBoard takes the columns of all runs from one of them, so all runs
-    must have the same: a value that a run doesn't have is ``none``.
+    TensorBoard's tab takes a metric's last logged value, and the columns of all runs from one of them, so all runs must
+    have the same: a value that a run doesn't have is ``none``.
 
     Args:
         shown: column -> number, text, or class name, of which the last part is shown.
@@ -22,12 +22,16 @@ class Hyperparameters(pl.Callback):
     def __init__(self, shown: Mapping[str, Any], metrics: Sequence[str]) -> None:
         values = {name: value.rsplit(".", 1)[-1] if isinstance(value, str) else value for name, value in shown.items()}
         known = {name: "none" if value is None else value for name, value in values.items()}
+        self.known = known
         # The first says what columns there are, the second what stands in them, the third that the run has ended.
         self.columns, self.row, self.end = hparams(known, dict.fromkeys(metrics, 0.0))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write columns and values."""
         self._write(trainer, self.columns, self.row)
+        for logger in trainer.loggers:
+            if not isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(self.known)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say that the run has ended."""

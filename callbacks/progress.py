@@ -1,5 +1,7 @@
 """One progress bar for the whole run: steps, losses, samples per second and the time that is left."""
 
+import logging
+import sys
 from time import perf_counter
 from typing import Any
 
@@ -7,14 +9,18 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
+
+UNSEEN = logging.getLogger("unseen")
+"""Writes to the run's log alone."""
 
 
 class RunProgress(ProgressBar):
-    """A Rich bar over optimizer steps; where output is no terminal (a SLURM log), a plain line now and then.
+    """A Rich bar over optimizer steps; where output is no terminal (a SLURM log), and in the run's log, plain lines.
 
     Args:
         every: steps between two refreshes of the figures.
-        line_every: steps between two lines where output is no terminal.
+        line_every: steps between two lines.
     """
 
     def __init__(self, every: int = 10, line_every: int = 100) -> None:
@@ -24,6 +30,7 @@ class RunProgress(ProgressBar):
         self.bar: Progress | None = None
         self.task: Any = None
         self.total, self.first, self.started = 0, 0, 0.0
+        self.streams: list[Any] = []
 
     def disable(self) -> None:
         """Lightning calls this on every rank but the first."""
@@ -34,33 +41,28 @@ class RunProgress(ProgressBar):
         self.total, self.first = int(trainer.estimated_stepping_batches), trainer.global_step
         self.started = perf_counter()
         if self.console.is_terminal:
-            text = TextColumn("[bold]{task.description}")
-            columns = [
-                text,
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-            ]
-            self.bar = Progress(*columns, TextColumn("{task.fields[figures]}"), console=self.console)
+            self.bar = lay_out(self.console)
             self.task = self.bar.add_task("training", total=self.total, completed=self.first, figures="")
+            self.streams = [sys.stdout]
             self.bar.start()
+            self._redirect(sys.stdout)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar."""
+        """Move the bar, or print a line."""
         step = trainer.global_step
         if self.bar is not None:
             self.bar.update(self.task, completed=step)
             if step % self.every == 0:
                 self.bar.update(self.task, figures=self.figures(trainer, pl_module))
-        elif step % self.line_every == 0 and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        if step % self.line_every == 0 and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             left = (self.total - step) * (perf_counter() - self.started) / max(1, step - self.first)
-            self.console.print(
-                f"step {step}/{self.total}  {self.figures(trainer, pl_module)}  {left / 60:.1f} min left"
-            )
+            line = f"step {step}/{self.total}  {self.figures(trainer, pl_module)}  {left / 60:.1f} min left"
+            if self.bar is None:
+                self.console.print(line)
+            if trainer.is_global_zero:
+                UNSEEN.info(line)
 
     def figures(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
         """What the module logged for the progress bar."""
@@ -71,7 +73,30 @@ class RunProgress(ProgressBar):
         """Close the bar."""
         if self.bar is not None:
             self.bar.stop()
+            self.bar = None
+            self._redirect(sys.stdout)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the bar, so that the error stands below it."""
         self.on_train_end(trainer, pl_module)
+
+    def _redirect(self, stream: Any) -> None:
+        """Have what is logged appear above the bar: while it is there, Rich's stream stands in place of stdout."""
+        for handler in logging.getLogger().handlers:
+            if type(handler) is logging.StreamHandler and handler.stream in self.streams:
+                self.streams.append(stream)
+                handler.setStream(stream)
+
+
+def lay_out(console: Console) -> Progress:
+    """A bar with steps and times, whose figures give way where the console is narrow."""
+    columns = [
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=max(5, min(40, console.width // 4 - 5))),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+    ]
+    return Progress(*columns, console=console, expand=True)

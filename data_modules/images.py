@@ -92,7 +92,8 @@ def image_size(source: ImageSource, where: str) -> tuple[int, int]:
     """
     with named(source, where):
         changed = source.stat()
-        return _image_size(source, changed.st_mtime_ns, changed.st_size)
+        read = _image_size if changed.st_mtime_ns else _image_size.__wrapped__  # an image within a row isn't kept
+        return read(source, changed.st_mtime_ns, changed.st_size)
 
 
 def check_image(source: ImageSource, where: str) -> None:
@@ -103,7 +104,8 @@ def check_image(source: ImageSource, where: str) -> None:
     """
     with named(source, where):
         changed = source.stat()
-        _decode(source, changed.st_mtime_ns, changed.st_size)
+        decode = _decode if changed.st_mtime_ns else _decode.__wrapped__
+        decode(source, changed.st_mtime_ns, changed.st_size)
 
 
 @contextmanager

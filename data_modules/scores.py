@@ -9,7 +9,8 @@ class Scores:
     """What a data set says of one answer.
 
     Attributes:
-        values: measure -> value: ``{"success": True, "optimal": False}``, ``{"psnr": 31.2}``.
+        values: measure -> value: ``{"success": True, "optimal": False}``, ``{"psnr": 31.2}``; none where
+            there is no truth.
         outcome: a short word such as ``success``, ``hole`` or ``invalid``.
         group: what reports count the sample under.
     """

@@ -1,19 +1,19 @@
 """What a run takes: ``python -m launch plan model=qwen2_5_vl_72b strategy=deepspeed_zero3``. Imports no torch.
 
-The model is sized in ``architecture.py`` and shared out in ``layouts.py``. Left out are what a stage adds to the model
-(a head of ``stage=auxiliary``), the vision tower's own activations, and the loader.
+The model is sized by its family (the config key ``footprint``), and shared out in ``layouts.py``.
 """
 
 from dataclasses import replace
 from typing import Any
 
+from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Column, Table
 
-from launch.architecture import MODULES, Architecture, read_architecture
 from launch.layouts import LAYOUTS, Cluster, Layout, Load, share
 from mirage_pl.engine.cli import verb
+from mirage_pl.engine.seams import Footprint
 
 GIB = 2**30
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -30,59 +30,32 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError: the model isn't known, or a setting is none that can be reckoned with.
     """
-    architecture = read_architecture(cfg.model.path, cfg.architectures)
-    parts, trained = architecture.parameters(), trained_parts(list(cfg.stage.freeze), architecture.tied)
     cluster, chosen = read_cluster(cfg), read_layout(cfg)
     rows = {layout.name: layout for layout in (*LAYOUTS, chosen)}
-    plan: dict[str, Any] = {"parameters": parts, "trained": trained, "gpus": cfg.gpus, "chosen": chosen.name}
-    plan["layouts"] = {}
+    layouts = {}
     for name, layout in rows.items():
-        load = read_load(cfg, architecture, trained, deepspeed=layout.deepspeed)
+        weight, activation = widths(cfg, layout.deepspeed)
+        footprint: Footprint = get_method(cfg.footprint)(cfg, activation)
+        load = read_load(footprint, weight, cfg.trainer.accumulate_grad_batches)
         one = share(layout, load, cfg.gpus)
-        plan["layouts"][name] = {key: getattr(one, key) for key in SHOWN}
-        plan["layouts"][name] |= {"fits": cluster.fits(one, cfg.gpus), "smallest": cluster.smallest(layout, load)}
-    show(plan, cfg)
+        fits = {"fits": cluster.fits(one, cfg.gpus), "smallest": cluster.smallest(layout, load)}
+        layouts[name] = {key: getattr(one, key) for key in SHOWN} | fits
+    model = {"parameters": dict(footprint.parameters), "trained": list(footprint.trained)}
+    plan = {**model, "gpus": cfg.gpus, "chosen": chosen.name, "layouts": layouts}
+    print_plan(plan, cfg, footprint.batch)
     return plan
 
 
-def trained_parts(frozen: list[str], tied: bool) -> list[str]:
-    """Parts of the model that learn.
-
-    Args:
-        frozen: ``stage.freeze``.
-        tied: the head is the embedding.
-
-    Raises:
-        ValueError: a name is none of a whole part.
-    """
-    for name in frozen:
-        if not any(module == name or module.startswith(name + ".") for module in MODULES.values()):
-            raise ValueError(
-                f"stage.freeze={name} is no whole part of the model; plan knows {sorted(MODULES.values())}"
-            )
-    still = {part for part, module in MODULES.items() if any(f"{module}.".startswith(f"{name}.") for name in frozen)}
-    return [part for part in MODULES if part not in still and not (part == "head" and tied)]
-
-
-def read_load(cfg: DictConfig, architecture: Architecture, trained: list[str], deepspeed: bool) -> Load:
-    """Put a run's config into numbers.
-
-    A run that recycles hidden states calls the decoder once more for every latent.
-    """
-    parts, tokens = architecture.parameters(), cfg.loader.max_tokens or cfg.loader.batch_size * cfg.tokens
-    weight, activation = widths(cfg, deepspeed)
-    positions = min(tokens, cfg.memory.ce_chunk or tokens)
-    columns = min(tokens, cfg.tokens)
-    kept = architecture.activations(tokens, columns, activation, cfg.memory.checkpointing)
-    recycled = cfg.stage.collator.latents and cfg.stage.name != "stage1"
+def read_load(footprint: Footprint, weight_bytes: int, accumulate: int) -> Load:
+    """What is to be shared out."""
     return Load(
-        parameters=sum(parts.values()),
-        trained=sum(parts[part] for part in trained),
-        unit=max(architecture.layer, parts["embedding"]),
-        gathered=parts["layers"] * (cfg.latent_size + 1 if recycled else 1) + parts["embedding"] + parts["head"],
-        weight_bytes=weight,
-        activation_bytes=kept + architecture.logits(positions, activation),
-        accumulate=cfg.trainer.accumulate_grad_batches,
+        parameters=sum(footprint.parameters.values()),
+        trained=sum(footprint.parameters[part] for part in footprint.trained),
+        unit=footprint.unit,
+        gathered=footprint.gathered,
+        weight_bytes=weight_bytes,
+        activation_bytes=footprint.activation_bytes,
+        accumulate=accumulate,
     )
 
 
@@ -146,17 +119,16 @@ def read_layout(cfg: DictConfig) -> Layout:
     return same[0] if same else replace(wanted, name=name + "_other")
 
 
-def show(plan: dict[str, Any], cfg: DictConfig) -> None:
+def print_plan(plan: dict[str, Any], cfg: DictConfig, batch: str) -> None:
     """Print parameters, the table, and what it means for the strategy that was chosen."""
     parts, console = plan["parameters"], Console()
     console = Console(width=max(console.width, 144), highlight=False)
     total, trained = sum(parts.values()), sum(parts[part] for part in plan["trained"])
     named = ", ".join(f"{part} {size:,}" for part, size in parts.items() if size)
     console.print(f"{cfg.model.name}: {total:,} parameters ({named}); {trained:,} are trained")
-    batch = f"{cfg.loader.max_tokens}" if cfg.loader.max_tokens else f"{cfg.loader.batch_size} x {cfg.tokens}"
     again = ", layers recomputed" if cfg.memory.checkpointing else ""
     unit, name_of_unit = (GIB, "GiB") if total > 1e8 else (2**20, "MiB")
-    title = f"{name_of_unit} on each of {cfg.gpus} GPUs, {cfg.trainer.precision}, a batch of {batch} tokens{again}"
+    title = f"{name_of_unit} on each of {cfg.gpus} GPUs, {cfg.trainer.precision}, a batch of {batch}{again}"
     table = Table(Column("layout", no_wrap=True), *SHOWN, "smallest cluster", title=title)
     for name, row in plan["layouts"].items():
         numbers = [f"{row[key] / unit:,.1f}" for key in SHOWN]
@@ -173,7 +145,7 @@ def count(gpus: int | None) -> str:
 def verdict(plan: dict[str, Any], cfg: DictConfig) -> str:
     """Say in one line whether the run's own strategy fits."""
     row, cluster, here = plan["layouts"][plan["chosen"]], cfg.cluster, count(cfg.gpus)
-    said = f"{plan['chosen']} {'fits' if row['fits'] else 'does not fit'} on {here} of {cluster.gpu_gib} GiB"
+    said = f"{plan['chosen']} {'fits' if row['fits'] else 'does not fit'} on {here} of {cluster.gpu_gib:g} GiB"
     if row["smallest"] is None:
         return f"{said}, nor on any number of GPUs in up to {cluster.max_nodes} nodes"
     nodes = -(-row["smallest"] // cluster.gpus_per_node)

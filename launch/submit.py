@@ -23,9 +23,11 @@ from launch.job import SUBMITTED, Job
 from launch.status import JOB, read_status
 from mirage_pl.engine.cli import one_line, verb
 from mirage_pl.engine.place import CONF, PACKAGE, own_modules
-from mirage_pl.engine.runs.folder import CONFIG, find_previous, last_checkpoint, open_run, write_json
+from mirage_pl.engine.runs.entry import open_run
+from mirage_pl.engine.runs.folder import CONFIG, last_checkpoint, write_json
 from mirage_pl.engine.runs.lock import owned
-from mirage_pl.engine.training.fit import check, finished_metrics
+from mirage_pl.engine.runs.starts import find_starts
+from mirage_pl.engine.training.checks import check, finished_metrics
 
 CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins")
 SHARED = {field.name for field in fields(BaseQueueConf)}
@@ -85,8 +87,7 @@ def prepare(cfg: DictConfig) -> Job | None:
     check(cfg)
     folder = Path(cfg.run_dir).absolute()
     check_free(folder)
-    start = None if last_checkpoint(folder) else cfg.init_from or (cfg.stage.follows and find_previous(cfg)) or None
-    open_run(cfg, start)
+    open_run(cfg, {} if last_checkpoint(folder) else find_starts(cfg))
     if cfg.evaluate is None and (done := finished_metrics(cfg, folder)):
         print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
         return None

@@ -2,7 +2,7 @@
 
 from mirage_pl.engine.cli import verb
 
-main = verb("train", "mirage_pl.engine.training.fit.run")
+main = verb("train", "mirage_pl.engine.training.fit.run", kept="the same command goes on from where it saved last")
 
 if __name__ == "__main__":
     main()

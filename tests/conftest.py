@@ -56,7 +56,7 @@ def train_config(data: Path, tmp_path: Path) -> Callable[..., Any]:
     def shrunk(*overrides: str) -> Any:
         quiet = [
             "callbacks.progress=null",
-            "callbacks.generations.num_scored=4",
+            "callbacks.scores.num_items=4",
         ]
         folders = [f"data={data}", f"runs={tmp_path}", "trainer.max_steps=3", "trainer.val_check_interval=3"]
         return compose("train", *SMALL, *quiet, *folders, *overrides)

@@ -15,7 +15,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from tests.conftest import REPO, compose
 
 CONF = REPO / "conf"
-VERBS = {"decoding": ("infer", "ckpt=RUN"), "session": ("infer", "ckpt=RUN")}
+VERBS = {
+    "decoding": ("infer", "ckpt=RUN"),
+    "session": ("infer", "ckpt=RUN"),
+    "evaluation": ("evaluate", "ckpt=RUN", "task.name=it", "task.max_new_tokens=8"),
+}
 """Groups that training doesn't have: the verb that does, and what it can't do without."""
 GROUPS = sorted(
     folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("hydra", "experiment")
@@ -236,18 +240,3 @@ def test_the_data_folder_follows_the_models_cell_size():
     assert Path(compose("train", "stage=stage2", "latent_size=8", "seed=1").run_dir) == Path(
         "runs/vsp/tiny/stage2-k8-seed1"
     )
-
-
-def test_a_run_folders_name_ignores_what_changes_no_result(monkeypatch):
-    from types import SimpleNamespace
-
-    from mirage_pl.engine import cli
-
-    def suffix(*overrides):
-        config = SimpleNamespace(overrides=SimpleNamespace(task=list(overrides)))
-        monkeypatch.setattr(cli.HydraConfig, "initialized", lambda: True)
-        monkeypatch.setattr(cli.HydraConfig, "get", lambda: config)
-        return cli.variant()
-
-    assert suffix("stage=stage1", "features=null", "memory.checkpointing=true", "async_checkpoint=true") == ""
-    assert suffix("loader.batch_size=4") != suffix("loader.batch_size=8") != ""

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from mirage_pl.engine import evaluate
 from mirage_pl.engine.checkpoints import export
 from mirage_pl.engine.datasets import describe as data_verb
-from mirage_pl.engine.evaluation import scoring
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
 from mirage_pl.engine.training.base import BaseModule
@@ -22,7 +22,7 @@ def run_folder(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     quiet = [
         "callbacks.progress=null",
-        "callbacks.generations=null",
+        "callbacks.scores=null",
         "trainer.limit_val_batches=0",
         "trainer.max_steps=2",
     ]
@@ -32,7 +32,7 @@ def run_folder(data, tmp_path_factory):
 
 def test_evaluation_writes_metrics_predictions_pictures_and_a_report(run_folder, data):
     test = ["task.per_level={train: 12, val: 4, test: 4}", f"data={data}"]
-    metrics = scoring.run(compose("evaluate", f"ckpt={run_folder}", *test))
+    metrics = evaluate.run(compose("evaluate", f"ckpt={run_folder}", *test))
     out = run_folder / "evaluation" / "vsp"
     assert metrics["success"].keys() == {"level_3", "level_4", "all"}
     assert metrics["success"]["all"].keys() == {"mean", "low", "high", "n"}
@@ -42,7 +42,7 @@ def test_evaluation_writes_metrics_predictions_pictures_and_a_report(run_folder,
     assert sum(row["success"] for row in rows) == metrics["success"]["all"]["mean"] * 8
     assert len(list((out / "gallery").glob("*.png"))) == 16
     assert "<html" in (out / "report.html").read_text()[:300]
-    again = scoring.run(compose("evaluate", f"ckpt={run_folder}", "loader.eval_batch_size=3", *test))
+    again = evaluate.run(compose("evaluate", f"ckpt={run_folder}", "loader.eval_batch_size=3", *test))
     assert again["success"] == metrics["success"]
     assert not any(row["latents"] for row in rows), "two steps teach no blocks"
     assert not {"interventions", "latents"} & metrics.keys()
@@ -75,7 +75,9 @@ def starting_with_a_block(monkeypatch, processor):
 
 def tampered(run_folder, data, *overrides):
     shrunk = ["task.per_level={train: 12, val: 4, test: 4}", "loader.eval_batch_size=3", "decoding.max_new_tokens=16"]
-    return scoring.run(compose("evaluate", f"ckpt={run_folder}", f"data={data}", "label=tampered", *shrunk, *overrides))
+    return evaluate.run(
+        compose("evaluate", f"ckpt={run_folder}", f"data={data}", "label=tampered", *shrunk, *overrides)
+    )
 
 
 @pytest.mark.usefixtures("starting_with_a_block")
@@ -112,7 +114,7 @@ def test_some_interventions_are_made_or_none(run_folder, data):
 
 def test_comparing_with_a_run_that_was_not_evaluated_says_what_to_run(run_folder, tmp_path, data):
     with pytest.raises(ValueError, match="run python -m mirage_pl.evaluate ckpt="):
-        scoring.run(compose("evaluate", f"ckpt={run_folder}", f"compare=[{tmp_path}]", f"data={data}"))
+        evaluate.run(compose("evaluate", f"ckpt={run_folder}", f"compare=[{tmp_path}]", f"data={data}"))
 
 
 @pytest.mark.parametrize("place", ["nowhere", "empty"])

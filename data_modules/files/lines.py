@@ -97,18 +97,17 @@ _SOLID = ~np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 """Bytes that aren't spaces."""
 
 
-def unpacked(file: Path) -> Lines:
-    """Open a ``.gz`` file of lines.
+def unpack(file: Path) -> Path:
+    """Unpack a ``.gz`` file, which can't be read from the middle, into the temporary folder, once.
 
     Raises:
         ValueError: it is damaged, or unpacks to more than ``UNPACKED_LIMIT``; doesn't name it.
     """
-    return Lines(_unpack(file, file.stat().st_mtime_ns), name=file)
+    return _unpack(file, file.stat().st_mtime_ns)
 
 
 @lru_cache(None)
 def _unpack(file: Path, written: int) -> Path:
-    """Unpack a ``.gz`` file, which can't be read from the middle, into the temporary folder, once."""
     handle, name = mkstemp(".jsonl", dir=_temporary_folder().name)
     size = 0
     try:

@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_modules.files.arrow import Batches
+
 TEXT_LIMIT = 16 << 20
 """Most bytes of a row, images aside: of a line, a text member of a tar file, or a row of a Parquet file."""
 
@@ -168,16 +170,19 @@ def _opened(file: Path, stamp: Stamp) -> BinaryIO:
 
 
 class _Parquet:
-    """An opened Parquet file: the first row of each row group, with the number of rows at the end, and the images."""
+    """An opened Parquet or Arrow file: its images, each group's first row, and the number of rows at the end."""
 
     def __init__(self, file: Path) -> None:
-        self.file = pq.ParquetFile(file)
-        groups = range(self.file.num_row_groups)
-        self.bounds = np.cumsum([0, *(self.file.metadata.row_group(group).num_rows for group in groups)])
+        self.file: Any = Batches(file) if file.suffix.lower() == ".arrow" else pq.ParquetFile(file)
         self.columns: list[str] = self.file.schema_arrow.names
         self.images = {field.name for field in self.file.schema_arrow if _is_image(field.type)}
-        leaves = [self.file.schema.column(leaf) for leaf in range(len(self.file.schema))]
-        self.light = [leaf.path for leaf in leaves if (leaf.physical_type, leaf.converted_type) != _BYTES]
+        if isinstance(self.file, Batches):
+            lengths, self.light = [batch.num_rows for batch in self.file.batches], self.columns
+        else:
+            lengths = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
+            leaves = [self.file.schema.column(leaf) for leaf in range(len(self.file.schema))]
+            self.light = [leaf.path for leaf in leaves if (leaf.physical_type, leaf.converted_type) != _BYTES]
+        self.bounds = np.cumsum([0, *lengths])
 
     def place(self, row: int) -> tuple[int, int]:
         """Return the row group of a row, and that group's first row."""

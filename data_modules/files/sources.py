@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.files.lines import Lines, unpacked, within
+from data_modules.files.documents import open_json
+from data_modules.files.folders import list_folder
+from data_modules.files.lines import unpack, within
 from data_modules.files.packed import parquet_length, parquet_row
 from data_modules.files.shards import Tar
 
@@ -44,7 +46,7 @@ class Source(Protocol):
 
 
 class Parquet:
-    """The rows of a Parquet file; images are references (:func:`data_modules.files.packed.parquet_row`)."""
+    """The rows of a Parquet or Arrow file; images are references (:func:`data_modules.files.packed.parquet_row`)."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.length = file, parquet_length(file)
@@ -182,7 +184,7 @@ def _file_and_weight(entry: object) -> tuple[str | Path, float]:
 
 
 def open_source(path: str | Path) -> Source:
-    """Open a file by its suffix: ``.jsonl``, ``.json``, either with ``.gz``, ``.parquet`` or ``.tar``.
+    """Open a file by its suffix: ``.jsonl``, ``.json``, either with ``.gz``, ``.parquet``, ``.arrow`` or ``.tar``.
 
     Raises:
         ValueError: another suffix, no such file, no rows in it, or it can't be read; names the file.
@@ -203,31 +205,37 @@ def open_source(path: str | Path) -> Source:
 
 
 def find_files(patterns: Sequence[str | Path]) -> list[Path]:
-    """Return the files that paths and globs name, in the order given; those of a glob sorted.
+    """Return the files that paths, folders and globs name, in the order given; those of a glob sorted.
 
     Raises:
-        ValueError: a path or glob matches no file, or a file is named twice.
+        ValueError: a path or glob matches no file, a folder isn't one data set, or a file is named twice.
     """
     files: list[Path] = []
     for pattern in patterns:
-        found = [str(pattern)] if Path(pattern).is_file() else _matches(str(pattern))
-        if not found:
+        path = Path(pattern)
+        names = list_folder(path, _OPENERS) if path.is_dir() else [path] if path.is_file() else _matches(str(pattern))
+        if not names:
             raise ValueError(f"no file matches {pattern}; correct the path or pattern, or make the data first")
-        files += map(Path, found)
+        files += names
     if twice := [file for file, times in Counter(files).items() if times > 1]:
         raise ValueError(f"{twice[0]} is named twice; name it once, or give it a weight of 2")
     return files
 
 
-def _matches(pattern: str) -> list[str]:
-    return [name for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
+def _matches(pattern: str) -> list[Path]:
+    return [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
+
+
+def _unpacked(file: Path) -> Source:
+    return open_json(unpack(file), file)
 
 
 _OPENERS: dict[str, Callable[[Path], Source]] = {
-    ".jsonl.gz": unpacked,
-    ".json.gz": unpacked,
-    ".jsonl": Lines,
-    ".json": Lines,
+    ".jsonl.gz": _unpacked,
+    ".json.gz": _unpacked,
+    ".jsonl": open_json,
+    ".json": open_json,
     ".parquet": Parquet,
+    ".arrow": Parquet,
     ".tar": Tar,
 }

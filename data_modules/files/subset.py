@@ -1,6 +1,7 @@
 """Some rows of a file as a file of the same kind, byte for byte where the kind allows it."""
 
 import gzip
+import json
 import os
 import tarfile
 from collections.abc import Callable, Collection, Iterator
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pyarrow.parquet
 
-from data_modules.files.lines import Lines, unpacked
+from data_modules.files.documents import Document, open_json
+from data_modules.files.lines import unpack
 from data_modules.files.shards import split_name
 
 
@@ -60,7 +62,13 @@ def _drafted(out: Path) -> Iterator[Path]:
 
 def _copy_lines(file: Path, wanted: Callable[[str], bool], out: Path) -> None:
     packed = file.suffix == ".gz"
-    lines = unpacked(file) if packed else Lines(file)
+    lines = open_json(unpack(file) if packed else file, file)
+    if isinstance(lines, Document):
+        rows = [lines[index] for index in range(len(lines)) if wanted(locate_row(lines.where(index))[1])]
+        text = "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n"
+        with (gzip.open if packed else open)(out, "wb") as target:
+            target.write(text.encode())
+        return
     with (gzip.open if packed else open)(out, "wb") as target, lines.file.open("rb") as source:
         for number, line in enumerate(source, start=1):
             if wanted(str(number)):

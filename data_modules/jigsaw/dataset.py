@@ -5,24 +5,14 @@ picture of its own. ``level`` is the kind of the wrong candidates (``maker.py``)
 may answer in BLINK's way, ``(A)`` instead of ``\boxed{A}``.
 """
 
-import re
-
 from PIL import Image
 
 from data_modules.images import open_image
-from data_modules.rows.choices import choice, grade_choice
+from data_modules.rows.choices import find_letter, grade_choice
 from data_modules.rows.drawing import lay_out
 from data_modules.rows.official import OfficialRows
 from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
-
-_BARE = re.compile(r"\s*\(?([A-Za-z])\)?[.\s]*")
-
-
-def boxed(text: str) -> str:
-    r"""Write an answer that is nothing but a letter, such as ``(A)``, ``A`` or ``A.``, as ``\boxed{A}``."""
-    bare = _BARE.fullmatch(text)
-    return f"\\boxed{{{bare[1]}}}" if bare else text
 
 
 def pictures(sample: Sample) -> list[Picture]:
@@ -36,7 +26,7 @@ def check_row(sample: Sample) -> None:
     Raises:
         ValueError: the row can't be graded.
     """
-    letter = choice(boxed(sample.answer_text))
+    letter = find_letter(sample.answer_text)
     if letter is None:
         raise ValueError(r"nothing to grade against; give a text_output with a \boxed{letter}")
     count = len(pictures(sample)) - 1
@@ -57,11 +47,11 @@ class Jigsaw(OfficialRows):
 
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its letter."""
-        expected = choice(boxed(sample.answer_text))
-        return grade_choice(expected, boxed(text), self.group(sample))
+        expected = find_letter(sample.answer_text)
+        return grade_choice(expected, find_letter(text), self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Lay the photograph and the candidates out in a row, the one that ``text`` settles on in a red frame."""
-        letter = choice(boxed(text))
+        letter = find_letter(text)
         images = [open_image(picture.path, sample.where) for picture in pictures(sample)]
         return lay_out(images, [ord(letter) - ord("A") + 1] if letter else [])

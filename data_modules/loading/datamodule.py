@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from data_modules.loading.batches import Batches, EpochBatches, TokenBatches
 from data_modules.loading.loader import Loading, ResumableLoader
+from data_modules.loading.served import Collated, Placed, Served
 from data_modules.samples import Sample
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,9 @@ class Kept(Dataset[Sample]):
 class DataModule(pl.LightningDataModule):
     """Serve the splits of a task.
 
+    A checkpoint holds how far training has come in its data. Lightning keeps that, too, but gives it back only where
+    nothing has asked for the number of steps before, and not between two epochs.
+
     Args:
         dataset: reads a file.
         files: what it reads for each split, ``train``, ``val`` and ``test``, as a rule a file; ``None`` for a
@@ -120,6 +124,22 @@ class DataModule(pl.LightningDataModule):
         self.loader, self.seed, self.maker = loader, seed, maker
         self.datasets: dict[str, Rows] = {}
         self.widths: dict[str, list[Sequence[int]]] = {}
+        self.serving: ResumableLoader | None = None
+        self.place: Mapping[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which batch comes next; empty where nothing is trained on."""
+        return self.serving.state_dict() if self.serving else {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue with the batch that would have come.
+
+        Raises:
+            ValueError: the batches are cut otherwise now.
+        """
+        self.place = state_dict
+        if self.serving:
+            self.serving.load_state_dict(state_dict)
 
     def prepare_data(self) -> None:
         """Make the data for training if the task can and it isn't there."""
@@ -145,8 +165,14 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches; resumes in mid-epoch."""
-        dataset = self.datasets["train"]
-        return ResumableLoader(dataset, self._batches(dataset), collate_fn=self.collate, **self.loader.workers())
+        dataset, trainer, batches = self.datasets["train"], self.trainer, self._batches(self.datasets["train"])
+        limit = num_limited(len(batches), trainer.limit_train_batches) if trainer else None
+        overfit = getattr(trainer, "overfit_batches", 0) > 0
+        options = {"collate_fn": self.collate, **self.loader.workers()}
+        self.serving = ResumableLoader(dataset, batches, limit, overfit, **options)
+        if self.place:
+            self.serving.load_state_dict(self.place)
+        return self.serving
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """All of ``val``, in order; nothing when there is no such file."""
@@ -179,7 +205,16 @@ class DataModule(pl.LightningDataModule):
 
     def _ordered(self, split: str) -> DataLoader[Any]:
         dataset: Any = self.datasets[split]
-        return DataLoader(dataset, self.loader.eval_batch_size, collate_fn=self.collate, **self.loader.workers())
+        batches = Placed(BatchSampler(SequentialSampler(dataset), self.loader.eval_batch_size, drop_last=False))
+        served, collate = Served(dataset, self.seed, split), Collated(self.collate)
+        return DataLoader(served, batch_sampler=batches, collate_fn=collate, **self.loader.workers())
+
+
+def num_limited(num_batches: int, limit: int | float | None) -> int:
+    """How many batches of an epoch Lightning's ``limit_train_batches`` leaves: a number of them, or a share."""
+    if limit is None or isinstance(limit, int):
+        return num_batches if limit is None else min(num_batches, limit)
+    return int(num_batches * limit)
 
 
 def within(dataset: Any, lengths: Sequence[int], name: str, limit: int, on_overlong: str) -> list[int]:

@@ -8,13 +8,19 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from data_modules.loading.batches import Batches
+from data_modules.loading.served import Collated, Placed, Served
 from data_modules.loading.workers import end_with_parent
 
 
 class ResumableLoader(DataLoader[Any]):
     """A DataLoader that knows how many batches it has handed out, so that a checkpoint can continue after them.
 
-    Lightning puts :meth:`state_dict` into every checkpoint and gives it back on resume.
+    Args:
+        dataset: the samples.
+        batches: which of them come together.
+        limit: batches of an epoch, if not all.
+        overfit: whether all epochs are the first one.
+        options: those of a DataLoader.
 
     Attributes:
         step_batches: the batches of the optimizer step to which the one handed out last belongs. They are loaded
@@ -23,39 +29,59 @@ class ResumableLoader(DataLoader[Any]):
 
     batches: Batches
 
-    def __init__(self, dataset: Any, batches: Batches, **options: Any) -> None:
-        super().__init__(dataset, batch_sampler=batches, **options)
-        self.batches = batches
+    def __init__(
+        self, dataset: Any, batches: Batches, limit: int | None = None, overfit: bool = False, **options: Any
+    ) -> None:
+        served = Served(dataset, batches.seed, "train")
+        options["collate_fn"] = Collated(options["collate_fn"])
+        super().__init__(served, batch_sampler=Placed(batches), **options)
+        self.batches, self.overfit = batches, overfit
+        self.num_batches = len(batches) if limit is None else min(limit, len(batches))
         self.epoch, self.handed_out = 0, 0
         self.step_batches: list[Any] = []
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self.batches.epoch, self.batches.start = self.epoch, self.handed_out
+        first = self.handed_out
+        self.batches.epoch, self.batches.start = 0 if self.overfit else self.epoch, first
         batches = super().__iter__()
-        while step_batches := list(islice(batches, self.batches.accumulate)):
-            self.step_batches = step_batches
-            for batch in step_batches:
+        for start in range(first, self.num_batches, self.batches.accumulate):
+            wanted = min(self.batches.accumulate, self.num_batches - start)
+            self.step_batches = list(islice(batches, wanted))
+            if len(self.step_batches) < wanted:
+                raise RuntimeError(
+                    f"epoch {self.epoch} ended after {self.handed_out} of {self.num_batches} batches: the data set "
+                    "gave no more"
+                )
+            for batch in self.step_batches:
                 self.handed_out += 1
-                if self.handed_out == len(self):
+                if self.handed_out == self.num_batches:
                     self.epoch, self.handed_out = self.epoch + 1, 0
                 yield batch
 
+    @property
+    def cut(self) -> dict[str, int]:
+        """What the order of the batches depends on, by the name of what is counted."""
+        return self.batches.cut | {"batches an epoch": self.num_batches, "rows in all": len(self.dataset)}  # type: ignore
+
     def state_dict(self) -> dict[str, Any]:
         """Epoch, batches handed out in it, and what they depend on; the same on every rank."""
-        return {"epoch": self.epoch, "handed_out": self.handed_out, "cut": self.batches.cut}
+        return {"epoch": self.epoch, "handed_out": self.handed_out, "cut": self.cut}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue after the batch that :meth:`state_dict` saw last.
+        """Continue after the batch that :meth:`state_dict` saw last; nothing may have been handed out yet.
 
         Raises:
             ValueError: the epoch was cut into batches otherwise, so that the next one can't be told.
         """
-        was, now = (", ".join(f"{n} {name}" for name, n in cut.items()) for cut in (state["cut"], self.batches.cut))
-        if was != now:
+        cuts = (state["cut"], self.cut)
+        changed = [name for name in cuts[1] if cuts[0].get(name) != cuts[1][name]]
+        if changed:
+            was, now = (", ".join(f"{cut.get(name)} {name}" for name in changed) for cut in cuts)
             raise ValueError(
                 f"the run was trained with {was}, and can't be continued with {now}; set trainer.devices, "
-                "trainer.num_nodes, trainer.accumulate_grad_batches and loader.batch_size so that it is what it was, "
-                "or start a new run with init_from=RUN and another run_dir, whose optimizer begins anew"
+                "trainer.num_nodes, trainer.accumulate_grad_batches, trainer.limit_train_batches, loader.batch_size "
+                "and the training data so that it is what it was, or start a new run with init_from=RUN and another "
+                "run_dir, whose optimizer begins anew"
             )
         self.epoch, self.handed_out = state["epoch"], state["handed_out"]
 

@@ -1,6 +1,7 @@
 """Processes that load or draw images, and end with the one they work for."""
 
 import os
+import signal
 from multiprocessing import parent_process
 from threading import Thread
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 def end_with_parent(*_: Any) -> None:
     """End this process when the one that asked for it ends: of a SIGKILL a fork server's children hear nothing.
 
-    Called at the start of a worker, whatever it is given.
+    Called at the start of a worker, whatever it is given. A terminal sends Ctrl-C to all processes; the one they work
+    for decides when to end, and needs them until then.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=wait_and_end, daemon=True).start()
 
 

@@ -70,7 +70,7 @@ class Rotation(OfficialRows):
 
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its boxed letter."""
-        return grade_choice(choice(sample.answer_text), text, self.group(sample))
+        return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the piece and the candidates in a row, the one that ``text`` chooses in a frame."""

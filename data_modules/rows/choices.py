@@ -1,27 +1,78 @@
-r"""Multiple choice: the letter in the last ``\boxed{…}`` of an answer.
+r"""Multiple choice: the letter that an answer settles on.
 
-The official rows are answered so, ``\boxed{B}``; a letter in brackets, ``\boxed{(B)}``, means the same.
+A letter may be written as ``B``, ``(B)``, ``B.``, ``B: left`` or by the choice's own text, where the choices are known.
 """
 
 import re
 from collections.abc import Sequence
 from string import ascii_uppercase
 
+from data_modules.rows.answers import MAX_LENGTH, boxed, has_box, stated, undressed
 from data_modules.scores import Scores
 
-_BOXED = re.compile(r"\\boxed\{\s*\(?\s*([A-Za-z])\s*\)?\s*\}")
-_LETTER = re.compile(r"\(?([A-Za-z])\)?\.?")
+_LEAD = re.compile(r"(?i)^(?:the\s+)?(?:(?:correct|right|best|final)\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*")
+_ALONE = re.compile(r"[(\[{<]?\s*([A-Za-z])\s*[)\]}>]?\s*[.:)]?")
+_LABELLED = re.compile(r"(?:[(\[{<]\s*([A-Za-z])\s*[)\]}>]\s*[.:,–—-]?|([A-Za-z])\s*(?:[.:)\]]|\s[–—-]\s))\s*(.+)")
+_BESIDE = re.compile(r"([A-Za-z])(?:\s+|\s*[-,/]\s*)[(\[]?(.+?)[)\]]?")
+_CLAUSE = re.compile(r"(?:\.\s|,\s|;\s|\s(?:because|since|as|for)\s)")
+_LINE = re.compile(r"\s*[(\[]?([A-Z])[)\].:]+\s*(.+?)\s*")
 
 
-def choice(text: str) -> str | None:
-    """The letter an answer settles on, as a capital; ``None`` without one."""
-    found = _BOXED.findall(text)
-    return found[-1].upper() if found else None
+def choice(text: str, choices: Sequence[str] = ()) -> str | None:
+    """The letter that the last box of an answer holds, as a capital; ``None`` without one."""
+    content = boxed(text)
+    return None if content is None else read_letter(content, choices)
 
 
-def grade_choice(expected: str | None, text: str, group: str) -> Scores:
-    """Grade an answer against the right letter: ``success``, ``wrong``, or ``invalid`` where it settles on none."""
-    given = choice(text)
+def find_letter(text: str, choices: Sequence[str] = ()) -> str | None:
+    """The letter that an answer settles on, in a box or, where there is none, in words."""
+    if has_box(text):
+        return choice(text, choices)
+    lines = [line for line in text.splitlines() if line.strip()]
+    for part in (*stated(text), text, *lines[-1:], *lines[:1]):
+        if len(part) > MAX_LENGTH:
+            continue
+        if letter := read_letter(part, choices) or read_letter(_CLAUSE.split(part)[0], choices):
+            return letter
+    return None
+
+
+def read_letter(text: str, choices: Sequence[str] = ()) -> str | None:
+    """Read a piece of text that is an answer and nothing else.
+
+    Args:
+        text: such as ``(B)``, ``B.``, ``B: left`` or ``left``.
+        choices: their texts, where they are known.
+
+    Returns:
+        A capital; ``None`` where it is no choice, several, or a letter beside another choice's text.
+    """
+    plain = undressed(text).replace(r"\{", "{").replace(r"\}", "}")
+    plain = undressed(_LEAD.sub("", plain)) or plain
+    if alone := _ALONE.fullmatch(plain):
+        return alone[1].upper()
+    texts = [undressed(one).casefold() for one in choices]
+    if plain.casefold() in texts:
+        return ascii_uppercase[texts.index(plain.casefold())] if texts.count(plain.casefold()) == 1 else None
+    if labelled := _LABELLED.fullmatch(plain):
+        letter, said = (labelled[1] or labelled[2]).upper(), undressed(labelled[3]).casefold()
+        others = {one for index, one in enumerate(texts) if ascii_uppercase[index] != letter}
+        own = said in texts and said not in others
+        return letter if own or not (said in others or _several(said)) else None
+    if beside := _BESIDE.fullmatch(plain):
+        letter, said = beside[1].upper(), undressed(beside[2]).casefold()
+        return letter if said in texts and ascii_uppercase[texts.index(said)] == letter else None
+    return None
+
+
+def _several(said: str) -> bool:
+    """Whether what follows a letter are more letters: ``B) and (C)``."""
+    words = re.findall(r"\w+", said)
+    return all(len(word) == 1 and word.isalpha() or word in ("and", "or") for word in words)
+
+
+def grade_choice(expected: str | None, given: str | None, group: str) -> Scores:
+    """Grade a letter against the right one: ``success``, ``wrong``, or ``invalid`` where an answer settles on none."""
     right = given is not None and given == expected
     return Scores({"success": right}, "success" if right else "wrong" if given else "invalid", group)
 
@@ -31,27 +82,13 @@ def lettered(choices: Sequence[object]) -> str:
     return "\n".join(f"({letter}) {text}" for letter, text in zip(ascii_uppercase, choices, strict=False))
 
 
-def find_right(right: object, choices: object) -> int:
-    """Find the right one of some choices.
-
-    Args:
-        right: the choice itself, or its letter (``(B)``, ``B``), or its index from 0.
-        choices: a list.
-
-    Raises:
-        ValueError: there are none or too many, two are equal, or the right one is not among them.
-    """
-    if not isinstance(choices, list) or not 1 < len(choices) <= len(ascii_uppercase):
-        raise ValueError(f"choices must be a list of 2 to {len(ascii_uppercase)}, got {choices!r:.200}")
-    texts = [str(text) for text in choices]
-    if len(set(texts)) < len(texts):
-        raise ValueError(f"two of the choices {choices!r:.200} are equal; remove one")
-    if isinstance(right, str) and right in texts:
-        return texts.index(right)
-    letter = _LETTER.fullmatch(right) if isinstance(right, str) else None
-    index = ascii_uppercase.index(letter[1].upper()) if letter else right
-    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(choices):
-        raise ValueError(
-            f"the right answer {right!r:.200} is not among the choices {choices!r:.200}; correct one of them"
-        )
-    return index
+def listed(question: str) -> list[str]:
+    """Return the choices that a question lists, a line each from A on; none where it doesn't."""
+    choices: list[str] = []
+    for line in question.splitlines():
+        match = _LINE.fullmatch(line)
+        if match and match[1] == "A":
+            choices = [match[2]]
+        elif match and choices and match[1] == ascii_uppercase[len(choices) % 26]:
+            choices.append(match[2])
+    return choices

@@ -1,20 +1,36 @@
 """Columns of anybody's file as the columns of ours: what ``task.columns`` says.
 
 A row as it was read becomes a row in the official format (``jsonl.py``), images and all. Names of columns may be
-nested, ``json.question`` (an entry of the object in column ``json``); ``row`` is the row's number or key in its file.
+nested, ``json.question`` (an entry of the object in column ``json``) or ``turns.0.text`` (of a list, -1 for its last);
+``row`` is the row's number or key in its file.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from string import Formatter
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
-from data_modules.files.packed import PackedImage
-from data_modules.rows.choices import find_right, lettered
+from data_modules.rows.chat import IMAGES, find_conversation, find_image, read_conversation
+from data_modules.rows.choices import lettered
 from data_modules.rows.jsonl import IMAGE, OUTPUT, OUTPUT_IMAGE
-
-Row = Mapping[str, Any]
+from data_modules.rows.right import READINGS, find_right, list_choices
+from data_modules.rows.templates import (
+    GIVEN,
+    Row,
+    as_list,
+    as_text,
+    bare,
+    check_pattern,
+    check_template,
+    fill,
+    find_images,
+    find_shown,
+    has_column,
+    holes,
+    look_up,
+    missing_column,
+)
 
 Order = Callable[[int], Sequence[int]]
 """From the number of choices to the order in which they are asked."""
@@ -27,10 +43,10 @@ MARKERS = {"text_input": ("image_input", IMAGE), "text_output": ("image_output",
 class Columns:
     r"""How a row in the official format is made of the columns of a file.
 
-    A text is a template, ``{question} Answer in \boxed{{}}.``; it may use ``{lettered}``, the choices line by line, and
-    ``{letter}``, that of the right one. One that uses a column which is null is left out. An image is a column, or a
-    template for a path, or a list of these; a column may hold a list, and null is no image. What is ``None`` is taken
-    from the row's column of the same name, if it has one.
+    A text is a column, or a template, ``{question} Answer in \boxed{{}}.``; it may use ``{lettered}``, the choices line
+    by line, and ``{letter}``, that of the right one. One that uses a column which is null is left out. An image is a
+    column, or a template for a path, or a list of these; a column may hold a list, and null is no image. What is
+    ``None`` is taken from the row's column of the same name, if it has one.
 
     Attributes:
         text_input: the question.
@@ -40,7 +56,9 @@ class Columns:
         sequence_plan: the column of a plan (``plan.py``).
         choices: the column of a list of choices.
         right: the column of the right one: itself, its letter or its index.
+        right_is: which of these, one of :data:`data_modules.rows.right.READINGS`; ``None``: as the file's rows tell.
         group: the column of what the row is counted under in reports.
+        messages: the column of a conversation (``chat.py``), for rows without ``text_input``; ``None``: found.
         image_pattern: a regular expression for what stands for an image in the texts; its one group is the image's
             column.
 
@@ -55,20 +73,62 @@ class Columns:
     sequence_plan: str | None = None
     choices: str | None = None
     right: str | None = None
+    right_is: str | None = None
     group: str | None = None
+    messages: str | None = None
     image_pattern: str | None = None
+    whole: frozenset[str] = frozenset()
+    """Texts that are a column, from :meth:`of`."""
+    withheld: bool = False
+    """Whether the file has no answers, from :meth:`of`."""
 
     def __post_init__(self) -> None:
         for text, (images, _) in MARKERS.items():
             for name in (text, images):
                 for template in as_list(getattr(self, name)):
                     check_template(template, f"task.columns.{name}")
+        if self.right_is not in (None, *READINGS):
+            raise ValueError(f"task.columns.right_is={self.right_is} is unknown; choose one of {', '.join(READINGS)}")
         if (self.choices is None) != (self.right is None):
             raise ValueError("task.columns.choices and task.columns.right go together; give both or neither")
         if self.image_pattern is not None:
             check_pattern(self.image_pattern)
 
-    def official(self, row: Row, name: str, asked: Mapping[str, str]) -> dict[str, Any]:
+    def of(self, rows: Sequence[Row]) -> "Columns":
+        """Return these columns as a file means them, by some of its rows.
+
+        A text without braces that names a column is that column. Answers in columns that no row has are withheld.
+
+        Raises:
+            ValueError: a text would be the same for every row.
+        """
+        if not rows:
+            return self
+        whole = {name for name in MARKERS if self._is_column(name, rows)}
+        missing = missing_column(self.text_output, rows) if "text_output" not in whole else None
+        missing = missing or (missing_column(f"{{{bare(self.right)}}}", rows) if self.right else None)
+        if missing and not get_close_matches(missing, {str(key) for row in rows for key in row}, cutoff=0.75):
+            return replace(self, whole=frozenset(whole), withheld=True)
+        return replace(self, whole=frozenset(whole))
+
+    def _is_column(self, name: str, rows: Sequence[Row]) -> bool:
+        """Whether a text is a column's name; one that is neither that nor a template is refused."""
+        text = getattr(self, name)
+        if text is None or holes(text):
+            return False
+        if text.strip() in GIVEN or any(has_column(text.strip(), row) for row in rows):
+            return True
+        if name == "text_input" and " " in text.strip() and (self.image_input or "image_input" in rows[0]):
+            return False  # one question about all images
+        known = sorted({str(key) for row in rows for key in row})
+        near = get_close_matches(text.strip(), known, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(
+            f"task.columns.{name}={text} would be the same text for every row: no column has that name{meant} "
+            f"among {', '.join(known)[:500]}; give the name of a column, or a template with names in braces"
+        )
+
+    def official(self, row: Row, name: str, asked: Mapping[str, str | None]) -> dict[str, Any]:
         """Make a row in the official format, without columns that are null.
 
         Args:
@@ -79,12 +139,20 @@ class Columns:
         Raises:
             ValueError: a column isn't there, or holds something else; names it.
         """
+        asked_of, row = row, self.spoken(row)
         values = {"row": name, **row, **asked}
         made: dict[str, Any] = {}
         for key, take in TAKE.items():
+            if self.withheld and key in ANSWER:
+                made[key] = None
+                continue
             planned = key in OUTPUT and made["sequence_plan"] is not None
-            given = None if planned else getattr(self, key)
-            made[key] = row.get(key) if given is None else take(given, values)
+            talked = key == "image_input" and row.get("image_input") is not None and row is not asked_of
+            given = None if planned or talked else getattr(self, key)
+            if key in self.whole and given is not None:
+                made[key] = as_text(given.strip(), values)
+            else:
+                made[key] = row.get(key) if given is None else take(given, values)
         for text, (images, marker) in MARKERS.items():
             written = made[text]
             if self.image_pattern and isinstance(written, str) and (shown := re.findall(self.image_pattern, written)):
@@ -92,12 +160,33 @@ class Columns:
                 made[images] = [find_shown(column, row) for column in shown]
         return {"image_input": []} | {key: value for key, value in made.items() if value is not None}
 
+    def spoken(self, row: Row) -> Row:
+        """Return a row with the question, images and answer of its conversation, if it has one.
+
+        Raises:
+            ValueError: what is wrong with the conversation.
+        """
+        column = self.conversation(row)
+        if column is None:
+            return row
+        if self.image_input is not None:
+            return {**row, **read_conversation(look_up(column, row), find_images(self.image_input, row))}
+        own: Any = next((row[name] for name in IMAGES if row.get(name)), [])
+        images = [find_image(image) for image in (own if isinstance(own, list) else [own])]
+        return {**row, **read_conversation(look_up(column, row), images)}
+
+    def conversation(self, row: Row) -> str | None:
+        """Return the column of a row's conversation, if that is what makes its question."""
+        if self.messages is not None:
+            return bare(self.messages)
+        return None if self.text_input is not None or "text_input" in row else find_conversation(row)
+
     def group_of(self, row: Row) -> str | None:
         """Return what a row is counted under, ``None`` where nothing says so."""
-        return None if self.group is None else str(look_up(self.group, row))
+        return None if self.group is None else str(look_up(bare(self.group), row))
 
-    def ask(self, row: Row, order: Order) -> dict[str, str]:
-        """Return ``lettered`` and ``letter`` of a row, nothing without ``choices``.
+    def ask(self, row: Row, order: Order) -> dict[str, str | None]:
+        """Return ``lettered`` and ``letter`` of a row, nothing without ``choices``; no letter where none is right.
 
         Args:
             row: as it was read.
@@ -108,125 +197,26 @@ class Columns:
         """
         if self.choices is None or self.right is None:
             return {}
-        choices = look_up(self.choices, row)
-        right = find_right(look_up(self.right, row), choices)
-        asked = order(len(choices))
-        return {
-            "lettered": lettered([choices[index] for index in asked]),
-            "letter": chr(ord("A") + list(asked).index(right)),
-        }
+        choices, right = self.choices_and_right(row)
+        asked = list(order(len(choices)))
+        letter = None if right is None else chr(ord("A") + asked.index(find_right(right, choices, self.right_is)))
+        return {"lettered": lettered([choices[index] for index in asked]), "letter": letter}
+
+    def choices_and_right(self, row: Row) -> tuple[list[Any], Any]:
+        """Return a row's choices, and what its column of right answers holds.
+
+        Raises:
+            ValueError: a column isn't there, or holds no choices.
+        """
+        choices = list_choices(look_up(bare(self.choices or ""), row))
+        return choices, None if self.withheld else look_up(bare(self.right or ""), row)
 
 
-NAMES = tuple(entry.name for entry in fields(Columns))
+ANSWER = ("sequence_plan", "text_output", "image_output")
+"""Our columns of an answer."""
+
+NAMES = tuple(entry.name for entry in fields(Columns) if entry.name not in ("whole", "withheld"))
 """What ``task.columns`` may say."""
-
-
-def as_list(given: str | Sequence[str] | None) -> list[str]:
-    """Return one or several as a list."""
-    return [given] if isinstance(given, str) else list(given or ())
-
-
-def check_template(template: str, name: str) -> None:
-    """Demand text in which braces hold names of columns, or are double.
-
-    Raises:
-        ValueError: it isn't; names the option.
-    """
-    try:
-        holes = [hole for _, *hole in Formatter().parse(template) if hole[0] is not None]
-    except ValueError as error:
-        raise ValueError(
-            f"{name}={template} is no template ({error}); double braces that are text: {{{{ }}}}"
-        ) from None
-    if any(not column or spec or conversion for column, spec, conversion in holes):
-        raise ValueError(
-            f"{name}={template} is no template; braces hold the name of a column, and text has them double"
-        )
-
-
-def check_pattern(pattern: str) -> None:
-    """Demand a regular expression with one group.
-
-    Raises:
-        ValueError: it isn't.
-    """
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(f"task.columns.image_pattern={pattern} is no pattern ({error})") from None
-    if groups != 1:
-        raise ValueError(f"task.columns.image_pattern={pattern} must have one group, the image's column")
-
-
-def fill(template: str, row: Row) -> str | None:
-    """Fill a template; ``None`` where a column is null.
-
-    Raises:
-        ValueError: a column isn't there, or is neither text nor a number.
-    """
-    pieces = list[str]()
-    for text, column, _, _ in Formatter().parse(template):
-        pieces.append(text)
-        if column is None:
-            continue
-        value = look_up(column, row)
-        if value is None:
-            return None
-        if not isinstance(value, str | int | float):
-            raise ValueError(f"column {column} must be text or a number, got {type(value).__name__}")
-        pieces.append(str(value))
-    return "".join(pieces)
-
-
-def look_up(column: str, row: Row) -> Any:
-    """Return the value of a column; a dot leads into an object.
-
-    Raises:
-        ValueError: there is no such column.
-    """
-    if column in row:
-        return row[column]
-    head, _, tail = column.partition(".")
-    if tail and isinstance(row.get(head), Mapping):
-        return look_up(tail, row[head])
-    raise ValueError(
-        f"no column {column}; the row has {', '.join(map(str, row))}; correct task.columns, or give it null"
-    )
-
-
-def find_images(given: str | Sequence[str], row: Row) -> list[str | PackedImage]:
-    """Return the images that columns hold, in order; templates are paths.
-
-    Raises:
-        ValueError: not one of the columns is there, or one holds no image.
-    """
-    found: list[Any] = []
-    absent: list[ValueError] = []
-    columns = as_list(given)
-    for name in columns:
-        try:
-            value = fill(name, row) if "{" in name else look_up(name, row)
-        except ValueError as error:
-            absent.append(error)
-            continue
-        found += value if isinstance(value, list) else [] if value is None else [value]
-    if columns and len(absent) == len(columns):
-        raise absent[0]
-    if wrong := [value for value in found if not isinstance(value, str | PackedImage)]:
-        raise ValueError(f"{', '.join(columns)} must hold images or paths, got {type(wrong[0]).__name__}")
-    return found
-
-
-def find_shown(column: str, row: Row) -> str | PackedImage:
-    """Return the image that a text shows.
-
-    Raises:
-        ValueError: its column isn't there, or holds no image or several.
-    """
-    found = find_images(column, row)
-    if len(found) != 1:
-        raise ValueError(f"the text shows image {column}, but that column holds {len(found)} images; correct the row")
-    return found[0]
 
 
 TAKE: dict[str, Callable[[Any, Row], Any]] = {

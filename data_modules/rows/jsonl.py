@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from data_modules.files.inline import InlineImage, read_data_url
 from data_modules.files.packed import PackedImage
 from data_modules.files.sources import open_source
 from data_modules.images import check_image
@@ -35,6 +36,8 @@ P = TypeVar("P", Picture, Latent)
 Leave = Literal["none", "absolute", "all"]
 """Which image paths may lead out of the image root."""
 
+Image = str | PackedImage | InlineImage
+
 _HALF = re.compile(r"[\ud800-\udfff]")
 """Half of a character that UTF-16 writes as two; JSON may hold one, but no file or tokenizer takes it."""
 
@@ -42,19 +45,23 @@ _NO_PATH = re.compile(r"[\0-\x1f\ud800-\udfff]|.{4097}", re.DOTALL)
 """What no image path holds: control characters, halves of characters, and more characters than Linux takes."""
 
 
-def locate(image: str | PackedImage, root: Path, leave: Leave = "absolute") -> Path | PackedImage:
+def locate(image: Image, root: Path, leave: Leave = "absolute") -> Path | PackedImage | InlineImage:
     """Apply the path rule of this module; a file found nowhere is returned under ``root``, to fail when opened.
 
     Args:
-        image: a path, or an image inside another file, which has no path.
+        image: a path, a ``data:`` URL, or an image inside another file or the row, which has no path.
         root: the image root; what it links to is inside.
         leave: which paths may lead out of it.
 
     Raises:
         ValueError: the path leads out, but may not, or it is none.
     """
-    if isinstance(image, PackedImage):
+    if not isinstance(image, str):
         return image
+    if image.startswith("data:"):
+        return read_data_url(image)
+    if image.startswith(("http://", "https://")):
+        raise ValueError(f"image {image:.200} is on the web; download it, and give the path of its file")
     if _NO_PATH.search(image):
         raise ValueError(f"image {image!r:.200} is no path; correct the row")
     absolute, inside = os.path.isabs(image), os.path.abspath(root)
@@ -90,10 +97,10 @@ def interleave(text: str, marker: str, parts: Sequence[P]) -> tuple[Text | P, ..
     return tuple(part for part in sequence if not (isinstance(part, Text) and not part.text))
 
 
-def _images(row: Mapping[str, Any], key: str) -> list[str | PackedImage]:
+def _images(row: Mapping[str, Any], key: str) -> list[Image]:
     value = row.get(key) or []
-    value = [value] if isinstance(value, str | PackedImage) else value
-    if not isinstance(value, list) or not all(isinstance(image, str | PackedImage) for image in value):
+    value = [value] if isinstance(value, Image) else value
+    if not isinstance(value, list) or not all(isinstance(image, Image) for image in value):
         raise ValueError(f"{key} must be a path or a list of paths, got {value!r:.200}")
     return value
 
@@ -106,7 +113,7 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 
 def _answer(row: Mapping[str, Any], root: Path, leave: Leave) -> tuple[Text | Latent, ...]:
-    blocks: Sequence[tuple[str | PackedImage, int | None]]
+    blocks: Sequence[tuple[Image, int | None]]
     if "sequence_plan" in row:
         if both := OUTPUT & row.keys():
             raise ValueError(f"sequence_plan and {sorted(both)} both give the answer; keep one of the two forms")

@@ -36,8 +36,8 @@ class Questions(Dataset[Sample], ABC):
         """Return what reports count a sample under."""
 
     @abstractmethod
-    def grade(self, sample: Sample, text: str) -> Scores | None:
-        """Grade the model's ``text`` as an answer to ``sample``; ``None`` where the row holds no truth.
+    def grade(self, sample: Sample, text: str) -> Scores:
+        """Grade the model's ``text`` as an answer to ``sample``; without values where the row holds no truth.
 
         The same grade serves evaluation and a reward.
         """

@@ -6,6 +6,7 @@ when it is met, unless all are checked at the start.
 
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -19,22 +20,27 @@ from PIL import Image
 from data_modules.files.lines import within
 from data_modules.files.sources import Source, open_mixed
 from data_modules.images import check_image, image_size, open_image
+from data_modules.rows.chat import count_answers
 from data_modules.rows.columns import NAMES, Columns, Order
 from data_modules.rows.drawing import captioned, lay_out
 from data_modules.rows.graders import GROUP as UNNAMED
-from data_modules.rows.graders import find_grader
+from data_modules.rows.graders import LETTERED, find_grader
 from data_modules.rows.jsonl import KEYS, META, parse_row
 from data_modules.rows.questions import Questions
+from data_modules.rows.right import settle_reading
 from data_modules.samples import Picture, Sample, Text, question_digest
 from data_modules.scores import Scores
 
 log = logging.getLogger(__name__)
 
+SEEN = 100
+"""Rows that tell what the columns of a file are."""
+
 LOGGED = 10
 """Bad rows that are logged one by one."""
 
-GROUP, LETTERED = "task.columns.group", "task.columns.lettered"
-"""Keys in ``meta`` of a row's group and of its choices as they are asked."""
+GROUP = "task.columns.group"
+"""Key in ``meta`` of a row's group."""
 
 THUMBNAIL = 336
 """Most pixels along a side of a picture in :meth:`Rows.draw`."""
@@ -110,7 +116,30 @@ class Rows(Questions):
         rows = copy(self)
         rows.source = open_mixed(file, self.seed)
         rows.rows_N = np.arange(len(rows.source))
+        first = list(rows._first(SEEN))
+        rows.columns = rows.columns.of(first)
+        talks = [row.get(rows.columns.conversation(row) or "") for row in first]
+        if any(count_answers(talk) > 1 for talk in talks):
+            log.warning("%s has turns before the last answer: they are part of the question, not learnt", rows.source)
+        if rows.columns.withheld:
+            log.warning("%s has no answers: its rows can be asked, but neither graded nor learnt", rows.source)
+        if rows.columns.choices is not None and rows.columns.right_is is None:
+            rows.columns = replace(rows.columns, right_is=settle_reading(rows._rights()))
         return rows
+
+    def _first(self, count: int) -> Iterator[Mapping[str, Any]]:
+        """Yield the first rows that can be read."""
+        for index in range(min(count, len(self.source))):
+            with suppress(ValueError):
+                yield self.source[index]
+
+    def _rights(self) -> Iterator[tuple[str, Any, list[Any]]]:
+        """Yield where, right answer and choices of the rows that have them."""
+        for index in range(min(max(self.check_rows, SEEN), len(self.source))):
+            with suppress(ValueError):
+                choices, right = self.columns.choices_and_right(self.source[index])
+                if right is not None:
+                    yield self.source.where(index), right, choices
 
     @property
     def small(self) -> bool:
@@ -136,7 +165,7 @@ class Rows(Questions):
         """
         row, where = self.source[index], self.source.where(index)
         root = self.image_root or self.source.folder(index)
-        name = where.rpartition(":")[2].removeprefix("row ")
+        name = where.rpartition(":")[2].removeprefix("row ").partition(" (line ")[0]
         try:
             asked = self.columns.ask(row, self._order(where, turn))
             sample = parse_row(self.columns.official(row, name, asked), where, root, "all" if self.outside else "none")
@@ -158,7 +187,7 @@ class Rows(Questions):
             if not isinstance(part, Text):
                 image_size(part.path, sample.where)
         grade = self.grade(sample, sample.answer_text)
-        if sample.answer and not grade.values["success"]:
+        if sample.answer and not grade.values.get("success"):
             raise ValueError(
                 f"{sample.where}: the row's own answer is graded {grade.outcome}; correct it, or task.grader"
             )
@@ -214,7 +243,7 @@ class Rows(Questions):
         return UNNAMED if group is None else str(group)
 
     def grade(self, sample: Sample, text: str) -> Scores:
-        """Grade an answer, under the group that ``columns.group`` names.
+        """Grade an answer, under the group that ``columns.group`` names; without values where the row has no answer.
 
         Raises:
             ValueError: the row gives nothing to grade against; names it.
@@ -222,6 +251,8 @@ class Rows(Questions):
         try:
             grade = self.grader(sample, text)
         except ValueError as error:
+            if not sample.answer:
+                return Scores({}, "ungraded", self.group(sample))
             raise ValueError(f"{sample.where}: {error}") from None
         if not isinstance(grade, Scores):
             raise ValueError(f"task.grader returned a {type(grade).__name__}; return data_modules.scores.Scores")

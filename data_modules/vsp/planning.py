@@ -122,7 +122,7 @@ class VSP(OfficialRows):
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
         if "map_desc" not in sample.meta:
-            return grade_choice(choice(sample.answer_text), text, self.group(sample))
+            return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
         return grade_plan(sample, text, self.parser, self.rule)
 
     def draw(self, sample: Sample, text: str) -> Image.Image:

@@ -70,7 +70,7 @@ class VSPReasoning(OfficialRows):
 
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its boxed choice."""
-        return grade_choice(choice(sample.answer_text), text, self.group(sample))
+        return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the sample's maze and write the choice in ``text`` below it."""

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ class Local(Jobs):
         waiting, failed, alone = list(range(len(points))), [""] * len(points), len(shares) == 1
         told = names(points)
         running: dict[int, tuple[subprocess.Popen[bytes], Mapping[str, str]]] = {}
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             while waiting or running:
                 while waiting and shares:
@@ -55,11 +57,10 @@ class Local(Jobs):
                     shares.append(share)
                 sleep(0.1)
         except BaseException:
-            for process, _ in running.values():
-                process.terminate()
-            for process, _ in running.values():
-                process.wait()
+            end([process for process, _ in running.values()])
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
         return failed
 
     def command(self, point: JobReturn) -> list[str]:
@@ -69,6 +70,18 @@ class Local(Jobs):
         options = [f"--config-name={hydra.job.config_name}", *(f"--config-dir={path}" for path in searched)]
         kept = [item for item in hydra.overrides.hydra if not OF_THE_SWEEP.match(item)]
         return [sys.executable, "-m", self.module, *options, *(point.overrides or ()), *kept, "hydra.mode=RUN"]
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Have points save and go; at a further Ctrl-C, which a terminal sends to them too, end what is left of them."""
+    for process in processes:
+        process.terminate()
+    try:
+        for process in processes:
+            process.wait()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.kill()
 
 
 def devices(point: JobReturn) -> int:

@@ -1,51 +1,39 @@
 """What every verb's command line shares: Hydra, two resolvers, and one-line errors. Imports no torch."""
 
-import hashlib
 import logging
 import os
+import signal
 import sys
 import warnings
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import hydra
+from hydra._internal import utils as hydra_utils
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
+from mirage_pl.engine.runs.identity import suffix
 
-NAMED = {
-    "model",
-    "task",
-    "stage",
-    "seed",
-    "latent_size",
-    "run_dir",
-    "runs",
-    "data",
-    "init_from",
-    "features",
-    "evaluate",
-    "async_checkpoint",
-}
-"""Overrides that a run folder's name already tells, or that don't change the run, as all of ``memory`` doesn't."""
+UNSEEN = logging.getLogger("unseen")
+"""Writes to a run's log and not to the console, which shows the same in another form."""
+UNSEEN.propagate = False
+UNSEEN.addHandler(logging.NullHandler())
 
-
-def variant() -> str:
-    """Short suffix for a run folder: a hash of the overrides its name doesn't tell, the same for the same command."""
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    names = [item.lstrip("+~").split("=")[0].split("@")[0] for item in overrides]
-    pairs = zip(names, overrides, strict=True)
-    telling = sorted(item for name, item in pairs if name not in NAMED and not name.startswith("memory."))
-    return f"-{hashlib.sha256(' '.join(telling).encode()).hexdigest()[:6]}" if telling else ""
+NONE = {f"{group}=null": f"{group}=[]" for group in ("logger", "experiment")}
+"""How Hydra wants to be told that no option of a group is chosen."""
 
 
 def swept_by() -> str | None:
@@ -56,7 +44,7 @@ def swept_by() -> str | None:
 
 
 OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
-OmegaConf.register_new_resolver("variant", variant, replace=True)
+OmegaConf.register_new_resolver("variant", lambda _root_: suffix(_root_, compose_run), replace=True)
 
 
 def register_plugins() -> None:
@@ -76,6 +64,25 @@ def register_plugins() -> None:
 register_plugins()
 
 
+def register_own_task() -> None:
+    """Make ``task=own`` stand for the task of a run, any of whose keys may be set on the command line."""
+    node = OmegaConf.create({"own": True})
+    OmegaConf.set_struct(node, False)
+    ConfigStore.instance().store(group="task", name="own", node=node)
+
+
+register_own_task()
+
+
+def keep_log() -> None:
+    """Have a run's own log hold all that is said: what only it is told, and warnings."""
+    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    if files:
+        UNSEEN.handlers = [*files]
+        UNSEEN.setLevel(logging.INFO)
+        logging.captureWarnings(True)
+
+
 def quieten() -> None:
     """Keep libraries' advertisements and their own deprecations out of a user's console."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -88,10 +95,15 @@ def quieten() -> None:
 
 
 def user_error(error: BaseException) -> BaseException | None:
-    """Find the mistake of a user behind an error: a ``ValueError`` of ours, or a config that doesn't resolve."""
+    """Find the mistake of a user behind an error.
+
+    One is a ``ValueError`` of ours, a config that doesn't resolve, or what Lightning refuses to be configured as.
+    """
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
-    return error if isinstance(error, ValueError | OmegaConfBaseException | InstantiationException) else None
+    refused = type(error).__name__ == "MisconfigurationException"
+    expected = isinstance(error, ValueError | OmegaConfBaseException | InstantiationException)
+    return error if refused or expected else None
 
 
 def command(path: str) -> Callable[[], None]:
@@ -108,26 +120,54 @@ def command(path: str) -> Callable[[], None]:
         try:
             get_method(path)(sys.argv[1:])
         except (ValueError, OSError) as error:
-            print(f"error: {one_line(error)}", file=sys.stderr)
-            sys.exit(1)
+            fail(one_line(error))
+        except KeyboardInterrupt:
+            stop("nothing was written; the same command begins again")
 
     return main
 
 
+def fail(line: str) -> NoReturn:
+    """End with one line about a mistake, on the console and in the run's log."""
+    print(f"error: {line}", file=sys.stderr)
+    UNSEEN.error("error: %s", line)
+    sys.exit(1)
+
+
+def stop(kept: str) -> NoReturn:
+    """End after Ctrl-C with the exit code that shells expect, and say what becomes of the work."""
+    print(f"stopped by Ctrl-C: {kept}", file=sys.stderr)
+    UNSEEN.warning("stopped by Ctrl-C: %s", kept)
+    sys.exit(128 + signal.SIGINT)
+
+
+def say(line: str) -> None:
+    """Tell where things lie: a plain line on the console, which the run's log has, too."""
+    print(line, flush=True)
+    UNSEEN.info(line)
+
+
 def one_line(error: BaseException) -> str:
     """An error's message on one line; of an error in a loading process, what that process said."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} has no value; give {error.full_key}=…"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if "Original Traceback" in str(error):
         return lines[-1].removeprefix("ValueError: ")
     return " ".join(" ".join(lines).split())
 
 
-def compose(config: str, overrides: list[str]) -> DictConfig:
+def compose(config: str, overrides: list[str], return_hydra_config: bool = False) -> DictConfig:
     """Compose one of our configs, within a command or outside."""
     if GlobalHydra.instance().is_initialized():
-        return hydra.compose(config, overrides)
+        return hydra.compose(config, overrides, return_hydra_config)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(config, overrides)
+        return hydra.compose(config, overrides, return_hydra_config)
+
+
+def compose_run(overrides: list[str]) -> DictConfig:
+    """Compose the config of a run."""
+    return compose("train", overrides)
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
@@ -135,33 +175,99 @@ def prepare_words(words: Sequence[str]) -> list[str]:
     return [*own_configs(words), *quote_words(words, (), swept=bool({"-m", "--multirun"} & set(words)))]
 
 
-def verb(config: str, path: str, prepare: Callable[[Sequence[str]], list[str]] = prepare_words) -> Callable[[], None]:
+def verb(
+    config: str,
+    path: str,
+    prepare: Callable[[Sequence[str]], list[str]] = prepare_words,
+    kept: str = "the same command begins again",
+) -> Callable[[], None]:
     """Make a command of a function of a config.
 
-    A user's mistake ends in one line and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback.
+    A user's mistake ends in one line and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback. Ctrl-C ends in one
+    line and exit code 130.
 
     Args:
         config: name of the top file in ``conf/``.
         path: dotted path of the function, whose module is imported when the command runs: ``--help`` loads none.
         prepare: makes of the words that were typed those that Hydra reads.
+        kept: what becomes of the work at Ctrl-C.
     """
 
     def guarded(cfg: DictConfig) -> Any:
         quieten()
+        keep_log()
         try:
+            check_values(cfg)
             return get_method(path)(cfg)
+        except KeyboardInterrupt:
+            stop(kept)
         except Exception as error:
             mistake = user_error(error)
-            if mistake is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            if mistake is None or tracebacks():
+                UNSEEN.exception("error: %s", type(error).__name__)
                 raise
-            print(f"error: {one_line(mistake)}", file=sys.stderr)
-            sys.exit(1)
+            fail(one_line(mistake))
 
-    hydra_main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded)
+    return guided(hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(guarded), config, prepare)
+
+
+def guided(
+    compose_and_run: Callable[[], None], config: str, prepare: Callable[[Sequence[str]], list[str]]
+) -> Callable[[], None]:
+    """Make a main of Hydra's: it reads the words that were meant, and what it refuses is one line with the fix."""
 
     def main() -> None:
         """Run the command."""
-        sys.argv[1:] = prepare(sys.argv[1:])
-        hydra_main()
+        if not tracebacks():
+            hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
+        sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
+        try:
+            compose_and_run()
+        except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
+            stop("the same command skips what is done and goes on with the rest")
+        except (HydraException, OmegaConfBaseException) as error:
+            if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
+                raise
+            fail(explain(error, known_keys(config)))
 
     return main
+
+
+def tracebacks() -> bool:
+    """Whether the user wants to see where an error comes from."""
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Refuse values of the command line whose type can't be right.
+
+    Raises:
+        ValueError: names the first.
+    """
+    if not HydraConfig.initialized() or not (values := value_overrides()):
+        return
+    given = HydraConfig.get()
+    choices = [item for item in given.overrides.task if item not in values]
+    try:
+        defaults = compose(str(given.job.config_name), choices)
+    except (HydraException, OmegaConfBaseException):
+        return  # a choice that only goes with a value
+    check_types(cfg, defaults, values)
+
+
+def known_keys(config: str) -> set[str]:
+    """Keys and groups of the config that a command asked for, with the options it chose, as far as they are right."""
+    words = ArgumentParser(add_help=False, allow_abbrev=False)
+    words.add_argument("--config-name", "-cn", default=config)
+    words.add_argument("--config-dir", "-cd")
+    options, rest = words.parse_known_args(sys.argv[1:])
+    searched = [f"hydra.searchpath=[file://{Path(options.config_dir).absolute()}]"] if options.config_dir else []
+    searched += [word for word in rest if word.startswith("hydra.searchpath=")]
+    choices = [word for word in rest if (CONF / word.lstrip("+").partition("=")[0].split("@")[0]).is_dir()]
+    for overrides in ([*searched, *choices], searched):
+        try:
+            composed = compose(options.config_name, overrides, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException):
+            continue
+        return {*keys(composed), *map(str, composed.hydra.runtime.choices)}
+    return set()

@@ -1,18 +1,16 @@
 """Every protocol that a family meets. A family implements what it needs; the engine calls nothing else of it.
 
-A stage is a :class:`~mirage_pl.engine.training.base.BaseModule` (or
-:class:`~mirage_pl.engine.training.turns.Turns` with several optimizers), built from ``conf/stage/<name>.yaml``. Code
-that seams share lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights
-from other runs). ``tests/toy/`` implements all of them in a page each.
+A stage is a ``BaseModule`` (``training/base.py``; with several optimizers a ``Turns``), built from ``conf/stage/``.
+What is code lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights
+from other runs). ``tests/toy/`` implements all of them.
 """
 
 from __future__ import annotations  # so that reports, which load no torch, have its records
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,6 +21,9 @@ from data_modules.scores import Scores as Scores
 Row = dict[str, Any]
 """One item under one condition: ``id``, ``where``, ``group``, a number or bool for each measure, and more."""
 
+OWN = "own"
+"""The condition that is none: the model as it is."""
+
 
 class Located(Protocol):
     """A sample: anything that says where it comes from."""
@@ -30,7 +31,6 @@ class Located(Protocol):
     @property
     def where(self) -> str:
         """``file:line`` of a row, ``file:episode@frame`` of a clip; errors and predictions name it."""
-        ...
 
 
 S = TypeVar("S", bound=Located)
@@ -41,39 +41,31 @@ class Rows(Protocol[S]):
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        ...
 
     def __getitem__(self, index: int) -> S:
         """Return one sample; pictures and clips are opened later, by the collator."""
-        ...
 
     def identity(self, sample: S) -> str:
         """Return 12 hex digits of what is asked or shown: the same in whatever file a sample stands."""
-        ...
 
     def identities(self) -> Mapping[str, str]:
         """Return identity -> where, of all rows, so that splits can be proved disjoint."""
-        ...
 
     def facts(self, sample: S) -> Mapping[str, str | float | Sequence[str]]:
         """Return what is counted of a sample: words (``group``, or several, such as sizes) and numbers."""
-        ...
 
     def caption(self, sample: S) -> str:
         """Return what is said of a sample beside its picture: what is asked and answered, what is done."""
-        ...
 
     def picture(self, sample: S) -> Image:
         """Draw a sample, for sheets and galleries."""
-        ...
 
 
 class Graded(Rows[S], Protocol[S]):
     """A data set that grades answers: the same grade serves evaluation and a reward."""
 
-    def grade(self, sample: S, answer: Any) -> Scores | None:
-        """Grade an answer to a sample; ``None`` where the row holds no truth, as in a hidden test split."""
-        ...
+    def grade(self, sample: S, answer: Any) -> Scores:
+        """Grade an answer to a sample; without values where the row holds no truth, as in a hidden test split."""
 
 
 class Files(Protocol[S]):
@@ -85,11 +77,9 @@ class Files(Protocol[S]):
         Raises:
             ValueError: a bad row (with its place), or no row.
         """
-        ...
 
     def problems(self, file: Any) -> Iterator[str]:
         """Yield what is wrong with every bad row, for ``data validate=true``."""
-        ...
 
 
 class Batch(Protocol):
@@ -97,11 +87,9 @@ class Batch(Protocol):
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        ...
 
     def to(self, device: Any) -> Self:
         """Return the batch on a device."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -122,34 +110,67 @@ class Measure:
     meaning: str = ""
 
 
+Drawn: TypeAlias = "Image | Sequence[Image]"
+"""A picture, or a clip's frames."""
+
+Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+"""``once(name, make)``: what ``make()`` returned when it was called first, in this process or in an interrupted one.
+
+Plain values and tensors. See :meth:`mirage_pl.engine.evaluation.journal.Journal.once`.
+"""
+
+
 class Trial(Protocol):
-    """An evaluation of one checkpoint on one test set, opened: what :class:`Evaluation` returns."""
+    """An evaluation of one module on some items: what :meth:`Evaluation.open` returns. Subclass it for defaults.
 
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What is evaluated, for ``metrics.json``: ``test`` (file, rows, digest, seen …), decoding and the like."""
-        ...
+    Attributes:
+        failures: ``where`` and ``error`` of each item that can't be scored, once ``own`` was.
+    """
 
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """What can be done besides ``own``: ``zero``, ``shuffled_actions``, ``copy_last`` …; cheap to ask."""
-        ...
+    failures: Sequence[Mapping[str, str]]
 
     def score(self, condition: str) -> Iterator[list[Row]]:
-        """Score all items under a condition, batch by batch and always in the same order; ``own`` comes first."""
-        ...
+        """Score all items, batch by batch and always in the same order: as the model is (``own``, first), or tampered.
 
-    def over_all(self, rows: Sequence[Row]) -> Mapping[str, float]:
-        """Return the measures of kind ``set``."""
-        ...
+        A measure without a value (``None``, or absent) makes an item ungraded.
+        """
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """The conditions to score besides ``own``, which was scored by now: ``zero``, ``copy_last``; none by default.
+
+        Raises:
+            ValueError: one that was asked for can't be made of these items; names it.
+        """
+        return ()
+
+    def over_all(self, condition: str, rows: Sequence[Row]) -> Mapping[str, float]:
+        """Return the measures of kind ``set`` over some rows of a condition."""
+        return {}
+
+    def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Return further facts of the rows of ``own``, for ``metrics.json``: counts of outcomes, say."""
+        return {}
+
+    def remark(self, rows: Sequence[Row]) -> Sequence[str]:
+        """Return sentences for the console on what limits the scores of ``own``."""
+        return ()
+
+    def contrast(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Return what else differs under a condition, by name: ``{"mean", "n"}``, or an interval."""
+        return {}
 
     def describe(self) -> Mapping[str, Any]:
         """Return numbers about the model, once ``own`` was scored: cosines, usage of codes."""
-        ...
+        return {}
 
-    def pictures(self, rows: Sequence[int]) -> Iterator[tuple[str, Any]]:
-        """Yield (file name without its ending, picture or clip) of some items and of the whole set."""
-        ...
+    def pictures(self, rows: Sequence[int]) -> Iterator[tuple[str, Drawn]]:
+        """Yield (file name without its ending, picture) about the model: of the whole set, and of some rows of it."""
+        return iter(())
+
+    def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
+        """Yield pictures of one row: ``("", as the model has it)``, ``("truth", as it should be)``."""
+        return iter(())
 
 
 class Evaluation(Protocol):
@@ -158,31 +179,38 @@ class Evaluation(Protocol):
     Attributes:
         name: ``answers``, ``reconstruction``, ``prediction``, ``control``.
         measures: by name; the first one ranks runs.
-        report: dotted path of the family's :class:`Words`, in ``mirage_pl`` or the user's own package.
+        conditions_in: the key of ``metrics.json`` and of rows that holds conditions by name.
+        numbers_in: the key of ``metrics.json`` that holds :meth:`Trial.describe`, and the folder of its pictures.
+        words: dotted path of the family's :class:`Words`, in ``mirage_pl`` or the user's own package; ``None``: none.
+        facts: for ``metrics.json``: knobs on which the rows of ``own`` depend, such as how answers are decoded.
     """
 
     name: str
     measures: Mapping[str, Measure]
-    report: str
+    conditions_in: str
+    numbers_in: str
+    words: str | None
+    facts: Mapping[str, Any]
 
     def check(self, module: Any) -> None:
-        """Refuse conditions that the module doesn't know, before anything heavy.
+        """Refuse conditions that there can't be, before anything heavy.
 
         Raises:
             ValueError: names the one, and those there are.
         """
-        ...
 
-    def open(self, trained: Any, data: Any, journal: Any) -> Trial:
-        """Prepare the items of a data module's ``test`` split, or refuse them.
+    def open(
+        self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
+    ) -> Trial:
+        """Prepare items of a data module's split.
 
         Args:
-            trained: :class:`~mirage_pl.engine.checkpoints.trained.Trained`.
-            data: a data module that was set up.
-            journal: :class:`~mirage_pl.engine.evaluation.journal.Journal`: keeps what was computed, so that an
-                interrupted evaluation goes on.
+            module: on its device, not training.
+            data: a data module that was set up, with ``datasets``, ``collate`` and ``loader``.
+            once: keeps what was computed, so that an interrupted evaluation goes on.
+            split: which of ``data.datasets``.
+            picks: indices of the items; ``None``: all.
         """
-        ...
 
 
 class Words(Protocol):
@@ -197,22 +225,18 @@ class Words(Protocol):
     @staticmethod
     def sections(results: Sequence[Any]) -> Mapping[str, str]:
         """Return heading -> HTML of further sections of an evaluation's page."""
-        ...
 
     @staticmethod
     def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
         """Return sentences that follow from the conditions of one run: about this checkpoint, not the method."""
-        ...
 
     @staticmethod
     def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what else follows from a method's entry in a study's ``results.json``; it is added to the entry."""
-        ...
 
     @staticmethod
     def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:
         """Return sentences about the methods of a study, by their entries in ``results.json``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -242,36 +266,34 @@ class Session(Protocol):
 
     def begin(self, **given: Any) -> Iterator[Piece]:
         """Begin anew: a question with its images, a first observation."""
-        ...
 
     def step(self, **given: Any) -> Iterator[Piece]:
         """Go on: a further question, an action, an observation."""
-        ...
 
 
 class Exporting(Protocol):
     """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
 
     def export(self, folder: Path, collator: Any) -> Mapping[str, Tensor]:
-        """Write a ``config.json``, the weights and what else is needed; return what its users' own tools read back.
-
-        Returns:
-            Tensors by their names in the module, which are compared with the module's.
-        """
-        ...
+        """Write ``config.json``, weights and the rest; return tensors, by name in the module, as others read them."""
 
 
-class Policy(Protocol):
-    """What reinforcement learning needs of a family."""
+@dataclass(frozen=True)
+class Footprint:
+    """What a model takes: what the config key ``footprint`` names makes it of config and bytes of an activation.
 
-    def roll(self, prompts: Batch, group: int, draw: Any) -> Any:
-        """Roll out ``group`` answers to each prompt, as plain tensors."""
-        ...
+    Attributes:
+        parameters: part of the model -> how many it has.
+        trained: parts that learn.
+        unit: parameters of the largest piece that FSDP2 gathers at once.
+        gathered: parameters that one batch gathers on its way forward, repeated passes counted.
+        activation_bytes: of all that one batch keeps for its gradient.
+        batch: the batch in words, such as ``4 x 1024 tokens``.
+    """
 
-    def logprobs(self, rollouts: Any) -> Tensor:
-        """Log-probabilities [B, S] of the tokens that were written."""
-        ...
-
-    def reference(self) -> AbstractContextManager[None]:
-        """A context in which the policy is the frozen reference."""
-        ...
+    parameters: Mapping[str, int]
+    trained: Sequence[str]
+    unit: int
+    gathered: int
+    activation_bytes: int
+    batch: str

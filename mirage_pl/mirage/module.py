@@ -6,14 +6,13 @@ Shapes: B rows, T columns, D width.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from data_modules.samples import Sample
 from mirage_pl.engine.training.base import BaseModule
+from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mirage.batch import IGNORE, Batch, widen
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
@@ -23,8 +22,6 @@ from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
 from mirage_pl.mirage.model.flops import step_flops
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.prefill import fill
-from mirage_pl.mirage.probing.interventions import Interventions
-from mirage_pl.mirage.probing.replacements import NAMES
 
 
 class MirageModule(BaseModule):
@@ -40,7 +37,6 @@ class MirageModule(BaseModule):
 
     net: LatentVLM
     generation_type = Generation
-    intervention_names = NAMES
 
     def __init__(
         self, decoder: Decoder, ce_chunk: int | None, ce_fused: bool, features: FeatureCache, **options: Any
@@ -69,10 +65,6 @@ class MirageModule(BaseModule):
         images = self.net.with_pixels(batch.images) if input_seen else batch.images
         helpers = self.net.with_pixels(batch.helpers) if helper_seen else batch.helpers
         return widen(replace(batch, images=images, helpers=helpers, most_supervised=supervised), widths)
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text``: cross-entropy on the answer's text. Latent blocks, if the batch has any, are recycled states."""
-        return {"text": self.text_loss(self.net.recurrent(batch), batch)}
 
     def terms(self, batch: Batch) -> dict[str, int]:
         """Supervised tokens and latents, by loss."""
@@ -109,12 +101,6 @@ class MirageModule(BaseModule):
         """
         return self.decoder(self.net, prompts, Decoding(max_new_tokens, **options))
 
-    def interventions(
-        self, collate: Collator, samples: Sequence[Sample], baseline: Sequence[Generation], **decoding: Any
-    ) -> Interventions:
-        """Tools to answer a test set again with other latents, see :mod:`mirage_pl.mirage.probing.interventions`."""
-        return Interventions(self.net, collate.processor, collate, Decoding(**decoding), samples, baseline)
-
     def stream(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Iterator[str]:
         """Answer the first prompt piece by piece, then describe its latents."""
         yield from self.decoder.stream(self.net, prompts, Decoding(max_new_tokens, **options))
@@ -123,9 +109,21 @@ class MirageModule(BaseModule):
 class SFT(MirageModule):
     """Pretraining and the baseline: answers without latents (the collator leaves them out)."""
 
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """``text``: cross-entropy on the answer."""
+        return {"text": self.text_loss(self.net.recurrent(batch), batch)}
 
-class Stage1(MirageModule):
-    """Text and latents together, teacher-forced: L1 = L_visual + gamma L_text (section 3 of the paper).
+
+class Stage2(MirageModule):
+    """Latents are the model's own hidden states; only text is supervised, and its gradient runs through them."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """``text``: cross-entropy on the answer's text, read after latents that were fed back."""
+        return {"text": self.text_loss(self.net.recurrent(batch), batch)}
+
+
+class Supervised(MirageModule):
+    """What stages that supervise latents, too, share.
 
     Args:
         centre: compare latents less their batch's mean, see :func:`mirage_pl.mirage.losses.latent_cosine`.
@@ -136,9 +134,8 @@ class Stage1(MirageModule):
         super().__init__(**options)
         self.centre = centre
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def both(self, batch: Batch, hidden_BTD: Tensor, predicted_ND: Tensor, targets_ND: Tensor) -> dict[str, Tensor]:
         """``text``: cross-entropy; ``latent``: one minus cosine to the compressed helper features."""
-        hidden_BTD, predicted_ND, targets_ND = self.net.teacher_forced(batch)
         return {"text": self.text_loss(hidden_BTD, batch), "latent": self.latent_loss(predicted_ND, targets_ND, batch)}
 
     def latent_loss(self, predicted_ND: Tensor, targets_ND: Tensor, batch: Batch) -> Tensor:
@@ -146,27 +143,29 @@ class Stage1(MirageModule):
         return latent_cosine(predicted_ND, targets_ND, batch.places_N if self.centre else None)
 
 
-class Stage2(MirageModule):
-    """Latents are the model's own hidden states; only text is supervised, and its gradient runs through them."""
+class Stage1(Supervised):
+    """Text and latents together, teacher-forced: L1 = L_visual + gamma L_text (section 3 of the paper)."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """``text`` and ``latent``, both after the compressed helper features."""
+        return self.both(batch, *self.net.teacher_forced(batch))
 
 
-class Guided(Stage1):
+class Guided(Supervised):
     """Stage 2 that keeps the latent loss: recycled latents are still drawn to the helper image. Not the paper's."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text``: cross-entropy through recycled latents; ``latent``: one minus their cosine to helper features."""
-        hidden_BTD, targets_ND = self.net.recurrent(batch), self.net.latent_targets(batch)
-        predicted_ND = hidden_BTD[batch.before_BT]
-        return {"text": self.text_loss(hidden_BTD, batch), "latent": self.latent_loss(predicted_ND, targets_ND, batch)}
+        """``text`` and ``latent``, both of recycled latents."""
+        return self.both(batch, *self.net.recycled(batch))
 
 
-class Curriculum(Guided):
+class Curriculum(Supervised):
     """From stage 1 to :class:`Guided` within one run: batches are teacher-forced ever more seldom. Not the paper's.
 
     Args:
         fade: share of the run over which the chance of teacher forcing falls, linearly, from 1.
         floor: the chance that is left then; above 0 the answer is also learned from true latents, to the end.
-        options: those of :class:`Guided`.
+        options: those of :class:`Supervised`.
 
     Raises:
         ValueError: ``fade`` isn't above 0 and at most 1, or ``floor`` isn't from 0 to below 1.
@@ -175,7 +174,7 @@ class Curriculum(Guided):
     def __init__(self, fade: float, floor: float = 0.0, **options: Any) -> None:
         super().__init__(**options)
         if not 0 <= floor < 1:
-            raise ValueError(f"stage.module.floor={floor} must be from 0 to below 1; at 1 it were stage1")
+            raise ValueError(f"stage.module.floor={floor} must be from 0 to below 1; with 1 use stage=stage1")
         if not 0 < fade <= 1:
             raise ValueError(
                 f"stage.module.fade={fade} must be above 0 and at most 1; 0.5 is the first half of the run"
@@ -184,13 +183,13 @@ class Curriculum(Guided):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Stage 1's losses or the guided ones; the draw is the same on every rank, and after a resume."""
-        draw = Random(f"teacher forcing at step {self.global_step}").random()
+        draw = torch.rand((), generator=row_stream(self.seed, "teacher forcing", self.global_step)).item()
         chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade)
         teacher = self.training and draw < chance
-        return Stage1.losses(self, batch) if teacher else super().losses(batch)
+        return self.both(batch, *(self.net.teacher_forced(batch) if teacher else self.net.recycled(batch)))
 
 
-class Auxiliary(Stage1):
+class Auxiliary(Supervised):
     """A control: the helper image is supervision here too, but there are no latents.
 
     A linear head predicts the k compressed helper features, all at once, from the hidden state before the answer. It is
@@ -198,7 +197,7 @@ class Auxiliary(Stage1):
 
     Args:
         latent_size: k.
-        options: those of :class:`Stage1`.
+        options: those of :class:`Supervised`.
     """
 
     def __init__(self, latent_size: int, **options: Any) -> None:

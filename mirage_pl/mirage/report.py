@@ -145,26 +145,37 @@ def describe_method(method: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> list[str]:
-    """Say whose latents are used, and whose are useful too: the method is better than the baseline."""
+    """Say whose latents are needed, whose are used, and which of these methods are better than the baseline."""
     tried = {name: method for name, method in methods.items() if method["used"] is not None}
-    kinds = {
-        (True, True): "Latents used, and the method better than the baseline",
-        (True, False): "Latents used, but the method not shown to be better than the baseline",
-        (False, True): "Latents not shown to be used, though the method is better than the baseline",
-        (False, False): "Latents not shown to be used, nor the method to be better than the baseline",
-        (True, None): "The baseline's own latents are used",
-        (False, None): "The baseline's own latents are not shown to be used",
+    needs = {
+        (True, True): "Latents used",
+        (True, False): "Latents needed (not shown that they must be the sample's own)",
+        (False, True): "Another sample's latents cost success (zeros not shown to)",
+        (False, False): "Latents not shown to be used",
+    }
+    uses = {
+        True: "and the method better than the baseline",
+        False: "but the method not shown to be better than the baseline",
+        None: "in the baseline itself",
     }
     sentences = []
-    for kind, words in kinds.items():
-        if names := [name for name, method in tried.items() if (method["used"], method["useful"]) == kind]:
-            sentences.append(f"{words}: {', '.join(f'{name} ({list_costs(tried[name])})' for name in names)}.")
+    for need, words in needs.items():
+        for useful, more in uses.items():
+            names = [name for name, each in tried.items() if (costs_of(each), each["useful"]) == (need, useful)]
+            if names:
+                sentences.append(f"{words}, {more}: {', '.join(f'{n} ({list_costs(tried[n])})' for n in names)}.")
     if tried and not any(method["used"] and method["useful"] for method in tried.values()):
         sentences.append(
             "No method's latents are shown to be both used, so that zeroing them and taking another sample's both cost "
             f"success, and useful, so that the method is better than {baseline}."
         )
     return sentences
+
+
+def costs_of(method: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether zeroing a method's latents costs success, and whether another sample's do."""
+    zero, shuffled = (method["interventions"][name]["difference"]["high"] < 0 for name in TAMPERED)
+    return zero, shuffled
 
 
 def list_costs(method: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ def test_every_run_has_its_row_with_the_same_columns(train_config):
 
 
 def test_a_run_without_tensorboard_trains(train_config):
-    cfg = train_config("stage=sft", "trainer.max_steps=1", "logger._target_=pytorch_lightning.loggers.CSVLogger")
+    cfg = train_config("stage=sft", "trainer.max_steps=1", "logger=csv")
     assert fit.run(cfg)["step"] == 1
 
 

@@ -1,7 +1,9 @@
 import pytest
 
-from data_modules.rows.choices import find_right, lettered
-from data_modules.rows.columns import Columns, fill, look_up
+from data_modules.rows.choices import lettered
+from data_modules.rows.columns import Columns
+from data_modules.rows.right import find_right, list_choices, settle_reading
+from data_modules.rows.templates import fill, look_up
 
 ROW = {"q": "Why?", "n": 3, "none": None, "deep": {"er": {"text": "t"}}, "a.b": "dotted", "list": [1]}
 
@@ -105,9 +107,32 @@ def test_a_plan_takes_the_place_of_an_answers_template_but_not_of_the_rows_own_a
     }
 
 
-@pytest.mark.parametrize("right", ["up", "(B)", "b", "B.", 1])
-def test_the_right_choice_is_itself_its_letter_or_its_index(right):
-    assert find_right(right, ["left", "up", "A"]) == 1
+@pytest.mark.parametrize(
+    ("right", "choices", "index"),
+    [
+        ("up", ["left", "up", "A"], 1),
+        (" Up.", ["left", "up"], 1),
+        ("(B)", ["left", "up"], 1),
+        ("b", ["left", "up"], 1),
+        ("B.", ["left", "up"], 1),
+        ("B. up", ["left", "up"], 1),
+        (1, ["left", "up"], 1),
+        (1.0, ["left", "up"], 1),
+        (3, [1, 2, 3], 2),
+        (3, ["1", "2", "3"], 2),
+        ("3", [1, 2, 3], 2),
+        (2.5, ["1.5", "2.50"], 1),
+        (1, [2.0, 1.0], 1),
+        ("1", ["1", "2"], 0),
+        ("B", ["A", "B"], 1),
+        (True, [False, True], 1),
+        ("true", [True, False], 0),
+        ("Left", ["left", "Left"], 1),
+        ("½", ["1/2", "2"], 0),
+    ],
+)
+def test_the_right_choice_is_itself_its_letter_or_its_index(right, choices, index):
+    assert find_right(right, choices) == index
 
 
 @pytest.mark.parametrize(
@@ -115,19 +140,127 @@ def test_the_right_choice_is_itself_its_letter_or_its_index(right):
     [
         ("down", ["left", "up"], "'down' is not among the choices"),
         ("(C)", ["left", "up"], "not among"),
-        (2, ["left", "up"], "not among"),
+        ("B. left", ["left", "up"], "not among"),
+        (2, ["left", "up"], "not among .*right_is=index1"),
         (-1, ["left", "up"], "not among"),
         (True, ["left", "up"], "not among"),
-        (None, ["left", "up"], "not among"),
-        ("left", ["left"], "must be a list of 2 to 26"),
-        ("left", "left", "must be a list"),
-        ("left", ["left", "left"], "are equal"),
+        (1.5, ["left", "up"], "not among"),
+        ([0], ["left", "up"], "not among"),
+        ("LEFT", ["left", "Left"], "equal to two"),
+        ("A", ["B", "A"], r"B \('A'\) as the choice itself but A \('B'\) as a letter; .*right_is=itself or letter"),
+        (1, [1, 2, 3], r"A \(1\) as the choice itself but B \(2\) as an index from 0; .*right_is=itself or index"),
+        (3, ["2", "3", "4", "5"], r"B \('3'\) .* but D \('5'\)"),
     ],
 )
-def test_a_right_choice_that_is_none_of_them_is_refused(right, choices, complaint):
+def test_a_right_choice_that_is_none_of_them_or_two_is_refused(right, choices, complaint):
     with pytest.raises(ValueError, match=complaint):
         find_right(right, choices)
 
 
-def test_a_choice_that_looks_like_a_letter_is_itself_first():
-    assert find_right("A", ["B", "A"]) == 1
+@pytest.mark.parametrize(
+    ("right", "right_is", "index"),
+    [(1, "itself", 0), (1, "index", 1), (1, "index1", 0), ("3", "index1", 2), ("2", "index", 2), (3.0, "index1", 2)],
+)
+def test_a_key_says_what_a_right_choice_is(right, right_is, index):
+    assert find_right(right, [1, 2, 3], right_is) == index
+
+
+def test_under_a_key_another_reading_is_refused():
+    for right, right_is in ((0, "index1"), (3, "index"), ("B", "itself"), ("left", "letter"), (1, "letter")):
+        with pytest.raises(ValueError, match="not among"):
+            find_right(right, ["left", "up", "down"], right_is)
+    with pytest.raises(ValueError, match="task.columns.right_is=number is unknown; choose one of itself, letter"):
+        Columns(choices="c", right="r", right_is="number")
+
+
+@pytest.mark.parametrize(
+    ("choices", "complaint"),
+    [
+        (["left"], "must be a list of 2 to 26"),
+        ("left", "must be a list"),
+        (["left", "left"], "equal"),
+        ([1, "1"], "equal"),
+    ],
+)
+def test_choices_that_are_none_are_refused(choices, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        list_choices(choices)
+
+
+def test_choices_may_be_written_as_text_or_with_letters_of_their_own():
+    for written in ('["left", "up"]', "['left', 'up']", ["A. left", "B. up"], ["(A) left", "(B) up"]):
+        assert list_choices(written) == ["left", "up"]
+    assert list_choices(["B. left", "A. up"]) == ["B. left", "A. up"]
+
+
+def test_the_rows_of_a_file_say_together_what_the_right_choice_is():
+    words, numbers = ["left", "up", "down"], ["0", "1", "2", "5"]
+    assert settle_reading([("a:1", 1, words), ("a:2", 0, numbers), ("a:3", 3, numbers)]) == "index"
+    assert settle_reading([("a:1", "5", numbers), ("a:2", 5, numbers)]) == "itself"
+    assert settle_reading([("a:1", "A", words), ("a:2", "B", ["B", "A"])]) == "letter"
+    assert settle_reading([("a:1", "B", ["A", "B"])]) is None, "both readings agree"
+    assert settle_reading([]) is None
+    with pytest.raises(ValueError, match=r"a:2: the right answer 'up' is the choice itself, but that of a:1 is not"):
+        settle_reading([("a:1", 1, words), ("a:2", "up", words)])
+    with pytest.raises(ValueError, match=r"a:2: the right answer 3 is D \('5'\) as an|a:2: .*right_is=itself or index"):
+        settle_reading([("a:1", 1, ["0", "1"]), ("a:2", 2, ["1", "2", "3"])])
+
+
+def test_a_text_without_braces_is_the_column_of_that_name():
+    rows = [{"question": "Why?", "answer": 4, "deep": [{"content": "q"}, {"content": "a"}]}]
+    columns = Columns(text_input="question", text_output="answer").of(rows)
+    made = columns.official(rows[0], "1", {})
+    assert (made["text_input"], made["text_output"]) == ("Why?", "4")
+    columns = Columns(text_input="deep.0.content", text_output="{deep.-1.content}").of(rows)
+    made = columns.official(rows[0], "1", {})
+    assert (made["text_input"], made["text_output"]) == ("q", "a")
+    with pytest.raises(ValueError, match="no column question"):
+        Columns(text_input="question").of(rows).official({"answer": 1}, "2", {})
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"text_input": "quesiton"}, "text_input=quesiton would be the same .*did you mean question"),
+        ({"text_input": "What is it?"}, "text_input=What is it. would be the same text for every row"),
+        ({"text_output": "The cat."}, "text_output=The cat. would be the same"),
+        ({"text_output": r"\boxed{{A}}"}, "would be the same"),
+    ],
+)
+def test_a_text_that_would_be_the_same_for_every_row_is_refused(options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Columns(**options).of([{"question": "q", "answer": "a"}])
+
+
+def test_one_question_may_be_asked_of_all_images():
+    columns = Columns(text_input="What is it?", image_input="{image}", text_output="{answer}").of(
+        [{"image": "i", "answer": "a"}]
+    )
+    assert columns.official({"image": "a.png", "answer": "cat"}, "1", {}) == {
+        "text_input": "What is it?",
+        "image_input": ["a.png"],
+        "text_output": "cat",
+    }
+
+
+def test_every_column_may_be_named_with_braces_too():
+    columns = Columns(text_input="{lettered}", text_output="{letter}", choices="{c}", right="{r}", group="{g}")
+    row = {"c": ["left", "up"], "r": "up", "g": "easy"}
+    assert columns.ask(row, range)["letter"] == "B"
+    assert columns.group_of(row) == "easy"
+
+
+def test_a_file_without_its_answers_is_asked_all_the_same():
+    columns = Columns(text_input="{q}\n{lettered}", text_output="{letter}", choices="c", right="gold")
+    row = {"q": "Which?", "c": ["left", "up"]}
+    held = columns.of([row])
+    assert held.withheld
+    assert held.official(row, "1", held.ask(row, range)) == {
+        "text_input": "Which?\n(A) left\n(B) up",
+        "image_input": [],
+    }
+    typo = columns.of([row | {"golds": "up"}])
+    with pytest.raises(ValueError, match="no column gold"):
+        typo.ask(row | {"golds": "up"}, range)
+    nobody = columns.of([row | {"gold": "up"}])
+    assert nobody.ask(row | {"gold": None}, range)["letter"] is None

@@ -248,3 +248,57 @@ def test_mazes_in_parquet_train_and_score_as_they_do_in_files(data, train_config
 
 
 PER_LEVEL = ["task.per_level={train: 12, val: 4, test: 4}"]
+
+
+CHOSEN = {"text_input": "{q}\n{lettered}", "text_output": "{letter}", "choices": "c", "right": "r"}
+
+
+def chosen(folder, *pairs, name="chosen"):
+    return jsonl(folder / f"{name}.jsonl", [{"q": f"q{n}", "c": c, "r": r} for n, (c, r) in enumerate(pairs)])
+
+
+def test_what_a_right_choice_is_follows_from_all_rows_of_a_file(tmp_path):
+    words, numbers = ["left", "up", "down"], [1, 2, 3]
+    for pairs, letters in (
+        ([(words, 1), (numbers, 1)], "BB"),
+        ([([1, 2, 9], 9), (numbers, 1)], "CA"),
+        ([(words, "B"), (["B", "A"], "B")], "BB"),
+        ([(words, "down"), (["B", "A"], "B")], "CA"),
+    ):
+        rows = Rows(CHOSEN, "choice").read(chosen(tmp_path, *pairs))
+        assert "".join(sample.answer_text for sample in rows) == letters
+    unclear = chosen(tmp_path, (numbers, 1), (numbers, 2))
+    for read in (Rows(CHOSEN, "choice").read, lambda file: list(Rows(CHOSEN, "choice").problems(file))):
+        with pytest.raises(ValueError, match=r"chosen.jsonl:1: .* A \(1\) as .* B \(2\) as .*right_is=itself or index"):
+            read(unclear)
+    mixed = chosen(tmp_path, (words, 1), (words, "down"), name="mixed")
+    with pytest.raises(ValueError, match=r"mixed.jsonl:2: .* is the choice itself, but that of .*mixed.jsonl:1 is not"):
+        Rows(CHOSEN, "choice").read(mixed)
+    for right_is, letters in (("itself", "AB"), ("index", "BC"), ("index1", "AB")):
+        rows = Rows(CHOSEN | {"right_is": right_is}, "choice").read(unclear)
+        assert "".join(sample.answer_text for sample in rows) == letters
+
+
+def test_rows_without_an_answer_are_asked_but_not_graded(tmp_path, caplog):
+    words = ["left", "up"]
+    rows = Rows(CHOSEN, "choice").read(chosen(tmp_path, (words, "up"), (words, None)))
+    assert [sample.answer_text for sample in rows] == ["B", ""]
+    assert rows.grade(rows[0], "B").values["success"]
+    assert rows.grade(rows[1], "B") == Scores({}, "ungraded", "rows")
+    official = Rows().read(jsonl(tmp_path / "official.jsonl", [{"text_input": "q", "image_input": []}]))
+    assert not official.grade(official[0], "a").values
+    hidden = jsonl(tmp_path / "hidden.jsonl", [{"q": "q", "c": words}, {"q": "p", "c": words}])
+    with caplog.at_level("WARNING"):
+        rows = Rows(CHOSEN, "choice").read(hidden)
+    assert "hidden.jsonl has no answers: its rows can be asked" in caplog.text
+    assert [rows.grade(sample, "B").values for sample in rows] == [{}, {}]
+    assert list(Rows(CHOSEN, "choice").problems(hidden)) == []
+
+
+def test_a_column_named_without_braces_is_read_and_a_misspelt_one_is_not_its_name(tmp_path):
+    file = jsonl(tmp_path / "rows.jsonl", [{"question": f"q{n}", "answer": f"a{n}"} for n in range(3)])
+    rows = Rows({"text_input": "question", "text_output": "answer"}).read(file)
+    assert [sample.answer_text for sample in rows] == ["a0", "a1", "a2"]
+    for read in ("read", "problems"):
+        with pytest.raises(ValueError, match="text_input=questoin would be the same text .*did you mean question"):
+            list(getattr(Rows({"text_input": "questoin", "text_output": "answer"}), read)(file))

@@ -15,7 +15,7 @@ from tests.conftest import SMALL, compose
 
 LOCAL, SLURM = "hydra/launcher=local", "hydra/launcher=slurm"
 MAIL = "+hydra.launcher.additional_parameters.mail-type=END"
-QUIET = ["stage=sft", "trainer.limit_val_batches=0", "callbacks.generations=null", "callbacks.latents=null"]
+QUIET = ["stage=sft", "trainer.limit_val_batches=0", "callbacks.scores=null"]
 
 
 @pytest.fixture

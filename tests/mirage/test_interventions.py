@@ -194,7 +194,7 @@ def test_the_oracle_is_what_stage_1_teaches(probe, processor):
 
 def test_there_is_no_oracle_unless_every_row_has_a_helper_image(probe):
     assert probe.names == NAMES
-    probe.samples = [*probe.samples[:5], replace(probe.samples[5], answer=(Text("UP"),))]
+    probe = replace(probe, samples=[*probe.samples[:5], replace(probe.samples[5], answer=(Text("UP"),))])
     assert probe.names == tuple(name for name in NAMES if name not in ORACLES)
     assert not {"retrieved", "norm_of_targets"} & probe.describe().keys()
 

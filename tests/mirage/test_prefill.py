@@ -35,7 +35,7 @@ def towers_images(monkeypatch):
 def config(train_config, tmp_path, name, *options):
     """Two epochs of stage 1: 24 mazes and their helper images, and 8 of validation."""
     steps = ["stage=stage1", "trainer.max_steps=12", "trainer.val_check_interval=12"]
-    silent = ["callbacks.generations=null", "callbacks.latents=null"]  # both answer questions
+    silent = ["callbacks.scores=null"]  # both answer questions
     return train_config(*steps, *silent, f"run_dir={tmp_path}/{name}", *options)
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mirage_pl.engine.evaluation.statistics import paired_difference, wilson
-from mirage_pl.mirage.report import CONDITIONS, judge_methods, verdict
+from mirage_pl.mirage.report import CONDITIONS, describe_method, judge_methods, verdict
 from tests.engine.reports.folders import ANSWERS, condition, graded
 from tests.engine.reports.page import Reader
 from tests.engine.reports.test_evaluation import EVIL, evaluation, report
@@ -81,6 +81,7 @@ def test_a_run_without_an_intervention_leaves_a_dash_and_without_a_verdict_no_se
     assert re.search(r"norm mean norm of latents 12\.3 12\.3", page.section("The model in numbers"))
     assert "sft" not in section
     assert "checkpoint needs" not in page.text, "the first run has no shuffled latents"
+    section = section[: section.index("optimal under other conditions")]
     assert section.count("mine") == 2, "once in the table, once beside the bars"
     assert "<script" not in html
 
@@ -145,3 +146,23 @@ def test_every_condition_that_mirage_can_make_has_a_meaning() -> None:
 
 def test_methods_that_made_no_interventions_are_not_judged() -> None:
     assert judge_methods({"sft": {"used": None, "useful": True}}, "sft") == []
+
+
+def test_methods_that_need_latents_are_not_said_to_do_without() -> None:
+    lost, kept = ({"difference": {"difference": mean, "low": mean - 0.1, "high": mean + 0.1}} for mean in (-0.3, 0.0))
+    conditions = {
+        "both": {"zero": lost, "shuffled": lost},
+        "zeros": {"zero": lost, "shuffled": kept},
+        "others": {"zero": kept, "shuffled": lost},
+        "neither": {"zero": kept, "shuffled": kept},
+    }
+    methods = {name: {"interventions": each, "useful": False} for name, each in conditions.items()}
+    sentences = judge_methods({name: each | describe_method(each) for name, each in methods.items()}, "sft")
+    heads = [sentence.split(": ")[0].split(", but")[0] for sentence in sentences[:4]]
+    assert heads == [
+        "Latents used",
+        "Latents needed (not shown that they must be the sample's own)",
+        "Another sample's latents cost success (zeros not shown to)",
+        "Latents not shown to be used",
+    ]
+    assert [name in sentence for name, sentence in zip(conditions, sentences, strict=False)] == [True] * 4

@@ -18,8 +18,7 @@ from tests.conftest import REPO, SMALL
 QUIET = [
     "trainer.limit_val_batches=0",
     "callbacks.progress=null",
-    "callbacks.generations=null",
-    "callbacks.latents=null",
+    "callbacks.scores=null",
 ]
 NODE = ["trainer.accelerator=cpu", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1"]
 OFTEN = ["callbacks.presence.every=0", "callbacks.last.every_n_train_steps=5"]

@@ -4,14 +4,16 @@ DeepSpeed's ZeRO-3 leaves an empty tensor in a weight's place and fetches it whe
 ``DTensor``. Whatever reads weights otherwise, or looks at their shapes, asks here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+
+from mirage_pl.engine.runs.identity import is_below
 
 
 def splits_weights(strategy: Any) -> bool:
@@ -47,3 +49,17 @@ def whole(weight: Tensor, change: bool = False) -> Iterator[Tensor]:
             yield weight.data
     else:
         yield weight.data
+
+
+def leave_out(checkpoint: dict[str, Any], module: nn.Module, prefixes: Sequence[str]) -> None:
+    """Take frozen weights that are fetched from another run out of a checkpoint; DeepSpeed's has none to take out.
+
+    Raises:
+        ValueError: one of them is trained, so that what it has learnt would be lost.
+    """
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad and is_below(name, prefixes):
+            raise ValueError(f"{name} is trained, but kept: false leaves it out of checkpoints; freeze it, or keep it")
+    if "state_dict" in checkpoint:
+        weights = checkpoint["state_dict"].items()
+        checkpoint["state_dict"] = {name: weight for name, weight in weights if not is_below(name, prefixes)}

@@ -1,14 +1,19 @@
-"""Take the weights of a checkpoint into a module, strictly."""
+"""Take the weights of a checkpoint into a module, strictly: all of them, or a named part."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from mirage_pl.engine.checkpoints.parts import whole, whole_shape
 from mirage_pl.engine.checkpoints.zero3 import FIRST, whole_weights
+from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG, LAST
+from mirage_pl.engine.runs.identity import is_below
+from mirage_pl.engine.runs.starts import Start, recorded
 
 ZERO, ZERO3 = Path("checkpoint", "mp_rank_00_model_states.pt"), Path("checkpoint", FIRST)
 """Where DeepSpeed's ZeRO-1 and ZeRO-2 keep the whole model, and ZeRO-3 a part, in the folder that is their checkpoint.
@@ -55,29 +60,129 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             split = file.name == ZERO3.name
             checkpoint["state_dict"] = whole_weights(file.parent) if split else checkpoint["module"]
     except Exception as error:
-        raise ValueError(
-            f"ckpt {file} cannot be read ({type(error).__name__}); is it a checkpoint, and whole?"
-        ) from error
+        raise ValueError(f"ckpt {file} cannot be read: {why_unreadable(file, error)}") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError(f"ckpt {file} has no state_dict; expected a checkpoint of mirage_pl.train")
+        raise ValueError(
+            f"ckpt {file} has no state_dict, so it is no checkpoint of mirage_pl.train; weights of stock libraries go "
+            "into a model by its own keys, such as model.path"
+        )
     return checkpoint
 
 
-def load_weights(module: nn.Module, file: Path) -> None:
-    """Copy a checkpoint's weights into ``module``; every name and shape must match.
+def why_unreadable(file: Path, error: Exception) -> str:
+    """What is wrong with a file that is no sound checkpoint."""
+    if file.is_dir():
+        return "it is a folder"
+    if file.suffix == ".safetensors":
+        return "it holds weights of a stock library, not a checkpoint of mirage_pl.train"
+    if file.stat().st_size == 0:
+        return "it is empty"
+    if "Weights only load failed" in str(error) and "Unsupported" in str(error):
+        return "it holds objects that aren't plain values and tensors, so it isn't a checkpoint of mirage_pl.train"
+    return f"it is damaged, or no checkpoint ({type(error).__name__})"
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """All weights of a checkpoint by name, with those that it leaves to the runs that it started from.
+
+    Raises:
+        ValueError: it, or a run that it needs, can't be read.
+    """
+    weights: dict[str, Tensor] = dict(read_checkpoint(file)["state_dict"])
+    try:
+        folder = run_of(file)
+    except ValueError:  # a file by itself holds all it needs, or is refused name by name
+        return weights
+    for start, run in recorded(folder).values():
+        weights = take_part(read_weights(checkpoint_of(run)), start) | weights
+    return weights
+
+
+def take_part(weights: Mapping[str, Tensor], start: Start) -> dict[str, Tensor]:
+    """What a start takes of another run's weights, under the names that it has here."""
+    ends = {name: name.removeprefix(start.take).removeprefix(".") for name in weights if is_under(name, start.take)}
+    return {".".join(filter(None, (start.into, end))): weights[name] for name, end in ends.items()}
+
+
+def load_weights(module: nn.Module, file: Path, start: Start | None = None) -> None:
+    """Copy a checkpoint's weights into ``module``: names and shapes must match, but for what is ``fresh``.
+
+    Args:
+        module: receives them.
+        file: the checkpoint.
+        start: which part is taken, and where it goes; ``None``: all of it, to where it was.
 
     Raises:
         ValueError: the checkpoint is of another model.
     """
-    given: dict[str, Tensor] = read_checkpoint(file)["state_dict"]
-    wanted = module.state_dict(keep_vars=True)
-    for name in wanted.keys() | given.keys():
-        shapes = [tuple(whole_shape(state[name])) if name in state else "absent" for state in (given, wanted)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                f"ckpt {file} is of another model: {name} is {shapes[0]} there and {shapes[1]} here; "
-                "choose the model= it was trained with"
-            )
-    for name, weight in wanted.items():
-        with torch.no_grad(), whole(weight, change=True) as all_of_it:
+    start = start or Start()
+    everything = read_weights(file)
+    given = take_part(everything, start)
+    own = module.state_dict(keep_vars=True)
+    wanted = {name: weight for name, weight in own.items() if is_under(name, start.into)}
+    check_names(start, everything, given, own)
+    fresh = {name for name in wanted if is_below(name, start.fresh) and shape(given, name) != shape(wanted, name)}
+    others = [name for name in [*wanted, *given] if name not in fresh and shape(given, name) != shape(wanted, name)]
+    if others:
+        name = others[0]
+        more = f" (and {len(set(others)) - 1} more)" if len(set(others)) > 1 else ""
+        raise ValueError(
+            f"ckpt {file} is of another model{describe_origin(file)}: {name} is {shape(given, name)} there and "
+            f"{shape(wanted, name)} here{more}; choose the stage= and model= it was trained with, or name in "
+            "stage.starts what is taken and what is fresh"
+        )
+    for name in wanted.keys() - fresh:
+        with torch.no_grad(), whole(wanted[name], change=True) as all_of_it:
             all_of_it.copy_(given[name])
+
+
+def check_rest(module: nn.Module, file: Path, apart: Iterable[str]) -> None:
+    """Refuse a run's own checkpoint that lacks more than what it leaves to other runs.
+
+    Raises:
+        ValueError: names the first weight.
+    """
+    held = read_checkpoint(file)["state_dict"]
+    if lacking := [name for name in module.state_dict() if name not in held and not is_below(name, apart)]:
+        raise ValueError(f"ckpt {file} lacks {lacking[0]} (and {len(lacking) - 1} more); it is of another model")
+
+
+def check_names(
+    start: Start, everything: Mapping[str, Tensor], given: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> None:
+    """Refuse prefixes that match nothing.
+
+    Raises:
+        ValueError: names the prefix, and what there is.
+    """
+    for key, prefix, names in (("take", start.take, everything), ("into", start.into, own)):
+        if not any(is_under(name, prefix) for name in names):
+            raise ValueError(f"{key}={prefix} of the start matches no weight; there are {top_level(names)}")
+    for prefix in start.fresh:
+        if not any(is_below(name, [prefix]) for name in own):
+            raise ValueError(f"fresh={prefix} of the start matches no weight of this model; it has {top_level(own)}")
+
+
+def describe_origin(file: Path) -> str:
+    """What a checkpoint was trained as, where its run tells."""
+    try:
+        config = read_config(run_of(file) / CONFIG)
+    except ValueError:
+        return ""
+    names = {key: OmegaConf.select(config, f"{key}.name") for key in ("stage", "model")}
+    return f" ({' '.join(f'{key}={name}' for key, name in names.items())})"
+
+
+def is_under(name: str, prefix: str) -> bool:
+    """Whether a weight is one of those that a prefix names; an empty one names all."""
+    return not prefix or is_below(name, [prefix])
+
+
+def shape(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...] | str:
+    """The shape of a weight, or ``absent``."""
+    return tuple(whole_shape(weights[name])) if name in weights else "absent"
+
+
+def top_level(names: Iterable[str]) -> str:
+    """The first two parts of weights' names."""
+    return ", ".join(sorted({".".join(name.split(".")[:2]) for name in names})) or "none"

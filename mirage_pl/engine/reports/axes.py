@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mirage_pl.engine.runs.config import read_config
-from mirage_pl.engine.runs.folder import flatten
+from mirage_pl.engine.runs.identity import flatten
 
 WATCHING = {"init_from", "evaluate", "callbacks", "logger"}
 """What of a config is no axis: what watches and scores a run, besides where things lie."""

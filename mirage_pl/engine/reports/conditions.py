@@ -1,6 +1,6 @@
 """A report's sections on what the items score under other conditions, and on the model in numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from math import isfinite
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from mirage_pl.engine.evaluation.measures import judge_difference, write_difference, write_number, write_value
 from mirage_pl.engine.evaluation.results import Result
 from mirage_pl.engine.evaluation.statistics import percent
-from mirage_pl.engine.reports.page import cell, legend, note, table
+from mirage_pl.engine.reports.page import cell, folded, legend, note, table
 from mirage_pl.engine.reports.plots import draw_by
 from mirage_pl.engine.seams import Measure, Words
 
@@ -18,61 +18,79 @@ KNOWN = {"mean", "low", "high", "n", "groups", "difference", "measures"}
 
 
 def lay_out_conditions(results: Sequence[Result], labels: Sequence[str], words: Words) -> str:
-    """Table and plot of the runs that were scored under other conditions; empty without any."""
-    tried = [(label, result) for label, result in zip(labels, results, strict=True) if result.conditions]
+    """Table and plot of the runs that were scored under other conditions; other measures are folded away."""
+    tried = {place: result for place, result in enumerate(results) if result.conditions}
     if not tried:
         return ""
-    names = known_first(words.CONDITIONS, (result.conditions for _, result in tried))
+    names = known_first(words.CONDITIONS, (result.conditions for result in tried.values()))
+    heads = [cell(name, words.CONDITIONS.get(name, "")) for name in names]
+    shown = [labels[place] for place in tried]
+    first, *others = results[0].measures
     rows = [
-        (cell(name, words.CONDITIONS.get(name, "")), [describe_condition(result, name) for _, result in tried])
-        for name in names
+        (head, [describe_condition(run, name) for run in tried.values()])
+        for head, name in zip(heads, names, strict=True)
     ]
-    first = results[0].first
-    numbers = [
-        {OWN: result.by_group(first)["all"], **{name: each for name, each in result.conditions.items() if each["n"]}}
-        if result.conditions and result.by_group(first)
-        else {}
-        for result in results
-    ]
-    own_words = known_first(
-        words.NUMBERS, (each.keys() - KNOWN for _, run in tried for each in run.conditions.values())
-    )
+    more = ""
+    for measure in others:
+        cells = [[describe_measure(run, name, measure) for run in tried.values()] for name in names]
+        plot = plot_conditions(tried, names, measure)
+        more += folded(f"{measure} under other conditions", table(shown, zip(heads, cells, strict=True)) + plot)
+    keys = (condition.keys() - KNOWN for run in tried.values() for condition in run.conditions.values())
+    own_words = known_first(words.NUMBERS, map(sorted, keys))
     glossary = "".join(f" {name}: {words.NUMBERS[name]}." for name in own_words if name in words.NUMBERS)
     return (
-        table([label for label, _ in tried], rows)
+        table(shown, rows)
         + note(f"The test set scored again; differences are paired with the model's own, item by item.{glossary}")
-        + f'<div class="bars">{legend([label for label, _ in tried])}'
-        + f"{draw_by([OWN, *names], numbers, first, results[0].measures[first], 'condition')}</div>"
+        + legend(shown)
+        + plot_conditions(tried, names, first)
+        + more
     )
 
 
-def known_first(order: Mapping[str, str], found: Any) -> list[str]:
+def plot_conditions(tried: Mapping[int, Result], names: Sequence[str], measure: str) -> str:
+    """Plot a measure under each condition, the model's own above; empty if nothing was graded."""
+    numbers = {}
+    for place, result in tried.items():
+        own = {OWN: result.by_group(measure)["all"]} if result.by_group(measure) else {}
+        numbers[place] = own | {name: each for name in names if (each := find_condition(result, name, measure))}
+    if not any(numbers.values()):
+        return ""
+    return draw_by([OWN, *names], numbers, measure, tried[min(tried)].measures[measure], "condition")
+
+
+def find_condition(result: Result, name: str, measure: str) -> Mapping[str, Any] | None:
+    """A measure under a condition; ``None`` if it wasn't made, or nothing was graded."""
+    condition = result.conditions.get(name) or {}
+    number = condition if measure == result.first else (condition.get("measures") or {}).get(measure)
+    return number if number and number["n"] else None
+
+
+def known_first(order: Mapping[str, str], collections: Iterable[Iterable[str]]) -> list[str]:
     """All names in some collections: those with a place first, in order."""
-    names = dict.fromkeys(name for collection in found for name in sorted_if_set(collection))
+    names = dict.fromkeys(name for collection in collections for name in collection)
     return [name for name in order if name in names] + [name for name in names if name not in order]
 
 
-def sorted_if_set(names: Any) -> Any:
-    """A set has no order of its own."""
-    return sorted(names) if isinstance(names, set) else names
-
-
 def describe_condition(result: Result, name: str) -> str:
-    """One run under one condition: the first measure with its difference, then the others, then what is its own."""
+    """One run under one condition: the first measure with its difference, the others, then what is its own."""
     condition = result.conditions.get(name)
     if condition is None:
         return "–"
-    if not condition["n"]:
+    numbers = {measure: find_condition(result, name, measure) for measure in list(result.measures)[1:]}
+    lines = [f"{each} {write_value(result.measures[each], number)[0]}" for each, number in numbers.items() if number]
+    lines += [f"{key} {write_extra(value)}" for key, value in condition.items() if key not in KNOWN]
+    return describe_measure(result, name, result.first, ", ".join(lines))
+
+
+def describe_measure(result: Result, name: str, measure: str, more: str = "") -> str:
+    """A measure under a condition: value, interval, difference to the model's own; further words below."""
+    if name not in result.conditions:
+        return "–"
+    if (number := find_condition(result, name, measure)) is None:
         return "not graded"
-    first, *others = result.measures
-    lines = [describe_change(result.measures[first], condition)]
-    for other in others:
-        if (number := (condition.get("measures") or {}).get(other)) and number["n"]:
-            value = " ".join(filter(None, write_value(result.measures[other], number)))
-            lines.append(f"{other} {value}: {describe_change(result.measures[other], number)}")
-    extra = [f"{key} {write_extra(value)}" for key, value in condition.items() if key not in KNOWN]
-    value, interval = write_value(result.measures[first], condition)
-    small = "<br>".join(escape(line) for line in filter(None, [interval, *lines, ", ".join(extra)]))
+    value, interval = write_value(result.measures[measure], number)
+    change = describe_change(result.measures[measure], number)
+    small = "<br>".join(escape(line) for line in (interval, change, more) if line)
     return f"<b>{escape(value)}</b> <small>{small}</small>"
 
 

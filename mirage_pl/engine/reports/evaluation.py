@@ -62,7 +62,7 @@ def write_report(file: Path, evaluations: Sequence[Path], words: str | None = No
         "Examples": lay_out_examples(results, labels),
         "How each run was made": "".join(map(lay_out_origin, results, labels)),
     }
-    verdict = " ".join([say_score(results), *family.verdict(results[0].metrics), SCOPE])
+    verdict = "\n\n".join([say_score(results), *family.verdict(results[0].metrics), SCOPE])
     title = f"{results[0].name} on {results[0].task}"
     write_page(file, title, verdict, {heading: html for heading, html in sections.items() if html})
 
@@ -79,7 +79,8 @@ def say_score(results: Sequence[Result]) -> str:
         if lead := first.lead_over(other, name):
             words = f"{' '.join(write_difference(measure, lead))} against {other.name}"
             leads.append(f"{words} ({judge_difference(measure, lead)})")
-    sentence = f"{first.name}: {name} {' '.join(filter(None, write_value(measure, total)))} of {total['n']} {items}"
+    value, of = " ".join(filter(None, write_value(measure, total))), "of" if measure.kind == "share" else "over"
+    sentence = f"{first.name}: {name} {value} {of} {total['n']} {items}"
     sentence = f"{sentence}; that is {', and '.join(leads)}." if leads else f"{sentence}."
     if ungraded := first.metrics.get("ungraded"):
         sentence += f" {ungraded} more can't be graded, because the test file withholds their answers."
@@ -141,8 +142,9 @@ def plot_groups(results: Sequence[Result], name: str, labels: Sequence[str] = ()
     groups = groups_of(results, name)
     if not groups:
         return ""
-    plot = draw_by(groups, [result.by_group(name) for result in results], name, results[0].measures[name], "group")
-    return f'<div class="bars">{legend(labels) if labels else ""}{plot}</div>'
+    numbers = {place: result.by_group(name) for place, result in enumerate(results) if result.by_group(name)}
+    plot = draw_by(groups, numbers, name, results[0].measures[name], "group")
+    return f"<div>{legend(labels) if labels else ''}{plot}</div>"
 
 
 def unlike(first: Result, other: Result) -> str:
@@ -163,7 +165,7 @@ def lay_out_curves(results: Sequence[Result], labels: Sequence[str]) -> str:
     main = "".join(plot for tag, plot in plots.items() if learnt(tag))
     rest = "".join(plot for tag, plot in plots.items() if not learnt(tag))
     colours = legend([labels[place] for place, by_tag in scalars.items() if by_tag])
-    sentence = "has no TensorBoard events in {}/tensorboard, so its curves are left out."
+    sentence = "has no TensorBoard events in {0}/tensorboard and no {0}/csv/metrics.csv, so its curves are left out."
     without = [
         f"{result.name} {sentence.format(result.run)}" for place, result in enumerate(results) if not scalars[place]
     ]

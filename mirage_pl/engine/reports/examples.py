@@ -34,8 +34,8 @@ def lay_out_example(same: Sequence[tuple[str, Result]], number: int) -> str:
     truth = next((file for file in truths if file), None)
     figures = ""
     if truth or row.get("truth"):
-        picture = medium(truth, "the true answer") if truth else ""
-        figures = f"<figure>{picture}<figcaption>true answer{code(row.get('truth'))}</figcaption></figure>"
+        picture = medium(truth, "the truth") if truth else ""
+        figures = f"<figure>{picture}<figcaption>truth{code(row.get('truth'))}</figcaption></figure>"
     figures += "".join(lay_out_answer(label, result, number) for label, result in same)
     question = f'<p class="question">{escape(str(row["question"]))}</p>' if row.get("question") else ""
     heading = f"{escape(row['group'])} <small>{escape(row['where'])}</small>"

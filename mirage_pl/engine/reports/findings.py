@@ -239,7 +239,7 @@ def name_best(results: Mapping[str, Any]) -> str:
         return "Nothing could be graded."
     seeds = len(method["seeds"])
     value = " ".join(filter(None, write_value(measure, number)))
-    over = f" of {number['n']} rows" if measure.kind != "set" else ""
+    over = {"share": f" of {number['n']} rows", "mean": f" over {number['n']} rows", "set": ""}[measure.kind]
     return (
         f"Best of {len(results['methods'])}: {best}, {name} {value}{over} "
         f"({f'mean of {seeds} seeds' if seeds > 1 else '1 seed'})."

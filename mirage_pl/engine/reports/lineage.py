@@ -13,8 +13,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from mirage_pl.engine.evaluation.results import PREDICTIONS, Result, is_number, parse_object, read_result
-from mirage_pl.engine.runs.config import read_config
+from mirage_pl.engine.evaluation.results import PREDICTIONS, Result, is_number, read_result
+from mirage_pl.engine.runs.config import read_config, read_record
 from mirage_pl.engine.runs.curves import Curve, read_curves
 from mirage_pl.engine.runs.folder import CONFIG, ENVIRONMENT, METRICS
 
@@ -31,8 +31,8 @@ class Run:
         metrics: the last of training; empty if it has not ended.
         environment: command, git revision and versions; empty if not known.
         result: its evaluation under the study's label; ``None`` if there is none.
-        ancestors: the runs whose weights it took, oldest first.
-        lost: where the first of these took its weights, if no run is to be found there.
+        ancestors: the runs whose weights it took, and those whose weights they took: each once, after its own.
+        lost: where one of them all took weights, if no run is to be found there.
     """
 
     folder: Path
@@ -104,10 +104,7 @@ def read_run(folder: Path, label: str | None) -> Run:
     """
     config = read_config(folder / CONFIG)
     study = config.get("study") or {}
-    saved = {}
-    for name in (METRICS, ENVIRONMENT):
-        file = folder / name
-        saved[name] = parse_object(file.read_bytes(), str(file), {}, "train that run again") if file.is_file() else {}
+    saved = {name: read_record(folder / name) for name in (METRICS, ENVIRONMENT)}
     return Run(
         folder,
         str(study.get("method") or re.sub(r"-seed\d+", "", folder.name)),
@@ -175,9 +172,7 @@ def visit_parents(child: Run, runs: Mapping[Path, Run], ancestors: dict[Path, Ru
 def starts_of(run: Run) -> list[str]:
     """The runs or checkpoints whose weights a run took."""
     starts = run.metrics.get("starts") or run.environment.get("starts")
-    if isinstance(starts, Mapping):
-        return [str(start) for start in starts.values() if start]
-    return [str(run.metrics["start"])] if run.metrics.get("start") else []
+    return [str(start) for start in starts.values() if start] if isinstance(starts, Mapping) else []
 
 
 def find_parent(start: Path, runs: Mapping[Path, Run]) -> Run | None:

@@ -11,7 +11,8 @@ from yaml import YAMLError
 from mirage_pl.engine.evaluation.measures import write_value
 from mirage_pl.engine.evaluation.results import Result, parse_object
 from mirage_pl.engine.reports.page import paragraphs
-from mirage_pl.engine.runs.folder import CONFIG, ENVIRONMENT, flatten
+from mirage_pl.engine.runs.folder import CONFIG, ENVIRONMENT
+from mirage_pl.engine.runs.identity import flatten
 
 PLACES = {"run_dir", "runs", "data", "init_from"}
 """Where things lie: no setting of the run."""

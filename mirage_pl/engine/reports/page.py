@@ -37,13 +37,13 @@ td > b { font-weight: inherit; white-space: nowrap } thead th:not(:first-child) 
 .dense { font-size: .92rem; width: max-content; min-width: 100%; max-width: calc(100vw - 2rem); position: relative;
   left: 50%; transform: translateX(-50%) } .dense td, .dense th { padding-right: .7rem; min-width: 0 }
 .dense td small { white-space: pre-line } .dense .run { white-space: nowrap }
-.dense thead th:not(:first-child) { overflow-wrap: normal }
+.dense thead th:not(:first-child) { max-width: 9rem; min-width: 3.2rem }
 .bar { display: block; width: 6rem; height: .4rem; margin-top: .2rem; border-radius: 2px; background: var(--tint) }
 .bar i { display: block; height: 100%; border-radius: 2px; background: var(--soft) }
 
 .run i { display: inline-block; width: 1.5em; margin: 0 .4em .25em 0 }
 .legend .run { display: inline-block; margin-right: 1.2rem } svg { display: block; width: 100%; height: auto }
-svg text { font-family: inherit !important } .bars { max-width: 44rem }
+svg text { font-family: inherit !important } .panels { overflow-x: auto } .panels svg { min-width: 30rem }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1rem }
 .answers { display: grid; grid-template-columns: repeat(auto-fill, minmax(7rem, 1fr)); gap: 1rem .8rem }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 32rem), 1fr)); gap: 0 2rem }
@@ -55,6 +55,9 @@ figcaption code { display: block }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .2rem 1rem; margin: 0 } dd { margin: 0 }
 dt { color: var(--soft) } summary { cursor: pointer; color: var(--soft); margin: .8rem 0 }
 .wide { max-width: 60rem; margin-bottom: 1rem } .question { margin: .2rem 0 .6rem; white-space: pre-line }
+@media (max-width: 40rem) { th[scope="row"], thead th { max-width: 8rem; overflow-wrap: anywhere }
+  .dense th[scope="row"] { min-width: 6.5rem }
+  .dense .run { white-space: normal } }
 .open { display: block; font-weight: 600; color: var(--soft) }
 """
 

@@ -3,10 +3,10 @@
 They are figures, for :func:`mirage_pl.engine.reports.plots.svg` on a page and :func:`png` as files.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ def draw_panels(panels: Mapping[str, Mapping[str, Bar]], measure: Measure) -> Fi
     grid_of_axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=grid)
     for axes, (title, bars) in zip(grid_of_axes.flat, panels.items(), strict=False):
         dress(axes, "x")
-        axes.set_title(fill(title, 26), fontsize=9, color=INK, loc="left", parse_math=False)
+        axes.set_title(break_name(title, 24), fontsize=9, color=INK, loc="left", parse_math=False)
         for place, bar in ((names.index(name), bar) for name, bar in bars.items()):
             axes.plot(bar.seeds, [place] * len(bar.seeds), "o", color=INK, alpha=0.45, markersize=2.4)
             draw_interval(axes, place, bar.number, measure, bar.color, 0.8)
@@ -67,6 +67,16 @@ def draw_panels(panels: Mapping[str, Mapping[str, Bar]], measure: Measure) -> Fi
     first.set_ylim(len(names) - 0.4, -0.6)  # the first name stands above
     scale_axis(first, "x", measure, 3)
     return figure
+
+
+def break_name(name: str, width: int) -> str:
+    """Break a name into lines behind its spaces and underscores, where it is longer than so many characters."""
+    lines = [""]
+    for part in re.findall(r"[^ _]+[ _]*|[ _]+", name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip(" ") for line in lines)
 
 
 def draw_bands(
@@ -82,7 +92,7 @@ def draw_bands(
     lines = -(-len(names) // 3)
     width, height = 4.4 * len(curves), 2.7 + 0.2 * lines
     figure = Figure(figsize=(width, height))
-    sides = {"left": 0.5 / width, "right": 1 - 0.1 / width, "wspace": 0.16}
+    sides = {"left": 0.6 / width, "right": 1 - 0.25 / width, "wspace": 0.2}
     grid = {**sides, "top": 1 - 0.3 / height, "bottom": (0.45 + 0.2 * lines) / height}
     handles = {}
     for axes, (tag, methods) in zip(

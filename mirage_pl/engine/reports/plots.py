@@ -25,7 +25,9 @@ Logged = TypeVar("Logged")
 Interval = Mapping[str, float]
 
 
-def draw_by(names: Sequence[str], runs: Sequence[Mapping[str, Interval]], name: str, measure: Measure, by: str) -> str:
+def draw_by(
+    names: Sequence[str], runs: Mapping[int, Mapping[str, Interval]], name: str, measure: Measure, by: str
+) -> str:
     """Draw a measure of every run by group or condition, below each other; one that a run lacks leaves a gap.
 
     Shares are bars from 0 to 100 %. Means and numbers of a set are points, on a scale that their intervals fill: a bar
@@ -33,19 +35,19 @@ def draw_by(names: Sequence[str], runs: Sequence[Mapping[str, Interval]], name: 
 
     Args:
         names: of the groups or conditions, from the top.
-        runs: of each run, name -> ``mean``, ``low``, ``high``.
+        runs: place of the run in the report -> name -> ``mean``, ``low``, ``high``.
         name: the measure's.
         measure: what it is.
         by: ``group`` or ``condition``; no two plots of a page may have the same name and by.
     """
-    left, row = 0.35 + 0.078 * max(map(len, names)), max(0.3, 0.13 * len(runs) + 0.12)
-    width, height = 5.8, row * len(names) + 0.75
+    left, row = 0.3 + 0.078 * max(map(len, names)), max(0.24, 0.13 * len(runs) + 0.12)
+    width, height = left + 3.6, row * len(names) + 0.75
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, 0.45 / height, 1 - (left + 0.25) / width, row * len(names) / height))
     step = 0.8 / len(runs)
-    for place, numbers in enumerate(runs):
+    for index, (place, numbers) in enumerate(runs.items()):
         for at, group in ((at, group) for at, group in enumerate(names) if group in numbers):
-            draw_interval(axes, at + (place - (len(runs) - 1) / 2) * step, numbers[group], measure, color(place), step)
+            draw_interval(axes, at + (index - (len(runs) - 1) / 2) * step, numbers[group], measure, color(place), step)
     dress(axes, "x")
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)  # the first name stands above
@@ -63,7 +65,8 @@ def draw_interval(axes: Axes, at: float, number: Interval, measure: Measure, ink
         axes.plot(mean, at, "o", color=ink, markersize=5)
     if has_interval(number):
         errors = [[max(0.0, mean - number["low"])], [max(0.0, number["high"] - mean)]]
-        axes.errorbar(mean, at, xerr=errors, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
+        whisker = INK if measure.kind == "share" else ink
+        axes.errorbar(mean, at, xerr=errors, fmt="none", ecolor=whisker, elinewidth=1.2, capsize=2.5)
 
 
 def scale_axis(axes: Axes, letter: Literal["x", "y"], measure: Measure, steps: int = 5) -> None:
@@ -117,6 +120,7 @@ def label_steps(axes: Axes, tag: str, measure: Measure | None) -> None:
     axes.set_title(title, fontsize=10, color=INK, loc="left", parse_math=False)
     axes.set_xlabel("step", color=INK)
     axes.margins(x=0.02)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if measure is not None:
         scale_axis(axes, "y", measure)
 
@@ -141,8 +145,10 @@ def sort_curves(
         Tag -> place of the run -> what was logged; a sum of one loss, which is that loss, is left out.
     """
 
-    def order(tag: str) -> tuple[bool, bool, bool, str]:
-        return not learnt(tag), measure_of(tag, measures) is None, tag.endswith("/loss"), tag
+    places = {name: place for place, name in enumerate(measures)}
+
+    def order(tag: str) -> tuple[bool, int, bool, str]:
+        return not learnt(tag), places.get(tag.rpartition("/")[2], len(places)), tag.endswith("/loss"), tag
 
     turned: dict[str, dict[int, Logged]] = {}
     for tag in sorted({tag for curves in scalars.values() for tag in curves}, key=order):
@@ -167,7 +173,7 @@ def thin(curve: Curve) -> list[tuple[float, float]]:
 def blank(width: float, height: float) -> tuple[Figure, Axes]:
     """Make empty axes in the page's colour; inches."""
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((0.6 / width, 0.45 / height, 1 - 0.7 / width, 1 - 0.75 / height))
+    axes = figure.add_axes((0.6 / width, 0.45 / height, 1 - 0.85 / width, 1 - 0.75 / height))
     return figure, dress(axes)
 
 
@@ -184,7 +190,7 @@ def dress(axes: Axes, grid: Literal["x", "y"] = "y") -> Axes:
 
 
 def svg(figure: Figure, label: str) -> str:
-    """Write a figure as an SVG element that scales with the page; the same figure gives the same text."""
+    """Write a figure as an SVG element that shrinks with the page; the same figure gives the same text."""
     page = StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
         figure.savefig(page, format="svg", transparent=True, metadata={"Date": None})
@@ -195,4 +201,6 @@ def svg(figure: Figure, label: str) -> str:
     text = re.sub(r'<g id="[^"]*">', "<g>", text)  # a page has several plots, and an id may stand in it once
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
+    return text.replace(
+        "<svg", f'<svg role="img" aria-label="{escape(label)}" style="max-width:{100 * figure.get_figwidth():.0f}px"', 1
+    )

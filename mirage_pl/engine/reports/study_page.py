@@ -32,9 +32,9 @@ JUDGED = (
     "Better or worse: the interval of the difference, paired by row, excludes 0. Cost and steps count the runs whose "
     "weights a run took."
 )
-DETAILS = (
-    "Difference to the baseline. Seeds: each alone. Pooled: Wilson's interval of all seeds' answers, which treats them "
-    "as independent; those to one question are not."
+DETAILS = "Difference to the baseline. Seeds: each alone."
+POOLED = (
+    " Pooled: Wilson's interval of all seeds' answers, which treats them as independent; those to one question are not."
 )
 CHANGED = (
     "The test set scored again under other conditions; small, the difference to the same runs as they are. Then the "
@@ -70,7 +70,9 @@ def write_study(folder: Path, study: Study, results: Mapping[str, Any], words: s
     sections = {
         "Results": tables.html(tables.main_table(results), places) + note(explain(results)),
         "Left out": paragraphs(results["notes"]),
-        "Results by group": by_group + tables.html(tables.details_table(results), places) + note(DETAILS),
+        "Results by group": panels(by_group)
+        + tables.html(tables.details_table(results), places)
+        + note(DETAILS + (POOLED if any(each["pooled"] for each in results["methods"].values()) else "")),
         "Under other conditions": lay_out_conditions(results, figures, family),
         "Learning curves": lay_out_curves(curves, study),
         "How each run was made": lay_out_runs(study),
@@ -100,6 +102,11 @@ def describe_picture(results: Mapping[str, Any], name: str) -> str:
     if name == CURVES:
         return "Learning curves"
     return f"{first} by group" if name == first else f"{first} under other conditions"
+
+
+def panels(svg_html: str) -> str:
+    """A row of plots that a narrow window scrolls; empty without one."""
+    return f'<div class="panels">{svg_html}</div>' if svg_html else ""
 
 
 def gather_curves(runs: Sequence[Run]) -> dict[str, list[Curve]]:
@@ -160,7 +167,7 @@ def lay_out_conditions(results: Mapping[str, Any], figures: Mapping[str, Figure]
     places = {name: place for place, name in enumerate(results["methods"])}
     if (name := results["conditions_in"]) in figures:
         parts = [tables.html(tables.conditions_table(results, words), places), note(CHANGED)]
-        parts += [svg(figures[name], describe_picture(results, name))]
+        parts += [panels(svg(figures[name], describe_picture(results, name)))]
     numbers = tables.numbers_table(results, words)
     return "".join(parts) + (tables.html(numbers, places) if numbers.rows else "")
 

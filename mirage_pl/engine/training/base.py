@@ -17,7 +17,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from mirage_pl.engine.checkpoints.parts import splits_weights
+from data_modules.loading.draws import reseed
+from mirage_pl.engine.checkpoints.parts import leave_out, splits_weights
+from mirage_pl.engine.training.draws import seed_step
+from mirage_pl.engine.training.finite import GRADIENTS, WEIGHTS, Watch, largest, rows_of
+from mirage_pl.engine.training.lightning import attached_trainer, let_clip
+from mirage_pl.engine.training.means import Means
 from mirage_pl.engine.training.optim import parameter_groups
 
 
@@ -33,6 +38,11 @@ class BaseModule(pl.LightningModule):
         weight_decay: of matrices; norms, biases and embeddings never decay.
     """
 
+    apart: tuple[str, ...] = ()
+    """Dotted prefixes of frozen weights that checkpoints don't hold (``kept: false`` of a start)."""
+    seed: int = 0
+    """Of everything that is drawn in training; a run sets its own."""
+
     def __init__(
         self,
         net: nn.Module,
@@ -45,6 +55,7 @@ class BaseModule(pl.LightningModule):
         self.net = net
         self.loss_weights = {name: as_pair(name, weight) for name, weight in loss_weights.items()}
         self.make_optimizer, self.make_schedule, self.weight_decay = optimizer, schedule, weight_decay
+        self.watch, self.means, self.num_rows = Watch(), Means(), 0
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Move and cast, but round no buffer: of rotary frequencies in bfloat16, distant positions are wrong by turns.
@@ -83,7 +94,8 @@ class BaseModule(pl.LightningModule):
     @property
     def split(self) -> bool:
         """Whether ranks hold parts of the weights, so that all must call the same parts of the network together."""
-        return self._trainer is not None and splits_weights(self._trainer.strategy)
+        trainer = attached_trainer(self)
+        return trainer is not None and splits_weights(trainer.strategy)
 
     def alike(self, batch: Any, most: Callable[[Sequence[int]], list[int]]) -> Any:
         """The same batch, made to call the same parts of the network, as often, as the other ranks' batches do.
@@ -106,38 +118,100 @@ class BaseModule(pl.LightningModule):
         (length,) = largest([len(counts)])
         return list(largest([*counts, *[0] * (length - len(counts))]))
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Begin the batch's random numbers."""
+        within = batch_idx % self.trainer.accumulate_grad_batches
+        seed_step(self.seed, self.global_step, self.trainer.global_rank, within)
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Begin the random numbers of a validation batch: the same at every validation."""
+        reseed(self.seed, "validation", batch_idx, self.trainer.global_rank)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Weigh the losses of one batch by name, and by their share in the optimizer step."""
         if self.split:
             batch = self.alike(batch, self.most)
-        return self.weigh(self.losses(batch), "train", len(batch), self.shares(batch, batch_idx))
+        shares = self.shares(batch, batch_idx)
+        self.num_rows = len(batch)
+        losses = self.losses(batch)
+        total = self.weigh(losses)
+        self.watch.note(self.global_step + 1, losses, rows_of(batch))
+        self.log_dict(train_logged(losses, total), prog_bar=True, batch_size=len(batch))
+        return self.weigh({name: shares[name] * loss for name, loss in losses.items()}) if shares else total
 
     def shares(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Its terms over what a batch of this optimizer step has on average, by loss; nothing if it is alone.
 
         What comes after divides by the number of batches: ranks average their gradients, and Lightning those of a rank.
         """
-        trainer = self._trainer
+        trainer = attached_trainer(self)
         num_batches = trainer.world_size * trainer.accumulate_grad_batches if trainer else 1
         if trainer is None or num_batches == 1:
+            if trainer is not None:
+                self.watch.await_flag(self.watch.take_flag(self.device))
+                self.watch.check(trainer)
             return {}
         if batch_idx % trainer.accumulate_grad_batches == 0:
-            loader: Any = trainer.train_dataloader
-            terms = [self.terms(other) for other in loader.step_batches]
-            own = torch.tensor([sum(t[name] for t in terms) for name in self.loss_weights], device=self.device)
-            self._step_terms = trainer.strategy.reduce(own, reduce_op="sum").clamp(min=1)
+            self.count_terms(trainer)
         terms_here = self.terms(batch)
         pairs = zip(self.loss_weights, self._step_terms, strict=True)
         return {name: terms_here[name] * num_batches / in_step for name, in_step in pairs}
 
-    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Weigh the losses of one validation batch."""
-        return self.weigh(self.losses(batch), "val", len(batch))
+    def count_terms(self, trainer: Any) -> None:
+        """Add up the terms of a step's batches on all ranks; with them goes whether the steps before were sound."""
+        terms = [self.terms(other) for other in trainer.train_dataloader.step_batches]
+        own = torch.tensor([sum(t[name] for t in terms) for name in self.loss_weights], device=self.device)
+        flag = self.watch.take_flag(self.device)
+        all_ranks = trainer.strategy.reduce(torch.cat([own, flag.to(own.dtype)[None]]), reduce_op="sum")
+        self._step_terms = all_ranks[:-1].clamp(min=1)
+        self.watch.await_flag(all_ranks[-1])
+        self.watch.check(trainer)
 
-    def weigh(
-        self, losses: Mapping[str, Tensor], split: str, batch_size: int, shares: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
-        """Log each loss as ``split/name`` and their weighted sum as ``split/loss``; return the sum, each in its share.
+    def observe(self, values: Mapping[str, float | Tensor]) -> None:
+        """Log numbers that aren't losses, such as the usage of codes, as ``train/name`` or ``val/name``.
+
+        Called in :meth:`losses`. In validation they are means over rows.
+        """
+        trainer = attached_trainer(self)
+        if trainer is None:
+            return
+        if trainer.training:
+            self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=self.num_rows)
+        else:
+            for name, value in values.items():
+                self.means.add(name, torch.as_tensor(value, device=self.device), self.num_rows)
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin new means."""
+        self.means = Means()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Add the losses of one validation batch to their means over all terms."""
+        self.num_rows = len(batch)
+        losses, terms = self.losses(batch), self.terms(batch)
+        self.check_names(losses)
+        for name, loss in losses.items():
+            self.means.add(name, loss, terms[name])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log each loss's mean over its terms as ``val/name``, and their weighted sum as ``val/loss``."""
+        means = self.means.over_all(self.trainer.strategy)
+        losses = {name: mean for name, mean in means.items() if name in self.loss_weights}
+        if losses:
+            means["loss"] = added(self.weight(name) * loss for name, loss in losses.items())
+        self.log_dict({f"val/{name}": mean for name, mean in means.items()}, prog_bar=True, sync_dist=True)
+
+    def weigh(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of all losses.
+
+        Raises:
+            ValueError: a loss without a weight, or a weight without a loss.
+        """
+        self.check_names(losses)
+        return added(self.weight(name) * loss for name, loss in losses.items())
+
+    def check_names(self, losses: Mapping[str, Tensor]) -> None:
+        """Refuse losses that aren't those with weights.
 
         Raises:
             ValueError: a loss without a weight, or a weight without a loss.
@@ -147,16 +221,39 @@ class BaseModule(pl.LightningModule):
                 f"losses {sorted(losses)} but weights for {sorted(self.loss_weights)}; "
                 "stage.module.loss_weights must name each loss once"
             )
-        weighed = {name: self.weight(name) * loss for name, loss in losses.items()}
-        total = added(weighed.values())
-        logged = {f"{split}/{name}": loss.detach() for name, loss in losses.items()} | {f"{split}/loss": total.detach()}
-        self.log_dict(logged, prog_bar=True, sync_dist=split == "val", batch_size=batch_size)
-        return added(shares[name] * loss for name, loss in weighed.items()) if shares else total
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Look at the gradients; a scaler that finds infinite ones skips the step by itself."""
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            self.watch_largest(GRADIENTS, (p.grad for group in optimizer.param_groups for p in group["params"]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what ``apart`` names, and refuse to write down what isn't a number, on all ranks together.
+
+        Raises:
+            ValueError: names step, value and rows.
+        """
+        if self.watch.new:
+            self.watch_largest(WEIGHTS, (weight for weight in self.parameters() if weight.requires_grad), ahead=0)
+        self.watch.check_all(self.trainer)
+        if self.apart:
+            leave_out(checkpoint, self, self.apart)
+
+    def on_train_end(self) -> None:
+        """Look at the last steps."""
+        self.watch.check_all(self.trainer)
+
+    def watch_largest(self, name: str, tensors: Iterable[Tensor | None], ahead: int = 1) -> None:
+        """Note the largest of some tensors, of the step that is taken or (``ahead`` 0) of the last one."""
+        value = largest(tensors)
+        if value is not None:
+            self.watch.note(self.global_step + ahead, {name: value})
 
     @property
     def progress(self) -> float:
         """Share of the run's optimizer steps that have been taken; 0 outside a run."""
-        return self.global_step / max(1, int(self.trainer.estimated_stepping_batches)) if self._trainer else 0.0
+        trainer = attached_trainer(self)
+        return self.global_step / max(1, int(trainer.estimated_stepping_batches)) if trainer else 0.0
 
     def weight(self, name: str) -> float:
         """Weight of a loss at this point of the run."""
@@ -166,10 +263,14 @@ class BaseModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Optimizer over what is trainable, and its schedule over the steps the trainer will take."""
         optimizer: Any = self.make_optimizer(parameter_groups(self, self.weight_decay))
-        # A fused one offers to undo a loss's scaling as it steps; Lightning then refuses to clip, bfloat16 included.
-        optimizer._step_supports_amp_scaling = False
+        let_clip(optimizer)
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def train_logged(losses: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
+    """What the log says of a training batch."""
+    return {f"train/{name}": loss.detach() for name, loss in losses.items()} | {"train/loss": total.detach()}
 
 
 def added(losses: Iterable[Tensor]) -> Tensor:

@@ -6,7 +6,6 @@ Shapes: B rows, V vocabulary, S columns to decode.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from data_modules.samples import Sample
+from mirage_pl.engine.training.draws import row_stream
 
 CACHES = ("growing", "static")
 
@@ -89,7 +89,7 @@ class Choice:
         draws: Counter[str] = Counter()
         rows = []
         for name in (Path(sample.where).name for sample in samples):
-            stream = torch.Generator().manual_seed(stream_seed(decoding.seed, name, draws[name]))
+            stream = row_stream(decoding.seed, name, draws[name])
             rows.append(torch.rand(decoding.max_new_tokens, generator=stream, dtype=torch.float64))
             draws[name] += 1
         self.random_BS = torch.stack(rows).to(device)
@@ -104,8 +104,3 @@ class Choice:
         column_B1 = count_B.clamp(max=self.random_BS.shape[1] - 1).unsqueeze(1)
         random_B1 = self.random_BS.gather(1, column_B1) * shares_BV[:, -1:]
         return torch.searchsorted(shares_BV, random_B1, right=True).squeeze(1)
-
-
-def stream_seed(seed: int, name: str, draw: int) -> int:
-    """Seed of one row's stream."""
-    return int.from_bytes(blake2b(f"{seed}/{name}/{draw}".encode(), digest_size=7).digest())

@@ -159,6 +159,15 @@ class LatentVLM(nn.Module):
         hidden_BTD = Pass(self, batch, embeds_BTD).peek(embeds_BTD)
         return hidden_BTD, hidden_BTD[batch.before_BT], targets_ND
 
+    def recycled(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The recurrence, and what its latents should be.
+
+        Returns:
+            As :meth:`teacher_forced`, but for latents that were fed back.
+        """
+        hidden_BTD = self.recurrent(batch)
+        return hidden_BTD, hidden_BTD[batch.before_BT], self.latent_targets(batch)
+
     def recurrent(self, batch: Batch) -> Tensor:
         """Stage 2 and evaluation: every latent is the hidden state before it, fed back; gradients flow through all.
 

@@ -53,12 +53,12 @@ class Interventions:
     baseline: Sequence[Generation]
     seed: int = 0
 
-    @property
+    @cached_property
     def latents(self) -> list[Tensor]:
         """The baseline's latents of every row, ``[n, D]``."""
         return [row for generation in self.baseline for row in generation.latents]
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The interventions that can be made: none without latents, no oracle unless every row has a helper image."""
         if not any(len(row) for row in self.latents):
@@ -90,7 +90,7 @@ class Interventions:
         """The oracle, where every row has latents to be compared with it; else nothing."""
         return self.oracle if "oracle" in self.names and all(map(len, self.latents)) else []
 
-    @property
+    @cached_property
     def parts(self) -> list[slice]:
         """The rows of each of the baseline's batches."""
         stops = list(accumulate(len(generation.texts) for generation in self.baseline))

@@ -34,7 +34,7 @@ main()
 def options(data, train_config):
     """Overrides of a run that saves after every step."""
     listed = ["stage=sft", "trainer.limit_val_batches=0", "callbacks.last.every_n_train_steps=1"]
-    return [*listed, "callbacks.generations=null", "callbacks.latents=null", "callbacks.best=null"]
+    return [*listed, "callbacks.scores=null", "callbacks.best=null"]
 
 
 def weights(folder):
@@ -233,7 +233,7 @@ def test_checkpoints_written_meanwhile_are_those_of_a_run_that_waited(train_conf
     saved = {}
     for name in ("false", "true"):
         often = ["callbacks.last.every_n_train_steps=1", "callbacks.last.save_top_k=-1"]
-        often += ["callbacks.last.filename='{step}'", "callbacks.latents=null", "callbacks.throughput=null"]
+        often += ["callbacks.last.filename='{step}'", "callbacks.scores=null", "callbacks.throughput=null"]
         cfg = train_config("stage=sft", *often, f"async_checkpoint={name}", f"run_dir={tmp_path / name}")
         fit.run(cfg)
         files = sorted((tmp_path / name / "checkpoints").iterdir())

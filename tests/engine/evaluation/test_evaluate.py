@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mirage_pl.engine.evaluation import scoring
+from mirage_pl.engine import evaluate
 from mirage_pl.engine.training import fit
 from tests.conftest import SMALL, compose
 
-QUIET = ["callbacks.progress=null", "callbacks.generations=null", "trainer.limit_val_batches=0", "trainer.max_steps=2"]
+QUIET = ["callbacks.progress=null", "callbacks.scores=null", "trainer.limit_val_batches=0", "trainer.max_steps=2"]
 TEST = ["task.per_level={train: 12, val: 4, test: 4}", "loader.eval_batch_size=3"]
 
 
@@ -26,7 +26,7 @@ def ask(run_folder, data):
     """Evaluate; each label is an evaluation of its own."""
 
     def ask(label, *overrides):
-        return scoring.run(
+        return evaluate.run(
             compose("evaluate", f"ckpt={run_folder}", f"data={data}", f"label={label}", *TEST, *overrides)
         )
 
@@ -85,7 +85,7 @@ def test_a_row_that_can_not_be_asked_leaves_the_others_their_results(ask, run_fo
     assert metrics["success"]["all"]["n"] == 7
     assert [failure["where"] for failure in metrics["failures"]] == [f"{file}:5"]
     assert "cannot be read" in metrics["failures"][0]["error"]
-    assert "1 question(s) could not be asked" in capsys.readouterr().out
+    assert "1 item(s) could not be scored" in capsys.readouterr().out
     texts = [row["text"] for row in predictions(run_folder, "whole")]
     assert [row["text"] for row in predictions(run_folder, "bad")] == texts[:4] + texts[5:]
 
@@ -104,7 +104,7 @@ def test_a_test_set_of_which_nothing_can_be_asked_is_refused(ask, data, tmp_path
     file = copied(data, tmp_path, rows_of(data)[:2])
     for row in rows_of(data)[:2]:
         (tmp_path / row["image_input"]).write_bytes(b"no image")
-    with pytest.raises(ValueError, match="no question of .*test.jsonl could be asked; .*cannot be read"):
+    with pytest.raises(ValueError, match="no item of .*test.jsonl could be scored; .*cannot be read"):
         ask("nothing", f"task.test_file={file}")
 
 
@@ -117,7 +117,7 @@ def test_test_questions_are_held_against_the_training_file(ask, run_folder, data
     assert mixed["test"]["digest"] != facts["digest"]
     assert mixed["success"]["unseen"]["n"] == 3
     assert [row["seen"] for row in predictions(run_folder, "mixed")] == [False] * 3 + [True] * 2
-    assert "2 of the test questions are in" in capsys.readouterr().out
+    assert "2 of the test items are in" in capsys.readouterr().out
 
 
 def test_answers_that_never_end_are_counted(ask, capsys):
@@ -139,7 +139,7 @@ def test_a_run_is_evaluated_when_it_has_ended_and_only_once(data, tmp_path, monk
     assert metrics["finished"]
     assert metrics["test"]["seen"] == 0
     assert len(list((folder / "gallery").glob("*.png"))) == 2
-    monkeypatch.setattr(scoring, "run", lambda cfg: pytest.fail("it is there already"))
+    monkeypatch.setattr(evaluate, "run", lambda cfg: pytest.fail("it is there already"))
     fit.run(compose("train", *common, "task.rule=benchmark"))
 
 
@@ -152,8 +152,8 @@ def test_a_misspelt_value_of_evaluate_is_refused(data, tmp_path):
 def test_what_a_run_cost_and_started_from_is_told(data, tmp_path):
     first = [*SMALL, *QUIET, "stage=stage1", f"data={data}", f"run_dir={tmp_path}/one"]
     metrics = fit.run(compose("train", *first))
-    assert metrics["start"] is None
+    assert metrics["starts"] == {}
     assert metrics["seconds"] > 0
     assert (metrics["devices"], metrics["device"]) == (1, "cpu")
     second = [*SMALL, *QUIET, "stage=stage2", f"data={data}", f"init_from={tmp_path}/one", f"run_dir={tmp_path}/two"]
-    assert fit.run(compose("train", *second))["start"] == f"{tmp_path}/one"
+    assert fit.run(compose("train", *second))["starts"] == {"weights": f"{tmp_path}/one"}

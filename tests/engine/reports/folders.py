@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mirage_pl.engine.evaluation.measures import estimate, estimate_change, read_measures
 
-TRAINED = {"step": 100, "seconds": 1800.0, "devices": 2, "device": "cpu", "start": None}
+TRAINED = {"step": 100, "seconds": 1800.0, "devices": 2, "device": "cpu"}
 ANSWERS = {
     "success": {"kind": "share", "better": "higher", "unit": "", "meaning": "right answers"},
     "optimal": {"kind": "share", "better": "higher", "unit": "", "meaning": "right, and as short as possible"},

@@ -73,8 +73,8 @@ def test_results_are_means_over_seeds_with_their_parts(tmp_path):
     parent = make_run(tmp_path / "stage1", seed=9, seconds=3600, devices=1, step=10)
     latents = {"latents": {"norm": 4.0, "retrieved": {"mean": 0.5, "low": 0, "high": 1, "n": 4}}}
     for seed, right, norm in [(1, "yyyn", 4.0), (2, "ynnn", 6.0)]:
-        start = str(parent) if seed == 1 else None
-        run = make_run(tmp_path / f"m-seed{seed}", seed, paper=0.76, start=start, device="NVIDIA H100")
+        starts = {"weights": str(parent)} if seed == 1 else None
+        run = make_run(tmp_path / f"m-seed{seed}", seed, paper=0.76, starts=starts, device="NVIDIA H100")
         latents["latents"]["norm"] = norm
         answer(run, right, {"zero": "nnnn"}, test={"digest": "d", "seen": 0, "rows": 4}, **latents)
     answer(make_run(tmp_path / "direct_sft-seed1"), "nynn", test={"digest": "d", "seen": 0, "rows": 4})
@@ -193,7 +193,7 @@ def test_a_study_of_clips_has_every_measure_with_its_interval_unit_and_direction
     assert world["differences"]["fvd"]["all"]["difference"] == pytest.approx(-10)
     assert world["conditions"]["copy_last"]["measures"]["lpips"]["difference"]["difference"] == pytest.approx(0.08)
     assert (world["useful"], world["pooled"], "used" in world) == (True, {}, False)
-    assert re.match(r"Best of 2: world, psnr 27\.\d+ dB \[.*\] of 12 rows \(mean of 3 seeds\)\.", found["verdict"][0])
+    assert re.match(r"Best of 2: world, psnr 27\.\d+ dB \[.*\] over 12 rows \(mean of 3 seeds\)\.", found["verdict"][0])
     assert re.match(r"Against base – better: world \+1\.\d+ dB \[", found["verdict"][1])
     text = " ".join(Reader(page).texts)
     assert all(words in text for words in ("psnr 29.4 dB\nfvd 140", "lower is better", "Student's over seeds alone"))

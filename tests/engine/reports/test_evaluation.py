@@ -84,7 +84,7 @@ def test_the_verdict_of_one_run_is_its_success_with_the_interval(tmp_path: Path)
 )
 def test_the_verdict_is_honest_whatever_the_sign(tmp_path: Path, mine: str, theirs: str, words: str) -> None:
     html = report(tmp_path, evaluation(tmp_path, "stage2", mine), evaluation(tmp_path, "sft", theirs))
-    assert re.search("; that is " + words + r"\. All this is about one checkpoint", html)
+    assert re.search("; that is " + words + r"\.\s+All this is about one checkpoint", html)
 
 
 def test_the_sections_come_in_order_and_every_run_has_its_column(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_what_is_said_of_one_run_is_about_the_checkpoint_and_names_what_is_about
 
 def test_the_question_stands_beside_its_answers(tmp_path):
     text = Reader(report(tmp_path, evaluation(tmp_path, "sft", "yyyn"))).text
-    assert re.search(r"data/test\.jsonl:3 Where to, 2\? true answer", text)
+    assert re.search(r"data/test\.jsonl:3 Where to, 2\? truth", text)
 
 
 def test_answers_that_cannot_be_graded_are_shown_and_said_to_be_so(tmp_path):
@@ -294,7 +294,9 @@ def test_a_page_of_clips_has_units_directions_and_a_paired_bootstrap(tmp_path):
     assert "Wilson" not in groups
     conditions = page.section("Under other conditions")
     assert re.search(r"copy_last 2\d\.\d+ dB \[.*?\] -4 dB \[-4, -4\], worse", conditions)
-    assert re.search(r"lpips 0\.\d+ \[.*?\]: \+0\.08 \[\+0\.08, \+0\.08\], worse", conditions)
+    assert re.search(
+        r"lpips under other conditions world copy_last 0\.\d+ \[.*?\] \+0\.08 \[\+0\.08, \+0\.08\], worse", conditions
+    )
     assert "world: psnr 26." in page.text
     assert not re.search("success|latent|points", page.text)
 

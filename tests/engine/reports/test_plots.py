@@ -25,11 +25,11 @@ def test_losses_that_blew_up_are_still_drawn() -> None:
 def test_plots_are_small_and_take_the_page_s_colour() -> None:
     interval = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 10}
     groups = [f"level_{level}" for level in range(3, 9)]
-    bars = draw_by(groups, [dict.fromkeys(groups, interval)] * 6, "success", SHARE, "group")
+    bars = draw_by(groups, dict.fromkeys(range(6), dict.fromkeys(groups, interval)), "success", SHARE, "group")
     assert len(bars) < 100_000
     assert "currentColor" in bars
     assert "#010203" not in bars
-    assert bars == draw_by(groups, [dict.fromkeys(groups, interval)] * 6, "success", SHARE, "group")
+    assert bars == draw_by(groups, dict.fromkeys(range(6), dict.fromkeys(groups, interval)), "success", SHARE, "group")
 
 
 def axes_of(values, measure, monkeypatch):
@@ -37,7 +37,7 @@ def axes_of(values, measure, monkeypatch):
     figures = []
     monkeypatch.setattr(plots, "svg", lambda figure, label: figures.append((figure, label)))
     numbers = {f"g{place}": {"mean": mean, "low": mean - 1, "high": mean + 1} for place, mean in enumerate(values)}
-    plots.draw_by(list(numbers), [numbers], "score", measure, "group")
+    plots.draw_by(list(numbers), {0: numbers}, "score", measure, "group")
     return figures[0][0].axes[0]
 
 
@@ -60,7 +60,7 @@ def test_a_scale_on_which_0_lies_has_a_line_there(values, lines_at_0, monkeypatc
 def test_a_number_without_an_interval_is_a_point_alone(monkeypatch):
     figures = []
     monkeypatch.setattr(plots, "svg", lambda figure, label: figures.append(figure))
-    plots.draw_by(["all"], [{"all": {"mean": 140.0, "low": None, "high": None}}], "fvd", Measure("set"), "group")
+    plots.draw_by(["all"], {0: {"all": {"mean": 140.0, "low": None, "high": None}}}, "fvd", Measure("set"), "group")
     assert len(figures[0].axes[0].collections) == 0
     assert len(figures[0].axes[0].lines) == 1
 

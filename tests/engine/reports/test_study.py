@@ -38,11 +38,15 @@ def test_a_method_without_a_name_is_called_like_its_folder_without_the_seed(tmp_
 def test_cost_steps_and_curves_of_ancestors_count_for_each_descendant(tmp_path):
     stage1 = make_run(tmp_path / "stage1", step=100, seconds=1800, devices=2)
     log(stage1, "val/loss", [3.0, 2.0])
-    stage2 = make_run(tmp_path / "stage2", method="two", step=50, seconds=7200, devices=1, start=str(stage1))
+    stage2 = make_run(
+        tmp_path / "stage2", method="two", step=50, seconds=7200, devices=1, starts={"weights": str(stage1)}
+    )
     log(stage2, "val/loss", [1.0, float("nan"), 0.5])
     answer(stage2, "yy")
     checkpoint = stage2 / "checkpoints" / "last.ckpt"
-    answer(make_run(tmp_path / "stage3", method="three", step=7, seconds=3600, start=str(checkpoint)), "yn")
+    answer(
+        make_run(tmp_path / "stage3", method="three", step=7, seconds=3600, starts={"weights": str(checkpoint)}), "yn"
+    )
     study = read_study([stage2, tmp_path / "stage3"])  # stage1 is found though it isn't given
     two, three = (method.runs[0] for method in study.methods)
     assert (two.hours, two.steps) == (1 + 2, 150)
@@ -55,7 +59,7 @@ def test_cost_steps_and_curves_of_ancestors_count_for_each_descendant(tmp_path):
 def test_where_steps_are_not_known_curves_go_on_from_the_last_one_that_was_logged(tmp_path):
     stage1 = make_run(tmp_path / "stage1", step=None)
     log(stage1, "val/loss", [3.0, 2.0])
-    stage2 = answer(make_run(tmp_path / "stage2", start=str(stage1)), "yn")
+    stage2 = answer(make_run(tmp_path / "stage2", starts={"weights": str(stage1)}), "yn")
     log(stage2, "val/loss", [1.0])
     run = read_study([stage2]).methods[0].runs[0]
     assert run.curves == {"val/loss": [(10, 3.0), (20, 2.0), (30, 1.0)]}
@@ -66,7 +70,7 @@ def test_an_ancestor_is_found_after_runs_were_moved_to_another_folder(tmp_path):
     for model in ("tiny", "large"):
         make_run(tmp_path / model / "stage1-seed1", step=3)
     start = "/gone/runs/tiny/stage1-seed1/checkpoints/last.ckpt"
-    answer(make_run(tmp_path / "tiny" / "stage2-seed1", start=start), "yn")
+    answer(make_run(tmp_path / "tiny" / "stage2-seed1", starts={"weights": start}), "yn")
     study = read_study([tmp_path])
     assert [run.folder for run in study.methods[0].runs[0].ancestors] == [tmp_path / "tiny" / "stage1-seed1"]
     assert study.notes == (
@@ -76,12 +80,12 @@ def test_an_ancestor_is_found_after_runs_were_moved_to_another_folder(tmp_path):
 
 
 def test_cost_is_unknown_where_weights_come_from_no_run_or_old_metrics_say_nothing(tmp_path):
-    answer(make_run(tmp_path / "lost-seed1", start="/gone/weights.ckpt"), "yn")
+    answer(make_run(tmp_path / "lost-seed1", starts={"weights": "/gone/weights.ckpt"}), "yn")
     old = answer(make_run(tmp_path / "old-seed1"), "yn")
     (old / "metrics.json").write_text("{}")
     twins = [tmp_path / "a-seed1", tmp_path / "b-seed1"]
     for run, other in zip(twins, reversed(twins), strict=True):
-        answer(make_run(run, start=str(other)), "yn")
+        answer(make_run(run, starts={"weights": str(other)}), "yn")
     study = read_study([tmp_path])
     assert all(method.runs[0].hours is None and method.runs[0].steps is None for method in study.methods)
     assert any("lost-seed1 took weights from /gone/weights.ckpt, which is no run here" in note for note in study.notes)
@@ -200,7 +204,7 @@ def test_ancestors_are_a_graph_in_which_one_that_two_share_counts_once(tmp_path)
     root = make_run(tmp_path / "root", step=10, seconds=3600, devices=1)
     starts = {}
     for name in ("left", "right"):
-        starts[name] = str(make_run(tmp_path / name, step=5, seconds=3600, devices=1, start=str(root)))
+        starts[name] = str(make_run(tmp_path / name, step=5, seconds=3600, devices=1, starts={"weights": str(root)}))
     answer(make_run(tmp_path / "joint", step=1, seconds=3600, devices=1, starts=starts), "yn")
     run = read_study([tmp_path]).methods[0].runs[0]
     assert [parent.folder.name for parent in run.ancestors] == ["root", "left", "right"]

@@ -14,7 +14,7 @@ from hydra_plugins.mirage_jobs.local import OF_THE_SWEEP, reason, share_out
 from tests.conftest import REPO, SMALL
 
 OPTUNA = importlib.util.find_spec("optuna") is not None
-QUIET = ["callbacks.progress=null", "callbacks.generations=null", "callbacks.latents=null"]
+QUIET = ["callbacks.progress=null", "callbacks.scores=null"]
 
 
 def sweep(data, runs, *overrides):

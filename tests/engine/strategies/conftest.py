@@ -1,10 +1,7 @@
 """Runs of one and of two processes, with what they wrote down."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +14,10 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from data_modules.vsp.planning import VSP
 from mirage_pl.engine.training import fit
 from tests.conftest import REPO, SMALL, compose
+from tests.engine.strategies.ranks import WARM
 
 STEPS = 20
-QUIET = [f"callbacks.{name}=null" for name in ("progress", "generations", "latents", "throughput", "best")]
+QUIET = [f"callbacks.{name}=null" for name in ("progress", "scores", "throughput", "best")]
 SHORT = [f"trainer.max_steps={STEPS}", "trainer.limit_val_batches=0", "trainer.accelerator=cpu"]
 
 
@@ -63,11 +61,7 @@ def run_to_the_end(folder: Path, *jobs: tuple[int, Sequence[str]]) -> None:
 
 def run_ranks(folder: Path, *jobs: tuple[int, Sequence[str]]) -> list[list[int]]:
     """Train each run in as many processes as it says, one run after another; their exit codes."""
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    line = [sys.executable, "-m", "tests.engine.strategies.ranks", str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
-    subprocess.run(line, cwd=REPO, env=environment, check=True)
-    return json.loads((folder / "codes.json").read_text())
+    return WARM.run(folder, jobs)
 
 
 def said(folder: Path, run: int) -> str:
@@ -170,13 +164,13 @@ def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pyte
     def rows(kind: str, who: str, *overrides: str) -> list[str]:
         file, stage, *options = UNEVEN[kind]
         files = [f"task.train_file={uneven[file]}", "task.val_file=null", "trainer.max_steps=8"]
-        return make(f"{kind}_{who}", stage, "stage.follows=null", *files, *options, *overrides)
+        return make(f"{kind}_{who}", stage, "stage.starts=null", *files, *options, *overrides)
 
     first, as_one = "stage=stage1", tied_options(tied)
     # In smaller steps: latents that nobody has trained magnify a difference of rounding by a thousand in a few steps.
     second = ["stage=stage2", f"init_from={folder}/alone", "stage.module.optimizer.lr=2e-6"]
     shown = [first, "trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.limit_val_batches=1.0"]
-    answering = ["evaluate={interventions: []}", "callbacks.generations.num_scored=4", "callbacks.latents.num_rows=4"]
+    answering = ["evaluate={interventions: []}", "callbacks.scores.num_items=4"]
     run_alone(
         make("alone", first, WHOLE),
         make("alone_accumulated", first, SINGLE, "trainer.accumulate_grad_batches=4"),

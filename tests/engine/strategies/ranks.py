@@ -1,23 +1,26 @@
 """Training runs one after another, each in processes of its own, which are forked from this one.
 
-This one has imported what they need: starting Python takes longer than such a run does. Run by
-``tests.engine.strategies.conftest`` as ``python -m tests.engine.strategies.ranks FOLDER``. In the folder ``jobs.json``
-is a list of numbers of ranks with overrides; ``codes.json`` becomes the list of their exit codes, and
-``run0-rank0.log`` is what the first rank of the first run said.
+This one has imported what they need: starting Python takes longer than such a run does. It is started once, as
+``python -m tests.engine.strategies.ranks``, and asked for runs line by line: a folder, and a list of numbers of ranks
+with overrides. It answers with their exit codes; ``run0-rank0.log`` in the folder is what the first rank of the first
+run said.
 """
 
+import atexit
 import json
 import multiprocessing
 import os
 import socket
+import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import compose
+from tests.conftest import REPO, compose
 
 LOADING = ["mirage_pl.mirage.collator", "data_modules.vsp.planning"]
 TRAINING = [
@@ -70,11 +73,45 @@ def train(cfg: Any, environment: dict[str, str], log: str) -> None:
     fit.run(cfg)
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+CODES = "codes: "
+"""Begins the line that answers; libraries may print others."""
+
+
+class Warm(threading.local):
+    """That process, one for each thread that asks."""
+
+    process: subprocess.Popen[str] | None = None
+
+    def run(self, folder: Path, jobs: Sequence[tuple[int, Sequence[str]]]) -> list[list[int]]:
+        """Train each run in as many processes as it says, one run after another; their exit codes."""
+        if self.process is None:
+            line = [sys.executable, "-m", "tests.engine.strategies.ranks"]
+            environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            self.process = subprocess.Popen(line, cwd=REPO, env=environment, **pipes)
+            atexit.register(self.process.kill)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps([str(folder), jobs]), file=self.process.stdin, flush=True)
+        for answer in self.process.stdout:
+            if answer.startswith(CODES):
+                return json.loads(answer.removeprefix(CODES))
+        raise RuntimeError("the process that forks runs has ended")
+
+
+WARM = Warm()
+
+
+def serve() -> None:
+    """Train what is asked for until nobody asks."""
     for name in TRAINING:
         import_module(name)
     multiprocessing.set_forkserver_preload(LOADING)
-    jobs = json.loads((folder / "jobs.json").read_text())
-    codes = [train_in(count, overrides, f"{folder}/run{run}") for run, (count, overrides) in enumerate(jobs)]
-    (folder / "codes.json").write_text(json.dumps(codes))
+    for line in sys.stdin:
+        folder, jobs = json.loads(line)
+        codes = [train_in(count, overrides, f"{folder}/run{run}") for run, (count, overrides) in enumerate(jobs)]
+        print(CODES + json.dumps(codes), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -19,8 +19,8 @@ SEED = 0
 STAGES = {
     "sft": [],
     "stage1": [],
-    "stage2": ["stage.follows=null"],
-    "guided": ["stage.follows=null"],
+    "stage2": ["stage.starts=null"],
+    "guided": ["stage.starts=null"],
     "curriculum": ["stage.module.fade=1", "feedback=matched"],  # teacher-forced by chance; feedback that learns
     "auxiliary": [],
 }

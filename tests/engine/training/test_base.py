@@ -21,8 +21,8 @@ class Means(BaseModule):
         """No trainer, no log."""
 
 
-def module_in_step(batches, num_ranks=1, others=(0, 0)):
-    """A module whose optimizer step has these batches, and on other ranks so many terms."""
+def module_in_step(batches, num_ranks=1, others=(0, 0, 0)):
+    """A module whose optimizer step has these batches, and on other ranks so many terms and faults."""
     module = Means(torch.nn.Linear(1, 1), {"all": 1.0, "positive": 10.0}, None, None, 0.0)
     module._trainer = SimpleNamespace(
         world_size=num_ranks,
@@ -43,7 +43,7 @@ def test_the_mean_of_a_steps_losses_is_the_mean_over_all_its_terms():
 
 
 def test_terms_on_other_ranks_count():
-    module = module_in_step([[1.0, 5.0]], num_ranks=2, others=(6, 2))  # 2 of 8 terms are here, and 2 of 4
+    module = module_in_step([[1.0, 5.0]], num_ranks=2, others=(6, 2, 0))  # 2 of 8 terms are here, and 2 of 4
     assert module.training_step([1.0, 5.0], 0).item() == pytest.approx(2 * (2 / 8 * 3 + 10 * 2 / 4 * 3))
 
 

@@ -11,7 +11,7 @@ from omegaconf import open_dict
 from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mirage_pl.engine.runs.folder import find_previous
+from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.training import fit
 from tests.conftest import REPO, SHARED, SMALL, needs_shared
 
@@ -92,7 +92,7 @@ def test_a_run_continues_with_other_memory_settings(train_config, tmp_path):
     """As after running out of memory: these settings change nothing but last digits."""
     common = [
         "stage=stage2",
-        "stage.follows=null",
+        "stage.starts=null",
         "stage.module.schedule.shape=constant",
         "trainer.limit_val_batches=0",
     ]
@@ -118,7 +118,7 @@ def test_stage_2_takes_up_the_newest_fitting_stage_1_by_itself(train_config):
         fit.run(stage2)
     stage1 = train_config("stage=stage1")
     fit.run(stage1)
-    assert find_previous(stage2) == Path(stage1.run_dir)
+    assert find_starts(stage2) == {"weights": stage1.run_dir}
     with pytest.raises(ValueError, match="latent_size=2"):
         fit.run(train_config("stage=stage2", "latent_size=2"))
     stage2.trainer.max_steps = 1
@@ -194,12 +194,12 @@ def test_the_official_sample_trains_as_it_is(train_config):
     rows = SHARED / "data" / "mirage_sample" / "sample.jsonl"
     files = [f"task.train_file={rows}", "task.val_file=null"]
     for stage in ("stage1", "stage2"):
-        options = ["stage.follows=null", "trainer.max_steps=1"]
+        options = ["stage.starts=null", "trainer.max_steps=1"]
         assert fit.run(train_config(f"stage={stage}", *files, *options, "loader.batch_size=2"))["step"] == 1
 
 
 def command(data, runs, *overrides):
-    options = [*SMALL, f"data={data}", f"runs={runs}", "callbacks.progress=null", "callbacks.generations=null"]
+    options = [*SMALL, f"data={data}", f"runs={runs}", "callbacks.progress=null", "callbacks.scores=null"]
     return [sys.executable, "-m", "mirage_pl.train", "stage=sft", *options, *overrides]
 
 

@@ -1,14 +1,21 @@
-"""Parameters and activations of a Qwen2.5-VL, by arithmetic from its ``config.json`` alone. Imports no torch.
+"""What a run of Mirage takes: parameters and activations of a Qwen2.5-VL, by arithmetic from its ``config.json`` alone.
+
+Imports no torch. Left out are what a stage adds to the model (a head of ``stage=auxiliary``) and the vision tower's own
+activations.
 
 Tests count the same on the real model. Symbols: h width, i inner width of the MLP, n query heads, kv width of all keys
 of a token, L layers, V vocabulary, e bytes of an activation.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig
+
+from mirage_pl.engine.seams import Footprint
 
 MODULES = {
     "tower": "net.backbone.model.visual",
@@ -103,23 +110,66 @@ class Architecture:
         return int(positions * self.text["vocab_size"] * (bytes_each + 8))
 
 
-def read_architecture(path: str, known: Mapping[str, Any]) -> Architecture:
-    """Take a model's numbers from its folder, or from those that are known by hub name.
+def read_footprint(cfg: DictConfig, activation_bytes: int) -> Footprint:
+    """Size a run's model and batch. A run that recycles hidden states calls the decoder once more for every latent.
+
+    Args:
+        cfg: the run's config, with ``tokens``, the padded tokens of a row.
+        activation_bytes: of one number.
+
+    Raises:
+        ValueError: the model isn't known, or a frozen name is none of a whole part.
+    """
+    architecture = read_architecture(cfg.model.path, cfg.model.sizes)
+    parts, tokens = architecture.parameters(), cfg.loader.max_tokens or cfg.loader.batch_size * cfg.tokens
+    positions = min(tokens, cfg.memory.ce_chunk or tokens)
+    kept = architecture.activations(tokens, min(tokens, cfg.tokens), activation_bytes, cfg.memory.checkpointing)
+    passes = cfg.latent_size + 1 if cfg.stage.recycles else 1
+    return Footprint(
+        parameters=parts,
+        trained=trained_parts(list(cfg.stage.freeze), architecture.tied),
+        unit=max(architecture.layer, parts["embedding"]),
+        gathered=parts["layers"] * passes + parts["embedding"] + parts["head"],
+        activation_bytes=kept + architecture.logits(positions, activation_bytes),
+        batch=f"{tokens if cfg.loader.max_tokens else f'{cfg.loader.batch_size} x {cfg.tokens}'} tokens",
+    )
+
+
+def trained_parts(frozen: Sequence[str], tied: bool) -> list[str]:
+    """Parts of the model that learn.
+
+    Args:
+        frozen: ``stage.freeze``.
+        tied: the head is the embedding.
+
+    Raises:
+        ValueError: a name is none of a whole part.
+    """
+    for name in frozen:
+        if not any(module == name or module.startswith(name + ".") for module in MODULES.values()):
+            raise ValueError(
+                f"stage.freeze={name} is no whole part of the model; plan knows {sorted(MODULES.values())}"
+            )
+    still = {part for part, module in MODULES.items() if any(f"{module}.".startswith(f"{name}.") for name in frozen)}
+    return [part for part in MODULES if part not in still and not (part == "head" and tied)]
+
+
+def read_architecture(path: str, sizes: Mapping[str, Any] | None) -> Architecture:
+    """Take a model's numbers from the ``config.json`` in its folder, or from the config of the run.
 
     Args:
         path: ``model.path``.
-        known: hub name -> what its ``config.json`` says.
+        sizes: ``model.sizes``.
 
     Raises:
         ValueError: neither holds them.
     """
     file = Path(path) / "config.json"
-    if not file.is_file() and path not in known:
+    if not file.is_file() and sizes is None:
         raise ValueError(
-            f"model.path={path} is no folder with a config.json and none of {', '.join(known)}; give a folder that "
-            "has the model's config.json"
+            f"model.path={path} is no folder with a config.json, and model.sizes doesn't say what is in it; give one"
         )
-    config = json.loads(file.read_text()) if file.is_file() else known[path]
+    config: Any = json.loads(file.read_text()) if file.is_file() else sizes
     text, vision = config.get("text_config", config), config.get("vision_config")
     if vision is None or "hidden_size" not in text:
         raise ValueError(f"{file} is no config of a Qwen2.5-VL: it has no vision_config or no hidden_size")

@@ -1,0 +1,93 @@
+"""A data set and a collator as a loader calls them: what they draw depends on the row, and no error ends an epoch.
+
+A ``StopIteration`` that leaves a data set or a collator looks, to whatever iterates over batches, like the end of the
+data: training would go on with the next epoch, without a word.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from torch.utils.data import Dataset, Sampler
+
+from data_modules.loading.draws import reseed
+
+
+class Place(NamedTuple):
+    """Where a row is read: its number in the data set, in which epoch."""
+
+    epoch: int
+    row: int
+
+
+class Served(Dataset[Any]):
+    """Rows of a data set, each read with random numbers of its own: by seed, epoch and row, whichever process reads.
+
+    Afterwards the collator draws by seed, epoch and the batch's first row.
+
+    Args:
+        rows: the data set.
+        names: whose numbers they are: a seed and the name of a split.
+    """
+
+    def __init__(self, rows: Any, *names: object) -> None:
+        self.rows, self.names = rows, names
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, places: Sequence[Place]) -> list[Any]:
+        """Return the rows of a batch.
+
+        Raises:
+            RuntimeError: a ``StopIteration`` left the data set.
+        """
+        samples = []
+        for place in places:
+            reseed(*self.names, *place)
+            try:
+                samples.append(self.rows[place.row])
+            except StopIteration as error:
+                raise RuntimeError(f"StopIteration left {type(self.rows).__name__} at row {place.row}") from error
+        reseed(*self.names, "batch", *places[0])
+        return samples
+
+
+class Collated:
+    """A collator whose ``StopIteration`` is an error that names the rows.
+
+    Args:
+        collate: samples -> batch.
+    """
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: list[Any]) -> Any:
+        """Return the batch.
+
+        Raises:
+            RuntimeError: a ``StopIteration`` left the collator.
+        """
+        try:
+            return self.collate(samples)
+        except StopIteration as error:
+            rows = ", ".join(str(getattr(sample, "where", sample)) for sample in samples)
+            raise RuntimeError(f"StopIteration left the collator {type(self.collate).__name__}; rows {rows}") from error
+
+
+class Placed(Sampler[list[Place]]):
+    """Batches of indices, as places.
+
+    Args:
+        batches: lists of indices; its ``epoch``, where it has one, is that of the places.
+    """
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        for rows in self.batches:
+            yield [Place(getattr(self.batches, "epoch", 0), row) for row in rows]

@@ -1,0 +1,162 @@
+"""Names and templates that ``task.columns`` holds: what they say of a row."""
+
+import re
+from collections.abc import Mapping, Sequence
+from string import Formatter
+from typing import Any
+
+from data_modules.files.inline import InlineImage
+from data_modules.files.packed import PackedImage
+
+Row = Mapping[str, Any]
+
+GIVEN = ("row", "lettered", "letter")
+"""What a template may use beside a row's own columns."""
+
+
+def as_list(given: str | Sequence[str] | None) -> list[str]:
+    """Return one or several as a list."""
+    return [given] if isinstance(given, str) else list(given or ())
+
+
+def bare(column: str) -> str:
+    """Return a column's name, which may be given in braces as in a template."""
+    return column[1:-1] if re.fullmatch(r"\{[^{}]+\}", column) else column
+
+
+def holes(template: str) -> list[str]:
+    """Return the columns that a template names."""
+    return [column for _, column, _, _ in Formatter().parse(template) if column is not None]
+
+
+def has_column(column: str, row: Row) -> bool:
+    """Say whether a row has a column."""
+    try:
+        look_up(column, row)
+    except ValueError:
+        return False
+    return True
+
+
+def missing_column(template: str | None, rows: Sequence[Row]) -> str | None:
+    """Return a column of a template that no row has; what a reader adds is no column."""
+    names = [name for name in holes(template or "") if name not in GIVEN]
+    return next((name for name in names if not any(has_column(name, row) for row in rows)), None)
+
+
+def check_template(template: str, name: str) -> None:
+    """Demand text in which braces hold names of columns, or are double.
+
+    Raises:
+        ValueError: it isn't; names the option.
+    """
+    try:
+        holes = [hole for _, *hole in Formatter().parse(template) if hole[0] is not None]
+    except ValueError as error:
+        raise ValueError(
+            f"{name}={template} is no template ({error}); double braces that are text: {{{{ }}}}"
+        ) from None
+    if any(not column or spec or conversion for column, spec, conversion in holes):
+        raise ValueError(
+            f"{name}={template} is no template; braces hold the name of a column, and text has them double"
+        )
+
+
+def check_pattern(pattern: str) -> None:
+    """Demand a regular expression with one group.
+
+    Raises:
+        ValueError: it isn't.
+    """
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"task.columns.image_pattern={pattern} is no pattern ({error})") from None
+    if groups != 1:
+        raise ValueError(f"task.columns.image_pattern={pattern} must have one group, the image's column")
+
+
+def fill(template: str, row: Row) -> str | None:
+    """Fill a template; ``None`` where a column is null.
+
+    Raises:
+        ValueError: a column isn't there, or is neither text nor a number.
+    """
+    pieces = list[str]()
+    for text, column, _, _ in Formatter().parse(template):
+        pieces.append(text)
+        if column is None:
+            continue
+        value = as_text(column, row)
+        if value is None:
+            return None
+        pieces.append(value)
+    return "".join(pieces)
+
+
+def as_text(column: str, row: Row) -> str | None:
+    """Return a column as text; ``None`` where it is null.
+
+    Raises:
+        ValueError: it isn't there, or is neither text nor a number.
+    """
+    value = look_up(column, row)
+    if not isinstance(value, str | int | float | None):
+        raise ValueError(f"column {column} must be text or a number, got {type(value).__name__}")
+    return None if value is None else str(value)
+
+
+def look_up(column: str, row: Row) -> Any:
+    """Return the value of a column; a dot leads into an object, or to an item of a list.
+
+    Raises:
+        ValueError: there is no such column.
+    """
+    if column in row:
+        return row[column]
+    head, _, tail = column.partition(".")
+    inner = row.get(head)
+    if tail and isinstance(inner, Mapping):
+        return look_up(tail, inner)
+    if tail and isinstance(inner, list):
+        items = {str(index): item for index, item in enumerate(inner)}
+        items |= {str(index - len(inner)): item for index, item in enumerate(inner)}
+        return look_up(tail, items)
+    raise ValueError(
+        f"no column {column}; the row has {', '.join(map(str, row))}; correct task.columns, or give it null"
+    )
+
+
+def find_images(given: str | Sequence[str], row: Row) -> list[str | PackedImage | InlineImage]:
+    """Return the images that columns hold, in order; templates are paths.
+
+    Raises:
+        ValueError: not one of the columns is there, or one holds no image.
+    """
+    found: list[Any] = []
+    absent: list[ValueError] = []
+    columns = as_list(given)
+    for name in columns:
+        try:
+            value = fill(name, row) if "{" in bare(name) else look_up(bare(name), row)
+        except ValueError as error:
+            absent.append(error)
+            continue
+        found += value if isinstance(value, list) else [] if value is None else [value]
+    if columns and len(absent) == len(columns):
+        raise absent[0]
+    if wrong := [value for value in found if not isinstance(value, str | PackedImage | InlineImage)]:
+        raise ValueError(f"{', '.join(columns)} must hold images or paths, got {type(wrong[0]).__name__}")
+    return found
+
+
+def find_shown(column: str, row: Row) -> str | PackedImage | InlineImage:
+    """Return the image that a text shows.
+
+    Raises:
+        ValueError: its column isn't there, or holds no image or several.
+    """
+    found = find_images(column, row)
+    if len(found) != 1:
+        raise ValueError(f"the text shows image {column}, but that column holds {len(found)} images; correct the row")
+    return found[0]

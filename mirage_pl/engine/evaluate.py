@@ -1,0 +1,39 @@
+"""Score a checkpoint and write its page: ``python -m mirage_pl.evaluate ckpt=RUN``, and what ``train`` ends with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mirage_pl.engine.cli import compose
+from mirage_pl.engine.evaluation import scoring
+from mirage_pl.engine.evaluation.setup import complete_config, find_kind
+from mirage_pl.engine.reports.evaluation import write_report
+from mirage_pl.engine.runs.folder import METRICS
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Score, and write the report; see :func:`mirage_pl.engine.evaluation.scoring.run`."""
+    return scoring.run(cfg, write_report)
+
+
+def evaluate_run(training: DictConfig, folder: Path) -> None:
+    """Score a run that has just ended on its own task, unless that has been done.
+
+    Args:
+        training: the run's config; its ``evaluate`` holds values of ``conf/evaluate.yaml``.
+        folder: the run's.
+
+    Raises:
+        ValueError: a value that isn't there.
+    """
+    cfg = compose("evaluate", [f"evaluation={find_kind(training)}"])
+    cfg.ckpt = str(folder)
+    OmegaConf.set_struct(cfg, True)
+    cfg.merge_with(training.evaluate)
+    label = complete_config(cfg, training, folder).label
+    file = folder / "evaluation" / label / METRICS
+    done = json.loads(file.read_text()) if file.is_file() else {}
+    if not (done.get("finished") and done["steps"] == json.loads((folder / METRICS).read_text())["step"]):
+        run(cfg)

@@ -1,0 +1,98 @@
+"""Write what was scored into the evaluation folder: metrics, rows, pictures."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_modules.images import open_image
+from mirage_pl.engine.evaluation.summary import join_conditions, make_strict
+from mirage_pl.engine.runs.folder import METRICS, write, write_json
+from mirage_pl.engine.seams import Drawn, Evaluation, Row, Trial
+
+log = logging.getLogger(__name__)
+
+PREDICTIONS = "predictions.jsonl"
+FRAME_MS = 200
+"""How long a frame of a clip is shown, in milliseconds."""
+
+
+def publish(
+    out: Path, evaluation: Evaluation, metrics: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]
+) -> dict[str, Any]:
+    """Write rows and metrics, each beside and renamed.
+
+    Returns:
+        The metrics as they were written.
+    """
+    write(out / PREDICTIONS, "".join(map(write_row, join_conditions(evaluation, rows))))
+    strict: dict[str, Any] = make_strict(metrics)
+    write_json(out / METRICS, strict)
+    return strict
+
+
+def write_row(row: Row) -> str:
+    """A line of ``predictions.jsonl``."""
+    return json.dumps(make_strict(row), allow_nan=False) + "\n"
+
+
+def spread(total: int, count: int) -> list[int]:
+    """``count`` indices, spread evenly over ``total``."""
+    return [number * total // min(count, total) for number in range(min(count, total))]
+
+
+def draw_gallery(folder: Path, trial: Trial, rows: Sequence[Row], count: int) -> None:
+    """Draw ``count`` rows, spread evenly over the set."""
+    make_empty(folder)
+    for index in spread(len(rows), count):
+        for name, drawn in draw_row(trial, rows[index]):
+            save(drawn, folder, f"{index}_{name}" if name else str(index))
+
+
+def draw_row(trial: Trial, row: Row) -> Iterator[tuple[str, Drawn]]:
+    """Pictures of a row; a row that can't be drawn is named and left out, for its scores stand."""
+    try:
+        yield from list(trial.draw(row))
+    except Exception as error:
+        log.warning("%s can't be drawn: %s %s", row["where"], type(error).__name__, error)
+
+
+def draw_pictures(folder: Path, trial: Trial, rows: Sequence[int]) -> None:
+    """Draw what there is to see of the model, of the whole set and of some rows."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, drawn in trial.pictures(rows):
+        folder.mkdir(exist_ok=True)
+        save(drawn, folder, name)
+
+
+def save(drawn: Drawn, folder: Path, name: str) -> None:
+    """Write a picture as PNG, a clip as GIF."""
+    if isinstance(drawn, Image.Image):
+        drawn.save(folder / f"{name}.png", optimize=True)
+    else:
+        first, *others = drawn
+        first.save(folder / f"{name}.gif", save_all=True, append_images=others, duration=FRAME_MS, loop=0)
+
+
+def make_empty(folder: Path) -> None:
+    """Make a folder, without what an earlier evaluation left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def show_in_tensorboard(run: Path, folder: Path, label: str, step: int) -> None:
+    """Put the pictures of a folder beside the run's curves, if they are in TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    files = sorted(folder.glob("*.png"))
+    if not files or not (run / "tensorboard").is_dir():
+        return
+    with SummaryWriter(run / "tensorboard") as board:
+        for file in files:
+            pixels = np.asarray(open_image(file, str(file)))
+            board.add_image(f"{label}/{file.stem}", pixels, step, dataformats="HWC")

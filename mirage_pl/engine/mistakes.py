@@ -1,0 +1,185 @@
+"""What is wrong with a command line, in one line: the key, the value, what may be given, the fix. Imports no torch."""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mirage_pl.engine.place import CONF
+
+ALIKE = 0.7
+"""How much of a key's last part must agree, of 1, for another to be proposed."""
+ALSO = {
+    "trainer.devices": (str, ListConfig),
+    "trainer.fast_dev_run": (int,),
+    "trainer.deterministic": (str,),
+    "trainer.val_check_interval": (float,),
+}
+"""Keys whose value may be of another type than the one in YAML."""
+
+
+def explain(error: Exception, known: Iterable[str]) -> str:
+    """Say what is wrong with the overrides that Hydra refused.
+
+    Args:
+        error: Hydra's.
+        known: keys of the config and groups of options.
+    """
+    text = str(error).strip()
+    if isinstance(error, MissingConfigException):
+        return explain_option(error)
+    if isinstance(error, OverrideParseException):
+        return explain_grammar(str(error.override), text)
+    if key := re.match(r"Could not (?:override|delete from config\.) ?'([^']+)'", text):
+        return explain_key(key[1], text, known)
+    if key := re.match(r"Could not append to config\. An item is already at '([^']+)'", text):
+        return f"+{key[1]} is there already; write {key[1]}=… without the +"
+    return " ".join(text.split())
+
+
+def explain_option(error: MissingConfigException) -> str:
+    """Say which options a group has, and which of them was perhaps meant."""
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    while "/" in group and f"{group}={name}" not in sys.argv:  # an option may lie in a folder of its group
+        if f"{group.rpartition('/')[0]}={group.rpartition('/')[2]}/{name}" not in sys.argv:
+            break
+        group, _, folder = group.rpartition("/")
+        name = f"{folder}/{name}"
+    if not group:
+        return f"--config-name={name} doesn't exist; leave it out"
+    files = sorted((CONF / group).rglob("*.yaml"))
+    ours = [file.relative_to(CONF / group).with_suffix("").as_posix() for file in files]
+    options = sorted({*(error.options or ()), *ours})
+    near = nearest(name.replace("/", "."), [option.replace("/", ".") for option in options], 0.6)
+    proposal = f"did you mean {' or '.join(option.replace('.', '/') for option in near)}? " if near else ""
+    if "," in name:
+        return f"{group}={name} names several; for a sweep over these add -m; choose from {', '.join(options)}"
+    problem = f"{group}={name} doesn't exist" if name else f"{group}= has no value"
+    return f"{problem}; {proposal}choose from {', '.join(options)}"
+
+
+def explain_grammar(override: str, text: str) -> str:
+    """Say how to write an override that can't be read."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override} has no value; write {override}=VALUE, or ~{override} to leave it out"
+    quoted = value.replace('"', '\\"')
+    return f"{override} can't be read ({' '.join(text.splitlines()[0].split())}); quote a text: '{key}=\"{quoted}\"'"
+
+
+def explain_key(key: str, text: str, known: Iterable[str]) -> str:
+    """Say which keys were perhaps meant by one that isn't there."""
+    given = re.search(rf"use \+{re.escape(key)}(=.*)", text)
+    value = given[1] if given else ""
+    near = nearest(key, known)
+    proposal = f"did you mean {' or '.join(f'{name}{value}' for name in near)}?" if near else "--cfg job shows all keys"
+    return f"{key} isn't a key of the config; {proposal}"
+
+
+def nearest(key: str, known: Iterable[str], alike: float = ALIKE) -> list[str]:
+    """The keys that are most like one that isn't there: by their last part, then by their path.
+
+    ``lr`` and ``learning_rate`` are alike, too: one is the other's initials.
+    """
+    ours = [name for name in known if name.startswith("hydra") == key.startswith("hydra")]
+    scores = {name: likeness(key, name, alike) for name in ours}
+    best = max(scores.values(), default=0.0)
+    near = sorted((name for name, score in scores.items() if score and score > best - 0.1), key=lambda n: -scores[n])
+    return near[:3]
+
+
+def likeness(key: str, other: str, least: float) -> float:
+    """How much one dotted key is like another; 0 if their last parts are less alike than ``least``."""
+    last, leaf = key.rpartition(".")[2], other.rpartition(".")[2]
+    alike = SequenceMatcher(None, last, leaf).ratio()
+    if leaf in (last, initials(last)) or last == initials(leaf):
+        alike = max(alike, 0.85)
+    if alike < least:
+        return 0.0
+    top, others_top = key.split(".")[0], other.split(".")[0]
+    together = 0.3 if top == others_top or "." not in key + other else 0.0
+    aside = 0.15 if others_top == "callbacks" != top else 0.0  # they repeat what other keys are
+    return alike + together - aside + 0.2 * SequenceMatcher(None, key, other).ratio() - 0.05 * other.count(".")
+
+
+def initials(name: str) -> str:
+    """``lr`` of ``learning_rate``."""
+    return "".join(word[0] for word in name.split("_") if word)
+
+
+def keys(config: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all nodes and leaves of a config, which needn't resolve."""
+    for key in map(str, config) if isinstance(config, DictConfig) else ():
+        name = f"{prefix}{key}"
+        yield name
+        if not OmegaConf.is_interpolation(config, key) and not OmegaConf.is_missing(config, key):
+            yield from keys(config[key], f"{name}.")
+
+
+def check_types(cfg: DictConfig, defaults: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuse a value whose type isn't that of the value in YAML. ``null`` and lists of numbers are left to the code.
+
+    Args:
+        cfg: the config.
+        defaults: the same without the overrides of single values.
+        overrides: of single values, as they were given.
+
+    Raises:
+        ValueError: names the key, the value, and what may be given.
+    """
+    for override in overrides:
+        key, _, written = override.partition("=")
+        try:
+            value, default = (OmegaConf.select(config, key) for config in (cfg, defaults))
+        except OmegaConfBaseException:
+            continue
+        wanted = None if isinstance(value, ALSO.get(key, ())) else expected(value, default)
+        if wanted:
+            sweep = "; for a sweep over these add -m" if isinstance(value, str) and "," in value else ""
+            raise ValueError(f"{key}={unquoted(written)} must be {wanted}, as {key}={say(default)}{sweep}")
+
+
+def unquoted(written: str) -> str:
+    """A value as it was typed, before the command line was quoted for Hydra."""
+    return written[1:-1] if written[:1] == written[-1:] == "'" else written
+
+
+def expected(value: Any, default: Any) -> str | None:
+    """What a value must be, if it can't stand in place of the one in YAML."""
+    if value is None or default is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(default, int):
+        whole = number and float(value).is_integer()
+        return None if whole else "a whole number"
+    if isinstance(default, float):
+        return None if number or isinstance(value, ListConfig | list) else "a number"
+    if isinstance(default, ListConfig):
+        return None if isinstance(value, ListConfig) else "a list"
+    return None
+
+
+def say(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if isinstance(value, ListConfig):
+        return f"[{','.join(map(say, value))}]"
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+
+
+def value_overrides() -> list[str]:
+    """The overrides of this command that set single values: no choices of options."""
+    given = HydraConfig.get()
+    groups = {str(group).split("@")[0] for group in given.runtime.choices}
+    return [
+        item
+        for item in given.overrides.task
+        if not item.startswith(("~", "+")) and item.partition("=")[0].split("@")[0] not in groups
+    ]

@@ -1,0 +1,127 @@
+"""Mirage's answers: scored again with other latents in place of its own, with numbers and pictures of the latents."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+from mirage_pl.engine.evaluation.answers import Answers, AnswersTrial
+from mirage_pl.engine.evaluation.statistics import wilson
+from mirage_pl.engine.seams import Drawn, Once, Row
+from mirage_pl.mirage.decoding.sampling import Decoding
+from mirage_pl.mirage.probing.interventions import Interventions
+from mirage_pl.mirage.probing.replacements import NAMES
+
+
+class LatentAnswers(Answers):
+    """Answers, and answers again with other latents.
+
+    Args:
+        decoding: options of :class:`mirage_pl.mirage.decoding.sampling.Decoding`.
+        interventions: ``all``, some by name, or ``None``: none, and latents aren't looked at either.
+
+    Raises:
+        ValueError: an option out of its range.
+    """
+
+    conditions_in, numbers_in = "interventions", "latents"
+    words = "mirage_pl.mirage.report"
+
+    def __init__(self, decoding: Mapping[str, Any], interventions: str | Sequence[str] | None = None) -> None:
+        super().__init__(decoding)
+        self.options = Decoding(**decoding)
+        self.looks, self.every = interventions is not None, interventions == "all"
+        named = [interventions] if isinstance(interventions, str) else list(interventions or ())
+        self.names: Sequence[str] = NAMES if self.every else named
+
+    def check(self, module: Any) -> None:
+        """Refuse interventions that there aren't.
+
+        Raises:
+            ValueError: names the one.
+        """
+        for name in self.names:
+            if name not in NAMES:
+                raise ValueError(f"interventions={name} is unknown; choose from {', '.join(NAMES)}, or all")
+
+    def open(
+        self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
+    ) -> "LatentTrial":
+        """Prepare the questions of a split, or some of them."""
+        return LatentTrial(self, module, data, once, split, picks)
+
+
+class LatentTrial(AnswersTrial):
+    """Answers of one module, and what becomes of them with other latents."""
+
+    def __init__(
+        self, evaluation: LatentAnswers, module: Any, data: Any, once: Once, split: str, picks: Sequence[int] | None
+    ) -> None:
+        super().__init__(evaluation, module, data, once, split, picks)
+        self.options, self.looks, self.every, self.names = (
+            evaluation.options,
+            evaluation.looks,
+            evaluation.every,
+            evaluation.names,
+        )
+        self.moved: dict[str, list[float]] = {}
+
+    @cached_property
+    def probe(self) -> Interventions:
+        """Interventions on the answers of ``own``."""
+        samples = [sample for batch in self.batches for sample in batch.samples]
+        generations = [batch.generation for batch in self.batches]
+        return Interventions(self.module.net, self.collate.processor, self.collate, self.options, samples, generations)
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """The interventions that were asked for; none where no answer has latents.
+
+        Raises:
+            ValueError: one can't be made of these questions.
+        """
+        possible = self.probe.names if self.names else ()
+        if self.every or not possible:
+            return possible
+        for name in self.names:
+            if name not in possible:
+                raise ValueError(f"interventions={name} can't be made here; choose from {', '.join(possible)}, or all")
+        return self.names
+
+    def score_again(self, condition: str) -> Iterator[list[Row]]:
+        """Score the answers with other latents."""
+        kept = self.once(f"intervention-{condition}", partial(answer_again, self.probe, condition))
+        self.moved[condition] = kept["moved"]
+        for part, batch in zip(self.probe.parts, self.batches, strict=True):
+            yield [
+                self.grade_answer(sample, text) for sample, text in zip(batch.samples, kept["texts"][part], strict=True)
+            ]
+
+    def contrast(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, Any]:
+        """``changed``: the share of other answers; ``kl``: how far the next token's distribution moves, in nats."""
+        changed = sum(before["text"] != after["text"] for before, after in zip(own, rows, strict=True))
+        moved = self.moved[condition]
+        return {
+            "changed": wilson(changed, len(rows)),
+            "kl": {"mean": sum(moved) / max(1, len(moved)), "n": len(moved)},
+        }
+
+    def remark(self, rows: Sequence[Row]) -> Sequence[str]:
+        """Say, too, whether there is anything to intervene in."""
+        without = self.looks and not self.probe.names
+        nothing = ["no answer has latents, so there is nothing to intervene in"] if without else []
+        return [*super().remark(rows), *nothing]
+
+    def describe(self) -> Mapping[str, Any]:
+        """Numbers about the latents as vectors; none where no answer has any."""
+        return self.probe.describe() if self.looks and self.probe.names else {}
+
+    def pictures(self, rows: Sequence[int]) -> Iterator[tuple[str, Drawn]]:
+        """What the latents see: ``geometry``, ``plane``, and ``row-<number>`` of some rows."""
+        if self.looks:
+            yield from self.probe.pictures(rows)
+
+
+def answer_again(probe: Interventions, name: str) -> dict[str, Any]:
+    """Make one intervention; as plain values."""
+    texts = [text for generation in probe.answer(name) for text in generation.texts]
+    return {"texts": texts, "moved": probe.divergence(name)}

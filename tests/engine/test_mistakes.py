@@ -1,0 +1,78 @@
+"""A mistake on the command line is answered in one line: the key, the value, what may be given, the fix."""
+
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from mirage_pl import evaluate, train
+from mirage_pl.engine.mistakes import check_types, nearest
+
+
+def said(main, monkeypatch, capsys, *words):
+    """What a command that is refused prints to stderr, which must be one line."""
+    monkeypatch.setattr(sys, "argv", ["command", *words])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+REFUSED = {
+    "stage.learning_rat=1": "stage.learning_rat isn't a key of the config; did you mean stage.module.optimizer.lr=1?",
+    "trainer.max_step=5": "trainer.max_step isn't a key of the config; did you mean trainer.max_steps=5?",
+    "epochs=3": "epochs isn't a key of the config; did you mean trainer.max_epochs=3?",
+    "lodaer.batch_size=4": "did you mean loader.batch_size=4",
+    "modle=tiny": "modle isn't a key of the config; did you mean model=tiny?",
+    "hydra/lanucher=slurm": "did you mean hydra/launcher=slurm?",
+    "stage.zzz=1": "stage.zzz isn't a key of the config; --cfg job shows all keys",
+    "~zzz": "zzz isn't a key of the config",
+    "+seed=3": "+seed is there already; write seed=… without the +",
+    "stage": "stage has no value; write stage=VALUE",
+    "stage=": "stage= has no value; choose from auxiliary",
+    "task=vps": "task=vps doesn't exist; did you mean vsp",
+    "model=tniy": "model=tniy doesn't exist; did you mean tiny? choose from",
+    "experiment=study/mian": "experiment=study/mian doesn't exist; did you mean study/main?",
+    "stage=sft,stage1": "stage=sft,stage1 names several; for a sweep over these add -m",
+}
+
+
+@pytest.mark.parametrize(("override", "line"), REFUSED.items())
+def test_an_override_that_cannot_be_is_answered_with_what_could(monkeypatch, capsys, override, line):
+    assert line in said(train.main, monkeypatch, capsys, override)
+
+
+def test_a_key_that_must_be_given_is_named(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    line = said(evaluate.main, monkeypatch, capsys, "hydra/job_logging=none", "hydra/hydra_logging=none")
+    assert line == "error: ckpt has no value; give ckpt=…"
+
+
+@pytest.mark.parametrize("word", ["loader.batch_size=four", "latent_size=1.5", "seed=true", "seed=1,2"])
+def test_a_value_of_another_type_names_what_it_must_be(monkeypatch, capsys, tmp_path, word):
+    quiet = [f"run_dir={tmp_path}", "hydra/job_logging=none", "hydra/hydra_logging=none"]
+    line = said(train.main, monkeypatch, capsys, word, *quiet)
+    assert f"error: {word} must be a whole number, as {word.partition('=')[0]}=" in line
+
+
+def test_types_are_those_of_the_values_in_yaml():
+    given = {"whole": 1, "share": 0.5, "on": False, "names": ["a"], "text": "a", "none": None}
+    defaults = OmegaConf.create(given | {"same": "${whole}"})
+    fine = ["whole=2", "whole=2.0", "whole=null", "share=1", "share=[1,0]", "on=true", "names=[]", "text=3", "none=x"]
+    for item in [*fine, "same=7", "elsewhere=3"]:
+        key, _, value = item.partition("=")
+        check_types(OmegaConf.from_dotlist([f"{key}={value}"]), defaults, [item])
+    for item in ["whole=a", "whole=1.5", "whole=true", "share=a", "on=1", "on=maybe", "names=a", "same=b"]:
+        with pytest.raises(ValueError, match=f"{item} must be "):
+            check_types(OmegaConf.from_dotlist([item]), defaults, [item])
+
+
+def test_the_nearest_key_agrees_in_its_last_part_first():
+    known = ["optimizer.lr", "optimizer.betas", "lr_monitor", "data.batch_size", "max_steps", "hydra.job.name"]
+    assert nearest("learning_rate", known) == ["optimizer.lr"]
+    assert nearest("model.lr", known) == ["optimizer.lr"]
+    assert nearest("data.batchsize", known) == ["data.batch_size"]
+    assert nearest("name", known) == []

@@ -1,0 +1,45 @@
+"""What the keys of ``trainer`` may be given is said before anything heavy is loaded."""
+
+import pytest
+
+from mirage_pl.engine.training.trainer import check_trainer
+from tests.conftest import compose
+
+REFUSED = {
+    ("trainer.max_steps=-1",): "give trainer.max_steps=1000 or trainer.max_epochs=3",
+    ("trainer.max_steps=null", "trainer.max_epochs=null"): "give trainer.max_steps=1000 or trainer.max_epochs=3",
+    ("trainer.val_check_interval=0.5",): "must be a whole number of training batches.*check_val_every_n_epoch=1",
+    ("trainer.val_check_interval=0",): "must be 1 or more training batches",
+    ("trainer.val_check_interval=2.0", "trainer.check_val_every_n_epoch=1"): "share up to 1.0",
+    ("trainer.devices=word",): "trainer.devices=word must be a number of devices, -1 or auto for all",
+    ("trainer.devices=0",): "trainer.devices=0 must be a number of devices",
+    ("trainer.devices=[]",): "must be a number of devices",
+    ("trainer.accelerator=gpus",): "trainer.accelerator=gpus is unknown; did you mean gpu",
+    ("trainer.precision=bf16mixed",): "trainer.precision=bf16mixed is unknown; did you mean bf16-mixed",
+    ("trainer.profiler=simpel",): "trainer.profiler=simpel is unknown; did you mean simple",
+    ("trainer.limit_train_batches=1.5",): "trainer.limit_train_batches=1.5 must be a number of batches",
+    ("trainer.overfit_batches=-1",): "trainer.overfit_batches=-1 must be a number of batches",
+}
+
+
+@pytest.mark.parametrize(("overrides", "line"), REFUSED.items(), ids=lambda item: " ".join(item))
+def test_a_value_that_lightning_would_stumble_over_is_one_line(overrides, line):
+    with pytest.raises(ValueError, match=line) as refused:
+        check_trainer(compose("train", *overrides).trainer)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.devices=auto",
+        "trainer.devices=-1",
+        "trainer.devices=[0,2]",
+        "trainer.devices='0,1'",
+        "trainer.max_epochs=2",
+        "trainer.precision=16",
+        "trainer.limit_val_batches=0",
+    ],
+)
+def test_what_lightning_takes_is_left_alone(override):
+    check_trainer(compose("train", override).trainer)
