@@ -7,6 +7,8 @@ the seconds of CPU that it took, which say more on a busy machine:
 - ``train``: ``python -m mirage_pl.train`` to its first step;
 - ``submit``: ``python -m launch``, until it has handed the run to SLURM, and to the run's first step, whose CPU isn't
   ours to count; needs a SLURM with a free node.
+
+``--answers`` takes other figures: how long ``--help`` and ``--cfg job`` of each verb take.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -26,6 +29,8 @@ IMPORTS = "import deepspeed, pytorch_lightning, torch.utils.tensorboard, transfo
 RUN = ["stage=sft", "trainer.accelerator=cpu", "trainer.max_steps=5", "trainer.limit_val_batches=0"]
 RUN += ["callbacks.presence.every=0", "callbacks.scores=null", "loader.batch_size=4"]
 RUN += ["task.per_level={train: 12, val: 4, test: 4}"]
+ANSWERS = [f"mirage_pl.{verb} --help" for verb in ("train", "evaluate", "infer", "data", "export", "report")]
+ANSWERS += ["launch --help", "launch plan --help", "launch status --help", "mirage_pl.train --cfg job"]
 JOB = ["hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1"]
 
 
@@ -112,14 +117,28 @@ def measure(repeats: int, slurm: bool) -> dict[str, dict[str, float]]:
     }
 
 
+def measure_answers(repeats: int) -> dict[str, dict[str, float]]:
+    """Time the commands that only answer, in turns."""
+    taken: dict[str, list[tuple[float, float]]] = {words: [] for words in ANSWERS}
+    for _ in range(repeats):
+        for words, times in taken.items():
+            times.append(timed(partial(python, "-m", *words.split())))
+    names = ("seconds", "cpu_seconds")
+    return {
+        words: {name: median(column) for name, column in zip(names, zip(*times, strict=True), strict=True)}
+        for words, times in taken.items()
+    }
+
+
 def table(figures: dict[str, dict[str, float]]) -> str:
     """Lay the figures out, a line each."""
     told = {"imports": "imports alone", "train": "train, to the first step", "submit": "launch, until submitted"}
     lines = [
-        f"{told[key]:26}{found['seconds']:6.1f} s ({found['cpu_seconds']:.1f} of CPU)" for key, found in figures.items()
+        f"{told.get(key, key):28}{found['seconds']:6.1f} s ({found['cpu_seconds']:.1f} of CPU)"
+        for key, found in figures.items()
     ]
     if "submit" in figures:
-        lines.append(f"{'launch, to the first step':26}{figures['submit']['first_step']:6.1f} s")
+        lines.append(f"{'launch, to the first step':28}{figures['submit']['first_step']:6.1f} s")
     return "\n".join(lines)
 
 
@@ -129,8 +148,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-slurm", action="store_true", help="don't submit, though there is a SLURM")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--answers", action="store_true", help="time --help and --cfg job instead")
     options = parser.parse_args(arguments)
-    figures = measure(options.repeats, not options.no_slurm and slurm_answers())
+    if options.answers:
+        figures = measure_answers(options.repeats)
+    else:
+        figures = measure(options.repeats, not options.no_slurm and slurm_answers())
     print(json.dumps(figures) if options.json else table(figures))
 
 

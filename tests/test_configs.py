@@ -196,6 +196,9 @@ def test_a_misspelt_argument_is_caught():
         bind(node)
 
 
+HEAVY = {"torch", "transformers", "pytorch_lightning"}
+
+
 @pytest.mark.parametrize("verb", ["train", "evaluate", "infer", "data", "export"])
 def test_help_and_cfg_answer_without_torch(verb):
     """`-X importtime` lists every module that was imported."""
@@ -205,7 +208,18 @@ def test_help_and_cfg_answer_without_torch(verb):
         assert "mirage_pl" in done.stdout or "ckpt" in done.stdout or "task" in done.stdout
         modules = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
         assert "hydra" in modules
-        assert not modules & {"torch", "transformers", "pytorch_lightning"}
+        assert not modules & HEAVY
+
+
+@pytest.mark.parametrize(
+    "command", ["mirage_pl.report --help", "launch --help", "launch --cfg job", "launch plan --help"]
+)
+def test_what_only_answers_loads_no_torch(command):
+    line = [sys.executable, "-X", "importtime", "-m", *command.split()]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=REPO, check=True)
+    modules = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "hydra" in modules
+    assert not modules & HEAVY
 
 
 @pytest.mark.parametrize("launcher", ["slurm", "local"])

@@ -151,8 +151,6 @@ def test_infer_streams_an_answer_and_shows_each_latent(run_folder, data, capsys,
 def test_infer_wants_a_prompt_where_every_row_has_a_question_of_its_own(run_folder, data, monkeypatch):
     from omegaconf import OmegaConf
 
-    from mirage_pl.engine.checkpoints import trained
-
     asked = compose("infer", f"ckpt={run_folder}", f"image={data / 'vsp-28px/images/level_3_test_0.png'}")
     load = OmegaConf.load
 
@@ -161,7 +159,7 @@ def test_infer_wants_a_prompt_where_every_row_has_a_question_of_its_own(run_fold
         del config.task["prompt"]
         return config
 
-    monkeypatch.setattr(trained.OmegaConf, "load", without_prompt)
+    monkeypatch.setattr(OmegaConf, "load", without_prompt)
     with pytest.raises(ValueError, match="each row of task=vsp has a question of its own; give prompt="):
         infer.run(asked)
 

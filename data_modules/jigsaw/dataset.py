@@ -21,11 +21,13 @@ def pictures(sample: Sample) -> list[Picture]:
 
 
 def check_row(sample: Sample) -> None:
-    """Demand an answer that is the letter of a candidate.
+    """Demand an answer that is the letter of a candidate; it may be withheld.
 
     Raises:
         ValueError: the row can't be graded.
     """
+    if not sample.answer:
+        return
     letter = find_letter(sample.answer_text)
     if letter is None:
         raise ValueError(r"nothing to grade against; give a text_output with a \boxed{letter}")
@@ -47,6 +49,8 @@ class Jigsaw(OfficialRows):
 
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its letter."""
+        if not sample.answer:
+            return Scores({}, "ungraded", self.group(sample))
         expected = find_letter(sample.answer_text)
         return grade_choice(expected, find_letter(text), self.group(sample))
 

@@ -160,7 +160,9 @@ class DataModule(pl.LightningDataModule):
         if len(self.datasets) > 1:
             check_disjoint(self.datasets)
         if stage == "fit":
-            for split in self.datasets:
+            for split, dataset in self.datasets.items():
+                if hasattr(dataset, "learnable"):
+                    dataset.learnable()
                 self._bound(split)
 
     def train_dataloader(self) -> ResumableLoader:

@@ -33,6 +33,18 @@ class OfficialRows(Questions):
         rows.samples = load_samples(Path(file), self.image_root, self.check)
         return rows
 
+    def learnable(self) -> None:
+        """Demand an answer of every row, as training does.
+
+        Raises:
+            ValueError: the first row without one.
+        """
+        where = next((sample.where for sample in self.samples if not sample.answer), None)
+        if where is not None:
+            raise ValueError(
+                f"{where}: no text_output or sequence_plan, and a row to train or validate on needs an answer; add it"
+            )
+
     def problems(self, file: str | Path) -> Iterator[str]:
         """Yield what is wrong with every bad row of a file; every image is decoded."""
         return problems(Path(file), self.image_root, self.check)

@@ -13,19 +13,23 @@ from PIL import Image
 
 from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
+from data_modules.rows.drawing import GAP, captioned
 from data_modules.rows.official import OfficialRows
 from data_modules.samples import Picture, Sample, question_digest
 from data_modules.scores import Scores
 from data_modules.vsp.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
-from data_modules.vsp.pictures import draw_path
+from data_modules.vsp.pictures import draw_maze, draw_path
 from data_modules.vsp.thoughts import with_thoughts
 
 CHOICES = {"parser": ("lenient", "strict"), "rule": tuple(ENDS), "thoughts": ("none", "rules")}
 """Values of the options that are words."""
 
+CELL_PX, BLANK_PX = 28, 168
+"""Pixels of a cell, and of a text's width, where a row has no picture to draw on."""
+
 
 def check_row(sample: Sample) -> None:
-    """Demand what grading needs: a solvable map, or an answer with a boxed choice.
+    """Demand what grading needs: a solvable map, or an answer with a boxed choice; it may be withheld.
 
     Raises:
         ValueError: the row can't be graded.
@@ -33,7 +37,7 @@ def check_row(sample: Sample) -> None:
     if "map_desc" in sample.meta:
         if shortest_plan(parse_grid(sample.meta["map_desc"])) is None:
             raise ValueError("map_desc has no way from start to goal")
-    elif choice(sample.answer_text) is None:
+    elif sample.answer and choice(sample.answer_text) is None:
         raise ValueError(r"nothing to grade against; give map_desc, or a text_output with a \boxed{choice}")
 
 
@@ -121,16 +125,20 @@ class VSP(OfficialRows):
 
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
-        if "map_desc" not in sample.meta:
-            return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
-        return grade_plan(sample, text, self.parser, self.rule)
+        if "map_desc" in sample.meta:
+            return grade_plan(sample, text, self.parser, self.rule)
+        if not sample.answer:
+            return Scores({}, "ungraded", self.group(sample))
+        return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
-        """Draw the plan in ``text`` over the sample's first picture."""
-        path = next(part.path for part in sample.question if isinstance(part, Picture))
-        image = open_image(path, sample.where)
+        """Draw the plan in ``text`` over the sample's first picture, without one over its map or alone."""
+        grid = parse_grid(sample.meta["map_desc"]) if "map_desc" in sample.meta else None
+        pictures = [part.path for part in sample.question if isinstance(part, Picture)]
+        if not pictures and grid is None:
+            return captioned(Image.new("RGB", (BLANK_PX, GAP), "white"), text)
+        image = open_image(pictures[0], sample.where) if pictures else draw_maze(grid or (), CELL_PX)
         plan = parse_plan(text, self.parser)
-        if plan is None or "map_desc" not in sample.meta:
+        if plan is None or grid is None:
             return image
-        grid = parse_grid(sample.meta["map_desc"])
         return draw_path(image, walk(grid, plan, self.rule), image.width // len(grid))

@@ -47,8 +47,9 @@ class Reading(Questions):
         readings = copy(self)
         readings.rows = self.rows.read(file)
         for row in readings.rows.samples:
-            if "map_desc" not in row.meta or not any(isinstance(part, Latent) for part in row.answer):
-                raise ValueError(f"{row.where}: reading aloud needs map_desc and image_output in every row")
+            pictured = any(isinstance(part, Picture) for part in row.question)
+            if not pictured or "map_desc" not in row.meta or not any(isinstance(part, Latent) for part in row.answer):
+                raise ValueError(f"{row.where}: reading aloud needs image_input, map_desc, image_output in every row")
         return readings
 
     def problems(self, file: str | Path) -> Iterator[str]:

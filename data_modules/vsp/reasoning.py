@@ -20,14 +20,14 @@ OFFICIAL_CELL_PX = 64
 
 
 def check_row(sample: Sample) -> None:
-    """Demand a picture, an answer to grade against, and a size of the maze that makes sense where one is given.
+    """Demand a picture, an answer to grade against (it may be withheld), and a size that makes sense.
 
     Raises:
         ValueError: the row can't be asked or graded.
     """
     if not any(isinstance(part, Picture) for part in sample.question):
         raise ValueError("no picture of the maze; give image_input")
-    if choice(sample.answer_text) not in MEANINGS:
+    if sample.answer and choice(sample.answer_text) not in MEANINGS:
         raise ValueError(r"nothing to grade against; end text_output with \boxed{A}, \boxed{B} or \boxed{C}")
     if "map_desc" in sample.meta:
         parse_grid(sample.meta["map_desc"])
@@ -70,6 +70,8 @@ class VSPReasoning(OfficialRows):
 
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by its boxed choice."""
+        if not sample.answer:
+            return Scores({}, "ungraded", self.group(sample))
         return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
 
     def draw(self, sample: Sample, text: str) -> Image.Image:

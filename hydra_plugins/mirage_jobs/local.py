@@ -74,9 +74,10 @@ class Local(Jobs):
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Have points save and go; at a further Ctrl-C, which a terminal sends to them too, end what is left of them."""
-    for process in processes:
-        process.terminate()
     try:
+        sleep(0.5)  # of Ctrl-C they have heard by themselves
+        for process in processes:
+            process.terminate()
         for process in processes:
             process.wait()
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """What every verb's command line shares: Hydra, two resolvers, and one-line errors. Imports no torch."""
 
+import errno
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from mirage_pl.engine.help import read_configs_once
 from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
@@ -32,6 +34,14 @@ UNSEEN = logging.getLogger("unseen")
 UNSEEN.propagate = False
 UNSEEN.addHandler(logging.NullHandler())
 
+ELSEWHERE = "choose another folder (run_dir=, runs=, out=), or see to its permissions"
+UNUSABLE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, or choose another folder (run_dir=, runs=, data=)"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG), ELSEWHERE
+    ),
+}
+"""What a user does about a place that can't be written to, by the system's number of the error."""
 NONE = {f"{group}=null": f"{group}=[]" for group in ("logger", "experiment")}
 """How Hydra wants to be told that no option of a group is chosen."""
 
@@ -97,10 +107,14 @@ def quieten() -> None:
 def user_error(error: BaseException) -> BaseException | None:
     """Find the mistake of a user behind an error.
 
-    One is a ``ValueError`` of ours, a config that doesn't resolve, or what Lightning refuses to be configured as.
+    One is a ``ValueError`` of ours, a config that doesn't resolve, what Lightning refuses to be configured as, or a
+    place that can't be written to.
     """
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, OSError) and error.errno in UNUSABLE:
+        remedy = UNUSABLE[error.errno]
+        return ValueError(f"{error.filename or 'a file'} cannot be written ({error.strerror}); {remedy}")
     refused = type(error).__name__ == "MisconfigurationException"
     expected = isinstance(error, ValueError | OmegaConfBaseException | InstantiationException)
     return error if refused or expected else None
@@ -221,10 +235,16 @@ def guided(
         if not tracebacks():
             hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
         sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
+        read_configs_once()
         try:
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
             stop("the same command skips what is done and goes on with the rest")
+        except OSError as error:  # of the run folder, which Hydra makes first
+            mistake = user_error(error)
+            if mistake is None or tracebacks():
+                raise
+            fail(one_line(mistake))
         except (HydraException, OmegaConfBaseException) as error:
             if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
                 raise

@@ -176,6 +176,8 @@ class Trial(Protocol):
 class Evaluation(Protocol):
     """Items scored by named measures under named conditions. ``conf/evaluation/<name>.yaml`` builds it.
 
+    Its constructor refuses, as ``ValueError``, conditions that there aren't: before anything heavy is loaded.
+
     Attributes:
         name: ``answers``, ``reconstruction``, ``prediction``, ``control``.
         measures: by name; the first one ranks runs.
@@ -191,13 +193,6 @@ class Evaluation(Protocol):
     numbers_in: str
     words: str | None
     facts: Mapping[str, Any]
-
-    def check(self, module: Any) -> None:
-        """Refuse conditions that there can't be, before anything heavy.
-
-        Raises:
-            ValueError: names the one, and those there are.
-        """
 
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None

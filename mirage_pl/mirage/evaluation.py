@@ -20,7 +20,7 @@ class LatentAnswers(Answers):
         interventions: ``all``, some by name, or ``None``: none, and latents aren't looked at either.
 
     Raises:
-        ValueError: an option out of its range.
+        ValueError: an option out of its range, or an intervention that there isn't.
     """
 
     conditions_in, numbers_in = "interventions", "latents"
@@ -32,13 +32,6 @@ class LatentAnswers(Answers):
         self.looks, self.every = interventions is not None, interventions == "all"
         named = [interventions] if isinstance(interventions, str) else list(interventions or ())
         self.names: Sequence[str] = NAMES if self.every else named
-
-    def check(self, module: Any) -> None:
-        """Refuse interventions that there aren't.
-
-        Raises:
-            ValueError: names the one.
-        """
         for name in self.names:
             if name not in NAMES:
                 raise ValueError(f"interventions={name} is unknown; choose from {', '.join(NAMES)}, or all")
@@ -57,12 +50,7 @@ class LatentTrial(AnswersTrial):
         self, evaluation: LatentAnswers, module: Any, data: Any, once: Once, split: str, picks: Sequence[int] | None
     ) -> None:
         super().__init__(evaluation, module, data, once, split, picks)
-        self.options, self.looks, self.every, self.names = (
-            evaluation.options,
-            evaluation.looks,
-            evaluation.every,
-            evaluation.names,
-        )
+        self.wanted = evaluation
         self.moved: dict[str, list[float]] = {}
 
     @cached_property
@@ -70,7 +58,8 @@ class LatentTrial(AnswersTrial):
         """Interventions on the answers of ``own``."""
         samples = [sample for batch in self.batches for sample in batch.samples]
         generations = [batch.generation for batch in self.batches]
-        return Interventions(self.module.net, self.collate.processor, self.collate, self.options, samples, generations)
+        options, processor = self.wanted.options, self.collate.processor
+        return Interventions(self.module.net, processor, self.collate, options, samples, generations)
 
     @property
     def conditions(self) -> Sequence[str]:
@@ -79,13 +68,13 @@ class LatentTrial(AnswersTrial):
         Raises:
             ValueError: one can't be made of these questions.
         """
-        possible = self.probe.names if self.names else ()
-        if self.every or not possible:
+        possible = self.probe.names if self.wanted.names else ()
+        if self.wanted.every or not possible:
             return possible
-        for name in self.names:
+        for name in self.wanted.names:
             if name not in possible:
                 raise ValueError(f"interventions={name} can't be made here; choose from {', '.join(possible)}, or all")
-        return self.names
+        return self.wanted.names
 
     def score_again(self, condition: str) -> Iterator[list[Row]]:
         """Score the answers with other latents."""
@@ -107,17 +96,17 @@ class LatentTrial(AnswersTrial):
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
         """Say, too, whether there is anything to intervene in."""
-        without = self.looks and not self.probe.names
+        without = self.wanted.looks and not self.probe.names
         nothing = ["no answer has latents, so there is nothing to intervene in"] if without else []
         return [*super().remark(rows), *nothing]
 
     def describe(self) -> Mapping[str, Any]:
         """Numbers about the latents as vectors; none where no answer has any."""
-        return self.probe.describe() if self.looks and self.probe.names else {}
+        return self.probe.describe() if self.wanted.looks and self.probe.names else {}
 
     def pictures(self, rows: Sequence[int]) -> Iterator[tuple[str, Drawn]]:
         """What the latents see: ``geometry``, ``plane``, and ``row-<number>`` of some rows."""
-        if self.looks:
+        if self.wanted.looks:
             yield from self.probe.pictures(rows)
 
 

@@ -262,7 +262,6 @@ def test_a_choice_from_elsewhere_is_graded_with_or_without_a_box(folder, truth, 
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        ({}, "x.jsonl:1: nothing to grade against"),
         ({"text_output": "the left one"}, "x.jsonl:1: nothing to grade against"),
         ({"text_output": "(C)"}, r"x.jsonl:1: the answer is C, but after the first picture there are 2 candidate\(s\)"),
     ],

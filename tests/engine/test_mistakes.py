@@ -1,11 +1,13 @@
 """A mistake on the command line is answered in one line: the key, the value, what may be given, the fix."""
 
+import re
 import sys
 
 import pytest
 from omegaconf import OmegaConf
 
 from mirage_pl import evaluate, train
+from mirage_pl.engine import cli
 from mirage_pl.engine.mistakes import check_types, nearest
 
 
@@ -56,6 +58,20 @@ def test_a_value_of_another_type_names_what_it_must_be(monkeypatch, capsys, tmp_
     quiet = [f"run_dir={tmp_path}", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     line = said(train.main, monkeypatch, capsys, word, *quiet)
     assert f"error: {word} must be a whole number, as {word.partition('=')[0]}=" in line
+
+
+@pytest.mark.parametrize(("main", "kept"), [(train.main, "where it saved last"), (evaluate.main, "what was scored")])
+def test_ctrl_c_ends_every_verb_in_one_line_about_the_work(monkeypatch, capsys, tmp_path, main, kept):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "get_method", interrupted)
+    words = ["hydra/job_logging=none", "hydra/hydra_logging=none", f"hydra.run.dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["command", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert re.fullmatch(f"stopped by Ctrl-C: .*{kept}.*\n", capsys.readouterr().err)
 
 
 def test_types_are_those_of_the_values_in_yaml():

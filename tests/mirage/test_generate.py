@@ -15,10 +15,9 @@ def reference(net, decoder, collator, question, max_new_tokens):
     return greedy_answer(net, prompt, sizes, *ids, max_new_tokens)
 
 
-@pytest.mark.parametrize("cache", ["growing", "static"])
-def test_greedy_answers_of_a_batch_are_those_of_the_reference(talkative, decoder, collator, questions, cache):
+def test_greedy_answers_of_a_batch_are_those_of_the_reference(talkative, decoder, collator, questions):
     """Without a cache, row by row, everything again for each token: the very same tokens, block after block."""
-    answers = decoder(talkative, collator.prompts(questions), Decoding(24, cache=cache))
+    answers = decoder(talkative, collator.prompts(questions), Decoding(24))
     slow = [reference(talkative, decoder, collator, question, 24) for question in questions]
     assert answers.tokens == slow
     starts = [[place for place, token in enumerate(row) if token == decoder.latent_start] for row in slow]
@@ -101,11 +100,6 @@ def test_fewer_sweeps_decode_what_they_train(talkative, decoder, collator, sampl
     original.remove()
     trained = embeds[-1][:, :3]
     assert torch.allclose(torch.stack(answer.latents)[:, :3], trained, atol=1e-8)
-
-
-def test_a_static_cache_cannot_take_sweeps_back(talkative, decoder, collator, samples):
-    with pytest.raises(ValueError, match="recurrence=jacobi needs; use growing"):
-        decoder(parallel(talkative, 2), collator.prompts(samples[:1]), Decoding(6, cache="static"))
 
 
 def test_samples_depend_on_seed_and_row_but_not_on_the_batch(talkative, decoder, collator, questions):
@@ -195,7 +189,6 @@ def test_an_answer_that_does_not_end_is_reported_unfinished(random_net, decoder,
         ({"top_k": -2}, "decoding.top_k=-2 must be 0"),
         ({"stop": "x"}, "decoding.stop=x must be a list"),
         ({"stop": [""]}, "must be a list of strings, none of them empty"),
-        ({"cache": "big"}, "decoding.cache=big must be growing or static"),
         ({"max_new_tokens": 0}, "decoding.max_new_tokens=0 must be 1 or more"),
     ],
 )

@@ -66,7 +66,7 @@ def test_the_answers_cover_none_one_and_several_blocks(probe):
     assert len(planned) == 6, "blocks of 1 and 5"
 
 
-@pytest.mark.parametrize("options", [{}, {"temperature": 1.5, "seed": 3}, {"cache": "static"}])
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.5, "seed": 3}])
 def test_identity_is_the_baseline_to_the_last_bit(talkative, collator, rows, options):
     probe = probe_of(talkative, collator, rows, (2, 4), Decoding(24, **options))
     again = list(probe.answer("identity"))

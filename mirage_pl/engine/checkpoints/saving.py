@@ -1,10 +1,11 @@
 """Checkpoints that are whole or not there, whatever kills the run, and that are written while training goes on."""
 
 import copy
+import errno
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,16 +117,38 @@ def beside(path: Path) -> Iterator[Path]:
 
     Raises:
         ValueError: it failed, because the disk is full, say.
+        KeyboardInterrupt: the user ended it. PyTorch's writer raises an error of its own on the way out.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
         yield partial
-    except (OSError, RuntimeError) as error:
-        remove(partial)
-        raise ValueError(
-            f"checkpoint {path} could not be written ({error}); the one before is whole: make room, then the same "
-            "command goes on from it"
-        ) from error
+    except BaseException as error:
+        with suppress(OSError):
+            remove(partial)
+        causes = list(chain_of(error))
+        stopped = next((cause for cause in causes if not isinstance(cause, Exception)), None)
+        if stopped is not None:
+            raise stopped from None
+        if not isinstance(error, OSError | RuntimeError):
+            raise
+        raise ValueError(refusal(path, causes)) from error
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those during whose handling it was raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def refusal(path: Path, causes: Sequence[BaseException]) -> str:
+    """Say why a checkpoint couldn't be written, and what to do about that."""
+    system = next((cause for cause in causes if isinstance(cause, OSError)), None)
+    full = system is None or system.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = "make room" if full else "see to it that this process may write there"
+    reason = (system and system.strerror) or " ".join(str(causes[0]).split())
+    then = "the one before is whole, and the same command goes on from it" if path.exists() else "begin again"
+    return f"checkpoint {path} could not be written ({reason}); {remedy}: {then}"
 
 
 def replace(new: Path, old: Path) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights, run_of
+from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG
 
 
@@ -36,7 +37,7 @@ def load_trained(ckpt: str, accelerator: str = "cpu") -> Trained:
     """
     checkpoint = checkpoint_of(ckpt)
     folder = run_of(checkpoint)
-    config: Any = OmegaConf.load(folder / CONFIG)
+    config = read_config(folder / CONFIG)
     module: Any = instantiate(config.stage.module)
     load_weights(module, checkpoint)
     gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())

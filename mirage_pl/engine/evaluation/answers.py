@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from data_modules.scores import Scores
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 
 MEASURES = {
@@ -45,9 +46,6 @@ class Answers:
     def __init__(self, decoding: Mapping[str, Any]) -> None:
         self.decoding = dict(decoding)
         self.facts: Mapping[str, Any] = {"decoding": self.decoding}
-
-    def check(self, module: Any) -> None:
-        """Every module that answers will do."""
 
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
@@ -118,7 +116,7 @@ class AnswersTrial(Trial):
 
     def grade_answer(self, sample: Any, text: str) -> Row:
         """Grade one answer; without anything to grade it against, its measures are ``None``."""
-        scores = self.dataset.grade(sample, text)
+        scores: Scores = self.dataset.grade(sample, text)
         self.samples[sample.where] = sample
         values: dict[str, Any] = dict.fromkeys(self.measures)
         graded = "success" in scores.values
@@ -126,7 +124,8 @@ class AnswersTrial(Trial):
             plain = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
             values |= {name: value for name, value in (plain | dict(scores.values)).items() if name in values}
         facts = {"where": sample.where, "id": self.dataset.identity(sample), "group": scores.group}
-        asked = {"question": write_question(sample), "truth": sample.answer_text, "text": text}
+        truth = sample.answer_text if sample.answer else None
+        asked = {"question": write_question(sample), "truth": truth, "text": text}
         return facts | values | {"outcome": scores.outcome if graded else UNGRADED} | asked
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
@@ -143,7 +142,8 @@ class AnswersTrial(Trial):
         """Draw an answer and, where it is known, the true one, over the question."""
         sample = self.samples[row["where"]]
         yield "", self.dataset.draw(sample, row["text"])
-        yield "truth", self.dataset.draw(sample, row["truth"])
+        if row["truth"] is not None:
+            yield "truth", self.dataset.draw(sample, row["truth"])
 
 
 def ask_batch(module: Any, collate: Any, samples: Sequence[Any], decoding: Mapping[str, Any]) -> dict[str, Any]:

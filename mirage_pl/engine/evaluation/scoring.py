@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.checkpoints.trained import Trained, load_trained
-from mirage_pl.engine.checkpoints.weights import read_checkpoint
+from mirage_pl.engine.checkpoints.weights import checkpoint_of, read_checkpoint, run_of
 from mirage_pl.engine.evaluation import publishing, tables
 from mirage_pl.engine.evaluation.journal import Journal
-from mirage_pl.engine.evaluation.setup import check_kind, complete_config
+from mirage_pl.engine.evaluation.setup import build_evaluation, complete_config
 from mirage_pl.engine.evaluation.summary import describe_evaluation, summarize
 from mirage_pl.engine.evaluation.test_set import TestSet, describe_test_set, open_split
-from mirage_pl.engine.runs.folder import METRICS
+from mirage_pl.engine.runs.folder import CONFIG, METRICS
 from mirage_pl.engine.seams import OWN, Evaluation, Row, Trial
 
 
@@ -37,11 +36,11 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path]], None] | None =
         ValueError: a mistake in config, data or checkpoint.
     """
     started = time.time()
+    folder = run_of(checkpoint_of(cfg.ckpt))
+    config: Any = OmegaConf.load(folder / CONFIG)
+    cfg = complete_config(cfg, config, folder)
+    evaluation = build_evaluation(cfg)
     trained = load_trained(cfg.ckpt, cfg.accelerator)
-    cfg = complete_config(cfg, trained.config, trained.folder)
-    evaluation: Evaluation = instantiate(cfg.evaluation)
-    check_kind(evaluation, cfg.task)
-    evaluation.check(trained.module)
     out = trained.folder / "evaluation" / cfg.label
     others = [find_evaluation(other, cfg.label) for other in cfg.compare]
     data = open_split(cfg.task, trained.collator)

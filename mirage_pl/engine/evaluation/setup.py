@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mirage_pl.engine import cli
+from mirage_pl.engine.mistakes import explain_key, keys
 from mirage_pl.engine.runs.folder import COMPOSED, CONFIG
 from mirage_pl.engine.seams import Evaluation
 
@@ -57,20 +60,27 @@ def find_own_task(given: DictConfig, folder: Path) -> DictConfig:
     try:
         task.merge_with(values)
     except OmegaConfBaseException as error:
-        raise ValueError(f"task={name}, on which {folder} was trained: {str(error).splitlines()[0]}") from None
+        wrong = explain_key(f"task.{error.full_key}", "", keys(task, "task."))
+        raise ValueError(f"{wrong} ({folder} was trained on task={name})") from None
     OmegaConf.set_struct(task, False)
     return task
 
 
-def check_kind(evaluation: Evaluation, task: DictConfig) -> None:
-    """Refuse a task that is scored by another kind of evaluation.
+def build_evaluation(cfg: DictConfig) -> Evaluation:
+    """Make the evaluation that a whole config names.
 
     Raises:
-        ValueError: names the right one.
+        ValueError: a bad option; or the task is scored by another kind of evaluation: names the right one.
     """
-    kind = str(task.get("evaluation") or KIND)
+    try:
+        evaluation: Evaluation = instantiate(cfg.evaluation)
+    except InstantiationException as error:
+        mistake = cli.user_error(error)
+        raise (error if mistake is None else mistake) from None
+    kind = str(cfg.task.get("evaluation") or KIND)
     if kind.rpartition("/")[2] != evaluation.name:
-        raise ValueError(f"evaluation={evaluation.name} doesn't score task={task.name}; give evaluation={kind}")
+        raise ValueError(f"evaluation={evaluation.name} doesn't score task={cfg.task.name}; give evaluation={kind}")
+    return evaluation
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:

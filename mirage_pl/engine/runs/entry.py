@@ -1,6 +1,7 @@
 """Entering a run folder: one that is new, one that goes on, or one whose run never began."""
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.runs.config import read_config, read_record
-from mirage_pl.engine.runs.folder import COMPOSED, CONFIG, ENVIRONMENT, environment, has_saved, write, write_json
+from mirage_pl.engine.runs.folder import (
+    COMPOSED,
+    CONFIG,
+    ENVIRONMENT,
+    environment,
+    has_saved,
+    last_checkpoint,
+    write,
+    write_json,
+)
 from mirage_pl.engine.runs.identity import differences
 
 log = logging.getLogger(__name__)
@@ -22,14 +32,12 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
     except OSError as error:
         raise ValueError(
-            f"run_dir={folder} cannot be used ({error.strerror}: {error.filename}); choose another run_dir, or another "
-            "runs= for all"
+            f"run_dir={folder} cannot be made ({error.strerror}: {error.filename}); choose another run_dir"
         ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"run_dir={folder} cannot be written to; see to its permissions, or choose another run_dir")
 
 
 def open_run(cfg: DictConfig, starts: Mapping[str, str]) -> Path:
@@ -46,6 +54,8 @@ def open_run(cfg: DictConfig, starts: Mapping[str, str]) -> Path:
     make_folder(folder)
     if has_saved(folder) and (folder / CONFIG).is_file():
         check_same(cfg, folder)
+        if last_checkpoint(folder) is None:  # it begins anew
+            write_json(folder / ENVIRONMENT, read_record(folder / ENVIRONMENT) | {"starts": dict(starts)})
         return folder
     if has_config(folder, cfg):
         write_json(folder / ENVIRONMENT, environment() | read_record(folder / ENVIRONMENT) | {"starts": dict(starts)})

@@ -5,13 +5,19 @@ import os
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.checkpoints.recut import count_ranks
-from mirage_pl.engine.checkpoints.weights import ZERO3
+from mirage_pl.engine.checkpoints.weights import ZERO, ZERO3, read_checkpoint
 from mirage_pl.engine.checkpoints.zero3 import read_part
+
+NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
+"""What a run needs of its checkpoint to go on as if nothing had been."""
+CHECKED = 2**31
+"""Bytes up to which a checkpoint's checksums are compared before a run goes on; it takes a second or two."""
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +85,29 @@ def check_resume(cfg: DictConfig, last: Path) -> None:
             f"again, {instead}"
         )
     check_harmless(last)
+
+
+def check_whole(last: Path) -> None:
+    """Refuse a checkpoint that is damaged, or holds too little to go on with.
+
+    Raises:
+        ValueError: names the file, what is wrong with it, and what to do.
+    """
+    best = last.with_name("best.ckpt")
+    instead = f", or to go on from the best so far choose another run_dir and init_from={best}" if best.exists() else ""
+    remedy = f"to begin anew with the same command delete it{instead}"
+    if last.is_dir():
+        if not (last / ZERO.parent).is_dir():
+            raise ValueError(f"{last} is a folder, and no checkpoint of DeepSpeed's, so the run can't go on; {remedy}")
+        return
+    try:
+        held = read_checkpoint(last)
+        if last.stat().st_size <= CHECKED and (part := ZipFile(last).testzip()):
+            raise ValueError(f"ckpt {last} cannot be read: {part} in it is damaged")
+    except (ValueError, BadZipFile) as error:
+        raise ValueError(f"{error}; {remedy}") from error
+    if lacking := [key for key in NEEDED if key not in held]:
+        raise ValueError(f"ckpt {last} holds no {', '.join(lacking)}, so the run can't go on from it; {remedy}")
 
 
 def check_harmless(checkpoint: Path) -> None:

@@ -23,7 +23,7 @@ from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, first_process, l
 from mirage_pl.engine.runs.lock import owned
 from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.strategies.deepspeed import splitting
-from mirage_pl.engine.strategies.ready import check_resume, ready
+from mirage_pl.engine.strategies.ready import check_resume, check_whole, ready
 from mirage_pl.engine.training.allocator import keep_freed_memory
 from mirage_pl.engine.training.checks import check, finished_metrics
 from mirage_pl.engine.training.lightning import name_stop_iterations
@@ -91,6 +91,7 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
     """Train, from a checkpoint of this run, or from weights of others, or from the model's own."""
     loggers = list(instantiate(cfg.logger).values())
     if resumed:
+        check_whole(resumed)
         check_resume(cfg, resumed)
     keep_freed_memory()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)

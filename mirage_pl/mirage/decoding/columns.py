@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
-from transformers import DynamicCache, StaticCache
+from transformers import DynamicCache
 
 from mirage_pl.mirage.batch import Batch
-from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model.latents import LatentVLM, visible
 
 
@@ -21,19 +19,11 @@ class AnswerColumns:
     Args:
         net: the model.
         prompts: the questions.
-        decoding: how many columns may follow, and the kind of cache.
-
-    Raises:
-        ValueError: a static cache where latents are found together, since it can't take a column back.
     """
 
-    def __init__(self, net: LatentVLM, prompts: Batch, decoding: Decoding) -> None:
-        self.width = prompts.tokens_BT.shape[1] + decoding.max_new_tokens
-        self.decoder, self.static = net.decoder, decoding.cache == "static"
-        if self.static and net.recurrence.together:
-            raise ValueError("decoding.cache=static can't take columns back, as recurrence=jacobi needs; use growing")
-        self.cache = StaticCache(config=net.decoder.config, max_cache_len=self.width) if self.static else DynamicCache()
-        self.net, self.real_BT = net, prompts.real_BT
+    def __init__(self, net: LatentVLM, prompts: Batch) -> None:
+        self.net, self.decoder, self.cache = net, net.decoder, DynamicCache()
+        self.real_BT = prompts.real_BT
         self.position_B = prompts.positions_3BT.amax((0, 2)) + 1
 
     def prefill(self, prompts: Batch) -> Tensor:
@@ -59,8 +49,6 @@ class AnswerColumns:
         return self._run(embeds_BSD, positions_BS.expand(3, -1, -1), mask_BST)
 
     def _run(self, embeds_BSD: Tensor, positions_3BS: Tensor, mask_BST: Tensor) -> Tensor:
-        if self.static:
-            mask_BST = pad(mask_BST, (0, self.width - mask_BST.shape[2]))
         hidden_BSD: Tensor = self.decoder(
             inputs_embeds=embeds_BSD,
             position_ids=positions_3BS,

@@ -95,7 +95,7 @@ class Decoder:
         self, net: LatentVLM, prompts: Batch, decoding: Decoding, latents: Sequence[Tensor] | None = None
     ) -> Iterator[Step]:
         """Decode column by column until every row has ended or written ``max_new_tokens`` columns."""
-        columns = AnswerColumns(net, prompts, decoding)
+        columns = AnswerColumns(net, prompts)
         choose = Choice(decoding, prompts.samples, prompts.tokens_BT.device)
         rows = Rows(self, prompts, decoding, latents)
         hidden_BD = columns.prefill(prompts)

@@ -16,8 +16,6 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 from data_modules.samples import Sample
 from mirage_pl.engine.training.draws import row_stream
 
-CACHES = ("growing", "static")
-
 
 @dataclass(frozen=True)
 class Decoding:
@@ -30,7 +28,6 @@ class Decoding:
         top_k: draw from this many of the likeliest tokens; 0: from all.
         seed: of the draws. A row's draws depend on it and on the row's file and line, never on the batch.
         stop: an answer ends before the first of these strings.
-        cache: ``growing`` joins keys and values column by column; ``static`` allocates them once.
 
     Raises:
         ValueError: a value out of its range.
@@ -42,7 +39,6 @@ class Decoding:
     top_k: int = 0
     seed: int = 0
     stop: Sequence[str] = ()
-    cache: str = "growing"
 
     def __post_init__(self) -> None:
         rules = {
@@ -51,7 +47,6 @@ class Decoding:
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "top_k": (self.top_k >= 0, "0 (all) or more"),
             "stop": (not isinstance(self.stop, str) and all(self.stop), "a list of strings, none of them empty"),
-            "cache": (self.cache in CACHES, " or ".join(CACHES)),
         }
         for name, (holds, expected) in rules.items():
             if not holds:

@@ -4,8 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    PretrainedConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+)
 
+from mirage_pl.engine.hub import is_only_here
 from mirage_pl.mirage.batch import LATENT_TOKENS
 from mirage_pl.mirage.model.tower import streamline
 
@@ -17,15 +24,32 @@ def load_processor(path: str) -> Any:
         path: a Hugging Face folder or a hub name.
 
     Raises:
-        ValueError: there is no processor at ``path``.
+        ValueError: there is no processor at ``path``, or a model of another family.
     """
+    check_family(path)
+    here = is_only_here(path)
     try:
-        processor = AutoProcessor.from_pretrained(path)
+        processor = AutoProcessor.from_pretrained(path, local_files_only=here)
     except (OSError, ValueError) as error:
         raise ValueError(f"model.path={path} has no usable processor: {first_line(error)}") from error
     known = processor.tokenizer.get_vocab()
     processor.tokenizer.add_tokens([token for token in LATENT_TOKENS if token not in known], special_tokens=True)
     return processor
+
+
+def check_family(path: str) -> None:
+    """Refuse a model of another family by its config; where there is none, whatever is loaded next says so.
+
+    Raises:
+        ValueError: names the family.
+    """
+    try:
+        content, _ = PretrainedConfig.get_config_dict(path, local_files_only=is_only_here(path))
+    except (OSError, ValueError):
+        return
+    family = content.get("model_type")
+    if family != Qwen2_5_VLConfig.model_type and content:
+        raise ValueError(f"model.path={path} is a model of another family, {family}; Mirage trains Qwen2.5-VL")
 
 
 def load_backbone(
@@ -40,13 +64,15 @@ def load_backbone(
         random_weights: take only the architecture from ``path`` (to pretrain).
 
     Raises:
-        ValueError: no model at ``path``, or a weight of it is missing, unexpected or of another shape.
+        ValueError: no such ``dtype``, no model at ``path``, or a weight is missing, unexpected or of another shape.
     """
+    if not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ValueError(f"model.dtype={dtype} is unknown; choose float32, bfloat16 or float16")
     processor = load_processor(path)
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     try:
         if random_weights:
-            config = AutoConfig.from_pretrained(path)
+            config = AutoConfig.from_pretrained(path, local_files_only=is_only_here(path))
             model = Qwen2_5_VLForConditionalGeneration._from_config(config, **options)
         else:
             model = load_strictly(path, options)
@@ -70,7 +96,7 @@ def load_strictly(path: str, options: dict[str, Any]) -> Qwen2_5_VLForConditiona
             f"model.path={path} holds no *.safetensors; give a folder with weights, or model.random_weights=true"
         )
     model, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        path, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        path, local_files_only=is_only_here(path), output_loading_info=True, ignore_mismatched_sizes=True, **options
     )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if names := sorted(str(name) for name in report.get(kind) or ()):

@@ -1,8 +1,10 @@
 """An evaluation of plain numbers: no model, two measures of items and one of the set, two conditions."""
 
 import json
+import sys
 from collections import Counter
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -32,9 +34,6 @@ class Throws:
 
     def __init__(self, wanted=("blind", "windy"), unknown=(), lost=()):
         self.wanted, self.unknown, self.lost, self.thrown, self.stop = wanted, unknown, lost, Counter(), None
-
-    def check(self, module):
-        """Anybody may throw."""
 
     def open(self, module, data, once, split="test", picks=None):
         return Series(self, once)
@@ -252,3 +251,16 @@ def test_the_console_has_every_measure_and_every_condition(tmp_path, capsys):
     for word in ("hit", "distance", "widest", "left", "right", "80.0 %", "blind", "windy", "-40.0 points", "0.400"):
         assert word in printed
     assert "worse" in printed
+
+
+def test_the_familys_verdict_is_printed_below_the_conditions(tmp_path, capsys, monkeypatch):
+    words = SimpleNamespace(
+        verdict=lambda metrics: [f"This checkpoint sees {metrics['conditions']['blind']['mean']:.0%}."]
+    )
+    monkeypatch.setitem(sys.modules, "words_of_throws", words)
+    evaluation = Throws()
+    evaluation.words = "words_of_throws"
+    throw(tmp_path, evaluation)
+    assert capsys.readouterr().out.splitlines()[-1] == "This checkpoint sees 40%."
+    throw(tmp_path / "none", Throws(wanted=()))
+    assert "This checkpoint" not in capsys.readouterr().out

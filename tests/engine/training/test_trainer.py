@@ -1,7 +1,10 @@
 """What the keys of ``trainer`` may be given is said before anything heavy is loaded."""
 
+from pathlib import Path
+
 import pytest
 
+from mirage_pl.engine.training import fit
 from mirage_pl.engine.training.trainer import check_trainer
 from tests.conftest import compose
 
@@ -17,12 +20,12 @@ REFUSED = {
     ("trainer.accelerator=gpus",): "trainer.accelerator=gpus is unknown; did you mean gpu",
     ("trainer.precision=bf16mixed",): "trainer.precision=bf16mixed is unknown; did you mean bf16-mixed",
     ("trainer.profiler=simpel",): "trainer.profiler=simpel is unknown; did you mean simple",
-    ("trainer.limit_train_batches=1.5",): "trainer.limit_train_batches=1.5 must be a number of batches",
-    ("trainer.overfit_batches=-1",): "trainer.overfit_batches=-1 must be a number of batches",
+    ("trainer.limit_train_batches=1.5",): "trainer.limit_train_batches=1.5 must be so many batches",
+    ("trainer.overfit_batches=-1",): "trainer.overfit_batches=-1 must be so many batches",
 }
 
 
-@pytest.mark.parametrize(("overrides", "line"), REFUSED.items(), ids=lambda item: " ".join(item))
+@pytest.mark.parametrize(("overrides", "line"), REFUSED.items(), ids=map(" ".join, REFUSED))
 def test_a_value_that_lightning_would_stumble_over_is_one_line(overrides, line):
     with pytest.raises(ValueError, match=line) as refused:
         check_trainer(compose("train", *overrides).trainer)
@@ -43,3 +46,27 @@ def test_a_value_that_lightning_would_stumble_over_is_one_line(overrides, line):
 )
 def test_what_lightning_takes_is_left_alone(override):
     check_trainer(compose("train", override).trainer)
+
+
+def test_a_rehearsal_leaves_no_run_folder(train_config):
+    cfg = train_config("stage=sft", "trainer.fast_dev_run=true", "callbacks.scores=null")
+    assert fit.run(cfg)["step"] == 1
+    assert not Path(cfg.run_dir).exists()
+
+
+def test_a_rehearsal_leaves_a_run_that_is_there_as_it_is(train_config):
+    cfg = train_config("stage=sft", "trainer.max_steps=1", "callbacks.scores=null")
+    fit.run(cfg)
+    before = {file: file.stat().st_mtime_ns for file in Path(cfg.run_dir).rglob("*") if file.is_file()}
+    cfg.trainer.fast_dev_run = 2
+    assert fit.run(cfg)["step"] == 2
+    assert before == {file: file.stat().st_mtime_ns for file in Path(cfg.run_dir).rglob("*") if file.is_file()}
+
+
+def test_a_run_may_have_neither_bar_nor_loggers(train_config, capfd):
+    words = ["trainer.enable_progress_bar=false", "logger=[]", "trainer.max_steps=1", "callbacks.scores=null"]
+    cfg = train_config("stage=sft", *words, "trainer.profiler=simple", "trainer.detect_anomaly=true")
+    cfg.callbacks.progress = {"_target_": "callbacks.progress.RunProgress", "line_every": 1}
+    assert fit.run(cfg)["step"] == 1
+    assert "step 1/1" not in capfd.readouterr().out
+    assert not (Path(cfg.run_dir) / "tensorboard").exists()
