@@ -59,7 +59,7 @@ class Epochs:
     def fill(self) -> None:
         """Compute the features ahead, as training does."""
         self.cache.use("benchmark")
-        self.collate.features = self.cache
+        self.collate.pictures.features = self.cache
         rows = self.data.datasets["train"]
         module = SimpleNamespace(net=self.net, device=self.device)
         for group in missing(self.collate, (rows[index] for index in range(len(rows)))):
@@ -68,7 +68,7 @@ class Epochs:
 
     def run(self, cached: bool) -> None:
         """One epoch; notes the share of it that was spent waiting for batches."""
-        self.collate.features = self.cache if cached else None
+        self.collate.pictures.features = self.cache if cached else None
         waited, started = 0.0, perf_counter()
         before = started
         for batch in self.data.train_dataloader():

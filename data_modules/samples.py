@@ -1,13 +1,13 @@
 """What every data set serves: a question and an answer, each a sequence of text, pictures and latent blocks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from PIL import Image
 
-from data_modules.images import ImageSource, named, open_image
+from data_modules.images import ImageSource, check_image, named, open_image
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,22 @@ class Sample:
     def answer_text(self) -> str:
         """The answer without its latent blocks."""
         return "".join(part.text for part in self.answer if isinstance(part, Text))
+
+
+Problem = Callable[[Sample], str | None]
+"""Says why a model can't be shown a sample, in a line that names its row; nothing where it can."""
+
+
+def image_problems(sample: Sample) -> list[str]:
+    """Decode every image of a sample, helper images included; a line for each that can't be read."""
+    lines = []
+    for part in (*sample.question, *sample.answer):
+        if not isinstance(part, Text):
+            try:
+                check_image(part.path, sample.where)
+            except ValueError as error:
+                lines.append(str(error))
+    return lines
 
 
 def question_digest(sample: Sample) -> str:

@@ -10,6 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 from data_modules.loading.batches import Batches, EpochBatches, TokenBatches
 from data_modules.loading.loader import Loading, ResumableLoader
 from data_modules.loading.served import Collated, Placed, Served
+from data_modules.loading.usable import usable
 from data_modules.samples import Sample
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,9 @@ class DataModule(pl.LightningDataModule):
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
         for split in wanted:
             if split not in self.datasets and self.files[split] is not None:
-                self.datasets[split] = self.dataset.read(self.files[split])
+                rows = self.dataset.read(self.files[split])
+                # of a test file, what can't be asked is one of the evaluation's failures
+                self.datasets[split] = rows if stage == "test" else usable(rows, self.collate, self.loader, split)
         if len(self.datasets) > 1:
             check_disjoint(self.datasets)
         if stage == "fit":
@@ -200,7 +203,7 @@ class DataModule(pl.LightningDataModule):
 
     def _batches(self, dataset: Rows) -> Batches:
         trainer = self.trainer
-        shared = (trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches) if trainer else (0, 1, 1)
+        shared = (trainer.global_rank, trainer.world_size, accumulated(trainer)) if trainer else (0, 1, 1)
         if self.loader.max_tokens is None:
             return EpochBatches(len(dataset), self.loader.batch_size, self.seed, *shared)
         return TokenBatches(self.widths["train"], self.loader.max_tokens, self.seed, *shared)
@@ -210,6 +213,11 @@ class DataModule(pl.LightningDataModule):
         batches = Placed(BatchSampler(SequentialSampler(dataset), self.loader.eval_batch_size, drop_last=False))
         served, collate = Served(dataset, self.seed, split), Collated(self.collate)
         return DataLoader(served, batch_sampler=batches, collate_fn=collate, **self.loader.workers())
+
+
+def accumulated(trainer: Any) -> int:
+    """Batches of an optimizer step: Lightning's, or those of a module that accumulates by itself."""
+    return int(getattr(trainer.lightning_module, "accumulate", trainer.accumulate_grad_batches))
 
 
 def num_limited(num_batches: int, limit: int | float | None) -> int:

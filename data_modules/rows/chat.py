@@ -178,7 +178,7 @@ def pieces(content: object) -> Iterator[str | tuple[Image | None]]:
 
 def _marked(text: str) -> Iterator[str | tuple[Image | None]]:
     """Split a text at its markers, and at the paths of images that Qwen-VL writes into it."""
-    for number, outer in enumerate(text.split(IMAGE)):
+    for number, outer in enumerate(re.split(rf"(?<!\\){IMAGE}", text)):
         if number:
             yield (None,)
         for index, inner in enumerate(_QWEN.split(outer)):

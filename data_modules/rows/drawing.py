@@ -60,6 +60,19 @@ def draw_images(sample: Sample) -> Image.Image:
     return canvas
 
 
+def first_picture(sample: Sample) -> Image.Image:
+    """The first picture of a question; of one without pictures, a white page with its words.
+
+    Raises:
+        ValueError: it can't be read; names the row.
+    """
+    for part in sample.question:
+        if isinstance(part, Picture):
+            return open_image(part.path, sample.where)
+    page = Image.new("RGB", (2 * SIDE, 1), "white")
+    return captioned(page, "".join(part.text for part in sample.question if isinstance(part, Text)))
+
+
 def resized(part: Picture | Latent, where: str) -> Image.Image:
     """An image with a longer side of ``SIDE`` pixels; a smaller one is enlarged without smoothing."""
     image = open_image(part.path, where)

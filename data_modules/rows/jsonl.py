@@ -6,7 +6,8 @@ Keys of a row: ``text_input``, ``image_input`` (a path or a list), and for train
 - ``sequence_plan``: text and latent blocks in order (``plan.py``).
 
 ``<image>`` in ``text_input`` says where an input image goes and ``<output_image>`` in ``text_output`` where a latent
-block goes; without markers both come first.
+block goes; without markers both come first. After a backslash, as ``\\<image>``, a marker is the word itself, and the
+backslash goes; so it is in :func:`interleave`'s every use, ``prompt=`` of ``infer`` included.
 
 The one rule for image paths: a relative path is looked up under the image root (by default the folder of the JSONL
 file), and if it is not there, with its leading folders dropped one by one until a file is found. It may not lead out of
@@ -16,16 +17,16 @@ otherwise of both (``rows.py``).
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from data_modules.files.inline import InlineImage, read_data_url
 from data_modules.files.packed import PackedImage
 from data_modules.files.sources import open_source
-from data_modules.images import check_image
-from data_modules.rows.plan import flatten
-from data_modules.samples import Latent, Picture, Sample, Text
+from data_modules.rows.plan import read_plan
+from data_modules.samples import Latent, Picture, Problem, Sample, Text, image_problems
 
 INPUT, OUTPUT, META = {"text_input", "image_input"}, {"text_output", "image_output"}, {"map_desc", "map_id", "level"}
 KEYS = INPUT | OUTPUT | META | {"sequence_plan"}
@@ -79,22 +80,41 @@ def locate(image: Image, root: Path, leave: Leave = "absolute") -> Path | Packed
 def interleave(text: str, marker: str, parts: Sequence[P]) -> tuple[Text | P, ...]:
     """Put ``parts`` where ``marker`` stands in ``text``, or in front where there is no marker.
 
+    A marker after a backslash is text, without the backslash.
+
     Raises:
         ValueError: there are markers, but not one for each part, or the text has halves of characters.
     """
-    if half := _HALF.search(text):
-        raise ValueError(f"text has half a character, {half[0]!r} at {half.start()}; was it cut in its middle?")
-    pieces = text.split(marker)
+    written = re.escape(marker)
+    pieces = [piece.replace(f"\\{marker}", marker) for piece in re.split(rf"(?<!\\){written}", text)]
     if len(pieces) == 1:
         pieces = [""] * len(parts) + pieces
     if len(pieces) - 1 != len(parts):
         raise ValueError(
-            f"{len(pieces) - 1} {marker} marker(s) for {len(parts)} image(s); give one marker for each image, or none"
+            f"{len(pieces) - 1} {marker} marker(s) for {len(parts)} image(s); give one marker for each image, or none, "
+            f"and write \\{marker} for the word itself"
         )
-    sequence: list[Text | P] = [Text(pieces[0])]
+    sequence: list[str | P] = [pieces[0]]
     for part, piece in zip(parts, pieces[1:], strict=True):
-        sequence += [part, Text(piece)]
-    return tuple(part for part in sequence if not (isinstance(part, Text) and not part.text))
+        sequence += [part, piece]
+    return joined(sequence)
+
+
+def joined(parts: Iterable[str | P]) -> tuple[Text | P, ...]:
+    """Parts in order, neighbouring texts as one, empty ones left out.
+
+    Raises:
+        ValueError: a text has half a character.
+    """
+    sequence: list[Text | P] = []
+    for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
+        if not is_text:
+            sequence += run  # type: ignore[arg-type]
+        elif text := "".join(run):  # type: ignore[arg-type]
+            if half := _HALF.search(text):
+                raise ValueError(f"text has half a character, {half[0]!r} at {half.start()}; was it cut in its middle?")
+            sequence.append(Text(text))
+    return tuple(sequence)
 
 
 def _images(row: Mapping[str, Any], key: str) -> list[Image]:
@@ -113,15 +133,15 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 
 def _answer(row: Mapping[str, Any], root: Path, leave: Leave) -> tuple[Text | Latent, ...]:
-    blocks: Sequence[tuple[Image, int | None]]
     if "sequence_plan" in row:
         if both := OUTPUT & row.keys():
             raise ValueError(f"sequence_plan and {sorted(both)} both give the answer; keep one of the two forms")
-        text, blocks = flatten(row["sequence_plan"], OUTPUT_IMAGE)
-    else:
-        text, blocks = _text(row, "text_output"), [(image, None) for image in _images(row, "image_output")]
-    latents = [Latent(locate(image, root, leave), size) for image, size in blocks]
-    return interleave(text, OUTPUT_IMAGE, latents) if text else ()
+        items = read_plan(row["sequence_plan"], OUTPUT_IMAGE)
+        return joined(
+            item if isinstance(item, str) else Latent(locate(item[0], root, leave), item[1]) for item in items
+        )
+    text, images = _text(row, "text_output"), _images(row, "image_output")
+    return interleave(text, OUTPUT_IMAGE, [Latent(locate(image, root, leave)) for image in images]) if text else ()
 
 
 def parse_row(row: Mapping[str, Any], where: str, root: Path, leave: Leave = "absolute") -> Sample:
@@ -196,7 +216,10 @@ def load_samples(
 
 
 def problems(
-    file: Path, image_root: Path | None = None, check: Callable[[Sample], object] = lambda sample: None
+    file: Path,
+    image_root: Path | None = None,
+    check: Callable[[Sample], object] = lambda sample: None,
+    problem: Problem = lambda sample: None,
 ) -> Iterator[str]:
     """Yield what is wrong with every bad row of a file; every image is decoded.
 
@@ -207,9 +230,4 @@ def problems(
         if isinstance(sample, ValueError):
             yield str(sample)
             continue
-        for part in (*sample.question, *sample.answer):
-            if not isinstance(part, Text):
-                try:
-                    check_image(part.path, sample.where)
-                except ValueError as error:
-                    yield str(error)
+        yield from image_problems(sample) or filter(None, [problem(sample)])

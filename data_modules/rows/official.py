@@ -8,7 +8,7 @@ from typing import Self
 
 from data_modules.rows.jsonl import load_samples, problems
 from data_modules.rows.questions import Questions
-from data_modules.samples import Sample
+from data_modules.samples import Problem, Sample
 
 
 class OfficialRows(Questions):
@@ -45,9 +45,9 @@ class OfficialRows(Questions):
                 f"{where}: no text_output or sequence_plan, and a row to train or validate on needs an answer; add it"
             )
 
-    def problems(self, file: str | Path) -> Iterator[str]:
+    def problems(self, file: str | Path, problem: Problem = lambda sample: None) -> Iterator[str]:
         """Yield what is wrong with every bad row of a file; every image is decoded."""
-        return problems(Path(file), self.image_root, self.check)
+        return problems(Path(file), self.image_root, self.check, problem)
 
     def __len__(self) -> int:
         return len(self.samples)

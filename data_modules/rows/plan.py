@@ -14,35 +14,32 @@ CONTENT = {"text": "content", "latent": "helper_image"}
 Item = Mapping[str, Any]
 
 
-def flatten(plan: object, marker: str) -> tuple[str, list[tuple[str, int | None]]]:
-    """Write a plan in the official form, text with markers, so that both forms mean the same.
+def read_plan(plan: object, marker: str) -> list[str | tuple[str, int | None]]:
+    """Read a plan's items.
 
     Args:
         plan: the JSON value of ``sequence_plan``.
-        marker: what stands for a latent block in the text; the plan's own text must not hold it.
+        marker: what stands for a latent block in the other form; a plan's text holds it after a backslash alone.
 
     Returns:
-        The text, and for each of its markers the helper image and the number of latents (``None``: the run's).
+        Texts, and for each latent block its helper image and the number of its latents (``None``: the run's).
 
     Raises:
         ValueError: what is wrong, with the number of the item; the first item is 1.
     """
     if not isinstance(plan, list):
         raise ValueError(f"sequence_plan must be a list of items, got {type(plan).__name__}")
-    text, blocks = "", []
+    items: list[str | tuple[str, int | None]] = []
     for number, value in enumerate(plan, start=1):
         try:
             item = _checked(value)
-            if item["type"] == "latent":
-                text += marker
-                blocks.append((_helper_image(item), _latent_size(item)))
-            else:
-                text += _content(item, marker)
+            is_latent = item["type"] == "latent"
+            items.append((_helper_image(item), _latent_size(item)) if is_latent else _content(item, marker))
         except ValueError as error:
             raise ValueError(f"sequence_plan item {number}: {error}") from None
-    if not text:
+    if not any(items):
         raise ValueError("sequence_plan is empty; give text or latent items, or leave the key out")
-    return text, blocks
+    return items
 
 
 def _checked(value: object) -> Item:
@@ -66,9 +63,12 @@ def _checked(value: object) -> Item:
 
 def _content(item: Item, marker: str) -> str:
     content: str = item["content"]
-    if marker in content:
-        raise ValueError(f"content holds {marker}, but in a plan latent items say where blocks are; remove it")
-    return content
+    if marker in content.replace(f"\\{marker}", ""):
+        raise ValueError(
+            f"content holds {marker}, but in a plan latent items say where blocks are; remove it, or write "
+            f"\\{marker} for the word itself"
+        )
+    return content.replace(f"\\{marker}", marker)
 
 
 def _helper_image(item: Item) -> str:

@@ -9,8 +9,11 @@ from torch.utils.data import Dataset
 
 from data_modules.images import image_size
 from data_modules.rows.drawing import draw_images
-from data_modules.samples import Latent, Picture, Sample, Text, question_digest
+from data_modules.samples import Latent, Picture, Problem, Sample, Text, question_digest
 from data_modules.scores import Scores
+
+MOST_CHECKED = 10_000
+"""Most rows that are looked at before the first batch, images included."""
 
 
 class Questions(Dataset[Sample], ABC):
@@ -25,8 +28,31 @@ class Questions(Dataset[Sample], ABC):
         """
 
     @abstractmethod
-    def problems(self, file: Any) -> Iterator[str]:
-        """Yield what is wrong with every bad row of a file; every image is decoded."""
+    def problems(self, file: Any, problem: Problem = lambda sample: None) -> Iterator[str]:
+        """Yield what is wrong with every bad row of a file; every image is decoded.
+
+        Args:
+            file: as in :meth:`read`.
+            problem: what a model can't be shown is bad, too.
+        """
+
+    @property
+    def skips(self) -> bool:
+        """Whether bad rows are left out, not refused."""
+        return False
+
+    def usable(self, problem: Problem) -> Self:
+        """Return the rows without those that a model can't be shown, or refuse them.
+
+        More than :data:`MOST_CHECKED` rows are returned as they are: each is refused when it is met.
+
+        Raises:
+            ValueError: the first problem.
+        """
+        for index in range(len(self) if len(self) <= MOST_CHECKED else 0):
+            if said := problem(self[index]):
+                raise ValueError(said)
+        return self
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -5,7 +5,7 @@ when it is met, unless all are checked at the start.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -19,7 +19,8 @@ from PIL import Image
 
 from data_modules.files.lines import within
 from data_modules.files.sources import Source, open_mixed
-from data_modules.images import check_image, image_size, open_image
+from data_modules.images import image_size, open_image
+from data_modules.rows.bad_rows import good_rows
 from data_modules.rows.chat import count_answers
 from data_modules.rows.columns import NAMES, Columns, Order
 from data_modules.rows.drawing import captioned, lay_out
@@ -28,16 +29,13 @@ from data_modules.rows.graders import LETTERED, find_grader
 from data_modules.rows.jsonl import KEYS, META, parse_row
 from data_modules.rows.questions import Questions
 from data_modules.rows.right import settle_reading
-from data_modules.samples import Picture, Sample, Text, question_digest
+from data_modules.samples import Picture, Problem, Sample, Text, image_problems, question_digest
 from data_modules.scores import Scores
 
 log = logging.getLogger(__name__)
 
 SEEN = 100
 """Rows that tell what the columns of a file are."""
-
-LOGGED = 10
-"""Bad rows that are logged one by one."""
 
 GROUP = "task.columns.group"
 """Key in ``meta`` of a row's group."""
@@ -100,12 +98,25 @@ class Rows(Questions):
             ValueError: a bad file or row; no row that is left.
         """
         rows = self.opened(file)
-        if self.on_bad_row == "skip":
-            rows.rows_N = rows._good(self.max_bad_share)
-        elif rows.small:
-            for index in range(len(rows.source)):
-                rows.check(rows.sample(index))
-        return rows
+        return rows.without_bad(rows.check) if rows.small or self.skips else rows
+
+    def usable(self, problem: Problem) -> Self:
+        """Return the rows without those that a model can't be shown, or refuse them.
+
+        Raises:
+            ValueError: a bad row, or too many of them.
+        """
+
+        def check(sample: Sample) -> None:
+            if said := problem(sample):
+                raise ValueError(said)
+
+        return self.without_bad(check) if self.small or self.skips else self
+
+    @property
+    def skips(self) -> bool:
+        """Whether bad rows are left out, not refused."""
+        return self.on_bad_row == "skip"
 
     def opened(self, file: object) -> Self:
         """Return the rows of files, not one of them checked.
@@ -177,6 +188,13 @@ class Rows(Questions):
         others = {key: value for key, value in row.items() if key in META or key not in KEYS}
         return replace(sample, where=place, meta={**others, GROUP: group, LETTERED: asked.get("lettered")})
 
+    def without_bad(self, check: Callable[[Sample], object]) -> Self:
+        """Check all rows by a function that raises; refuse a bad one, or leave it out."""
+        rows = copy(self)
+        share = self.max_bad_share if self.skips else None
+        rows.rows_N = good_rows(self.rows_N, lambda index: check(self.sample(index)), self.source, share)
+        return rows
+
     def check(self, sample: Sample) -> None:
         """Demand images whose headers can be read, and an answer that the grader takes for right.
 
@@ -192,7 +210,7 @@ class Rows(Questions):
                 f"{sample.where}: the row's own answer is graded {grade.outcome}; correct it, or task.grader"
             )
 
-    def problems(self, file: object) -> Iterator[str]:
+    def problems(self, file: object, problem: Problem = lambda sample: None) -> Iterator[str]:
         """Yield what is wrong with every bad row; every image is decoded."""
         rows = self.opened(file)
         seen = set()
@@ -202,12 +220,12 @@ class Rows(Questions):
                 if sample.where in seen:  # a weight serves it more than once
                     continue
                 seen.add(sample.where)
-                for part in (*sample.question, *sample.answer):
-                    if not isinstance(part, Text):
-                        check_image(part.path, sample.where)
-                rows.check(sample)
+                if not (bad := image_problems(sample)):
+                    rows.check(sample)
             except ValueError as error:
                 yield str(error)
+            else:
+                yield from bad or filter(None, [problem(sample)])
 
     def identity(self, sample: Sample) -> str:
         """Digest of the question's texts and images; the order of choices doesn't matter.
@@ -275,24 +293,3 @@ class Rows(Questions):
             return asked[turned:] + asked[:turned]
 
         return order
-
-    def _good(self, max_bad_share: float) -> NDArray[np.int64]:
-        """Check all rows and return those that aren't bad."""
-        good_N = np.ones(len(self.source), np.bool_)
-        bad = 0
-        for index in range(len(self.source)):
-            try:
-                self.check(self.sample(index))
-            except ValueError as error:
-                good_N[index] = False
-                bad += 1
-                if bad <= LOGGED:
-                    log.warning("skipped: %s", error)
-        if bad > max_bad_share * len(good_N) or bad == len(good_N):
-            raise ValueError(
-                f"{bad} of {len(good_N)} rows of {self.source} are bad, more than task.max_bad_share={max_bad_share}; "
-                "list them with python -m mirage_pl.data validate=true"
-            )
-        if bad:
-            log.warning("skipped %d of %d rows of %s", bad, len(good_N), self.source)
-        return np.flatnonzero(good_N)

@@ -11,9 +11,9 @@ from typing import Self
 
 from PIL import Image
 
-from data_modules.images import open_image
+from data_modules.rows.drawing import first_picture
 from data_modules.rows.questions import Questions
-from data_modules.samples import Latent, Picture, Sample, Text
+from data_modules.samples import Latent, Picture, Problem, Sample, Text
 from data_modules.scores import Scores
 from data_modules.vsp.maze import Grid, parse_grid, shortest_plan, walk
 from data_modules.vsp.planning import VSP
@@ -52,9 +52,9 @@ class Reading(Questions):
                 raise ValueError(f"{row.where}: reading aloud needs image_input, map_desc, image_output in every row")
         return readings
 
-    def problems(self, file: str | Path) -> Iterator[str]:
+    def problems(self, file: str | Path, problem: Problem = lambda sample: None) -> Iterator[str]:
         """Yield what is wrong with every bad row of a file, as in :meth:`data_modules.vsp.planning.VSP.problems`."""
-        return self.rows.problems(file)
+        return self.rows.problems(file, problem)
 
     def __len__(self) -> int:
         return 2 * len(self.rows)
@@ -92,4 +92,4 @@ class Reading(Questions):
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Return the picture that was read."""
-        return open_image(next(part.path for part in sample.question if isinstance(part, Picture)), sample.where)
+        return first_picture(sample)

@@ -6,8 +6,8 @@ hole) or ``\boxed{C}`` (neither).
 
 from PIL import Image, ImageDraw, ImageFont
 
-from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
+from data_modules.rows.drawing import first_picture
 from data_modules.rows.official import OfficialRows
 from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
@@ -41,7 +41,7 @@ def open_maze(sample: Sample) -> Image.Image:
     Raises:
         ValueError: it can't be read.
     """
-    return open_image(next(part.path for part in sample.question if isinstance(part, Picture)), sample.where)
+    return first_picture(sample)
 
 
 def level(sample: Sample) -> int:

@@ -33,12 +33,12 @@ def fill(cache: FeatureCache, module: Any) -> None:
     settings = {
         "tower": tower.config.to_dict(),
         "attention": tower.config._attn_implementation,
-        "images": collate.images.to_dict(),
+        "images": collate.pictures.images.to_dict(),
         "decoding": DECODING,
         "precision": trainer.precision,
     }
     cache.use(fingerprint(tower, jsonable(settings)))
-    collate.features = cache
+    collate.pictures.features = cache
     if trainer.estimated_stepping_batches * trainer.accumulate_grad_batches <= trainer.num_training_batches:
         return
     samples = (dataset[index] for dataset in data.datasets.values() for index in range(len(dataset)))
@@ -67,21 +67,21 @@ def missing(
     for sample in samples:
         for part in (*sample.question, *sample.answer):
             if isinstance(part, kinds):
-                images.setdefault(id(collate.processors[type(part)]), {})[part.path] = part, sample.where
+                images.setdefault(id(collate.pictures.processors[type(part)]), {})[part.path] = part, sample.where
     every = [list(found.values()) for found in images.values()]
     groups = [found[first : first + GROUP] for found in every for first in range(0, len(found), GROUP)]
     for group in groups[rank::num_ranks]:
-        if not all(collate.known(*image) for image in group):
+        if not all(collate.pictures.known(*image) for image in group):
             yield group
 
 
 @torch.no_grad()
 def store(cache: FeatureCache, module: Any, collate: Collator, group: list[tuple[Picture | Latent, str]]) -> None:
     """Run the tower on a group of images and put their features into the cache."""
-    patches, grids = collate.patches(group)
+    patches, grids = collate.pictures.patches(group)
     images = Images(tuple(grids), (False,) * len(grids), patches).to(module.device)
     for (part, _), feature_nD, grid in zip(group, module.net.image_features(images), grids, strict=True):
-        cache.put(collate.key(cache, part), feature_nD, grid)
+        cache.put(collate.pictures.key(cache, part), feature_nD, grid)
 
 
 def jsonable(value: Any) -> Any:

@@ -105,3 +105,34 @@ def test_validation_lists_all_bad_rows_at_once_images_included(folder):
     assert [message.split(":")[1] for message in found] == ["1", "2", "3", "5"]
     assert "does not exist" in found[0]
     assert "cannot be read" in found[2]
+
+
+def test_a_marker_after_a_backslash_is_the_word_itself(folder):
+    question, answer = r"What does \<image> in <image> mean? \<image>", r"\<output_image> is<output_image> \\"
+    sample = load_samples(write(folder, row(text_input=question, text_output=answer)))[0]
+    assert [getattr(part, "text", None) for part in sample.question] == [
+        "What does <image> in ",
+        None,
+        " mean? <image>",
+    ]
+    assert [getattr(part, "text", None) for part in sample.answer] == ["<output_image> is", None, " \\\\"]
+    without = load_samples(write(folder, row(text_input=r"\<image>", image_input=None)))[0]
+    assert without.question == (Text("<image>"),)
+    first = load_samples(write(folder, row(text_input=r"say \<image>")))[0]  # no marker: pictures come first
+    assert [type(part) for part in first.question] == [Picture, Text]
+    with pytest.raises(
+        ValueError, match=r"1 <image> marker\(s\) for 0 image\(s\).*write \\<image> for the word itself"
+    ):
+        load_samples(write(folder, row(text_input="<image>", image_input=None)))
+
+
+def test_in_a_plan_too_a_marker_after_a_backslash_is_the_word_and_other_backslashes_stay(folder):
+    latent = {"type": "latent", "helper_image": "images/b.png"}
+    plan = [{"type": "text", "content": text} for text in (r"a \<output_image> b", "c\\")]
+    sample = load_samples(
+        write(folder, {"text_input": "q", "image_input": [], "sequence_plan": [*plan, latent, plan[1]]})
+    )[0]
+    assert sample.answer == (Text("a <output_image> bc\\"), Latent(folder / "images/b.png"), Text("c\\"))
+    bad = {"type": "text", "content": "<output_image>"}
+    with pytest.raises(ValueError, match=r"item 1: content holds <output_image>.*write \\<output_image> for the word"):
+        load_samples(write(folder, {"text_input": "q", "image_input": [], "sequence_plan": [bad]}))

@@ -14,6 +14,7 @@ from mirage_pl.mirage import prefill
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.features import FeatureCache
 from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.pictures import Pictures
 from tests.engine.training.test_train import losses_of
 
 
@@ -173,7 +174,7 @@ def test_ranks_share_the_groups_whatever_another_has_stored_meanwhile(monkeypatc
     every = list(prefill.missing(collate, samples))
     first = list(prefill.missing(collate, samples, 0, 2))
     stored = {part for group in first for part, _ in group}
-    monkeypatch.setattr(Collator, "known", lambda self, part, where: part in stored or None)
+    monkeypatch.setattr(Pictures, "known", lambda self, part, where: part in stored or None)
     second = list(prefill.missing(collate, samples, 1, 2))
     assert len(every) == 6
     assert sorted(first + second, key=str) == sorted(every, key=str)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def run(cfg: DictConfig) -> None:
         make(instantiate(cfg.task.data.maker), files)
     out = None if cfg.out is None else Path(cfg.out)
     if cfg.validate:
-        validate(dataset, files)
+        validate(dataset, files, instantiate(cfg.collator), cfg.loader.max_length)
     elif cfg.split:
         if "train" not in files:
             raise ValueError("split= divides the rows of task.train_file, which is null; set it")
@@ -60,15 +61,22 @@ def make(maker: Any, files: Mapping[str, Any]) -> None:
         maker.make()
 
 
-def validate(dataset: Any, files: Mapping[str, Any]) -> None:
+def validate(dataset: Any, files: Mapping[str, Any], collate: Any, max_length: int | None) -> None:
     """Print every bad row of every file, images included.
+
+    Args:
+        dataset: reads files.
+        files: what it reads, by split.
+        collate: says which rows a model can't be shown, to train on them or, of ``test``, to be asked; ``None``: none.
+        max_length: rows with more tokens are bad, too.
 
     Raises:
         ValueError: there are bad rows.
     """
     bad: Counter[str] = Counter()
     for split, file in files.items():
-        for problem in dataset.problems(file):
+        unusable = [partial(collate.problem, answers=split != "test", max_length=max_length)] if collate else []
+        for problem in dataset.problems(file, *unusable):
             bad[split] += 1
             print(problem)
     if bad:

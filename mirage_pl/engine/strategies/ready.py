@@ -8,6 +8,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import torch
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.checkpoints.recut import count_ranks
@@ -28,6 +29,7 @@ def ready(cfg: DictConfig) -> None:
     Raises:
         ValueError: names the key.
     """
+    check_optimizers(cfg)
     trainer, gpus = cfg.trainer, torch.cuda.device_count()
     deepspeed = cfg.strategy.name.startswith("deepspeed")
     if trainer.accelerator in ("gpu", "cuda") and not gpus:
@@ -57,6 +59,21 @@ def ready(cfg: DictConfig) -> None:
         raise ValueError(
             "strategy=deepspeed_zero_infinity uses the disk by way of libaio, which isn't on this machine; install "
             "libaio-dev (apt) or libaio-devel (yum), or choose strategy=deepspeed_zero3_offload"
+        )
+
+
+def check_optimizers(cfg: DictConfig) -> None:
+    """Refuse several optimizers where the strategy takes one.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if not getattr(get_class(cfg.stage.module._target_), "several_optimizers", False):
+        return
+    if cfg.strategy.name.startswith("deepspeed") or cfg.strategy.name == "fsdp2":
+        raise ValueError(
+            f"strategy={cfg.strategy.name} takes one optimizer and stage={cfg.stage.name} has several; choose "
+            "strategy=auto or strategy=ddp"
         )
 
 

@@ -7,8 +7,6 @@ the mean over all terms: it is the same, however the step's rows are cut into ba
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
-from operator import add
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,6 +20,7 @@ from mirage_pl.engine.checkpoints.parts import leave_out, splits_weights
 from mirage_pl.engine.training.draws import seed_step
 from mirage_pl.engine.training.finite import GRADIENTS, WEIGHTS, Watch, largest, rows_of
 from mirage_pl.engine.training.lightning import attached_trainer, let_clip
+from mirage_pl.engine.training.losses import added, as_pair, train_logged
 from mirage_pl.engine.training.means import Means
 from mirage_pl.engine.training.optim import parameter_groups
 
@@ -35,9 +34,12 @@ class BaseModule(pl.LightningModule):
             the first to the second, linearly over the run.
         optimizer: parameter groups -> optimizer.
         schedule: (optimizer, total steps) -> schedule, stepped once an optimizer step.
-        weight_decay: of matrices; norms, biases and embeddings never decay.
+        weight_decay: of matrices; norms, biases and embeddings don't decay.
+        parts: options of the optimizer, such as ``lr``, by dotted prefix of what they are for; see
+            :func:`mirage_pl.engine.training.optim.parameter_groups`.
     """
 
+    several_optimizers = False
     apart: tuple[str, ...] = ()
     """Dotted prefixes of frozen weights that checkpoints don't hold (``kept: false`` of a start)."""
     seed: int = 0
@@ -50,12 +52,14 @@ class BaseModule(pl.LightningModule):
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         schedule: Callable[[Optimizer, int], LRScheduler],
         weight_decay: float,
+        parts: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
         self.loss_weights = {name: as_pair(name, weight) for name, weight in loss_weights.items()}
         self.make_optimizer, self.make_schedule, self.weight_decay = optimizer, schedule, weight_decay
-        self.watch, self.means, self.num_rows = Watch(), Means(), 0
+        self.parts = dict(parts or {})
+        self.watch, self.means, self.num_rows, self.step = Watch(), Means(), 0, 0
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Move and cast, but round no buffer: of rotary frequencies in bfloat16, distant positions are wrong by turns.
@@ -120,8 +124,8 @@ class BaseModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Begin the batch's random numbers."""
-        within = batch_idx % self.trainer.accumulate_grad_batches
-        seed_step(self.seed, self.global_step, self.trainer.global_rank, within)
+        self.step = self.global_step
+        seed_step(self.seed, self.step, self.trainer.global_rank, batch_idx % self.accumulate)
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Begin the random numbers of a validation batch: the same at every validation."""
@@ -135,7 +139,7 @@ class BaseModule(pl.LightningModule):
         self.num_rows = len(batch)
         losses = self.losses(batch)
         total = self.weigh(losses)
-        self.watch.note(self.global_step + 1, losses, rows_of(batch))
+        self.watch.note(self.step + 1, losses, rows_of(batch))
         self.log_dict(train_logged(losses, total), prog_bar=True, batch_size=len(batch))
         return self.weigh({name: shares[name] * loss for name, loss in losses.items()}) if shares else total
 
@@ -145,13 +149,13 @@ class BaseModule(pl.LightningModule):
         What comes after divides by the number of batches: ranks average their gradients, and Lightning those of a rank.
         """
         trainer = attached_trainer(self)
-        num_batches = trainer.world_size * trainer.accumulate_grad_batches if trainer else 1
+        num_batches = trainer.world_size * self.accumulate if trainer else 1
         if trainer is None or num_batches == 1:
             if trainer is not None:
                 self.watch.await_flag(self.watch.take_flag(self.device))
                 self.watch.check(trainer)
             return {}
-        if batch_idx % trainer.accumulate_grad_batches == 0:
+        if batch_idx % self.accumulate == 0:
             self.count_terms(trainer)
         terms_here = self.terms(batch)
         pairs = zip(self.loss_weights, self._step_terms, strict=True)
@@ -202,11 +206,7 @@ class BaseModule(pl.LightningModule):
         self.log_dict({f"val/{name}": mean for name, mean in means.items()}, prog_bar=True, sync_dist=True)
 
     def weigh(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of all losses.
-
-        Raises:
-            ValueError: a loss without a weight, or a weight without a loss.
-        """
+        """The weighted sum of all losses, whose names are checked."""
         self.check_names(losses)
         return added(self.weight(name) * loss for name, loss in losses.items())
 
@@ -234,7 +234,7 @@ class BaseModule(pl.LightningModule):
             ValueError: names step, value and rows.
         """
         if self.watch.new:
-            self.watch_largest(WEIGHTS, (weight for weight in self.parameters() if weight.requires_grad), ahead=0)
+            self.watch_largest(WEIGHTS, (weight for weight in self.parameters() if weight.requires_grad))
         self.watch.check_all(self.trainer)
         if self.apart:
             leave_out(checkpoint, self, self.apart)
@@ -243,17 +243,27 @@ class BaseModule(pl.LightningModule):
         """Look at the last steps."""
         self.watch.check_all(self.trainer)
 
-    def watch_largest(self, name: str, tensors: Iterable[Tensor | None], ahead: int = 1) -> None:
-        """Note the largest of some tensors, of the step that is taken or (``ahead`` 0) of the last one."""
+    def watch_largest(self, name: str, tensors: Iterable[Tensor | None]) -> None:
+        """Note the largest of some tensors of this step."""
         value = largest(tensors)
         if value is not None:
-            self.watch.note(self.global_step + ahead, {name: value})
+            self.watch.note(self.step + 1, {name: value})
 
     @property
     def progress(self) -> float:
         """Share of the run's optimizer steps that have been taken; 0 outside a run."""
         trainer = attached_trainer(self)
-        return self.global_step / max(1, int(trainer.estimated_stepping_batches)) if trainer else 0.0
+        return self.global_step / max(1, self.total_steps) if trainer else 0.0
+
+    @property
+    def accumulate(self) -> int:
+        """Batches of an optimizer step."""
+        return int(self.trainer.accumulate_grad_batches)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the run."""
+        return int(self.trainer.estimated_stepping_batches)
 
     def weight(self, name: str) -> float:
         """Weight of a loss at this point of the run."""
@@ -262,29 +272,7 @@ class BaseModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimizer over what is trainable, and its schedule over the steps the trainer will take."""
-        optimizer: Any = self.make_optimizer(parameter_groups(self, self.weight_decay))
+        optimizer: Any = self.make_optimizer(parameter_groups(self, self.weight_decay, self.parts))
         let_clip(optimizer)
-        schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        schedule = self.make_schedule(optimizer, self.total_steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
-
-
-def train_logged(losses: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
-    """What the log says of a training batch."""
-    return {f"train/{name}": loss.detach() for name, loss in losses.items()} | {"train/loss": total.detach()}
-
-
-def added(losses: Iterable[Tensor]) -> Tensor:
-    """The sum of one loss or more."""
-    return reduce(add, losses)
-
-
-def as_pair(name: str, weight: float | Sequence[float]) -> tuple[float, float]:
-    """A weight at the start and at the end of a run.
-
-    Raises:
-        ValueError: neither a number nor a pair of numbers.
-    """
-    pair = (weight, weight) if isinstance(weight, int | float) else tuple(weight)
-    if len(pair) != 2 or not all(isinstance(value, int | float) for value in pair):
-        raise ValueError(f"stage.module.loss_weights.{name}={weight} must be a number, or [first, last]")
-    return float(pair[0]), float(pair[1])

@@ -120,11 +120,10 @@ class Watch:
             ranks = [None] * trainer.world_size
             torch.distributed.all_gather_object(ranks, mine)
         every = [one for rank in ranks for one in rank]
-        step = min(one[0] for one in every)
-        first = [one for one in every if one[0] == step]
-        losses = [one for one in first if one[1] not in (GRADIENTS, WEIGHTS)] or first
-        values = dict.fromkeys(f"{name} is {value}" for _, name, value, _ in losses)
-        rows = list(dict.fromkeys(row for *_, rows in losses for row in rows))
+        step, cause = min((number, order(name)) for number, name, *_ in every)
+        first = [one for one in every if (one[0], order(one[1])) == (step, cause)]
+        values = dict.fromkeys(f"{name} is {value}" for _, name, value, _ in first)
+        rows = list(dict.fromkeys(row for *_, rows in first for row in rows))
         shown = ", ".join(rows[:SHOWN]) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
         return (
             f"step {step}: {', '.join(values)}, with the rows {shown or 'of this step'}; the run ends here, and no "
@@ -138,6 +137,13 @@ class Watch:
 
 
 GRADIENTS, WEIGHTS = "the largest gradient", "the largest weight"
+AFTER = (GRADIENTS, WEIGHTS)
+"""What follows from a loss, in its order."""
+
+
+def order(name: str) -> int:
+    """Where a value comes in a chain of causes: losses first."""
+    return AFTER.index(name) + 1 if name in AFTER else 0
 
 
 def largest(tensors: Iterable[Tensor | None]) -> Tensor | None:

@@ -1,8 +1,9 @@
 """What is used of Lightning and PyTorch beyond their public interface, each with a test that an upgrade would break."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
+
+from pytorch_lightning.strategies import DDPStrategy
 
 
 def attached_trainer(module: Any) -> Any:
@@ -33,13 +34,30 @@ def name_stop_iterations(trainer: Any) -> None:
     Lightning's loops would take it for the end of the epoch. Every hook runs within the profiler's ``profile``.
     """
     profile = trainer.profiler.profile
+    trainer.profiler.profile = lambda action: Named(profile(action), action)
 
-    @contextmanager
-    def named(action: str) -> Iterator[str]:
-        with profile(action):
-            try:
-                yield action
-            except StopIteration as error:
-                raise RuntimeError(f"StopIteration left {action}") from error
 
-    trainer.profiler.profile = named
+class Named:
+    """A context that a ``StopIteration`` leaves as an error; ``contextlib`` would undo that.
+
+    Args:
+        inner: the context within.
+        action: what is done in it.
+    """
+
+    def __init__(self, inner: AbstractContextManager[str], action: str) -> None:
+        self.inner, self.action = inner, action
+
+    def __enter__(self) -> str:
+        return self.inner.__enter__()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self.inner.__exit__(kind, error, trace)
+        if isinstance(error, StopIteration):
+            raise RuntimeError(f"StopIteration left {self.action}") from error
+
+
+def expect_unused(strategy: Any) -> None:
+    """Have DDP wait only for gradients of what a loss depends on; of several optimizers each learns a part."""
+    if isinstance(strategy, DDPStrategy):
+        strategy._ddp_kwargs["find_unused_parameters"] = True

@@ -116,8 +116,8 @@ class Interventions:
         rows: list[Tensor] = []
         for part in self.parts:
             images, sizes = self.collate.helper_images(self.samples[part])
-            blocks = iter(self.net.compress(images.to(self.net.backbone.device), [k for row in sizes for k in row]))
-            rows += [torch.cat([next(blocks) for _ in row]) for row in sizes]
+            blocks = list(self.net.compress(images.to(self.net.backbone.device), [k for row in sizes for k in row]))
+            rows += [torch.cat([blocks.pop(0) for _ in row]) for row in sizes]
         return rows
 
     def answer(self, name: str) -> Iterator[Generation]:

@@ -39,7 +39,7 @@ def helpers_known(collate: Collator, sample: Sample) -> bool:
     """Whether a row has helper images that can be read, each large enough for the latents of its block."""
     parts = [part for part in sample.answer if isinstance(part, Latent)]
     try:
-        tokens = [collate.num_tokens(part, sample.where) for part in parts]
+        tokens = [collate.pictures.num_tokens(part, sample.where) for part in parts]
     except ValueError:  # the file is missing, or no image
         return False
     return bool(parts) and all(n >= (part.size or collate.latent_size) for n, part in zip(tokens, parts, strict=True))

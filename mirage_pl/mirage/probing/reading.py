@@ -30,7 +30,7 @@ def join(collate: Collator, prompts: Batch, answers: Sequence[Sequence[int]], wi
         labels = [IGNORE] * after + [IGNORE if token == collate.latent_pad else token for token in answer[after:]]
         kept = [pair for pair in zip(answer, labels, strict=True) if not (without and pair[0] == collate.latent_pad)]
         rows.append(Row(asked + [token for token, _ in kept], [IGNORE] * len(asked) + [label for _, label in kept]))
-    grids = [(t, h // collate.merge, w // collate.merge) for t, h, w in prompts.images.grids] if prompts.images else []
+    grids = collate.pictures.merged(prompts.images)
     batch = place(rows, collate.latent_pad, collate.pad, collate.image_pad, grids)
     return replace(batch, images=prompts.images)
 

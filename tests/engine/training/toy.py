@@ -48,6 +48,11 @@ class Batch:
         return Batch(self.samples, self.x.to(device))
 
 
+def places_of(batch):
+    """Which rows of the data a batch has, as numbers from 1: nothing of them is drawn."""
+    return torch.tensor([float(sample.where.split(":")[1]) for sample in batch.samples])
+
+
 def collate(samples):
     x = torch.tensor([sample.x for sample in samples])
     return Batch(samples, x + 0.1 * torch.rand(len(x)) + 0.1 * random.random())

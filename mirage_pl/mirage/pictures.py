@@ -1,0 +1,161 @@
+"""Images of samples as patches, or as the features that a store has of them.
+
+Shapes: N images, P patches, F pixels of a patch, M features, D width.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_modules.images import image_size, open_image
+from data_modules.samples import Latent, Picture
+from mirage_pl.mirage.batch import Images
+from mirage_pl.mirage.features import FeatureCache
+
+Grid = tuple[int, int, int]
+"""Frames, patch rows and patch columns of an image."""
+
+Asked = tuple[Picture | Latent, str]
+"""An image, and the row that asks for it, for errors."""
+
+
+class Pictures:
+    """Turn images into what the vision tower takes.
+
+    Args:
+        images: the backbone's image processor.
+        pixels: for ``input`` and ``helper`` images the ``min`` and ``max`` of width times height, to which others are
+            resized; ``None`` for the processor's own.
+
+    Attributes:
+        features: where features of images are looked up, if anywhere.
+        processors: the image processor of each role; one and the same object where they don't differ.
+
+    Raises:
+        ValueError: bad ``pixels``.
+    """
+
+    features: FeatureCache | None = None
+
+    def __init__(self, images: Any, pixels: Mapping[str, Mapping[str, int | None]]) -> None:
+        if unknown := pixels.keys() - {"input", "helper"}:
+            raise ValueError(f"pixels.{min(unknown)} is unknown; there are pixels.input and pixels.helper")
+        shown = bounded(images, "input", pixels.get("input") or {})
+        helper = bounded(images, "helper", pixels.get("helper") or {})
+        self.images, self.merge = images, int(images.merge_size)
+        self.processors = {Picture: shown, Latent: shown if helper.size == shown.size else helper}
+
+    def num_tokens(self, part: Picture | Latent, where: str) -> int:
+        """Tokens an image makes, from its header alone.
+
+        Raises:
+            ValueError: it can't be read, or is too long for its width; names the row.
+        """
+        width, height = image_size(part.path, where)
+        images = self.processors[type(part)]
+        bounds = {"min_pixels": images.size["shortest_edge"], "max_pixels": images.size["longest_edge"]}
+        try:
+            return int(images.get_number_of_image_patches(height, width, bounds)) // self.merge**2
+        except ValueError as error:
+            raise ValueError(f"{where}: image {part.path} of {width}×{height} pixels can't be shown: {error}") from None
+
+    def merged(self, images: Images | None) -> list[Grid]:
+        """Grids of images in tokens."""
+        return [] if images is None else [(t, h // self.merge, w // self.merge) for t, h, w in images.grids]
+
+    def collect(self, parts: Sequence[Asked]) -> Images | None:
+        """Look images, all of one role, up in the store and decode the others; ``None`` of none.
+
+        Raises:
+            ValueError: one can't be read or shown; names the row.
+        """
+        if not parts:
+            return None
+        stored = [self.known(part, where) for part, where in parts]
+        patches_PF, grids = self.patches([asked for asked, hit in zip(parts, stored, strict=True) if hit is None])
+        features = [hit[0] for hit in stored if hit is not None]
+        return Images(
+            grids=tuple(grids.pop(0) if hit is None else hit[1] for hit in stored),
+            known=tuple(hit is not None for hit in stored),
+            pixels_PF=patches_PF,
+            features_MD=torch.cat(features) if features else None,
+        )
+
+    def patches(self, parts: Sequence[Asked]) -> tuple[Tensor | None, list[Grid]]:
+        """Decode images, all of one role, and cut them into patches.
+
+        Returns:
+            Patches ``[P, F]``, ``None`` of no image; and the grid of each image.
+
+        Raises:
+            ValueError: one can't be read or shown; names the row.
+        """
+        if not parts:
+            return None, []
+        decoded = [open_image(part.path, where) for part, where in parts]
+        try:
+            patches = self.processors[type(parts[0][0])](images=decoded, return_tensors="pt")
+        except ValueError:
+            for part, where in parts:
+                self.num_tokens(part, where)  # says which one is too long
+            raise
+        return patches["pixel_values"], [(t, h, w) for t, h, w in patches["image_grid_thw"].tolist()]
+
+    def known(self, part: Picture | Latent, where: str) -> tuple[Tensor, Grid] | None:
+        """Features and grid of an image that the store has.
+
+        Raises:
+            ValueError: the file is missing or unreadable.
+        """
+        if self.features is None:
+            return None
+        try:
+            return self.features.get(self.key(self.features, part))
+        except OSError:
+            open_image(part.path, where)  # says what is wrong with it
+            raise
+
+    def key(self, features: FeatureCache, part: Picture | Latent) -> str:
+        """Name an image in a store: by its bytes, and by its bounds where they aren't the processor's own.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        images, key = self.processors[type(part)], features.key(part.path)
+        if images is self.images:
+            return key
+        return f"{key}-{images.size['shortest_edge']}-{images.size['longest_edge']}"
+
+
+def bounded(images: Any, role: str, bounds: Mapping[str, int | None]) -> Any:
+    """An image processor that resizes to other numbers of pixels.
+
+    Args:
+        images: the processor.
+        role: ``input`` or ``helper``, for errors.
+        bounds: ``min`` and ``max`` of width times height; ``None``: the processor's own.
+
+    Returns:
+        The processor itself where its own bounds are these.
+
+    Raises:
+        ValueError: bounds that leave nothing between them.
+    """
+    smallest, largest = images.size["shortest_edge"], images.size["longest_edge"]
+    size = {
+        "shortest_edge": smallest if bounds.get("min") is None else bounds["min"],
+        "longest_edge": largest if bounds.get("max") is None else bounds["max"],
+    }
+    if not 0 < size["shortest_edge"] <= size["longest_edge"]:  # type: ignore[operator]
+        raise ValueError(
+            f"pixels.{role}: images of {size['shortest_edge']} to {size['longest_edge']} pixels can't be; "
+            f"min must be 1 or more, and at most max (the model's own: {smallest} to {largest})"
+        )
+    if size == dict(images.size):
+        return images
+    other = copy(images)
+    other.size = type(images.size)(**size)
+    return other
