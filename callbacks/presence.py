@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import traceback
+from math import isfinite
 from pathlib import Path
 from time import time
 from typing import Any
@@ -66,11 +67,11 @@ class Presence(pl.Callback):
             "job": os.environ.get("SLURM_JOB_ID"),
             "step": step,
             "max_steps": most,
-            "loss": None if loss is None else float(loss),
+            "loss": float(loss) if loss is not None and isfinite(loss) else None,
             "seconds_left": None if pace is None or most < 0 else pace * max(0, most - step),
             "updated": self.written,
             "error": error,
         }
         partial = self.file.with_suffix(".partial")
-        partial.write_text(json.dumps(facts, indent=2) + "\n")
+        partial.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
         partial.rename(self.file)

@@ -108,7 +108,7 @@ class Maker(ABC):
             (folder / f"{split}.jsonl").write_text("".join(lines))
 
     def _line(self, plan: Plan, folder: Path) -> str:
-        return json.dumps(self.draw(plan, folder)) + "\n"
+        return json.dumps(self.draw(plan, folder), allow_nan=False) + "\n"
 
 
 def plain(node: Any) -> Any:

@@ -26,11 +26,6 @@ SPEAKS = {
     "mirage_pl/engine/cli.py": 1,
     "mirage_pl/engine/datasets/describe.py": 8,
     "mirage_pl/engine/datasets/sheet.py": 9,
-    "mirage_pl/engine/reports/evaluation.py": 8,
-    "mirage_pl/engine/reports/findings.py": 21,
-    "mirage_pl/engine/reports/study.py": 1,
-    "mirage_pl/engine/reports/study_page.py": 8,
-    "mirage_pl/engine/reports/tables.py": 9,
     "mirage_pl/engine/runs/folder.py": 5,
     "mirage_pl/engine/sessions/infer.py": 2,
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.trained import Trained, load_trained
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, read_checkpoint, run_of
@@ -16,18 +16,20 @@ from mirage_pl.engine.evaluation.journal import Journal
 from mirage_pl.engine.evaluation.setup import build_evaluation, complete_config
 from mirage_pl.engine.evaluation.summary import describe_evaluation, summarize
 from mirage_pl.engine.evaluation.test_set import TestSet, describe_test_set, open_split
+from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
 from mirage_pl.engine.seams import OWN, Evaluation, Row, Trial
 
 
-def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path]], None] | None = None) -> dict[str, Any]:
+def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], None] | None = None) -> dict[str, Any]:
     """Score the test split as the model is, then under each condition, and write metrics, rows and pictures.
 
     Whatever was computed is kept as it comes: the same command continues an interrupted evaluation.
 
     Args:
         cfg: composed from ``conf/evaluate.yaml``.
-        report: writes an HTML file of evaluation folders, this one first; ``None``: there is no page.
+        report: writes an HTML file of evaluation folders, this one first, in the words at a dotted path; ``None``:
+            there is no page.
 
     Returns:
         What ``metrics.json`` holds, see ``docs/reference/metrics.md``.
@@ -37,8 +39,7 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path]], None] | None =
     """
     started = time.time()
     folder = run_of(checkpoint_of(cfg.ckpt))
-    config: Any = OmegaConf.load(folder / CONFIG)
-    cfg = complete_config(cfg, config, folder)
+    cfg = complete_config(cfg, read_config(folder / CONFIG), folder)
     evaluation = build_evaluation(cfg)
     trained = load_trained(cfg.ckpt, cfg.accelerator)
     out = trained.folder / "evaluation" / cfg.label
@@ -54,7 +55,7 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path]], None] | None =
         trained.folder, out / evaluation.numbers_in, f"evaluation {cfg.label}", facts["steps"]
     )
     if report is not None:
-        report(out / "report.html", [out, *others])
+        report(out / "report.html", [out, *others], evaluation.words)
         print(f"report: {out / 'report.html'}")
     journal.close()
     return metrics

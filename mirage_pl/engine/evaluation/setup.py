@@ -15,6 +15,8 @@ from mirage_pl.engine.mistakes import explain_key, keys
 from mirage_pl.engine.runs.folder import COMPOSED, CONFIG
 from mirage_pl.engine.seams import Evaluation
 
+READ_AT_ONCE = ("name", "evaluation", "max_new_tokens", "dataset", "data")
+"""Keys of a task that no other key of it repeats."""
 KIND = "answers"
 """The kind of evaluation of a task that names none; ``conf/evaluate.yaml`` has it as default."""
 
@@ -48,7 +50,7 @@ def find_own_task(given: DictConfig, folder: Path) -> DictConfig:
     """The task that a run was trained on, with some values set anew.
 
     Raises:
-        ValueError: a key that this task doesn't have.
+        ValueError: a key that this task doesn't have, or one that no value refers to any more.
     """
     file = folder / COMPOSED if (folder / COMPOSED).is_file() else folder / CONFIG
     task: Any = OmegaConf.load(file).task
@@ -57,6 +59,12 @@ def find_own_task(given: DictConfig, folder: Path) -> DictConfig:
     OmegaConf.set_struct(task, True)
     values: Any = OmegaConf.to_container(given)
     values.pop("own")
+    lost = [key for key in values if key not in READ_AT_ONCE]
+    if lost and "${" not in OmegaConf.to_yaml(task):
+        raise ValueError(
+            f"task.{lost[0]}={values[lost[0]]} wouldn't reach what reads it, since the config of {folder} was resolved "
+            f"when the run was submitted; give its task too, as task={name}"
+        )
     try:
         task.merge_with(values)
     except OmegaConfBaseException as error:

@@ -29,8 +29,10 @@ def print_losses(failures: Sequence[Mapping[str, str]], test: TestSet) -> None:
     """Say what couldn't be scored, and what the model was trained on."""
     if failures:
         print(f"{len(failures)} item(s) could not be scored and are left out; the first: {failures[0]['error']}")
-    if test.facts["seen"]:
-        print(f"{test.facts['seen']} of the test items are in {test.facts['train_file']}; see group unseen")
+    if seen := test.facts["seen"]:
+        some = seen < test.facts["rows"]
+        words = f"{seen} of the test items are" if some else "all test items are"
+        print(f"{words} in {test.facts['train_file']}{'; see group unseen' if some else ': none of them is unseen'}")
 
 
 def print_scores(metrics: Mapping[str, Any], remarks: Sequence[str]) -> None:

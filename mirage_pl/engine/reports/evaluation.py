@@ -96,12 +96,13 @@ def lay_out_groups(results: Sequence[Result], labels: Sequence[str]) -> str:
         more += folded(f"{name} by group", table(labels, group_rows(results, name)) + plot_groups(results, name))
     for name in first.measures:
         rows += lead_rows(results, labels, name)
-    unpaired = [unlike(first, other) for other in others if first.items != other.items]
+    unpaired = [
+        unlike(first, other) for other in others if first.items != other.items or first.measures != other.measures
+    ]
     kinds = dict.fromkeys(each.kind for each in first.measures.values())
     reading = f"Brackets are 95 % intervals over test items ({'; '.join(INTERVALS[kind] for kind in kinds)}): they say "
     reading += "nothing about other training seeds."
-    meanings = (f" {name}: {each.meaning.rstrip('.')}." for name, each in first.measures.items() if each.meaning)
-    reading += "".join(meanings)
+    reading = " ".join([reading, *(each.meaning for each in first.measures.values() if each.meaning)])
     return table(labels, rows) + paragraphs(unpaired) + note(reading) + plot_groups(results, first.first, labels) + more
 
 
@@ -149,6 +150,9 @@ def plot_groups(results: Sequence[Result], name: str, labels: Sequence[str] = ()
 
 def unlike(first: Result, other: Result) -> str:
     """Say why two runs can't be paired."""
+    if other.measures != first.measures:
+        ours, theirs = (", ".join(each.measures) for each in (first, other))
+        return f"{other.name} is not compared with {first.name}: it was measured by {theirs}, not by {ours}."
     ours, theirs = (", ".join({row["where"].rpartition(":")[0]: 0 for row in run.rows}) for run in (first, other))
     items = f"{theirs} instead of {ours}" if ours != theirs else f"other rows, or another version, of {ours}"
     return (

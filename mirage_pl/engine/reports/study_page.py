@@ -87,7 +87,7 @@ def write_study(folder: Path, study: Study, results: Mapping[str, Any], words: s
 def explain(results: Mapping[str, Any]) -> str:
     """How to read the main table: intervals, and what each measure means."""
     measures = read_measures(results["measures"])
-    meanings = [f"{name}: {measure.meaning.rstrip('.')}." for name, measure in measures.items() if measure.meaning]
+    meanings = [measure.meaning for measure in measures.values() if measure.meaning]
     sets = [name for name, measure in measures.items() if measure.kind == "set"]
     of_sets = (
         [f"Of {', '.join(sets)}, one number for the whole set, they are Student's over seeds alone."] if sets else []
@@ -153,7 +153,7 @@ def write_markdown(results: Mapping[str, Any], pictures: Iterable[str], words: W
     conditions = tables.conditions_table(results, words)
     if conditions.rows:
         first = next(iter(results["measures"]))
-        parts += [f"{first} under other conditions, and the difference to the same runs as they are:"]
+        parts += [f"Under other conditions: {first}, and the difference to the same runs as they are:"]
         parts += [tables.markdown(conditions)]
     parts += [f"![{describe_picture(results, name)}]({name}.png)" for name in pictures]
     parts += [f"Left out: {text}" for text in results["notes"]]

@@ -173,12 +173,16 @@ def test_a_misspelt_value_of_the_own_task_is_refused_before_the_model_is_loaded(
         evaluate.run(compose("evaluate", f"ckpt={run_folder}", "task.levles=[3]"))
 
 
-def test_a_test_file_that_does_not_reach_its_reader_is_refused(run_folder, tmp_path):
-    """A run of which only the resolved config is left."""
+@pytest.mark.parametrize("value", ["task.test_file=x.jsonl", "task.rule=benchmark"])
+def test_a_value_that_does_not_reach_its_reader_is_refused(run_folder, tmp_path, value):
+    """A run that was submitted has its config resolved."""
     shutil.copytree(run_folder, tmp_path / "run")
-    (tmp_path / "run" / "composed.yaml").unlink()
-    with pytest.raises(ValueError, match=r"task.test_file=x.jsonl doesn't reach what reads it.*as task=vsp"):
-        evaluate.run(compose("evaluate", f"ckpt={tmp_path}/run", "task.test_file=x.jsonl"))
+    shutil.copy(tmp_path / "run" / "config.yaml", tmp_path / "run" / "composed.yaml")
+    cfg, config = compose("evaluate", f"ckpt={run_folder}", value), OmegaConf.load(run_folder / "config.yaml")
+    with pytest.raises(ValueError, match=rf"{value} wouldn't reach what reads it.*as task=vsp"):
+        complete_config(cfg, config, tmp_path / "run")
+    cfg = compose("evaluate", f"ckpt={run_folder}", "task.max_new_tokens=7")
+    assert complete_config(cfg, config, tmp_path / "run").decoding.max_new_tokens == 7
 
 
 def test_another_task_is_taken_as_it_is(run_folder, data):

@@ -253,6 +253,12 @@ def test_the_console_has_every_measure_and_every_condition(tmp_path, capsys):
     assert "worse" in printed
 
 
+def test_where_all_items_were_trained_on_no_group_unseen_is_pointed_to(tmp_path, capsys):
+    throw(tmp_path, seen=10)
+    assert "unseen" not in read(tmp_path)[0]["hit"]
+    assert "all test items are in other wall: none of them is unseen" in capsys.readouterr().out
+
+
 def test_the_familys_verdict_is_printed_below_the_conditions(tmp_path, capsys, monkeypatch):
     words = SimpleNamespace(
         verdict=lambda metrics: [f"This checkpoint sees {metrics['conditions']['blind']['mean']:.0%}."]

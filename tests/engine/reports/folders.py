@@ -11,15 +11,20 @@ from mirage_pl.engine.evaluation.measures import estimate, estimate_change, read
 
 TRAINED = {"step": 100, "seconds": 1800.0, "devices": 2, "device": "cpu"}
 ANSWERS = {
-    "success": {"kind": "share", "better": "higher", "unit": "", "meaning": "right answers"},
-    "optimal": {"kind": "share", "better": "higher", "unit": "", "meaning": "right, and as short as possible"},
-    "invalid": {"kind": "share", "better": "lower", "unit": "", "meaning": "no answer could be read"},
+    "success": {"kind": "share", "better": "higher", "unit": "", "meaning": "Success: right answers."},
+    "optimal": {
+        "kind": "share",
+        "better": "higher",
+        "unit": "",
+        "meaning": "Optimal: right, and as short as possible.",
+    },
+    "invalid": {"kind": "share", "better": "lower", "unit": "", "meaning": "Invalid: no answer could be read."},
 }
 CLIPS = {
-    "psnr": {"kind": "mean", "better": "higher", "unit": "dB", "meaning": "peak signal-to-noise ratio"},
-    "lpips": {"kind": "mean", "better": "lower", "unit": "", "meaning": "perceptual distance"},
-    "return": {"kind": "mean", "better": "higher", "unit": "", "meaning": "sum of rewards"},
-    "fvd": {"kind": "set", "better": "lower", "unit": "", "meaning": "distance of two sets of clips"},
+    "psnr": {"kind": "mean", "better": "higher", "unit": "dB", "meaning": "PSNR: peak signal-to-noise ratio."},
+    "lpips": {"kind": "mean", "better": "lower", "unit": "", "meaning": "LPIPS: perceptual distance."},
+    "return": {"kind": "mean", "better": "higher", "unit": "", "meaning": "Return: sum of rewards."},
+    "fvd": {"kind": "set", "better": "lower", "unit": "", "meaning": "FVD: distance of two sets of clips."},
 }
 NOTHING = {"mean": None, "low": None, "high": None, "n": 0}
 Scores = Mapping[str, Any]
@@ -94,9 +99,12 @@ def graded(right: bool) -> dict[str, bool]:
     return {"success": right, "optimal": right, "invalid": False}
 
 
-def make_run(folder: Path, seed: int = 1, method: str | None = None, paper: Any = None, **metrics: Any) -> Path:
-    """Write a trained run; ``metrics`` stand beside those of ``TRAINED``."""
+def make_run(
+    folder: Path, seed: int = 1, method: str | None = None, paper: Any = None, start: str | None = None, **metrics: Any
+) -> Path:
+    """Write a trained run; ``metrics`` stand beside those of ``TRAINED``, ``start`` is what it took weights from."""
     folder.mkdir(parents=True)
+    metrics = {"starts": {"weights": start}, **metrics} if start else metrics
     study = {"name": "main", "method": method, "paper": paper}
     (folder / "config.yaml").write_text(json.dumps({"seed": seed, "study": study}))  # JSON is YAML
     (folder / "metrics.json").write_text(json.dumps(TRAINED | metrics))

@@ -10,6 +10,9 @@ import pytest
 
 from mirage_pl import report as report_verb
 from mirage_pl.engine.reports import command as report
+from mirage_pl.engine.reports.findings import draw_verdict
+from mirage_pl.engine.reports.study_page import write_markdown
+from mirage_pl.engine.reports.words import load_words
 from tests.conftest import REPO
 from tests.engine.reports.folders import answer, log, make_run, score_clips
 from tests.engine.reports.page import Reader
@@ -225,3 +228,16 @@ def test_one_number_for_a_set_is_not_judged_by_one_seed(tmp_path):
         "Against base – without an interval: world -10.",
     ]
     assert "is about one checkpoint, not about the method" in found["verdict"][-1]
+
+
+def test_shipped_results_give_the_tables_and_verdicts_that_lie_beside_them():
+    files = sorted((REPO / "docs" / "results").glob("*/results.json"))
+    assert len(files) >= 6
+    for file in files:
+        results = json.loads(file.read_text())
+        words = load_words(results["words"])
+        assert draw_verdict(results, words) == results["verdict"], file
+        beside = (file.parent / "results.md").read_text()
+        pictures = re.findall(r"\]\((\w+)\.png\)", beside)
+        assert write_markdown(results, pictures, words) == beside, file
+        assert all((file.parent / f"{name}.png").is_file() for name in pictures), file

@@ -334,3 +334,9 @@ def test_clips_are_embedded_as_what_they_are(tmp_path):
     page = Reader(report(tmp_path, folder))
     assert [str(a["src"]).split(";")[0] for tag, a in page.tags if tag == "img"] == ["data:image/gif"] * 2
     assert re.search(r"psnr 27 dB done lpips 0\.225, return -12\.5", page.section("Examples"))
+
+
+def test_runs_by_other_measures_share_no_row_and_are_said_not_to_be_compared(tmp_path):
+    page = Reader(report(tmp_path, score_clips(tmp_path / "world"), evaluation(tmp_path, "sft", "yyn")))
+    assert "sft is not compared with world: it was measured by success, optimal, invalid, not by psnr" in page.text
+    assert re.search(r"all n = 12 2\d\.\d+ dB \[[^]]*\] –", page.section("Results by group"))
