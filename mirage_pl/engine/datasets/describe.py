@@ -1,4 +1,4 @@
-"""Make, check, describe, divide and clean data: ``python -m mirage_pl.data task=vsp``."""
+"""Make, check, describe, divide and clean data: ``python -m mirage_pl.data task=TASK``."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -150,58 +150,72 @@ UNEVEN = {
 WHOLE, HALVED, SINGLE = "loader.batch_size=4", "loader.batch_size=2", "loader.batch_size=1"
 
 
-@pytest.fixture(scope="session")
-def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folders of all runs that are compared, by name; all of two processes are trained by the same two.
+class Runs:
+    """Runs by name; each is trained when it is first asked for, after those that it needs.
 
-    Those called tied are continued by one.
+    Args:
+        folder: gets a folder for each.
+        legs: name -> numbers of processes with overrides, one after another in the same folder.
+        needs: name -> runs before it.
     """
+
+    def __init__(
+        self, folder: Path, legs: dict[str, list[tuple[int, list[str]]]], needs: dict[str, Sequence[str]]
+    ) -> None:
+        self.folder, self.legs, self.needs = folder, legs, needs
+        self.trained: set[str] = set()
+
+    def __getitem__(self, name: str) -> Path:
+        if name not in self.trained:
+            self.trained |= {name}
+            for other in self.needs.get(name, ()):
+                self[other]
+            (logs := self.folder / "logs" / name).mkdir(parents=True)
+            run_to_the_end(logs, *self.legs[name])
+        return self.folder / name
+
+
+@pytest.fixture(scope="session")
+def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The runs that are compared: of one process, and of two; those called tied are continued by one."""
     folder = tmp_path_factory.mktemp("runs")
+    legs: dict[str, list[tuple[int, list[str]]]] = {}
 
-    def make(name: str, *overrides: str) -> list[str]:
-        return job(folder / name, data, *overrides)
-
-    def rows(kind: str, who: str, *overrides: str) -> list[str]:
-        file, stage, *options = UNEVEN[kind]
-        files = [f"task.train_file={uneven[file]}", "task.val_file=null", "trainer.max_steps=8"]
-        return make(f"{kind}_{who}", stage, "stage.starts=null", *files, *options, *overrides)
+    def make(ranks: int, name: str, *overrides: str, quiet: Sequence[str] = QUIET) -> None:
+        legs.setdefault(name, []).append((ranks, job(folder / name, data, *overrides, quiet=quiet)))
 
     first, as_one = "stage=stage1", tied_options(tied)
     # In smaller steps: latents that nobody has trained magnify a difference of rounding by a thousand in a few steps.
     second = ["stage=stage2", f"init_from={folder}/alone", "stage.module.optimizer.lr=2e-6"]
-    shown = [first, "trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.limit_val_batches=1.0"]
-    answering = ["evaluate={interventions: []}", "callbacks.scores.num_items=4"]
-    run_alone(
-        make("alone", first, WHOLE),
-        make("alone_accumulated", first, SINGLE, "trainer.accumulate_grad_batches=4"),
-        make("second_alone", *second, WHOLE),
-        make("tied_alone", *as_one, WHOLE, "trainer.max_steps=8"),
-        *(rows(kind, "alone", HALVED) for kind in UNEVEN),
-        job(folder / "answers_alone", data, *shown, *answering, WHOLE, quiet=QUIET[:1]),
-    )
-    jobs = [
-        make("ddp", first, HALVED, "strategy=ddp"),
-        make("ddp_accumulated", first, SINGLE, "strategy=ddp", "trainer.accumulate_grad_batches=2"),
-        make("zero1", first, HALVED, "strategy=deepspeed_zero1"),
-        make("zero2_accumulated", first, SINGLE, *ZERO2, "trainer.accumulate_grad_batches=2"),
-        make("zero2_offload", first, HALVED, "strategy=deepspeed_zero2_offload"),
-        make("zero3_offload", first, HALVED, "strategy=deepspeed_zero3_offload", THRESHOLD),
-        rows("blocks", "ddp", SINGLE, "strategy=ddp"),
-        rows("images", "ddp", SINGLE, "strategy=ddp"),
-        rows("blocks", "zero2", SINGLE, *ZERO2),
-        rows("images", "zero2", SINGLE, *ZERO2),
-    ]
+    accumulating = "trainer.accumulate_grad_batches"
+    make(1, "alone", first, WHOLE)
+    make(1, "alone_accumulated", first, SINGLE, f"{accumulating}=4")
+    make(1, "second_alone", *second, WHOLE)
+    make(1, "tied_alone", *as_one, WHOLE, "trainer.max_steps=8")
+    make(2, "ddp", first, HALVED, "strategy=ddp")
+    make(2, "ddp_accumulated", first, SINGLE, "strategy=ddp", f"{accumulating}=2")
+    make(2, "zero1", first, HALVED, "strategy=deepspeed_zero1")
+    make(2, "zero2_accumulated", first, SINGLE, *ZERO2, f"{accumulating}=2")
+    make(2, "zero2_offload", first, HALVED, "strategy=deepspeed_zero2_offload")
+    make(2, "zero3_offload", first, HALVED, "strategy=deepspeed_zero3_offload", THRESHOLD)
     half = ["trainer.precision=bf16-true", "model.dtype=bfloat16", "trainer.max_steps=2"]
-    jobs += [make("half_zero3", first, HALVED, *ZERO3, *half)]
-    fewer = []
+    make(2, "half_zero3", first, HALVED, *ZERO3, *half)
     for name, strategy in {"zero2": ZERO2, "zero3": ZERO3, "fsdp2": FSDP2}.items():
-        stopped = make(f"{name}_continued", first, HALVED, *strategy, "trainer.max_steps=10")
-        jobs += [make(name, first, HALVED, *strategy), stopped, [*stopped, f"trainer.max_steps={STEPS}"]]
-        jobs += [make(f"second_{name}", *second, HALVED, *strategy)]
-        jobs += [make(f"tied_{name}", *as_one, HALVED, *strategy, "trainer.max_steps=4")]
-        fewer += [make(f"tied_{name}", *as_one, WHOLE, *strategy, "trainer.max_steps=8")]
+        make(2, name, first, HALVED, *strategy)
+        make(2, f"{name}_continued", first, HALVED, *strategy, "trainer.max_steps=10")
+        make(2, f"{name}_continued", first, HALVED, *strategy)
+        make(2, f"second_{name}", *second, HALVED, *strategy)
+        make(2, f"tied_{name}", *as_one, HALVED, *strategy, "trainer.max_steps=4")
+        make(1, f"tied_{name}", *as_one, WHOLE, *strategy, "trainer.max_steps=8")
+    for kind, (file, stage, *options) in UNEVEN.items():
+        files = [f"task.train_file={uneven[file]}", "task.val_file=null", "trainer.max_steps=8"]
+        rows = [stage, "stage.starts=null", *files, *options]
+        make(1, f"{kind}_alone", *rows, HALVED)
+        for name, strategy in {"ddp": ["strategy=ddp"], "zero2": ZERO2, "zero3": ZERO3, "fsdp2": FSDP2}.items():
+            make(2, f"{kind}_{name}", *rows, SINGLE, *strategy)
+    shown = [first, "trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.limit_val_batches=1.0"]
+    shown += ["evaluate={interventions: []}", "callbacks.scores.num_items=4"]
+    make(1, "answers_alone", *shown, WHOLE, quiet=QUIET[:1])
     for name, strategy in {"zero3": ZERO3, "fsdp2": FSDP2}.items():
-        jobs += [rows(kind, name, SINGLE, *strategy) for kind in UNEVEN]
-        jobs += [job(folder / f"answers_{name}", data, *shown, *answering, HALVED, *strategy, quiet=QUIET[:1])]
-    run_to_the_end(folder, *((2, overrides) for overrides in jobs), *((1, overrides) for overrides in fewer))
-    return {file.name: file for file in folder.iterdir() if file.is_dir()}
+        make(2, f"answers_{name}", *shown, HALVED, *strategy, quiet=QUIET[:1])
+    return Runs(folder, legs, {name: ["alone"] for name in legs if name.startswith("second_")})

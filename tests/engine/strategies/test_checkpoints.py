@@ -12,9 +12,10 @@ from mirage_pl.engine.checkpoints.weights import ZERO, ZERO3, checkpoint_of, rea
 from mirage_pl.engine.strategies.ready import check_resume
 from tests.conftest import compose
 from tests.engine.strategies.conftest import HALVED, WHOLE, ZERO2, job, recorded, run_in_two, run_ranks
+from tests.engine.strategies.test_equality import slow
 
 
-@pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "half_zero3", "fsdp2"])
+@pytest.mark.parametrize("name", ["zero2", "zero3", "half_zero3", "fsdp2", *slow("zero1")])
 def test_a_checkpoint_of_two_ranks_is_exported_with_the_weights_that_were_trained(runs, tmp_path, name):
     export.run(compose("export", f"ckpt={runs[name]}", f"out={tmp_path}/exported"))
     _, weights = recorded(runs[name])

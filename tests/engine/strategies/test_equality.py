@@ -25,31 +25,37 @@ def test_the_compared_runs_learn_and_their_rows_are_ragged(runs):
     assert any(len({batch["terms"]["text"] for batch in step["batches"]}) > 1 for step in steps)
 
 
-ZERO = ["zero1", "zero2", "zero2_accumulated", "zero2_offload", "zero3", "zero3_offload"]
+def slow(*names):
+    """Further ones of a kind, of which one is tested always."""
+    return [pytest.param(*(name if isinstance(name, tuple) else (name,)), marks=pytest.mark.slow) for name in names]
 
 
-@pytest.mark.parametrize("name", ["alone_accumulated", "ddp", "ddp_accumulated", *ZERO, "fsdp2"])
+ALSO = ["ddp", "ddp_accumulated", "zero1", "zero2_offload", "zero3_offload"]
+
+
+@pytest.mark.parametrize("name", ["alone_accumulated", "zero2", "zero2_accumulated", "zero3", "fsdp2", *slow(*ALSO)])
 def test_a_strategy_and_accumulation_change_neither_losses_nor_weights(runs, name):
     assert_same(runs[name], runs["alone"], STEPS)
 
 
-@pytest.mark.parametrize("name", ["zero2", "zero3", "fsdp2"])
+@pytest.mark.parametrize("name", ["zero3", *slow("zero2", "fsdp2")])
 def test_stage_2_from_another_runs_weights_learns_the_same(runs, name):
     assert_same(runs[f"second_{name}"], runs["second_alone"], STEPS, lr=2e-6)
 
 
+OFTEN = [("blocks", "zero3"), ("images", "fsdp2"), ("uncached", "zero3"), ("blocks", "zero2")]
 EVERYWHERE = [(kind, name) for kind in ("blocks", "images") for name in ("ddp", "zero2")]
+EVERYWHERE += [(kind, name) for kind in UNEVEN for name in ("zero3", "fsdp2")]
+REST = [pair for pair in EVERYWHERE if pair not in OFTEN]
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [*EVERYWHERE, *((kind, name) for kind in UNEVEN for name in ("zero3", "fsdp2"))]
-)
+@pytest.mark.parametrize(("kind", "name"), [*OFTEN, *slow(*REST)])
 def test_ranks_whose_rows_differ_in_blocks_or_images_learn_what_one_process_does(runs, kind, name):
     """No latents beside three blocks in stage 2; no image beside two, with a tower that learns or one that is asked."""
     assert_same(runs[f"{kind}_{name}"], runs[f"{kind}_alone"], 8)
 
 
-@pytest.mark.parametrize("name", ["zero2", "zero3", "fsdp2"])
+@pytest.mark.parametrize("name", ["zero2", *slow("zero3", "fsdp2")])
 def test_a_run_of_two_ranks_continues_with_bitwise_the_losses_that_would_have_come(runs, name):
     losses, weights = recorded(runs[f"{name}_continued"])
     expected, wanted = recorded(runs[name])
@@ -57,7 +63,7 @@ def test_a_run_of_two_ranks_continues_with_bitwise_the_losses_that_would_have_co
     assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
 
 
-@pytest.mark.parametrize("name", ["zero3", "fsdp2"])
+@pytest.mark.parametrize("name", ["zero3", *slow("fsdp2")])
 def test_ranks_that_hold_parts_of_the_weights_validate_and_answer_as_one_process(runs, name):
     metrics, expected = (
         json.loads((runs[run] / "metrics.json").read_text()) for run in (f"answers_{name}", "answers_alone")

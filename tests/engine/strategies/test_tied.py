@@ -12,10 +12,10 @@ from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.mirage.collator import Collator
 from tests.conftest import compose
 from tests.engine.strategies.conftest import recorded
-from tests.engine.strategies.test_equality import assert_same
+from tests.engine.strategies.test_equality import assert_same, slow
 
 
-@pytest.mark.parametrize("name", ["zero2", "zero3", "fsdp2"])
+@pytest.mark.parametrize("name", ["zero3", *slow("zero2", "fsdp2")])
 def test_two_processes_and_then_one_learn_such_a_weight_as_one_does(runs, name):
     assert_same(runs[f"tied_{name}"], runs["tied_alone"], 4)
     _, weights = recorded(runs[f"tied_{name}"])
@@ -34,15 +34,16 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.parametrize("names", [["zero3"], *slow(["zero2", "fsdp2"])], ids=str)
 def test_a_head_that_is_the_embeddings_is_exported_as_one_and_answers_the_same_elsewhere(
-    runs, processor, samples, tmp_path
+    runs, processor, samples, tmp_path, names
 ):
     prompts, wanted = Collator(processor, 4, latents=False, helpers=False).prompts(samples[:1]), {}
     inputs = {"input_ids": prompts.tokens_BT, "pixel_values": prompts.images.pixels_PF}
     inputs |= {"image_grid_thw": torch.tensor(prompts.images.grids)}
     inputs |= {"mm_token_type_ids": (prompts.tokens_BT == processor.image_token_id).int()}
     torch.save(inputs, tmp_path / "inputs")
-    for name in ("zero2", "zero3", "fsdp2"):
+    for name in names:
         folder = export.run(compose("export", f"ckpt={runs[f'tied_{name}']}", f"out={tmp_path}/{name}"))
         assert not [key for key in load_file(folder / "model.safetensors") if "lm_head" in key]
         net = load_trained(runs[f"tied_{name}"]).module.net

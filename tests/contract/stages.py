@@ -1,0 +1,74 @@
+"""Every stage of every family, and how each is made small."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import REPO, SMALL, compose
+
+TOY = REPO / "tests" / "toy" / "conf"
+TOYS = "hydra.searchpath=[pkg://tests.toy.conf]"
+SMALLER = {
+    # In small steps: latents that nobody has trained magnify a difference of rounding by a thousand in a few steps.
+    "mirage": [*SMALL, "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
+    "toy": ["task.rows={train: 24, val: 4, test: 4}"],
+}
+"""Family -> what makes its runs small, and keeps rounding from deciding what is learnt."""
+APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided")}
+"""Stage -> what makes its rows count each for itself: these compare latents less the mean of their batch."""
+STEPS, SAVED = 4, 2
+"""Of a run, and how many of them are in the checkpoint from which it goes on when it is killed."""
+SHORT = [
+    "stage.starts=null",
+    "trainer.accelerator=cpu",
+    f"trainer.max_steps={STEPS}",
+    f"trainer.val_check_interval={STEPS}",
+    f"callbacks.last.every_n_train_steps={SAVED}",
+    "callbacks.scores.num_items=2",
+    "callbacks.progress=null",
+    "loader.eval_batch_size=4",
+]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a family.
+
+    Attributes:
+        name: as ``stage=`` has it.
+        search: what finds its configs.
+    """
+
+    name: str
+    search: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """The first part of its name; Mirage's have none."""
+        return self.name.partition("/")[0] if "/" in self.name else "mirage"
+
+    def overrides(self, data: Path, *more: str) -> list[str]:
+        """The command line of a small run."""
+        small = [*SMALLER.get(self.family, ()), *APART.get(self.name, ()), *SHORT]
+        return [*self.search, f"stage={self.name}", *small, f"data={data}", *more]
+
+    def compose(self, data: Path, *more: str) -> Any:
+        """The config of a small run."""
+        return compose("train", *self.overrides(data, *more))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def find_stages() -> list[Stage]:
+    """All that are there: a new one is tested by its file."""
+    places = [(REPO / "conf" / "stage", ()), (TOY / "stage", (TOYS,))]
+    names = [
+        (file.relative_to(folder).with_suffix(""), search) for folder, search in places for file in yaml_in(folder)
+    ]
+    return [Stage(str(name), search) for name, search in names]
+
+
+def yaml_in(folder: Path) -> list[Path]:
+    """The options of a group, by name."""
+    return sorted(folder.rglob("*.yaml"))
