@@ -39,8 +39,8 @@ def on_files(files: Files, config: Any) -> Files:
 def write_decisions() -> str:
     """Every decision by its date, the latest first: pages are named ``YYYY-MM-DD-NAME.md`` and begin with a title."""
     parts = [
-        "# Decisions\n\nWhy something is as it is, where the code alone would surprise: a dated page each, of what, why, "
-        "and what else was considered. A new one is a file `docs/develop/decisions/YYYY-MM-DD-NAME.md`.\n"
+        "# Decisions\n\nWhy something is as it is, where the code alone would surprise: a dated page each, of what, "
+        "why, and what else was considered. A new one is a file `docs/develop/decisions/YYYY-MM-DD-NAME.md`.\n"
     ]
     pages = sorted((REPO / "docs" / "develop" / "decisions").glob("2*.md"))
     for date in sorted({page.name[:10] for page in pages}, reverse=True):
