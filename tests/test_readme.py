@@ -26,7 +26,7 @@ def expand(text):
 
 
 def commands_of(page):
-    """Yield the commands of a page, in fences and in running text; of ``python -m X a; b`` comments are left out."""
+    """Yield the commands of a page, in fences and in running text, without comments."""
     for line in re.findall(r"^ *(python -m [^\n]+)$", page, re.MULTILINE):
         yield re.split(r"\s{2,}|\s#|`", line)[0]
     for text in re.findall(r"`(python -m [^`]+)`", FENCE.sub("", page)):
@@ -59,11 +59,11 @@ def check_command(command, searched):
     if module == "mirage_pl.report":
         report_parser().parse_args(words)
     elif (module, words[:1]) == ("launch", ["status"]):
-        status_parser().parse_args(words[1:])
+        status_parser().parse_args(words[1:] or ["runs"])
     elif module.startswith("mirage_pl.") and module.count(".") == 1 or module == "launch":
         config = "plan" if words[:1] == ["plan"] else module.removeprefix("mirage_pl.")
         overrides = [word for word in words if word not in ("-m", "plan", "--help", "--cfg", "job")]
-        overrides = [word.replace("logger=null", "logger=[]") for word in overrides]
+        overrides = [word.replace("logger=null", "logger=[]") for word in overrides if "interval(" not in word]
         first = [word if re.search(r"[[{(\"]", word) else word.split(",")[0] for word in overrides]
         texts = [f'{word.split("=", 1)[0]}="…"' if word.startswith("prompt=") else word for word in first]
         assert compose(config, *texts, *([] if "hydra.searchpath" in command else [searched]))
