@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from launch.job import Job
 from launch.submit import check_slurm, check_tasks, copy_code, hand_over, note, prepare
-from mirage_pl.engine.cli import one_line
+from mirage_pl.engine.errors import one_line
 
 
 def submit(cfgs: Sequence[DictConfig], launchers: Sequence[Mapping[str, Any]]) -> list[Any]:

@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from launch.job import SUBMITTED, Job
 from launch.status import JOB, read_status
-from mirage_pl.engine.cli import one_line, verb
+from mirage_pl.engine.cli import verb
+from mirage_pl.engine.errors import one_line
 from mirage_pl.engine.place import CONF, PACKAGE, own_modules
 from mirage_pl.engine.runs.entry import open_run
 from mirage_pl.engine.runs.folder import CONFIG, last_checkpoint, write_json

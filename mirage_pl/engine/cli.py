@@ -1,6 +1,5 @@
 """The command line that every verb shares: Hydra, two resolvers, errors in one line. Imports no torch."""
 
-import errno
 import logging
 import os
 import signal
@@ -9,7 +8,6 @@ import warnings
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from traceback import extract_tb
 from typing import Any, NoReturn
 
 import hydra
@@ -22,8 +20,9 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
+from mirage_pl.engine.errors import find_mistake, one_line
 from mirage_pl.engine.help import read_configs_once
 from mirage_pl.engine.mistakes import check_types, explain_refusal, list_keys, list_value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
@@ -35,14 +34,6 @@ UNSEEN = logging.getLogger("unseen")
 UNSEEN.propagate = False
 UNSEEN.addHandler(logging.NullHandler())
 
-ELSEWHERE = "choose another folder (run_dir=, runs=, out=), or see to its permissions"
-UNUSABLE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, or choose another folder (run_dir=, runs=, data=)"),
-    **dict.fromkeys(
-        (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG), ELSEWHERE
-    ),
-}
-"""Remedies for a place that can't be written to, by errno."""
 NONE = {f"{group}=null": f"{group}=[]" for group in ("logger", "experiment")}
 """What Hydra expects in place of ``GROUP=null``."""
 
@@ -107,28 +98,6 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", message=r".*`srun` command is available.*")  # python -m launch is our way to it
 
 
-def find_mistake(error: BaseException) -> BaseException | None:
-    """Return the user's mistake behind an error; ``None`` if the error is ours.
-
-    Mistakes are ``ValueError``, configs that don't resolve, Lightning's ``MisconfigurationException``, and places that
-    can't be written to.
-    """
-    while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, OSError) and (error.errno in UNUSABLE or makes_folder(error)):
-        remedy = UNUSABLE.get(error.errno or 0, ELSEWHERE)
-        return ValueError(f"{error.filename or 'a file'} cannot be written ({error.strerror}); {remedy}")
-    refused = type(error).__name__ == "MisconfigurationException"
-    expected = isinstance(error, ValueError | OmegaConfBaseException | InstantiationException)
-    return error if refused or expected else None
-
-
-def makes_folder(error: OSError) -> bool:
-    """Whether an error comes from making a folder: ``mkdir`` below ``/proc`` reports ``ENOENT``."""
-    frames = extract_tb(error.__traceback__)
-    return bool(frames) and frames[-1].name in ("mkdir", "makedirs")
-
-
 def command(path: str, parser: Callable[[], ArgumentParser] | None = None) -> Callable[[], None]:
     """Make a ``main`` for a command without a config, from a function that takes the command line's words.
 
@@ -171,16 +140,6 @@ def say(line: str) -> None:
     """Print a line, and write it to the run's log."""
     print(line, flush=True)
     UNSEEN.info(line)
-
-
-def one_line(error: BaseException) -> str:
-    """An error's message on one line; of an error in a loading process, only the original message."""
-    if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} has no value; give {error.full_key}=…"
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if "Original Traceback" in str(error):
-        return lines[-1].removeprefix("ValueError: ")
-    return " ".join(" ".join(lines).split())
 
 
 def compose(config: str, overrides: list[str], return_hydra_config: bool = False) -> DictConfig:

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mirage_pl.engine import cli
+from mirage_pl.engine.errors import find_mistake
 from mirage_pl.engine.mistakes import explain_key, list_keys
 from mirage_pl.engine.runs.folder import COMPOSED, CONFIG
 from mirage_pl.engine.seams import Evaluation
@@ -83,7 +84,7 @@ def build_evaluation(cfg: DictConfig) -> Evaluation:
     try:
         evaluation: Evaluation = instantiate(cfg.evaluation)
     except InstantiationException as error:
-        mistake = cli.find_mistake(error)
+        mistake = find_mistake(error)
         raise (error if mistake is None else mistake) from None
     kind = str(cfg.task.get("evaluation") or KIND)
     if kind.rpartition("/")[2] != evaluation.name:
