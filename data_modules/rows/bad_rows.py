@@ -46,8 +46,9 @@ def good_rows(
             good.append(index)
     total, left_out = len(source), len(source) - len(good)
     if max_bad_share is not None and (left_out > max_bad_share * total or not good):
+        much = f"more than task.max_bad_share={max_bad_share}" if good else "and none is left"
         raise ValueError(
-            f"{left_out} of {total} rows of {source} are bad, more than task.max_bad_share={max_bad_share}; "
+            f"{left_out} of {total} rows of {source} are bad, {much}; "
             "list them with python -m mirage_pl.data validate=true"
         )
     if bad:

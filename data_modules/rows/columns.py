@@ -79,8 +79,8 @@ class Columns:
     image_pattern: str | None = None
     whole: frozenset[str] = frozenset()
     """Texts that are a column, from :meth:`of`."""
-    withheld: bool = False
-    """Whether the file has no answers, from :meth:`of`."""
+    withheld: str = ""
+    """The column of answers that the file doesn't have, from :meth:`of`."""
 
     def __post_init__(self) -> None:
         for text, (images, _) in MARKERS.items():
@@ -108,7 +108,7 @@ class Columns:
         missing = missing_column(self.text_output, rows) if "text_output" not in whole else None
         missing = missing or (missing_column(f"{{{bare(self.right)}}}", rows) if self.right else None)
         if missing and not get_close_matches(missing, {str(key) for row in rows for key in row}, cutoff=0.75):
-            return replace(self, whole=frozenset(whole), withheld=True)
+            return replace(self, whole=frozenset(whole), withheld=missing)
         return replace(self, whole=frozenset(whole))
 
     def _is_column(self, name: str, rows: Sequence[Row]) -> bool:
@@ -158,7 +158,18 @@ class Columns:
             if self.image_pattern and isinstance(written, str) and (shown := re.findall(self.image_pattern, written)):
                 made[text] = re.sub(self.image_pattern, marker, written)
                 made[images] = [find_shown(column, row) for column in shown]
+        if made["text_input"] is None:
+            raise ValueError(self._no_question(asked_of))
         return {"image_input": []} | {key: value for key, value in made.items() if value is not None}
+
+    def _no_question(self, row: Row) -> str:
+        if self.text_input is not None:
+            asked = f"task.columns.text_input={self.text_input}"
+            return f"the question is null, as {asked} is; fill it, or leave the row out"
+        return (
+            f"no text_input; the row has {', '.join(map(str, row))}; say which column is the question, "
+            "task.columns.text_input, or the conversation, task.columns.messages"
+        )
 
     def spoken(self, row: Row) -> Row:
         """Return a row with the question, images and answer of its conversation, if it has one.
@@ -209,7 +220,8 @@ class Columns:
             ValueError: a column isn't there, or holds no choices.
         """
         choices = list_choices(look_up(bare(self.choices or ""), row))
-        return choices, None if self.withheld else look_up(bare(self.right or ""), row)
+        right = None if self.withheld else look_up(bare(self.right or ""), row)
+        return choices, None if isinstance(right, str) and not right.strip() else right
 
 
 ANSWER = ("sequence_plan", "text_output", "image_output")

@@ -229,3 +229,15 @@ def test_a_weight_that_is_no_positive_number_names_the_file(tmp_path, weight):
         Mixed([source], [weight], seed=0)
     with pytest.raises(ValueError, match="2 weights for 1 sources"):
         Mixed([source], [1, 1], seed=0)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.list_(IMAGE), pa.list_(IMAGE, 1), pa.large_list(IMAGE), pa.list_(pa.binary(), 1), pa.binary_view()]
+)
+def test_a_columns_images_are_read_whatever_arrow_calls_their_type(tmp_path, kind):
+    content = picture(1)
+    image = {"bytes": content, "path": None} if "struct" in str(kind) else content
+    column = pa.array([image if kind == pa.binary_view() else [image]], kind)
+    pq.write_table(pa.table({"image": column}), tmp_path / "a.parquet")
+    read = open_source(tmp_path / "a.parquet")[0]["image"]
+    assert [one.read_bytes() for one in (read if isinstance(read, list) else [read])] == [content]
