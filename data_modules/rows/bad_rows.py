@@ -32,6 +32,8 @@ def good_rows(
     Raises:
         ValueError: a bad row, or too many of them.
     """
+    if max_bad_share is not None and not 0 <= max_bad_share <= 1:
+        raise ValueError(f"task.max_bad_share={max_bad_share} is no share; give 0 to 1")
     good, bad = list[int](), 0
     for index in track(rows_N.tolist(), "Checking rows", disable=len(rows_N) < MANY, transient=True):
         try:

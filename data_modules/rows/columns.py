@@ -94,8 +94,8 @@ class Columns:
         if self.image_pattern is not None:
             check_pattern(self.image_pattern)
 
-    def of(self, rows: Sequence[Row]) -> "Columns":
-        """Return these columns as a file means them, by some of its rows.
+    def of(self, rows: Sequence[Row], file: str = "") -> "Columns":
+        """Return these columns as a file means them, by some of its rows; ``file`` begins errors.
 
         A text without braces that names a column is that column. Answers in columns that no row has are withheld.
 
@@ -104,14 +104,14 @@ class Columns:
         """
         if not rows:
             return self
-        whole = {name for name in MARKERS if self._is_column(name, rows)}
+        whole = {name for name in MARKERS if self._is_column(name, rows, file)}
         missing = missing_column(self.text_output, rows) if "text_output" not in whole else None
         missing = missing or (missing_column(f"{{{bare(self.right)}}}", rows) if self.right else None)
         if missing and not get_close_matches(missing, {str(key) for row in rows for key in row}, cutoff=0.75):
             return replace(self, whole=frozenset(whole), withheld=missing)
         return replace(self, whole=frozenset(whole))
 
-    def _is_column(self, name: str, rows: Sequence[Row]) -> bool:
+    def _is_column(self, name: str, rows: Sequence[Row], file: str) -> bool:
         """Whether a text is a column's name; one that is neither that nor a template is refused."""
         text = getattr(self, name)
         if text is None or holes(text):
@@ -124,7 +124,7 @@ class Columns:
         near = get_close_matches(text.strip(), known, 1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(
-            f"task.columns.{name}={text} would be the same text for every row: no column has that name{meant} "
+            f"{file}task.columns.{name}={text} would be the same text for every row: no column has that name{meant} "
             f"among {', '.join(known)[:500]}; give the name of a column, or a template with names in braces"
         )
 

@@ -5,7 +5,6 @@ when it is met, unless all are checked at the start.
 """
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
@@ -23,6 +22,7 @@ from data_modules.files.sources import Source, open_mixed
 from data_modules.images import image_size, open_image
 from data_modules.rows.bad_rows import good_rows
 from data_modules.rows.chat import count_answers
+from data_modules.rows.choices import unordered
 from data_modules.rows.columns import NAMES, Columns, Order
 from data_modules.rows.drawing import captioned, lay_out
 from data_modules.rows.graders import GROUP as UNNAMED
@@ -85,8 +85,6 @@ class Rows(Questions):
             raise ValueError(f"task.columns has unknown {sorted(unknown)}; known are {', '.join(NAMES)}")
         if on_bad_row not in ("error", "skip"):
             raise ValueError(f"task.on_bad_row={on_bad_row} is unknown; choose error or skip")
-        if not 0 <= max_bad_share <= 1:
-            raise ValueError(f"task.max_bad_share={max_bad_share} is no share; give 0 to 1")
         if rotations < 1:
             raise ValueError(f"task.rotations={rotations} must be 1 or more; 1 asks every row once")
         self.columns, self.grader = Columns(**(columns or {})), find_grader(grader)
@@ -136,16 +134,12 @@ class Rows(Questions):
         rows.source = open_mixed(file, self.seed)
         rows.rows_N = np.arange(len(rows.source))
         first = list(rows._first(SEEN))
-        try:
-            rows.columns = rows.columns.of(first)
-        except ValueError as error:
-            raise ValueError(f"{rows.source}: {error}") from None
+        rows.columns = rows.columns.of(first, f"{rows.source}: ")
         talks = [row.get(rows.columns.conversation(row) or "") for row in first]
         if any(count_answers(talk) > 1 for talk in talks):
             log.warning("%s has turns before the last answer: they are part of the question, not learnt", rows.source)
         if rows.columns.withheld:
-            told = "%s has no column %s, so no answers: its rows can be asked, but neither graded nor learnt"
-            log.warning(told, rows.source, rows.columns.withheld)
+            log.warning("%s has no column %s: its rows are asked, not graded", rows.source, rows.columns.withheld)
         if rows.columns.choices is not None and rows.columns.right_is is None:
             rows.columns = replace(rows.columns, right_is=settle_reading(rows._rights()))
         return rows
@@ -251,9 +245,9 @@ class Rows(Questions):
         lettered = sample.meta[LETTERED]
         if lettered is None:
             return question_digest(sample)
-        choices = "\n".join(sorted(re.split(r"(?:^|\n)\([A-Z]\) ", lettered)[1:]))
         question = [
-            Text(part.text.replace(lettered, choices)) if isinstance(part, Text) else part for part in sample.question
+            Text(part.text.replace(lettered, unordered(lettered))) if isinstance(part, Text) else part
+            for part in sample.question
         ]
         return question_digest(replace(sample, question=tuple(question)))
 

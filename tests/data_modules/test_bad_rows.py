@@ -126,7 +126,7 @@ def test_skipped_rows_are_counted_the_first_logged_and_too_many_are_an_error(pic
     [
         ({"on_bad_row": "drop"}, "task.on_bad_row=drop is unknown; choose error or skip"),
         ({"rotations": 0}, "task.rotations=0 must be 1 or more"),
-        ({"max_bad_share": 50}, "task.max_bad_share=50 is no share; give 0 to 1"),
+        ({"on_bad_row": "skip", "max_bad_share": 50}, "task.max_bad_share=50 is no share; give 0 to 1"),
         ({"columns": {"text_input": "nothing"}}, "rows.jsonl: task.columns.text_input=nothing would be the same"),
         ({"grader": "exakt"}, "task.grader=exakt is unknown"),
         ({"columns": {"text_inptu": "a"}}, "task.columns has unknown .*text_inptu"),
