@@ -32,8 +32,7 @@ def good_rows(
     Raises:
         ValueError: a bad row, or too many of them.
     """
-    if max_bad_share is not None and not 0 <= max_bad_share <= 1:
-        raise ValueError(f"task.max_bad_share={max_bad_share} is no share; give 0 to 1")
+    check_share(max_bad_share)
     good, bad = list[int](), 0
     for index in track(rows_N.tolist(), "Checking rows", disable=len(rows_N) < MANY, transient=True):
         try:
@@ -56,3 +55,13 @@ def good_rows(
     if bad:
         log.warning("skipped %d of %d rows of %s", left_out, total, source)
     return np.array(good, np.int64)
+
+
+def check_share(share: float | None) -> None:
+    """Demand a share, where there is one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if share is not None and not 0 <= share <= 1:
+        raise ValueError(f"task.max_bad_share={share} is no share; give 0 to 1")

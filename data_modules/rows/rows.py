@@ -188,8 +188,7 @@ class Rows(Questions):
             sample = parse_row(self.columns.official(row, name, asked), where, root, "all" if self.outside else "none")
             group = self.columns.group_of(row)
         except ValueError as error:
-            said = " ".join(str(error)[:2000].splitlines())  # names of columns may hold anything
-            raise ValueError(f"{where}: {said}") from None
+            raise ValueError(f"{where}: {' '.join(str(error)[:2000].splitlines())}") from None  # names hold anything
         place = f"{where}, choices rotated by {turn}" if turn else where
         others = {key: value for key, value in row.items() if key in META or key not in KEYS}
         return replace(sample, where=place, meta={**others, GROUP: group, LETTERED: asked.get("lettered")})
