@@ -21,7 +21,7 @@ TEXTS = ("txt", "text", "transcript", "cls", "id")
 class Tar:
     """The rows of a tar file in WebDataset's layout: the members whose names agree up to the first dot are a row.
 
-    What follows the dot is the column. ``json`` is decoded, :data:`TEXTS` are text, anything else a reference to an image.
+    What follows the dot is the column: ``json`` is decoded, :data:`TEXTS` are text, all else refers to an image.
     Members without a dot, and hidden ones, belong to no row.
 
     Attributes:
