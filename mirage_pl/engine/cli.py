@@ -22,9 +22,10 @@ from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from mirage_pl.engine.help import read_configs_once
-from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
+from mirage_pl.engine.mistakes import check_types, explain, explain_yaml, keys, value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.runs.identity import suffix
@@ -234,9 +235,10 @@ def guided(
         """Run the command."""
         if not tracebacks():
             hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
-        sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
-        read_configs_once()
+        warnings.filterwarnings("ignore", message="provider=hydra.searchpath")  # the error after it says the same
         try:
+            sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
+            read_configs_once()
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
             stop("the same command skips what is done and goes on with the rest")
@@ -244,6 +246,10 @@ def guided(
             if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
                 raise
             fail(explain(error, known_keys(config)))
+        except YAMLError as error:  # of a file of the user's own
+            if tracebacks():
+                raise
+            fail(explain_yaml(error))
         except OSError as error:  # of the run folder, which Hydra makes first
             mistake = user_error(error)
             if mistake is None or tracebacks():
@@ -287,7 +293,7 @@ def known_keys(config: str) -> set[str]:
     for overrides in ([*searched, *choices], searched):
         try:
             composed = compose(options.config_name, overrides, return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException):
+        except (HydraException, OmegaConfBaseException, YAMLError):
             continue
         return {*keys(composed), *map(str, composed.hydra.runtime.choices)}
     return set()
