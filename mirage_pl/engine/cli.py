@@ -25,7 +25,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from mirage_pl.engine.help import read_configs_once
-from mirage_pl.engine.mistakes import check_types, explain, explain_yaml, keys, value_overrides
+from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.runs.identity import suffix
@@ -242,21 +242,22 @@ def guided(
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
             stop("the same command skips what is done and goes on with the rest")
-        except (HydraException, OmegaConfBaseException) as error:  # one of an option that isn't there is an OSError
-            if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
+        except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
+            line = refusal(error, config)
+            if line is None or tracebacks():
                 raise
-            fail(explain(error, known_keys(config)))
-        except YAMLError as error:  # of a file of the user's own
-            if tracebacks():
-                raise
-            fail(explain_yaml(error))
-        except OSError as error:  # of the run folder, which Hydra makes first
-            mistake = user_error(error)
-            if mistake is None or tracebacks():
-                raise
-            fail(one_line(mistake))
+            fail(line)
 
     return main
+
+
+def refusal(error: Exception, config: str) -> str | None:
+    """Why a command line makes no config, or its run no folder; ``None``: that is no mistake of the user's."""
+    if isinstance(error, InstantiationException):
+        return None
+    if isinstance(error, HydraException | OmegaConfBaseException | YAMLError):  # some are an OSError, too
+        return explain(error, known_keys(config))
+    return one_line(mistake) if (mistake := user_error(error)) else None
 
 
 def tracebacks() -> bool:

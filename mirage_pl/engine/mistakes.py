@@ -35,6 +35,8 @@ def explain(error: Exception, known: Iterable[str]) -> str:
     text = str(error).strip()
     if isinstance(error, MissingConfigException):
         return explain_option(error)
+    if isinstance(error, YAMLError):
+        return explain_yaml(error)
     if isinstance(error, OverrideParseException):
         return explain_grammar(str(error.override), text)
     if key := re.match(r"Could not (?:override|delete from config\.) ?'([^']+)'", text):
