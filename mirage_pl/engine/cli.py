@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mirage_pl.engine.errors import find_mistake, one_line
 from mirage_pl.engine.help import read_configs_once
@@ -207,23 +208,29 @@ def guide_main(
         """Run the command."""
         if not wants_tracebacks():
             hydra_utils.run_and_report = lambda func: func()  # Hydra's own prints errors over several lines
-        sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
-        read_configs_once()
+        warnings.filterwarnings("ignore", message="provider=hydra.searchpath")  # the error after it says the same
         try:
+            sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
+            read_configs_once()
             compose_and_run()
         except KeyboardInterrupt:  # in a sweep
             stop("the same command skips what is done and goes on with the rest")
-        except (HydraException, OmegaConfBaseException) as error:  # before OSError, which a missing option is, too
-            if wants_tracebacks() or isinstance(error, InstantiationException):  # a run's own error
+        except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
+            line = describe_refusal(error, config)
+            if line is None or wants_tracebacks():
                 raise
-            fail(explain_refusal(error, list_known_keys(config)))
-        except OSError as error:  # Hydra makes the run folder before our code runs
-            mistake = find_mistake(error)
-            if mistake is None or wants_tracebacks():
-                raise
-            fail(one_line(mistake))
+            fail(line)
 
     return main
+
+
+def describe_refusal(error: Exception, config: str) -> str | None:
+    """The line for an error in composing a config or making the run folder; ``None`` if it isn't the user's mistake."""
+    if isinstance(error, InstantiationException):
+        return None
+    if isinstance(error, HydraException | OmegaConfBaseException | YAMLError):  # some are an OSError, too
+        return explain_refusal(error, list_known_keys(config))
+    return one_line(mistake) if (mistake := find_mistake(error)) else None
 
 
 def wants_tracebacks() -> bool:
@@ -260,7 +267,7 @@ def list_known_keys(config: str) -> set[str]:
     for overrides in ([*searched, *choices], searched):
         try:
             composed = compose(options.config_name, overrides, return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException):
+        except (HydraException, OmegaConfBaseException, YAMLError):
             continue
         return {*list_keys(composed), *map(str, composed.hydra.runtime.choices)}
     return set()
