@@ -1,4 +1,4 @@
-"""What every verb's command line shares: Hydra, two resolvers, and one-line errors. Imports no torch."""
+"""What every verb's command line shares: Hydra, three resolvers, and one-line errors. Imports no torch."""
 
 import errno
 import logging
@@ -54,6 +54,9 @@ def swept_by() -> str | None:
 
 
 OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
+OmegaConf.register_new_resolver(
+    "family", lambda name, otherwise: name.partition("/")[0] if "/" in name else otherwise, replace=True
+)
 OmegaConf.register_new_resolver("variant", lambda _root_: suffix(_root_, compose_run), replace=True)
 
 
