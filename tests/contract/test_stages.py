@@ -182,8 +182,7 @@ def test_two_processes_learn_what_one_does(stage, trained, name):
 
 @small_stages_always
 def test_it_is_scored_and_its_page_has_its_sections(stage, trained):
-    run = trained(stage).check("whole")
-    cfg = stage.compose(run.parent)
+    run, cfg = trained(stage).check("whole"), stage.compose(trained(stage).data)
     metrics = evaluate.run(compose("evaluate", *stage.search, f"evaluation={find_kind(cfg)}", f"ckpt={run}"))
     assert metrics["finished"]
     assert metrics["measures"]
