@@ -55,9 +55,7 @@ def swept_by() -> str | None:
 
 
 OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
-OmegaConf.register_new_resolver(
-    "family", lambda name, otherwise: name.partition("/")[0] if "/" in name else otherwise, replace=True
-)
+OmegaConf.register_new_resolver("family", lambda task, other: (task.split("/")[:-1] or [other])[0], replace=True)
 OmegaConf.register_new_resolver("variant", lambda _root_: suffix(_root_, compose_run), replace=True)
 
 
@@ -80,8 +78,7 @@ register_plugins()
 
 def register_own_task() -> None:
     """Make ``task=own`` stand for the task of a run, any of whose keys may be set on the command line."""
-    node = OmegaConf.create({"own": True})
-    OmegaConf.set_struct(node, False)
+    node = OmegaConf.create({"own": True}, flags={"struct": False})
     ConfigStore.instance().store(group="task", name="own", node=node)
 
 
