@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from mirage_pl.engine.reports.command import parser
+from mirage_pl.engine.reports.command import build_parser
 from tests.conftest import REPO, compose
 
 README = (REPO / "README.md").read_text()
@@ -37,7 +37,7 @@ def test_a_command_composes(command, written):
 
 @pytest.mark.parametrize("command", REPORTS)
 def test_a_report_is_understood(command):
-    assert parser().parse_args(shlex.split(command)[3:]).runs
+    assert build_parser().parse_args(shlex.split(command)[3:]).runs
 
 
 def test_there_are_commands_to_check():

@@ -28,7 +28,7 @@ class Average:
             ValueError: fewer features than latents.
         """
         n, width = features_nD.shape
-        check(n, k)
+        check_size(n, k)
         return features_nD[: n // k * k].view(k, n // k, width).mean(1)
 
 
@@ -37,14 +37,14 @@ class Grid:
 
     def __call__(self, features_nD: Tensor, grid_hw: tuple[int, int], k: int) -> Tensor:
         """Compress one image; arguments as in :class:`Average`, cells in raster order."""
-        check(len(features_nD), k)
+        check_size(len(features_nD), k)
         rows = max(divisor for divisor in range(1, int(k**0.5) + 1) if k % divisor == 0)
         image_1DHW = features_nD.T.reshape(1, -1, *grid_hw)
         cells_1Drc = torch.nn.functional.adaptive_avg_pool2d(image_1DHW, (rows, k // rows))
         return cells_1Drc.flatten(2).squeeze(0).T
 
 
-def check(n: int, k: int) -> None:
+def check_size(n: int, k: int) -> None:
     """Raise if ``n`` features can't make ``k`` latents."""
     if k > n:
         raise ValueError(

@@ -28,7 +28,7 @@ def recurrent_row(net: LatentVLM, batch: Batch) -> Tensor:
     Returns:
         Hidden states ``[T, D]``.
     """
-    tokens_T, embeds_TD, grids_N3 = batch.tokens_BT[0], net.embed(batch)[0], grids_of(batch)
+    tokens_T, embeds_TD, grids_N3 = batch.tokens_BT[0], net.embed(batch)[0], stack_grids(batch)
     for column in batch.latent_BT[0].nonzero().flatten().tolist():
         before_TD = hidden_states(net, tokens_T[:column], embeds_TD[:column], grids_N3)
         embeds_TD = torch.cat([embeds_TD[:column], net.feedback(before_TD[-1:]), embeds_TD[column + 1 :]])
@@ -49,7 +49,7 @@ def teacher_forced_row(net: LatentVLM, batch: Batch) -> tuple[Tensor, Tensor]:
     latents_ND = torch.cat([embeds_TD[:0], *latents])
     for latent_D, column in zip(latents_ND, batch.latent_BT[0].nonzero().flatten().tolist(), strict=True):
         embeds_TD = torch.cat([embeds_TD[:column], latent_D.unsqueeze(0), embeds_TD[column + 1 :]])
-    return hidden_states(net, batch.tokens_BT[0], embeds_TD, grids_of(batch)), latents_ND
+    return hidden_states(net, batch.tokens_BT[0], embeds_TD, stack_grids(batch)), latents_ND
 
 
 def summed_losses(net: LatentVLM, batch: Batch, stage: int) -> dict[str, Tensor]:
@@ -69,7 +69,7 @@ def summed_losses(net: LatentVLM, batch: Batch, stage: int) -> dict[str, Tensor]
     return losses | {"text": text}
 
 
-def grids_of(batch: Batch) -> Tensor | None:
+def stack_grids(batch: Batch) -> Tensor | None:
     """Grids of the input images as stock transformers wants them."""
     return None if batch.images is None else torch.tensor(batch.images.grids)
 
@@ -90,7 +90,7 @@ def greedy_answer(
         stop: id of ``<|im_end|>``.
         max_new_tokens: tokens and latents at most.
     """
-    tokens_T, embeds_TD, grids_N3 = prompt.tokens_BT[0], net.embed(prompt)[0], grids_of(prompt)
+    tokens_T, embeds_TD, grids_N3 = prompt.tokens_BT[0], net.embed(prompt)[0], stack_grids(prompt)
     written: list[int] = []
     queue: list[int] = []
     blocks = iter(sizes)

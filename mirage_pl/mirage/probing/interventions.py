@@ -23,12 +23,12 @@ from mirage_pl.mirage.batch import IGNORE, Batch
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
-from mirage_pl.mirage.losses import precise
+from mirage_pl.mirage.losses import to_float32
 from mirage_pl.mirage.model.latents import LatentVLM, Pass
 from mirage_pl.mirage.probing import geometry
-from mirage_pl.mirage.probing.panels import Panels, helpers_known
-from mirage_pl.mirage.probing.reading import embed, join
-from mirage_pl.mirage.probing.replacements import NAMES, ORACLES, fit, matched, replacements
+from mirage_pl.mirage.probing.panels import Panels, has_helpers
+from mirage_pl.mirage.probing.reading import embed_latents, join_answers
+from mirage_pl.mirage.probing.replacements import NAMES, ORACLES, build_replacements, fit_slots, match_targets
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Interventions:
         """The interventions that can be made: none without latents, no oracle unless every row has a helper image."""
         if not any(len(row) for row in self.latents):
             return ()
-        known = all(helpers_known(self.collate, sample) for sample in self.samples)
+        known = all(has_helpers(self.collate, sample) for sample in self.samples)
         return tuple(name for name in NAMES if known or name not in ORACLES)
 
     def describe(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Interventions:
         }
         numbers = {name: number for name, number in numbers.items() if isfinite(number)}  # one latent has no pair
         if targets := self.targets:
-            found = geometry.retrieved(latents, targets)
+            found = geometry.find_retrieved(latents, targets)
             numbers["norm_of_targets"] = geometry.mean_norm(torch.cat(targets))
             numbers["retrieved"] = wilson(sum(found), len(found))
         return numbers
@@ -106,8 +106,8 @@ class Interventions:
         if name == "none":
             return [row[:0] for row in self.latents]
         if name in ORACLES:
-            return self.oracle if name == "oracle" else matched(self.oracle, self.latents)
-        return replacements(name, self.latents, self.seed)
+            return self.oracle if name == "oracle" else match_targets(self.oracle, self.latents)
+        return build_replacements(name, self.latents, self.seed)
 
     @cached_property
     @torch.no_grad()
@@ -141,7 +141,7 @@ class Interventions:
             if name == "none":
                 other = self.read(prompts, generation, [], without=True)
             else:
-                other = self.read(prompts, generation, fit(given[rows], generation.latents))
+                other = self.read(prompts, generation, fit_slots(given[rows], generation.latents))
             for p_MV, q_MV in zip(own, other, strict=True):
                 if len(p_MV):
                     found.append(float((p_MV.exp() * (p_MV - q_MV)).sum(-1).mean()))
@@ -158,11 +158,11 @@ class Interventions:
             latents: to stand in the answers' slots.
             without: leave the slots out.
         """
-        batch = join(self.collate, prompts, generation.tokens, without).to(prompts.tokens_BT.device)
-        embeds_BTD = embed(self.net, batch, latents)
+        batch = join_answers(self.collate, prompts, generation.tokens, without).to(prompts.tokens_BT.device)
+        embeds_BTD = embed_latents(self.net, batch, latents)
         hidden_BTD = Pass(self.net, batch, embeds_BTD).peek(embeds_BTD)
         asked_BT = batch.targets_BT != IGNORE
-        shares_MV = precise(self.net.logits(hidden_BTD[asked_BT])).log_softmax(-1)
+        shares_MV = to_float32(self.net.logits(hidden_BTD[asked_BT])).log_softmax(-1)
         return list(shares_MV.split(asked_BT.sum(1).tolist()))
 
     def pictures(self, rows: Sequence[int]) -> Iterator[tuple[str, Image]]:

@@ -18,8 +18,16 @@ from data_modules.samples import Latent, Picture, Sample
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.probing import geometry
-from mirage_pl.mirage.probing.reading import blocks, embed, join
-from mirage_pl.mirage.probing.sight import attention, divide, features, peaks, plane, resemblance, thin
+from mirage_pl.mirage.probing.reading import count_latents, embed_latents, join_answers
+from mirage_pl.mirage.probing.sight import (
+    compare_patches,
+    compute_features,
+    divide_attention,
+    find_peaks,
+    project_on_plane,
+    record_attention,
+    thin_vectors,
+)
 from mirage_pl.mirage.probing.sight_pictures import (
     ATTENTION,
     RESEMBLANCE,
@@ -35,7 +43,7 @@ MAX_POINTS = 300
 """Points of each kind in the plane."""
 
 
-def helpers_known(collate: Collator, sample: Sample) -> bool:
+def has_helpers(collate: Collator, sample: Sample) -> bool:
     """Whether a row has helper images that can be read, each large enough for the latents of its block."""
     parts = [part for part in sample.answer if isinstance(part, Latent)]
     try:
@@ -69,7 +77,7 @@ class Panels:
 
     def __post_init__(self) -> None:
         self.latents, self.targets = ([row.cpu() for row in rows] for rows in (self.latents, self.targets))
-        self.places = [place_RD.double().mean(0) for place_RD in geometry.by_place(self.latents)]
+        self.places = [place_RD.double().mean(0) for place_RD in geometry.group_by_place(self.latents)]
         self.rows = [row for row in self.rows if len(self.latents[row])]
         having = [row for row, latents in enumerate(self.latents) if len(latents)]
         self.looked = sorted({*having[:MAX_ROWS], *self.rows})
@@ -77,7 +85,7 @@ class Panels:
     def draw(self) -> Iterator[tuple[str, Image]]:
         """All pictures by name."""
         yield "geometry", self.geometry()
-        yield "plane", draw_plane(*plane(self.points()))
+        yield "plane", draw_plane(*project_on_plane(self.points()))
         for row in self.rows:
             if strips := list(self.strips(row)):
                 text = self.collate.tokenizer.decode(self.answers[row], skip_special_tokens=True)
@@ -91,14 +99,14 @@ class Panels:
         within, across = geometry.cosine_within(self.latents), geometry.cosine_across(self.latents)
         return draw_geometry(
             {
-                f"same row: mean {within:.3g}": geometry.pairs_within(self.latents),
-                f"same place, other row: mean {across:.3g}": geometry.pairs_across(
+                f"same row: mean {within:.3g}": geometry.compare_within(self.latents),
+                f"same place, other row: mean {across:.3g}": geometry.compare_across(
                     [self.latents[row] for row in self.looked]
                 ),
             },
-            geometry.spectrum(self.latents),
+            geometry.compute_spectrum(self.latents),
             {f"{name}: mean {lengths.mean():.3g}": lengths for name, lengths in norms.items()},
-            geometry.similarities(self.latents, self.targets) if self.targets else None,
+            geometry.compare_with_targets(self.latents, self.targets) if self.targets else None,
         )
 
     @cached_property
@@ -111,8 +119,8 @@ class Panels:
         """Features ``[R, C, D]`` of a row's input images and of its helper images."""
         sample = self.samples[row]
         images = self.collate.prompts([sample]).images
-        helpers = self.collate.helper_images([sample])[0] if helpers_known(self.collate, sample) else None
-        inputs, theirs = (features(self.net, each) if each else [] for each in (images, helpers))
+        helpers = self.collate.helper_images([sample])[0] if has_helpers(self.collate, sample) else None
+        inputs, theirs = (compute_features(self.net, each) if each else [] for each in (images, helpers))
         return inputs, theirs
 
     @cached_property
@@ -132,7 +140,7 @@ class Panels:
             "words of answers": [self.words([self.answers[row] for row in self.looked])],
             "latents": [self.latents[row] for row in self.looked],
         }
-        found = {name: thin(torch.cat(parts), MAX_POINTS) for name, parts in groups.items() if parts}
+        found = {name: thin_vectors(torch.cat(parts), MAX_POINTS) for name, parts in groups.items() if parts}
         return {name: vectors_ND for name, vectors_ND in found.items() if len(vectors_ND)}
 
     def words(self, texts: Sequence[Sequence[int]]) -> Tensor:
@@ -143,7 +151,7 @@ class Panels:
 
     def strips(self, row: int) -> Iterator[Strip]:
         """Block by block: what its latents attend to in each input image, what they resemble in the helper image."""
-        sample, sizes = self.samples[row], blocks(self.collate, self.answers[row])
+        sample, sizes = self.samples[row], count_latents(self.collate, self.answers[row])
         inputs, helpers = self.seen[row]
         pictures = [open_image(part.path, sample.where) for part in sample.question if isinstance(part, Picture)]
         planned = [part.path for part in sample.answer if isinstance(part, Latent)]
@@ -165,19 +173,19 @@ class Panels:
 
     @torch.no_grad()
     def attended(self, row: int, sides: Sequence[tuple[int, int]]) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Attention of a row's latents, mean over layers, divided as :func:`.sight.divide` says."""
+        """Attention of a row's latents, mean over layers, divided as :func:`.sight.divide_attention` says."""
         prompt = self.collate.prompts([self.samples[row]])
-        batch = join(self.collate, prompt, [self.answers[row]]).to(self.net.backbone.device)
-        shares_nT = attention(self.net, batch, embed(self.net, batch, [self.latents[row]])).mean(0).cpu()
+        batch = join_answers(self.collate, prompt, [self.answers[row]]).to(self.net.backbone.device)
+        shares_nT = record_attention(self.net, batch, embed_latents(self.net, batch, [self.latents[row]])).mean(0).cpu()
         image_T = (batch.tokens_BT[0] == self.collate.image_pad).cpu()
-        return divide(shares_nT, image_T, batch.latent_BT[0].cpu(), sides)
+        return divide_attention(shares_nT, image_T, batch.latent_BT[0].cpu(), sides)
 
     def resembled(self, picture: Image, label: str, row: int, block: slice, features_RCD: Tensor) -> Strip:
         """A strip on what the latents of one block resemble in its helper image."""
         latents_kD = self.latents[row][block]
         means = torch.stack(self.places[block]), self.mean_D
-        heat_kRC, raw_kRC = resemblance(latents_kD, features_RCD, means), resemblance(latents_kD, features_RCD)
-        cells = peaks(heat_kRC)
+        heat_kRC, raw_kRC = compare_patches(latents_kD, features_RCD, means), compare_patches(latents_kD, features_RCD)
+        cells = find_peaks(heat_kRC)
         captions = []
         for latent, best in enumerate(cells):
             cosines = " ".join(f"{heat_kRC[latent][cell]:.2f}" for cell in best)

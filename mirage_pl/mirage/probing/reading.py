@@ -14,7 +14,7 @@ from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.latents import LatentVLM
 
 
-def join(collate: Collator, prompts: Batch, answers: Sequence[Sequence[int]], without: bool = False) -> Batch:
+def join_answers(collate: Collator, prompts: Batch, answers: Sequence[Sequence[int]], without: bool = False) -> Batch:
     """Place each question and its answer in one row; targets are the answer's tokens after its first latent.
 
     Args:
@@ -25,7 +25,7 @@ def join(collate: Collator, prompts: Batch, answers: Sequence[Sequence[int]], wi
     """
     rows = []
     for tokens_T, real_T, tokens in zip(prompts.tokens_BT, prompts.real_BT, answers, strict=True):
-        asked, answer = tokens_T[real_T].tolist(), readable(collate, tokens)
+        asked, answer = tokens_T[real_T].tolist(), mask_stray_tokens(collate, tokens)
         after = answer.index(collate.latent_pad) if collate.latent_pad in answer else len(answer)
         labels = [IGNORE] * after + [IGNORE if token == collate.latent_pad else token for token in answer[after:]]
         kept = [pair for pair in zip(answer, labels, strict=True) if not (without and pair[0] == collate.latent_pad)]
@@ -35,7 +35,7 @@ def join(collate: Collator, prompts: Batch, answers: Sequence[Sequence[int]], wi
     return replace(batch, images=prompts.images)
 
 
-def embed(net: LatentVLM, batch: Batch, latents: Sequence[Tensor]) -> Tensor:
+def embed_latents(net: LatentVLM, batch: Batch, latents: Sequence[Tensor]) -> Tensor:
     """Input embeddings ``[B, T, D]`` with the latents of each row, ``[n, D]``, in its slots."""
     embeds_BTD = net.embed(batch)
     if not batch.latent_BT.any():
@@ -44,7 +44,7 @@ def embed(net: LatentVLM, batch: Batch, latents: Sequence[Tensor]) -> Tensor:
     return embeds_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), latents_ND)
 
 
-def readable(collate: Collator, answer: Sequence[int]) -> list[int]:
+def mask_stray_tokens(collate: Collator, answer: Sequence[int]) -> list[int]:
     """An answer in which every latent pad is a slot and no image is asked for.
 
     A model may say those tokens as words, outside a block; padding stands for them.
@@ -57,9 +57,9 @@ def readable(collate: Collator, answer: Sequence[int]) -> list[int]:
     return tokens
 
 
-def blocks(collate: Collator, answer: Sequence[int]) -> list[int]:
+def count_latents(collate: Collator, answer: Sequence[int]) -> list[int]:
     """Latents of each block of an answer, in order."""
-    tokens, sizes = readable(collate, answer), list[int]()
+    tokens, sizes = mask_stray_tokens(collate, answer), list[int]()
     for before, token in zip([collate.pad, *tokens], tokens, strict=False):
         if token == collate.latent_pad:
             if before == collate.latent_pad:

@@ -14,7 +14,7 @@ NAMES = ("identity", "zero", "noise", "matched_noise", "first_repeated", "shuffl
 """In the order in which they are shown."""
 
 
-def replacements(name: str, latents: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+def build_replacements(name: str, latents: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
     """What each row's latents are replaced by.
 
     Args:
@@ -35,13 +35,13 @@ def replacements(name: str, latents: Sequence[Tensor], seed: int = 0) -> list[Te
     if name == "first_repeated":
         return [row[:1].expand_as(row) for row in latents]
     if name == "shuffled":
-        return shuffled(latents, random)
+        return shuffle_latents(latents, random)
     if name in ("noise", "matched_noise"):
-        return noise(latents, random, matched=name == "matched_noise")
+        return draw_noise(latents, random, matched=name == "matched_noise")
     raise ValueError(f"interventions={name} is unknown; choose from {', '.join(NAMES)}, or all")
 
 
-def shuffled(latents: Sequence[Tensor], random: torch.Generator) -> list[Tensor]:
+def shuffle_latents(latents: Sequence[Tensor], random: torch.Generator) -> list[Tensor]:
     """Give every row that has latents those of another; where there are too few, they come round again."""
     rows = [number for number, row in enumerate(latents) if len(row)]
     order = torch.randperm(len(rows), generator=random).tolist()
@@ -52,7 +52,7 @@ def shuffled(latents: Sequence[Tensor], random: torch.Generator) -> list[Tensor]
     return result
 
 
-def noise(latents: Sequence[Tensor], random: torch.Generator, matched: bool) -> list[Tensor]:
+def draw_noise(latents: Sequence[Tensor], random: torch.Generator, matched: bool) -> list[Tensor]:
     """Draw Gaussian vectors: with the latents' mean and covariance, or with one mean and variance for all numbers."""
     all_ND = torch.cat(list(latents)).double().cpu()
     mean_D = all_ND.mean(0) if matched else all_ND.mean().expand(all_ND.shape[1])
@@ -69,7 +69,7 @@ def noise(latents: Sequence[Tensor], random: torch.Generator, matched: bool) -> 
     return drawn
 
 
-def matched(targets: Sequence[Tensor], latents: Sequence[Tensor]) -> list[Tensor]:
+def match_targets(targets: Sequence[Tensor], latents: Sequence[Tensor]) -> list[Tensor]:
     """Move and scale targets, slot by slot of the row, to the latents' mean and spread.
 
     A cosine leaves a latent's length to the model, and a centred one its mean too: raw targets then speak another
@@ -87,7 +87,7 @@ def matched(targets: Sequence[Tensor], latents: Sequence[Tensor]) -> list[Tensor
     return result
 
 
-def fit(given: Sequence[Tensor], latents: Sequence[Tensor]) -> list[Tensor]:
+def fit_slots(given: Sequence[Tensor], latents: Sequence[Tensor]) -> list[Tensor]:
     """As many vectors for each row as it has latents; where too few are given, they come round again."""
     pairs = zip(given, latents, strict=True)
     return [g[torch.arange(len(row)) % len(g)] if len(row) else row for g, row in pairs]

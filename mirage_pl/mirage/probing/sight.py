@@ -17,14 +17,14 @@ from mirage_pl.mirage.model.latents import LatentVLM, Pass
 
 
 @torch.no_grad()
-def features(net: LatentVLM, images: Images) -> list[Tensor]:
+def compute_features(net: LatentVLM, images: Images) -> list[Tensor]:
     """Merged features ``[R, C, D]`` of every image, on the CPU."""
     merge = net.tower.spatial_merge_size
     found = net.image_features(images.to(net.backbone.device))
     return [f_nD.view(-1, w // merge, f_nD.shape[1]).cpu() for f_nD, (_, _, w) in zip(found, images.grids, strict=True)]
 
 
-def resemblance(latents_kD: Tensor, features_RCD: Tensor, means: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def compare_patches(latents_kD: Tensor, features_RCD: Tensor, means: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Cosine of each latent to each feature of an image, ``[k, R, C]``.
 
     Args:
@@ -39,7 +39,7 @@ def resemblance(latents_kD: Tensor, features_RCD: Tensor, means: tuple[Tensor, T
     return torch.einsum("kd,rcd->krc", units_kD, units_RCD)
 
 
-def peaks(heat_kRC: Tensor, count: int = 3) -> list[list[tuple[int, int]]]:
+def find_peaks(heat_kRC: Tensor, count: int = 3) -> list[list[tuple[int, int]]]:
     """The cells (row, column) with the highest values, the highest first, for each latent."""
     columns = heat_kRC.shape[2]
     flat_kn = heat_kRC.flatten(1)
@@ -48,14 +48,14 @@ def peaks(heat_kRC: Tensor, count: int = 3) -> list[list[tuple[int, int]]]:
 
 
 @torch.no_grad()
-def attention(net: LatentVLM, batch: Batch, embeds_BTD: Tensor) -> Tensor:
+def record_attention(net: LatentVLM, batch: Batch, embeds_BTD: Tensor) -> Tensor:
     """How each latent's column shares its attention among the columns of its row, mean over heads: ``[L, N, T]``.
 
     One layer's weights exist at a time, for all columns; those of the latents' columns are kept.
 
     Args:
         net: the model.
-        batch: with latent slots, see :func:`mirage_pl.mirage.probing.reading.join`.
+        batch: with latent slots, see :func:`mirage_pl.mirage.probing.reading.join_answers`.
         embeds_BTD: its inputs, latents in their slots.
     """
     kept: list[Tensor] = []
@@ -68,7 +68,7 @@ def attention(net: LatentVLM, batch: Batch, embeds_BTD: Tensor) -> Tensor:
     columns.mask_BTT = torch.zeros_like(columns.mask_BTT, dtype=embeds_BTD.dtype).masked_fill(~columns.mask_BTT, lowest)
     hooks = [layer.self_attn.register_forward_hook(keep) for layer in net.decoder.layers]
     try:
-        with eager(net.decoder):
+        with use_eager_attention(net.decoder):
             columns.peek(embeds_BTD)
     finally:
         for hook in hooks:
@@ -77,7 +77,7 @@ def attention(net: LatentVLM, batch: Batch, embeds_BTD: Tensor) -> Tensor:
 
 
 @contextmanager
-def eager(decoder: Any) -> Iterator[None]:
+def use_eager_attention(decoder: Any) -> Iterator[None]:
     """Run the stock attention that hands out its weights; afterwards the one from before again."""
     before = decoder.config._attn_implementation
     decoder.set_attn_implementation("eager")
@@ -87,7 +87,9 @@ def eager(decoder: Any) -> Iterator[None]:
         decoder.set_attn_implementation(before)
 
 
-def divide(shares_kT: Tensor, image_T: Tensor, latent_T: Tensor, sides: Sequence[tuple[int, int]]) -> "Division":
+def divide_attention(
+    shares_kT: Tensor, image_T: Tensor, latent_T: Tensor, sides: Sequence[tuple[int, int]]
+) -> "Division":
     """Tell attention to patches, to latents and to text apart.
 
     Args:
@@ -108,7 +110,7 @@ def divide(shares_kT: Tensor, image_T: Tensor, latent_T: Tensor, sides: Sequence
 Division = tuple[list[Tensor], dict[str, Tensor]]
 
 
-def plane(groups: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[float]]:
+def project_on_plane(groups: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[float]]:
     """Project groups of vectors onto the plane in which they vary most.
 
     Vectors are brought to length 1 first: a word's embedding may be many times shorter than an image's features.
@@ -130,7 +132,7 @@ def plane(groups: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[float]]
     return dict(zip(groups, parts, strict=True)), shares
 
 
-def thin(vectors_PD: Tensor, limit: int) -> Tensor:
+def thin_vectors(vectors_PD: Tensor, limit: int) -> Tensor:
     """At most so many of the vectors, evenly spaced."""
     if len(vectors_PD) <= limit:
         return vectors_PD

@@ -84,7 +84,7 @@ def draw_strips(title: str, strips: Sequence[Strip]) -> Image.Image:
         bottom -= side
         draw_line(figure, line, tops[line.color], (0, bottom, 0.95 * cell, 0.95 * side))
         bottom -= CAPTION
-    return rendered(figure)
+    return render_figure(figure)
 
 
 def draw_line(figure: Figure, line: Strip, top: float, box: tuple[float, float, float, float]) -> None:
@@ -104,20 +104,20 @@ def draw_line(figure: Figure, line: Strip, top: float, box: tuple[float, float, 
         at = left + column * width / 0.95
         axes = figure.add_axes((at / across, bottom / down, width / across, height / down), anchor="SW")
         axes.set_axis_off()
-        axes.imshow(faded(picture) if column else picture, extent=limits, interpolation="nearest")
+        axes.imshow(fade_picture(picture) if column else picture, extent=limits, interpolation="nearest")
         if column:
             marks = line.marks[column - 1] if line.marks else ()
-            lay_over(axes, line.heat_kRC[column - 1] / max(top, 1e-12), line.color, limits, marks)
+            draw_heat(axes, line.heat_kRC[column - 1] / max(top, 1e-12), line.color, limits, marks)
         figure.text(at / across, (bottom - 0.04) / down, text, fontsize=8, color=SOFT, va="top", linespacing=1.15)
 
 
-def faded(picture: Image.Image) -> Image.Image:
+def fade_picture(picture: Image.Image) -> Image.Image:
     """A pale version in 16 greys, on which heat can be seen."""
     grey = ImageOps.posterize(ImageOps.grayscale(picture), 4)
     return Image.blend(grey.convert("RGB"), Image.new("RGB", picture.size, "white"), 0.55)
 
 
-def lay_over(
+def draw_heat(
     axes: Axes, heat_RC: Tensor, color: str, limits: tuple[float, float, float, float], marks: Sequence[tuple[int, int]]
 ) -> None:
     """Lay heat (1: the strongest) and outlines over a picture."""
@@ -141,7 +141,7 @@ def draw_plane(coordinates: Mapping[str, Tensor], shares: Sequence[float]) -> Im
         shares: of the variance, on each axis.
     """
     figure = Figure(figsize=(WIDTH, 5.2), dpi=DPI)
-    axes = styled(figure.add_axes((0.06, 0.1, 0.68, 0.82)), "Latents among words and images")
+    axes = style_axes(figure.add_axes((0.06, 0.1, 0.68, 0.82)), "Latents among words and images")
     for index, (name, points_P2) in enumerate(coordinates.items()):
         x, y = points_P2.double().numpy().T
         drawn = axes.scatter(x, y, s=22, color=COLORS[index], marker=MARKERS[index], alpha=0.65, linewidths=0)
@@ -149,7 +149,7 @@ def draw_plane(coordinates: Mapping[str, Tensor], shares: Sequence[float]) -> Im
     axes.set_xlabel(f"first principal axis, {shares[0]:.0%} of the variance", fontsize=8, color=SOFT)
     axes.set_ylabel(f"second principal axis, {shares[1]:.0%}", fontsize=8, color=SOFT)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9, labelcolor=INK)
-    return rendered(figure)
+    return render_figure(figure)
 
 
 def draw_geometry(
@@ -164,7 +164,7 @@ def draw_geometry(
         similarities_QQ: of each row's latents to each row's helper image, if there are any.
     """
     figure = Figure(figsize=(WIDTH, 6.4), dpi=DPI)
-    panels = [styled(each) for each in figure.subplots(2, 2).flat]
+    panels = [style_axes(each) for each in figure.subplots(2, 2).flat]
     figure.subplots_adjust(left=0.06, right=0.955, bottom=0.08, top=0.95, hspace=0.32, wspace=0.2)
     draw_histograms(panels[0], "Cosine of two latents", cosines, torch.linspace(-1, 1, 81))
     draw_spectrum(panels[1], spectrum)
@@ -177,7 +177,7 @@ def draw_geometry(
         panels[3].set_axis_off()
     else:
         draw_similarities(panels[3], similarities_QQ)
-    return rendered(figure)
+    return render_figure(figure)
 
 
 def draw_histograms(axes: Axes, title: str, values: Mapping[str, Tensor], edges: Tensor) -> None:
@@ -220,7 +220,7 @@ def draw_similarities(axes: Axes, similarities_QQ: Tensor) -> None:
     bar.ax.tick_params(labelsize=8, colors=SOFT)
 
 
-def styled(axes: Axes, title: str = "") -> Axes:
+def style_axes(axes: Axes, title: str = "") -> Axes:
     """Quiet axes with a title."""
     axes.set_title(title, fontsize=9, color=INK, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
@@ -237,7 +237,7 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def rendered(figure: Figure) -> Image.Image:
+def render_figure(figure: Figure) -> Image.Image:
     """Draw a figure with few colours: a third of the bytes, and hardly a difference to be seen."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
