@@ -13,7 +13,7 @@ from mirage_pl.engine.evaluation.statistics import judge_interval, write_percent
 from mirage_pl.engine.reports.page import embed_medium, label_run
 
 CONDITIONS = {
-    "identity": "the model's own, fed back: must equal the answers above",
+    "identity": "the model's own latents again: answers must stay the same",
     "zero": "zeros",
     "noise": "Gaussian noise, one mean and variance for all numbers",
     "matched_noise": "Gaussian noise with the latents' mean and covariance",
@@ -33,7 +33,7 @@ NUMBERS = {
     "norm_of_embeddings": "mean norm of token embeddings",
     "norm_of_targets": "mean norm of compressed helper features",
     "retrieved": "share whose own helper image is the nearest of all; by chance 1 in n",
-    "changed": "other answers: the text differs",
+    "changed": "share of answers whose text differs",
     "kl": "nats: how far the next token's distribution moves while the first answer is read, after the first latent",
 }
 TAMPERED = {"zero": "zeros", "shuffled": "another sample's"}
@@ -132,7 +132,7 @@ def read_changed(condition: Mapping[str, Any]) -> float:
 def describe_cost(condition: Mapping[str, Any]) -> str:
     """Write what a condition does to success, and how many answers it changes."""
     cost = f"{' '.join(write_points(condition['difference']))} ({judge_interval(condition['difference'])})"
-    return f"{cost}, {write_percent(condition['changed'])[0]} other answers" if condition.get("changed") else cost
+    return f"{cost}, {write_percent(condition['changed'])[0]} of answers changed" if condition.get("changed") else cost
 
 
 def describe_method(method: Mapping[str, Any]) -> dict[str, Any]:

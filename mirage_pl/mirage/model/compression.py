@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class Average:
-    """The official strategy: k contiguous runs of features in raster order, each averaged; the rest is dropped.
+    """The official strategy: average k contiguous runs of features in raster order, and drop the rest.
 
-    On an image these are horizontal strips. Section 3 of the paper; ``compress_strategy=average`` in its code.
+    On an image the runs are horizontal strips. Section 3 of the paper; ``compress_strategy=average`` in its code.
     """
 
     def __call__(self, features_nD: Tensor, grid_hw: tuple[int, int], k: int) -> Tensor:
@@ -19,7 +19,7 @@ class Average:
         Args:
             features_nD: merged features in raster order.
             grid_hw: their rows and columns.
-            k: latents wanted.
+            k: number of latents.
 
         Returns:
             ``[k, D]``.
@@ -33,7 +33,7 @@ class Average:
 
 
 class Grid:
-    """Average over the cells of a 2-D grid: k is split into rows and columns as squarely as it divides."""
+    """Average over the cells of a 2-D grid whose k cells are arranged as squarely as k divides."""
 
     def __call__(self, features_nD: Tensor, grid_hw: tuple[int, int], k: int) -> Tensor:
         """Compress one image; arguments as in :class:`Average`, cells in raster order."""
@@ -45,7 +45,11 @@ class Grid:
 
 
 def check_size(n: int, k: int) -> None:
-    """Raise if ``n`` features can't make ``k`` latents."""
+    """Check that ``n`` features suffice for ``k`` latents.
+
+    Raises:
+        ValueError: they don't.
+    """
     if k > n:
         raise ValueError(
             f"latent_size={k} exceeds the {n} feature(s) of a helper image; lower latent_size or enlarge it"
