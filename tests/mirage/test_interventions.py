@@ -90,7 +90,7 @@ def test_latents_that_are_found_together_are_replaced_too_and_identity_is_the_ba
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
 def test_the_decoder_is_fed_and_reports_what_was_asked_for(probe, name):
-    given, seen = probe.replaced(name), 0
+    given, seen = probe.replace_latents(name), 0
     recorded = [row for generation in probe.answer(name) for row in generation.latents]
     for row, vectors in enumerate(fed(probe, name)):
         for place, vector in enumerate(vectors):
@@ -104,7 +104,7 @@ def test_the_decoder_is_fed_and_reports_what_was_asked_for(probe, name):
 def test_a_row_without_latents_stays_as_it_is(probe, name):
     row = blocks_of(probe).index(0)
     assert tokens_of(probe.answer(name))[row] == tokens_of(probe.baseline)[row]
-    assert len(probe.replaced(name)[row]) == 0 or name in ORACLES
+    assert len(probe.replace_latents(name)[row]) == 0 or name in ORACLES
 
 
 def test_without_latents_every_block_is_left_at_once(probe):
@@ -148,7 +148,7 @@ def log_shares(net, collator, question, answer, latents, without=False):
 
 @torch.no_grad()
 def slow_divergence(probe, name, answers):
-    given, found = probe.replaced(name), []
+    given, found = probe.replace_latents(name), []
     for question, answer, own, other in zip(probe.samples, answers, probe.latents, given, strict=True):
         if len(own):
             ours = log_shares(probe.net, probe.collate, question, answer, own)
@@ -239,7 +239,7 @@ def test_matched_targets_have_the_latents_mean_and_spread_slot_by_slot():
 
 
 def test_the_matched_oracle_is_made_of_the_oracle(probe):
-    found = probe.replaced("matched_oracle")
+    found = probe.replace_latents("matched_oracle")
     assert torch.equal(torch.cat(found), torch.cat(match_targets(probe.oracle, probe.latents)))
 
 

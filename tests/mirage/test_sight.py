@@ -282,7 +282,9 @@ def test_a_strip_stands_for_each_block_and_image_and_blocks_without_helper_image
     assert [len(strip.heat_kRC) for strip in strips[:4]] == [1, 1, 5, 5]
     assert strips[2].captions[0].startswith("latent 2\n"), "counted through the row"
     means = panels.places[1], panels.mean_D
-    expected = compare_patches(panels.latents[row][1:2], panels.look(row)[1][1], (means[0].unsqueeze(0), means[1]))
+    expected = compare_patches(
+        panels.latents[row][1:2], panels.encode_images(row)[1][1], (means[0].unsqueeze(0), means[1])
+    )
     assert torch.allclose(strips[3].heat_kRC[:1], expected)
     batch = join_answers(probe.collate, probe.collate.prompts([probe.samples[row]]), [panels.answers[row]])
     shares_nT = record_attention(probe.net, batch, embed_latents(probe.net, batch, [panels.latents[row]])).mean(0)
@@ -327,7 +329,7 @@ def test_a_row_is_drawn_though_it_is_not_among_the_first_and_alone_has_a_helper_
     monkeypatch.setattr("mirage_pl.mirage.probing.panels.MAX_ROWS", 1)
     probe.samples = [sample if row == 2 else lost(sample) for row, sample in enumerate(probe.samples)]
     panels = panels_of(probe, 0, 2)
-    assert panels.looked == [0, 2]
+    assert panels.sources == [0, 2]
     assert [strip.color for strip in panels.strips(2)][:2] == [ATTENTION, RESEMBLANCE]
     assert names_of(probe, [2]) == ["geometry", "plane", "row-2"]
 
