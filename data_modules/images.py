@@ -96,18 +96,6 @@ def image_size(source: ImageSource, where: str) -> tuple[int, int]:
         return read(source, changed.st_mtime_ns, changed.st_size)
 
 
-def check_image(source: ImageSource, where: str) -> None:
-    """Decode an image for what may be wrong with it; once for many rows, as long as its file doesn't change.
-
-    Raises:
-        ValueError: as :func:`open_image` does.
-    """
-    with named(source, where):
-        changed = source.stat()
-        decode = _decode if changed.st_mtime_ns else _decode.__wrapped__
-        decode(source, changed.st_mtime_ns, changed.st_size)
-
-
 @contextmanager
 def named(source: object, where: str) -> Iterator[None]:
     """Say whatever goes wrong with an image as one line that names row and image, a ``ValueError``."""
@@ -283,9 +271,3 @@ def _image_size(source: ImageSource, _changed_ns: int, _size: int) -> tuple[int,
         upright = image.format == "PNG" and not any(word in source.read_bytes() for word in PNG_EXIF)
         sideways = width != height and not upright and orientation(image) in (5, 6, 7, 8)
         return (height, width) if sideways else (width, height)
-
-
-@lru_cache(1_000_000)
-def _decode(source: ImageSource, _changed_ns: int, _size: int) -> None:
-    with opened(source) as image:
-        shown(image)

@@ -159,7 +159,7 @@ class DataModule(pl.LightningDataModule):
             if split not in self.datasets and self.files[split] is not None:
                 rows = self.dataset.read(self.files[split])
                 # of a test file, what can't be asked is one of the evaluation's failures
-                self.datasets[split] = rows if stage == "test" else usable(rows, self.collate, self.loader, split)
+                self.datasets[split] = rows if stage == "test" else self._usable(rows, split)
         if len(self.datasets) > 1:
             check_disjoint(self.datasets)
         if stage == "fit":
@@ -167,6 +167,11 @@ class DataModule(pl.LightningDataModule):
                 if hasattr(dataset, "learnable"):
                     dataset.learnable()
                 self._bound(split)
+
+    def _usable(self, rows: Rows, split: str) -> Rows:
+        shared = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        kept: Rows = usable(rows, self.collate, self.loader, split, *shared)
+        return kept
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches; resumes in mid-epoch."""

@@ -98,6 +98,7 @@ class Loading:
         eval_batch_size: samples of a batch for validation and test.
         num_workers: loading processes.
         prefetch: batches that each of them loads ahead.
+        decoded: file that lists images which could be decoded, so that later starts needn't; ``None``: each start does.
 
     Raises:
         ValueError: a bad number or word.
@@ -110,6 +111,7 @@ class Loading:
     eval_batch_size: int = 1
     num_workers: int = 0
     prefetch: int = 2
+    decoded: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in {"batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "prefetch": 1}.items():

@@ -98,7 +98,7 @@ class Rows(Questions):
             ValueError: a bad file or row; no row that is left.
         """
         rows = self.opened(file)
-        return rows.without_bad(rows.check) if rows.small or self.skips else rows
+        return rows.without_bad(rows.check) if rows.checks_all else rows
 
     def usable(self, problem: Problem) -> Self:
         """Return the rows without those that a model can't be shown, or refuse them.
@@ -111,12 +111,17 @@ class Rows(Questions):
             if said := problem(sample):
                 raise ValueError(said)
 
-        return self.without_bad(check) if self.small or self.skips else self
+        return self.without_bad(check) if self.checks_all else self
 
     @property
     def skips(self) -> bool:
         """Whether bad rows are left out, not refused."""
         return self.on_bad_row == "skip"
+
+    @property
+    def checks_all(self) -> bool:
+        """Whether all rows are checked at the start."""
+        return self.small or self.skips
 
     def opened(self, file: object) -> Self:
         """Return the rows of files, not one of them checked.
@@ -154,7 +159,7 @@ class Rows(Questions):
 
     @property
     def small(self) -> bool:
-        """Whether all rows are checked at the start."""
+        """Whether the files have few enough rows to check and compare all of them."""
         return len(self.source) <= self.check_rows
 
     def __len__(self) -> int:

@@ -240,15 +240,15 @@ def guided(
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
             stop("the same command skips what is done and goes on with the rest")
+        except (HydraException, OmegaConfBaseException) as error:  # one of an option that isn't there is an OSError
+            if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
+                raise
+            fail(explain(error, known_keys(config)))
         except OSError as error:  # of the run folder, which Hydra makes first
             mistake = user_error(error)
             if mistake is None or tracebacks():
                 raise
             fail(one_line(mistake))
-        except (HydraException, OmegaConfBaseException) as error:
-            if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
-                raise
-            fail(explain(error, known_keys(config)))
 
     return main
 

@@ -21,10 +21,8 @@ there from teacher forcing in one run, and ``auxiliary`` is a control with the s
 ``recurrence=jacobi`` computes the latents of a block together, in sweeps; k sweeps are exact.
 ``feedback=matched`` scales what is fed back to the length of the latents that stage 1 teaches.
 
-Read in this order: ``collator`` (samples to rows), ``batch`` (rows to columns), ``backbone`` (stock transformers),
-``compression``, ``reference`` (stages and decoding, slow, row by row), ``latents`` (the same, fast) with
-``recurrence``, ``feedback`` and ``layers``, ``losses``, ``module`` (the stages), ``generate`` with ``columns`` and
-``sampling``. ``interventions`` test whether latents matter, with ``replacements`` in their place and by ``reading`` the
-answers again; ``geometry`` measures latents as vectors, ``sight`` what they attend to and resemble; ``panels`` and
-``sight_pictures`` draw both. ``tower``, ``features`` and ``prefill`` only save time; ``flops`` counts operations.
+Read in this order: ``collator`` (samples to rows), ``batch`` (rows to columns); in ``model``: ``backbone`` (stock
+transformers), ``compression``, ``reference`` (stages and decoding, slow, row by row), ``latents`` (the same, fast, with
+``recurrence``, ``feedback`` and ``layers``); then ``losses``, ``module`` (the stages) and ``decoding``.
+``evaluation`` and ``probing`` test whether latents matter. ``tower``, ``features`` and ``prefill`` only save time.
 """

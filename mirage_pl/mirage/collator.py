@@ -6,7 +6,8 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from data_modules.images import check_image
+from data_modules.image_check import check_image
+from data_modules.images import ImageSource
 from data_modules.samples import Latent, Picture, Sample, Text
 from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Row, cut, place
 from mirage_pl.mirage.pictures import Pictures
@@ -102,10 +103,9 @@ class Collator:
         try:
             if answers:
                 self._check_answer(sample)
-            for picture, where in shown(sample):
-                check_image(picture.path, where)
+            for image in self.images(sample, answers):
+                check_image(image, sample.where)
             for block in blocks(sample) if answers and self.helpers else ():
-                check_image(block.path, sample.where)
                 self._check_block(block, self.pictures.num_tokens(block, sample.where), sample.where)
             length = sum(self.widths(sample))
         except ValueError as error:
@@ -113,6 +113,11 @@ class Collator:
         if max_length is None or length <= max_length:
             return None
         return f"{sample.where}: the row has {length} tokens, more than {max_length}; shorten it"
+
+    def images(self, sample: Sample, answers: bool = True) -> list[ImageSource]:
+        """The images that a batch with this sample decodes: the question's, and if they are used helper images."""
+        helpers = blocks(sample) if answers and self.helpers else []
+        return [picture.path for picture, _ in shown(sample)] + [block.path for block in helpers]
 
     def check_training(self, samples: Sequence[Sample]) -> None:
         """Look for latent blocks in the rows that are trained on; say how many have none.

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from data_modules.images import check_image, image_size, open_image
+from data_modules.image_check import check_image
+from data_modules.images import image_size, open_image
 
 WIDE = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [200, 100, 50], [255, 255, 255]]], np.uint8)
 """Six colours, 3 wide and 2 high, none of them where it would be if the picture were turned."""

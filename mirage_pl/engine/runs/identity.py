@@ -44,6 +44,7 @@ FREE = (
     "stage.may_change",
     "loader.num_workers",
     "loader.prefetch",
+    "loader.decoded",
     "loader.eval_batch_size",
     "task.data.loader",
 )
