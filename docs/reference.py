@@ -67,13 +67,18 @@ def write_configs() -> str:
         "# Config\n\nEvery key of every file in `conf/`, as its comment says. A file in a folder is an option of the "
         "group of that name: `compression/grid` is chosen by `compression=grid`. Any key is set by `key=value`.\n"
     ]
-    files = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file))
+    files = sorted(
+        folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file.stem != "train", file)
+    )
     for file in files:
         head = [line[2:] for line in file.read_text().splitlines() if line.startswith("# ") and "@package" not in line]
+        plain = " ".join(line for line in head if not line.startswith(" "))
+        indented = "\n".join(line.strip() for line in head if line.startswith(" "))
+        block = f"```text\n{indented}\n```" if indented else ""
         name = file.relative_to(folder).with_suffix("")
         rows = [f"| `{key}` | {code(value)} | {cell(note)} |" for key, value, note in read_keys(file.read_text())]
         table = "\n".join(["| key | default | |", "|---|---|---|", *rows]) if rows else ""
-        parts.append(f"## {name}\n\n{cell(' '.join(head))}\n\n{table}\n")
+        parts.append(f"## {name}\n\n{cell(plain)}\n\n{block}\n\n{table}\n")
     return "\n".join(parts)
 
 

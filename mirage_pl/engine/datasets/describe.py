@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> None:
     elif cfg.split:
         if "train" not in files:
             raise ValueError("split= divides the rows of task.train_file, which is null; set it")
-        shares: Any = OmegaConf.to_container(cfg.split)
+        shares: Any = OmegaConf.to_container(cfg.split) if OmegaConf.is_config(cfg.split) else cfg.split
         data_split.print_files(data_split.split_rows(dataset, files["train"], shares, cfg.seed, out))
     elif cfg.dedupe:
         data_split.print_files(data_split.drop_copies(dataset, files, out))
@@ -56,7 +56,7 @@ def describe_data(cfg: DictConfig, splits: Mapping[str, Any], files: Mapping[str
 
 def make_files(maker: Any, files: Mapping[str, Any]) -> None:
     """Make the task's generated files that are missing."""
-    if maker is not None and maker.wanted(files.values()) and not maker.made():
+    if maker is not None and maker.makes(files.values()) and not maker.is_made():
         maker.make()
 
 

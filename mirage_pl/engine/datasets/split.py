@@ -1,5 +1,6 @@
 """Divide a file into splits, and drop rows that ask what another row asks; both go by content."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
@@ -33,8 +34,7 @@ def split_rows(
     Raises:
         ValueError: bad shares, a split that gets no row, or a new file that exists already.
     """
-    if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
-        raise ValueError(f"split={dict(shares)} must be shares above 0 that make 1 together, {{train: 0.8, val: 0.2}}")
+    check_shares(shares)
     rows = dataset.read(file)
     places: dict[str, set[str]] = defaultdict(set)
     for index in range(len(rows)):
@@ -49,6 +49,22 @@ def split_rows(
     if empty := [name for name, wheres in chosen.items() if not wheres]:
         raise ValueError(f"split {empty[0]} gets none of {len(order)} different questions; give it a larger share")
     return write_files({name: (name, wheres) for name, wheres in chosen.items()}, out)
+
+
+def check_shares(shares: Any) -> None:
+    """Check that every split has a share, and a name that can be part of a file's.
+
+    Raises:
+        ValueError: names the share or the split.
+    """
+    values = shares.values() if isinstance(shares, Mapping) else ()
+    numbers = [
+        share for share in values if isinstance(share, int | float) and not isinstance(share, bool) and share > 0
+    ]
+    if not values or len(numbers) < len(values) or abs(sum(numbers) - 1) > 1e-6:
+        raise ValueError(f"split={shares} must be shares above 0 that make 1 together, {{train: 0.8, val: 0.2}}")
+    if wrong := [name for name in map(str, shares) if not re.fullmatch(r"[\w.-]{1,50}", name)]:
+        raise ValueError(f"split {wrong[0]!r:.80} can't be part of a file's name; give letters, digits, - and _")
 
 
 def drop_copies(dataset: Any, files: Mapping[str, Any], out: Path | None) -> dict[str, list[Path]]:
@@ -99,14 +115,17 @@ def write_files(chosen: Mapping[str, tuple[str, Iterable[str]]], out: Path | Non
         Split -> its new files.
 
     Raises:
-        ValueError: a new file exists already; none is written then.
+        ValueError: a new file exists already, or two files would have its name; none is written then.
     """
     copies: dict[Path, tuple[Path, set[str]]] = {}
     targets: dict[str, list[Path]] = {}
     for split_name, (end, wheres) in chosen.items():
         for file, row in sorted(map(locate_row, wheres)):
             target = (out or file.parent) / f"{file.name.removesuffix(suffix(file))}-{end}{suffix(file)}"
-            copies.setdefault(target, (file, set()))[1].add(row)
+            source, places = copies.setdefault(target, (file, set()))
+            if source != file:
+                raise ValueError(f"{source} and {file} would both become {target}; rename one, or leave out= away")
+            places.add(row)
             targets.setdefault(split_name, [])
             if target not in targets[split_name]:
                 targets[split_name].append(target)
@@ -114,6 +133,9 @@ def write_files(chosen: Mapping[str, tuple[str, Iterable[str]]], out: Path | Non
         raise ValueError(f"{there[0]} is there already; remove it, or choose another folder with out=")
     for target, (file, rows) in copies.items():
         copy_rows(file, rows, target)
+    if moved := {file.parent.resolve() for file, _ in copies.values()} - {target.parent.resolve() for target in copies}:
+        roots = [f"task.image_root={folder}" for folder in sorted(moved)]
+        print(f"unless task.image_root is set, image files are found with {' or '.join(roots)}")
     return targets
 
 

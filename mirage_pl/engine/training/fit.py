@@ -100,7 +100,7 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
     timer = pl.callbacks.Timer()  # goes on where an interrupted run's checkpoint left it
     if not cfg.trainer.enable_progress_bar:  # Lightning refuses one that is there nevertheless
         callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.ProgressBar)]
-    listed, plugged = [*callbacks, timer], plugins(cfg.async_checkpoint)
+    listed, plugged = [timer, *callbacks], plugins(cfg.async_checkpoint)
     trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=loggers or False, plugins=plugged)
     name_stop_iterations(trainer)
     with splitting(trainer.strategy):
