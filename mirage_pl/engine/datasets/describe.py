@@ -57,7 +57,7 @@ def show(cfg: DictConfig, splits: Mapping[str, Any], files: Mapping[str, Any]) -
 
 def make(maker: Any, files: Mapping[str, Any]) -> None:
     """Make a task's own files where they are missing."""
-    if maker is not None and maker.wanted(files.values()) and not maker.made():
+    if maker is not None and maker.makes(files.values()) and not maker.is_made():
         maker.make()
 
 
