@@ -62,7 +62,7 @@ pretrain: setup  ## give model=tiny eyes: from random weights to assets/tiny/mod
 
 docs: setup  ## build the site into site/, and stop at a broken link
 	$(INSTALL) '.[dev,docs]'
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "site: site/index.html"
 
 picture: setup  ## draw docs/method.png

@@ -7,7 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from data_modules.images import ImageSource, check_image, named, open_image
+from data_modules.image_check import check_image
+from data_modules.images import ImageSource, named, open_image
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Reference pages of the site, made of what the project says of itself: ``--help``, and the comments in ``conf/``."""
+"""Pages of the site that are made: ``--help``, the comments in ``conf/``, the list of decisions, the changelog."""
 
 import re
 import subprocess
@@ -31,7 +31,23 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages; called by mkdocs."""
     files.append(File.generated(config, "reference/commands.md", content=write_commands()))
     files.append(File.generated(config, "reference/config.md", content=write_configs()))
+    files.append(File.generated(config, "develop/decisions/index.md", content=write_decisions()))
+    files.append(File.generated(config, "develop/changelog.md", content=(REPO / "CHANGELOG.md").read_text()))
     return files
+
+
+def write_decisions() -> str:
+    """Every decision by its date, the latest first: pages are named ``YYYY-MM-DD-NAME.md`` and begin with a title."""
+    parts = [
+        "# Decisions\n\nWhy something is as it is, where the code alone would surprise: a dated page each, of what, "
+        "why, and what else was considered. A new one is a file `docs/develop/decisions/YYYY-MM-DD-NAME.md`.\n"
+    ]
+    pages = sorted((REPO / "docs" / "develop" / "decisions").glob("2*.md"))
+    for date in sorted({page.name[:10] for page in pages}, reverse=True):
+        of_date = {page.read_text().split("\n", 1)[0].lstrip("# "): page.name for page in pages if date in page.name}
+        rows = [f"- [{title}]({of_date[title]})" for title in sorted(of_date)]
+        parts.append("\n".join([f"## {date}\n", *rows, ""]))
+    return "\n".join(parts)
 
 
 def write_commands() -> str:
@@ -49,15 +65,20 @@ def write_configs() -> str:
     folder = REPO / "conf"
     parts = [
         "# Config\n\nEvery key of every file in `conf/`, as its comment says. A file in a folder is an option of the "
-        "group of that name: `compression/grid` is chosen by `compression=grid`.\n"
+        "group of that name: `compression/grid` is chosen by `compression=grid`. Any key is set by `key=value`.\n"
     ]
-    files = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file))
+    files = sorted(
+        folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file.stem != "train", file)
+    )
     for file in files:
         head = [line[2:] for line in file.read_text().splitlines() if line.startswith("# ") and "@package" not in line]
+        plain = " ".join(line for line in head if not line.startswith(" "))
+        indented = "\n".join(line.strip() for line in head if line.startswith(" "))
+        block = f"```text\n{indented}\n```" if indented else ""
         name = file.relative_to(folder).with_suffix("")
         rows = [f"| `{key}` | {code(value)} | {cell(note)} |" for key, value, note in read_keys(file.read_text())]
         table = "\n".join(["| key | default | |", "|---|---|---|", *rows]) if rows else ""
-        parts.append(f"## {name}\n\n{cell(' '.join(head))}\n\n{table}\n")
+        parts.append(f"## {name}\n\n{cell(plain)}\n\n{block}\n\n{table}\n")
     return "\n".join(parts)
 
 

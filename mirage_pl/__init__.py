@@ -1,1 +1,1 @@
-"""Train vision-language models that think in latent images. Every file here is engine, every folder a model family."""
+"""Models that imagine: a file is a verb, ``engine`` what verbs share, every other folder a family."""

@@ -41,6 +41,11 @@ class Questions(Dataset[Sample], ABC):
         """Whether bad rows are left out, not refused."""
         return False
 
+    @property
+    def checks_all(self) -> bool:
+        """Whether :meth:`usable` looks at every row."""
+        return len(self) <= MOST_CHECKED
+
     def usable(self, problem: Problem) -> Self:
         """Return the rows without those that a model can't be shown, or refuse them.
 
@@ -49,7 +54,7 @@ class Questions(Dataset[Sample], ABC):
         Raises:
             ValueError: the first problem.
         """
-        for index in range(len(self) if len(self) <= MOST_CHECKED else 0):
+        for index in range(len(self) if self.checks_all else 0):
             if said := problem(self[index]):
                 raise ValueError(said)
         return self

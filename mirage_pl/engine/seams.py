@@ -211,7 +211,7 @@ class Evaluation(Protocol):
 class Words(Protocol):
     """A family's words in a report: a module without torch, such as ``mirage_pl/mirage/report.py``.
 
-    ``PlainWords`` in ``engine/reports/words.py`` says nothing in all of them.
+    ``PlainWords`` in ``engine/words.py`` says nothing in all of them.
     """
 
     CONDITIONS: Mapping[str, str]

@@ -21,10 +21,8 @@ from teacher forcing in one run, and ``auxiliary`` is a control that has the sam
 ``recurrence=jacobi`` finds the latents of a block together, in sweeps; with k sweeps it is the same.
 ``feedback=matched`` scales what is fed back to the length of what stage 1 has shown.
 
-Read in this order: ``collator`` (samples to rows), ``batch`` (rows to columns), ``backbone`` (stock transformers),
-``compression``, ``reference`` (stages and decoding said slowly, row by row), ``latents`` (the same fast) with
-``recurrence``, ``feedback`` and ``layers``, ``losses``, ``module`` (the stages), ``generate`` with ``columns`` and
-``sampling``. ``interventions`` ask whether latents matter, with ``replacements`` in their place and by ``reading`` the
-answers again; ``geometry`` says what latents look like as vectors, ``sight`` what they see, ``panels`` and
-``sight_pictures`` draw it. ``tower``, ``features`` and ``prefill`` only make it faster, ``flops`` counts.
+Read in this order: ``collator`` (samples to rows), ``batch`` (rows to columns); in ``model``: ``backbone`` (stock
+transformers), ``compression``, ``reference`` (stages and decoding said slowly, row by row), ``latents`` (the same fast,
+with ``recurrence``, ``feedback`` and ``layers``); then ``losses``, ``module`` (the stages) and ``decoding``.
+``evaluation`` and ``probing`` ask whether latents matter. ``tower``, ``features`` and ``prefill`` only make it faster.
 """

@@ -6,9 +6,11 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from data_modules.images import check_image
+from data_modules.image_check import check_image
+from data_modules.images import ImageSource
 from data_modules.samples import Latent, Picture, Sample, Text
 from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Row, cut, place
+from mirage_pl.mirage.features import FeatureCache
 from mirage_pl.mirage.pictures import Pictures
 from mirage_pl.mirage.tokens import encode, encode_question
 
@@ -29,6 +31,7 @@ class Collator:
         latents: keep the answer's latent blocks; without them the answer is its text alone.
         helpers: decode helper images (stage 1 needs them).
         pixels: bounds of images, see :class:`mirage_pl.mirage.pictures.Pictures`.
+        features: cache of a frozen tower's features, which :class:`mirage_pl.mirage.prefill.Prefill` fills.
 
     Raises:
         ValueError: ``latent_size`` below 1, or bad ``pixels``.
@@ -41,13 +44,14 @@ class Collator:
         latents: bool,
         helpers: bool,
         pixels: Mapping[str, Mapping[str, int | None]] | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         if not isinstance(latent_size, int) or latent_size < 1:
             raise ValueError(
                 f"latent_size={latent_size} must be a whole number of 1 or more; for no latents choose stage=sft"
             )
         self.processor, self.latent_size, self.latents, self.helpers = processor, latent_size, latents, helpers
-        self.tokenizer, self.pictures = processor.tokenizer, Pictures(processor.image_processor, pixels or {})
+        self.tokenizer, self.pictures = processor.tokenizer, Pictures(processor.image_processor, pixels or {}, features)
         self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
         self.end, self.pad = self.tokenizer.convert_tokens_to_ids("<|im_end|>"), self.tokenizer.pad_token_id
         self.image_pad = processor.image_token_id
@@ -102,10 +106,9 @@ class Collator:
         try:
             if answers:
                 self._check_answer(sample)
-            for picture, where in shown(sample):
-                check_image(picture.path, where)
+            for image in self.images(sample, answers):
+                check_image(image, sample.where)
             for block in blocks(sample) if answers and self.helpers else ():
-                check_image(block.path, sample.where)
                 self._check_block(block, self.pictures.num_tokens(block, sample.where), sample.where)
             length = sum(self.widths(sample))
         except ValueError as error:
@@ -113,6 +116,11 @@ class Collator:
         if max_length is None or length <= max_length:
             return None
         return f"{sample.where}: the row has {length} tokens, more than {max_length}; shorten it"
+
+    def images(self, sample: Sample, answers: bool = True) -> list[ImageSource]:
+        """The images that a batch with this sample decodes: the question's, and if they are used helper images."""
+        helpers = blocks(sample) if answers and self.helpers else []
+        return [picture.path for picture, _ in shown(sample)] + [block.path for block in helpers]
 
     def check_training(self, samples: Sequence[Sample]) -> None:
         """Look for latent blocks in the rows that are trained on; say how many have none.

@@ -23,9 +23,9 @@ def test_the_shipped_weights_are_one_file_of_at_most_8_megabytes():
     assert files[0].stat().st_size <= 8_000_000
 
 
-def test_the_backbone_has_the_number_of_parameters_that_the_readme_says():
+def test_the_backbone_has_the_number_of_parameters_that_the_docs_say():
     parameters = sum(parameter.numel() for parameter in load_backbone(str(TINY)).parameters())
-    assert f"{parameters:,} parameters" in (REPO / "README.md").read_text()
+    assert f"{parameters:,} parameters" in (REPO / "docs/start/demo.md").read_text()
 
 
 def test_the_shipped_tokenizer_and_architecture_are_what_the_command_builds(processor):

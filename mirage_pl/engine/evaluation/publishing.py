@@ -86,7 +86,10 @@ def make_empty(folder: Path) -> None:
 
 
 def show_in_tensorboard(run: Path, folder: Path, label: str, step: int) -> None:
-    """Put the pictures of a folder beside the run's curves, if they are in TensorBoard."""
+    """Add the PNG pictures of a folder to the run's TensorBoard events; a run without a TensorBoard folder gets none.
+
+    Scoring opens no loggers: to a run that was logged elsewhere nothing is added, and the pictures are in ``folder``.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
     files = sorted(folder.glob("*.png"))

@@ -19,6 +19,7 @@ from mirage_pl.engine.evaluation.test_set import TestSet, describe_test_set, ope
 from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
 from mirage_pl.engine.seams import OWN, Evaluation, Row, Trial
+from mirage_pl.engine.words import load_words
 
 
 def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], None] | None = None) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def score(scoring: Scoring, test: TestSet, journal: Journal, cfg: DictConfig) ->
         scoring.rows[condition] = score_condition(trial, condition, own)
         metrics = scoring.publish(finished=False)
     scoring.numbers = trial.describe()
-    tables.print_conditions(metrics)
+    tables.print_conditions(metrics, load_words(scoring.evaluation.words, trusted=scoring.evaluation.words))
     publishing.draw_pictures(out / scoring.evaluation.numbers_in, trial, publishing.spread(len(own), cfg.num_pictured))
     return scoring
 

@@ -1,7 +1,6 @@
 """What an evaluation says in the console: progress, tables, and sentences about this checkpoint."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +9,7 @@ from rich.table import Table
 
 from mirage_pl.engine.evaluation.measures import judge_difference, read_measures, write_difference, write_value
 from mirage_pl.engine.evaluation.test_set import TestSet
-from mirage_pl.engine.seams import Row
+from mirage_pl.engine.seams import Row, Words
 
 SHOWN = ("mean", "low", "high", "n", "groups", "difference", "measures")
 """Keys of a condition that every evaluation has."""
@@ -51,7 +50,7 @@ def print_scores(metrics: Mapping[str, Any], remarks: Sequence[str]) -> None:
         print(remark)
 
 
-def print_conditions(metrics: Mapping[str, Any]) -> None:
+def print_conditions(metrics: Mapping[str, Any], words: Words) -> None:
     """Print each condition against the model's own, and the family's verdict on this checkpoint."""
     conditions: Mapping[str, Any] = metrics.get(metrics["conditions_in"]) or {}
     if not conditions:
@@ -67,13 +66,8 @@ def print_conditions(metrics: Mapping[str, Any]) -> None:
         others = [f"{made[key]['mean']:.3f}" if key in made else "–" for key in further]
         table.add_row(condition, *write_number(measure, made), change, judged, *others)
     print_table(table)
-    for sentence in judge(metrics):
+    for sentence in words.verdict(metrics):
         print(sentence)
-
-
-def judge(metrics: Mapping[str, Any]) -> Sequence[str]:
-    """What the family's words make of the conditions."""
-    return tuple(import_module(metrics["words"]).verdict(metrics)) if metrics["words"] else ()
 
 
 def write_number(measure: Any, number: Mapping[str, Any]) -> tuple[str, str]:

@@ -17,8 +17,8 @@ from mirage_pl.engine.reports.examples import lay_out_examples
 from mirage_pl.engine.reports.origin import describe_items, lay_out_origin
 from mirage_pl.engine.reports.page import cell, folded, label, legend, note, paragraphs, table, write_page
 from mirage_pl.engine.reports.plots import draw_by, draw_curves, learnt, measure_of, sort_curves
-from mirage_pl.engine.reports.words import load_words
 from mirage_pl.engine.runs.curves import read_curves
+from mirage_pl.engine.words import load_words
 
 SCOPE = (
     "All this is about one checkpoint: another seed, and the same seed on another machine, may come out otherwise. "

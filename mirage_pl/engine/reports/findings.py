@@ -29,8 +29,8 @@ from mirage_pl.engine.evaluation.statistics import (
     wilson,
 )
 from mirage_pl.engine.reports.study import Method, Study
-from mirage_pl.engine.reports.words import load_words
 from mirage_pl.engine.seams import Words
+from mirage_pl.engine.words import load_words
 
 Found = Mapping[str, Any]
 """A method's entry in ``results.json``."""

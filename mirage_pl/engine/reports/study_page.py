@@ -14,10 +14,10 @@ from mirage_pl.engine.reports.page import color, folded, label, legend, note, pa
 from mirage_pl.engine.reports.panels import Bar, draw_bands, draw_panels, png
 from mirage_pl.engine.reports.plots import learnt, sort_curves, svg
 from mirage_pl.engine.reports.study import Study
-from mirage_pl.engine.reports.words import load_words
 from mirage_pl.engine.runs.curves import Curve
 from mirage_pl.engine.runs.folder import write_json
 from mirage_pl.engine.seams import Words
+from mirage_pl.engine.words import load_words
 
 OWN = "its own"
 CURVES = "curves"

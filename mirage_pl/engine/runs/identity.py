@@ -44,7 +44,9 @@ FREE = (
     "stage.may_change",
     "loader.num_workers",
     "loader.prefetch",
+    "loader.decoded",
     "loader.eval_batch_size",
+    "loader.decoded",
     "task.data.loader",
 )
 """Keys below them that change no result: names, limits, and defaults of other keys."""

@@ -12,7 +12,7 @@ from mirage_pl import report as report_verb
 from mirage_pl.engine.reports import command as report
 from mirage_pl.engine.reports.findings import draw_verdict
 from mirage_pl.engine.reports.study_page import write_markdown
-from mirage_pl.engine.reports.words import load_words
+from mirage_pl.engine.words import load_words
 from tests.conftest import REPO
 from tests.engine.reports.folders import answer, log, make_run, score_clips
 from tests.engine.reports.page import Reader

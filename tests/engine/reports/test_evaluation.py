@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from mirage_pl.engine import words
 from mirage_pl.engine.evaluation.statistics import wilson
-from mirage_pl.engine.reports import words
 from mirage_pl.engine.reports.evaluation import SCOPE, write_report
 from tests.engine.reports.folders import ANSWERS, graded, score_clips, write_evaluation
 from tests.engine.reports.page import Reader

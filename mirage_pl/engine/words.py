@@ -1,4 +1,4 @@
-"""A family's words in a report, found by the dotted path that an evaluation names."""
+"""A family's words for reports and the console, loaded from the dotted path that its evaluation names."""
 
 import importlib
 import re
@@ -11,44 +11,44 @@ OURS = re.compile(r"mirage_pl(\.\w+)+")
 
 
 class PlainWords:
-    """No words: a report then shows its tables with plain names."""
+    """No words: reports show plain names and draw no conclusions."""
 
     CONDITIONS: Mapping[str, str] = {}
     NUMBERS: Mapping[str, str] = {}
 
     @staticmethod
     def sections(results: Sequence[Any]) -> Mapping[str, str]:
-        """Return no section."""
+        """Return no sections."""
         return {}
 
     @staticmethod
     def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
-        """Return no sentence."""
+        """Return no sentences."""
         return ()
 
     @staticmethod
     def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return nothing further."""
+        """Return nothing to add."""
         return {}
 
     @staticmethod
     def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:
-        """Return no sentence."""
+        """Return no sentences."""
         return ()
 
 
 def load_words(path: Any, trusted: str | None = None) -> Words:
     """Load the words that an evaluation's ``metrics.json`` names.
 
-    A run folder may come from anywhere, so that what it names is imported only from this package, or if the user's own
-    command names the same.
+    A run folder may come from anywhere, and importing a module runs its code. So the module is imported only if it
+    belongs to this package, or if the user's own command names the same path.
 
     Args:
-        path: dotted path, as ``mirage_pl.mirage.report``.
+        path: dotted path, such as ``mirage_pl.mirage.report``.
         trusted: the path that the command names; ``None`` for none.
 
     Returns:
-        The module; :class:`PlainWords` where it isn't to be trusted, isn't there, or has none of the words.
+        The module; :class:`PlainWords` if it isn't trusted, can't be imported, or lacks one of the words.
     """
     if not isinstance(path, str) or not (OURS.fullmatch(path) or path == trusted):
         return cast(Words, PlainWords)
@@ -60,4 +60,4 @@ def load_words(path: Any, trusted: str | None = None) -> Words:
 
 
 WORDS = [name for name in vars(PlainWords) if not name.startswith("_")]
-"""What a family's module must have."""
+"""What a family's module must define."""
