@@ -1,4 +1,4 @@
-"""The best checkpoint by a number that is one."""
+"""Keep the best checkpoint by a finite value."""
 
 from math import isfinite
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class Best(ModelCheckpoint):
-    """Lightning's, but where what is monitored isn't a number there is no best checkpoint.
+    """Lightning's ``ModelCheckpoint``, but a value that isn't finite is never the best.
 
-    Lightning takes the first value for the best, whatever it is.
+    Lightning takes the first value for the best, NaN included.
     """
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """Say whether this value is among the best."""
+        """Return whether this value is among the best."""
         return current is not None and isfinite(current) and super().check_monitor_top_k(trainer, current)

@@ -1,4 +1,4 @@
-"""With what a run was made, for every logger: a row in TensorBoard's HParams tab, config elsewhere."""
+"""A run's hyperparameters, for every logger: a row in TensorBoard's HParams tab, config elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,32 +9,31 @@ from torch.utils.tensorboard.summary import hparams
 
 
 class Hyperparameters(pl.Callback):
-    """Tell all loggers with what a run was made, when it begins, so that also one that goes on has its row.
+    """Log a run's hyperparameters when training starts, so that a resumed run has its row, too.
 
-    TensorBoard's tab takes a metric's last logged value, and the columns of all runs from one of them, so all runs must
-    have the same: a value that a run doesn't have is ``none``.
+    TensorBoard's tab shows a metric's last value and takes its columns from one of the runs, so every run must have the
+    same columns: a missing value is ``none``.
 
     Args:
-        shown: column -> number, text, or class name, of which the last part is shown.
+        shown: column -> number, text, or dotted class name, of which the last part is shown.
         metrics: tags of scalars that are logged in training and validation.
     """
 
     def __init__(self, shown: Mapping[str, Any], metrics: Sequence[str]) -> None:
         values = {name: value.rsplit(".", 1)[-1] if isinstance(value, str) else value for name, value in shown.items()}
-        known = {name: "none" if value is None else value for name, value in values.items()}
-        self.known = known
-        # The first says what columns there are, the second what stands in them, the third that the run has ended.
-        self.columns, self.row, self.end = hparams(known, dict.fromkeys(metrics, 0.0))
+        self.values = {name: "none" if value is None else value for name, value in values.items()}
+        # Three summaries: which columns there are, their values, and that the run has ended.
+        self.columns, self.row, self.end = hparams(self.values, dict.fromkeys(metrics, 0.0))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write columns and values."""
         self._write(trainer, self.columns, self.row)
         for logger in trainer.loggers:
             if not isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(self.known)
+                logger.log_hyperparams(self.values)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say that the run has ended."""
+        """Mark the run as ended."""
         self._write(trainer, self.end)
 
     def _write(self, trainer: pl.Trainer, *summaries: Any) -> None:

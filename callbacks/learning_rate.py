@@ -1,4 +1,4 @@
-"""The learning rate as a curve."""
+"""Log the learning rate."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 
 
 class LearningRate(LearningRateMonitor):
-    """Log the learning rate of each schedule; nothing where nothing is logged, which Lightning's calls an error."""
+    """Log the learning rate of each schedule; without a logger do nothing, where Lightning's raises an error."""
 
     def on_train_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Find the schedules."""

@@ -1,4 +1,4 @@
-"""Loggers that go on where an interrupted run's left off, one a run folder."""
+"""Loggers that continue where an interrupted run stopped logging, one for each run folder."""
 
 import csv
 import logging
@@ -13,10 +13,10 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 
 class CSV(CSVLogger):
-    """``metrics.csv`` in a folder of the run's, a line for each time that something is logged.
+    """``metrics.csv`` in a folder of the run's, a line for each logging call.
 
     Args:
-        folder: where it goes; pictures and tables go beside.
+        folder: of the file; pictures and tables go beside it.
     """
 
     def __init__(self, folder: str) -> None:
@@ -25,14 +25,14 @@ class CSV(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """What writes the file."""
+        """The writer of the file."""
         if self._experiment is None:
             self._experiment = Lines(self.log_dir)
         return self._experiment
 
 
 class Lines(ExperimentWriter):
-    """Appends to the lines that are there; Lightning's deletes them."""
+    """Appends to an existing file, which Lightning's writer deletes."""
 
     def _check_log_dir_exists(self) -> None:
         if Path(self.metrics_file_path).is_file():
@@ -41,15 +41,15 @@ class Lines(ExperimentWriter):
 
 
 def wandb(folder: str, offline: bool, **options: Any) -> WandbLogger:
-    """Weights & Biases: a run of theirs for each run folder.
+    """Weights & Biases, with one W&B run for each run folder.
 
     Args:
         folder: where wandb keeps its files.
-        offline: write to ``folder`` alone, for ``wandb sync`` to send later.
+        offline: write to ``folder`` only, to be sent later with ``wandb sync``.
         options: of ``wandb.init``.
 
     Raises:
-        ValueError: the package is missing, or there is nobody to log in as.
+        ValueError: the package or an API key is missing.
     """
     need("wandb")
     import wandb as theirs
@@ -67,26 +67,26 @@ def wandb(folder: str, offline: bool, **options: Any) -> WandbLogger:
 
 
 def mlflow(folder: str, tracking_uri: str, artifacts: str | None, experiment_name: str, run_name: str) -> MLFlowLogger:
-    """MLflow: a run of theirs for each run folder.
+    """MLflow, with one MLflow run for each run folder.
 
     Args:
-        folder: where it is noted which run that is.
-        tracking_uri: where MLflow keeps all runs.
-        artifacts: where it keeps their pictures and tables; ``None``: where a server wants them.
-        experiment_name: what they are listed under.
-        run_name: this one's.
+        folder: the run folder, where the id of the MLflow run is kept.
+        tracking_uri: MLflow's store of all runs.
+        artifacts: MLflow's store of pictures and tables; ``None``: the server's default.
+        experiment_name: MLflow's experiment.
+        run_name: name of the run in MLflow.
 
     Raises:
         ValueError: the package is missing.
     """
     need("mlflow")
     Path(folder).mkdir(parents=True, exist_ok=True)
-    import mlflow as theirs  # noqa: F401  sets up its loggers
+    import mlflow as theirs  # noqa: F401  sets up the loggers that are quietened below
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # a new database is news to it
-    logging.getLogger("pytorch_lightning.loggers.mlflow").setLevel(logging.ERROR)  # and a new experiment a warning
-    known = Path(folder, REMEMBERED)
-    run_id = known.read_text().strip() if known.is_file() else None
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports a new database
+    logging.getLogger("pytorch_lightning.loggers.mlflow").setLevel(logging.ERROR)  # it warns about a new experiment
+    id_file = Path(folder, REMEMBERED)
+    run_id = id_file.read_text().strip() if id_file.is_file() else None
     place = None if artifacts is None else Path(artifacts).absolute().as_uri()
     logger = Continued(experiment_name, run_name, tracking_uri, run_id=run_id, artifact_location=place)
     logger.folder = Path(folder)
@@ -94,7 +94,7 @@ def mlflow(folder: str, tracking_uri: str, artifacts: str | None, experiment_nam
 
 
 class Continued(MLFlowLogger):
-    """Notes in the run folder which run of MLflow's it made."""
+    """Keeps the id of its MLflow run in the run folder."""
 
     folder: Path
 
@@ -111,7 +111,7 @@ REMEMBERED = "run-id"
 
 
 def remember(folder: Path, new: str) -> str:
-    """The identity of a run folder's run elsewhere: what is noted there, or a new one, which is noted."""
+    """Return the id that a run folder has kept of its run elsewhere; without one keep and return the new id."""
     file = folder / REMEMBERED
     try:
         with file.open("x") as written:

@@ -1,11 +1,10 @@
-"""Save and go when the cluster wants the node back, the job's time is up, or somebody presses Ctrl-C.
+"""Save and exit when the cluster reclaims the node, the job's time is up, or somebody presses Ctrl-C.
 
-A signal's handler may interrupt anything, a collective operation included, so here it sets a flag. After the optimizer
-step that was being taken all ranks learn of it together, save a checkpoint together, and go. Submitit's own handler,
-which queues the job again, is called after that, by rank 0. A signal that comes during validation waits for its end and
-the next step: ``signal_delay_s`` of the launcher must be longer than that and saving together. Where nothing was
-trained since the last checkpoint there is nothing to wait for, and where no step ends, nothing that waiting would help.
-That a checkpoint is whole or not there is the trainer's business.
+A signal handler may interrupt anything, a collective operation included, so ours only sets a flag. After the current
+optimizer step all ranks exchange their flags, save a checkpoint together and exit; then rank 0 calls submitit's own
+handler, which requeues the job. A signal during validation waits for the end of it and for the next step, so the
+launcher's ``signal_delay_s`` must cover both, and the save. A run without an unsaved step exits at once; one in which
+no step ends is ended after ``patience``. Writing checkpoints atomically is the trainer's business.
 """
 
 import logging
@@ -22,31 +21,30 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from callbacks.signals import Ears
+from callbacks.signals import SignalListener
 
 log = logging.getLogger(__name__)
 
 SLOW = 600.0
-"""Seconds that a signal waits for the end of a validation or of a save, at least."""
+"""Least seconds that a signal waits for the end of a validation or of a save."""
 CLEANING = 10.0
-"""Seconds that a process has to end by itself before it is ended."""
+"""Seconds that a process has to exit by itself before it is killed."""
 
 
 class Preemption(pl.Callback):
-    """Save the step that a signal came in, then queue again or end. A second Ctrl-C ends at once.
+    """On a signal save after the current step, then requeue the job or exit. A second Ctrl-C exits at once.
 
     Args:
         checkpoint: where the run looks for its last checkpoint.
-        requeue_signal: after saving, rank 0 calls the handler that was there before, which is submitit's; without one
-            the run ends.
-        stop_signal: after saving the run ends with exit code 128 + the signal's number, as it does after Ctrl-C.
-        every: optimizer steps between two looks at whether any rank has got a signal. With several ranks a look costs
-            an exchange of one number.
+        requeue_signal: after saving, rank 0 calls the previous handler, which is submitit's; without one the run ends.
+        stop_signal: after saving, the run ends with exit code 128 + the signal's number, as it does after Ctrl-C.
+        every: optimizer steps between two checks whether any rank has received a signal; with several ranks each check
+            is an all-reduce of one number.
         patience: seconds that a signal waits for the end of a step, or three times the longest step so far if that is
-            more; then the run ends without saving.
+            longer; then the run ends without saving.
 
     Raises:
-        ValueError: a name is no signal's, ``every`` isn't 1 or more, or ``patience`` isn't more than 0.
+        ValueError: a signal's name is unknown, ``every`` isn't 1 or more, or ``patience`` isn't more than 0.
     """
 
     def __init__(
@@ -62,43 +60,46 @@ class Preemption(pl.Callback):
         if patience <= 0:
             raise ValueError(f"callbacks.preemption.patience={patience} must be more than 0 seconds; 30 is usual")
         self.checkpoint, self.every, self.patience = Path(checkpoint), every, patience
-        self.requeue, self.stop = named("requeue_signal", requeue_signal), named("stop_signal", stop_signal)
-        self.ears = Ears([self.requeue, self.stop, signal.SIGINT], self._handle, self._hear)
+        self.requeue, self.stop = (
+            signal_number("requeue_signal", requeue_signal),
+            signal_number("stop_signal", stop_signal),
+        )
+        self.signals = SignalListener([self.requeue, self.stop, signal.SIGINT], self._handle, self._hear)
         self.trainer: pl.Trainer | None = None
         self.waiting: threading.Timer | None = None
         self._begin(0)
 
     def _begin(self, step: int) -> None:
-        self.asked, self.announced, self.presses, self.over = 0, 0, 0, False
+        self.received, self.announced, self.presses, self.over = 0, 0, 0, False
         self.step = self.saved = step
         self.saving: tuple[int, int] | None = None
         self.longest, self.ended = 0.0, perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put our handlers where submitit's and Lightning's were."""
+        """Install our handlers in place of submitit's and Lightning's."""
         self.trainer = trainer
         self._begin(trainer.global_step)
-        self.ears.open()
+        self.signals.open()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """See whether the step before was saved, which no hook tells."""
+        """Check whether the previous step was saved; Lightning has no hook after a save."""
         self._confirm()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """As before a batch; a validation may take its time."""
+        """Check as before a batch, and allow for the time of a validation."""
         self._confirm()
         self._wait()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A validation is no part of a step's time."""
+        """Leave validation out of the step's time."""
         self.ended = perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Between two optimizer steps, never among batches that accumulate, see whether to save and go."""
+        """Between two optimizer steps, not among accumulated batches, check whether to save and exit."""
         step, now = trainer.global_step, perf_counter()
         if step == self.step:
             return
@@ -106,59 +107,59 @@ class Preemption(pl.Callback):
         self._wait()
         if step % self.every:
             return
-        asked = torch.tensor(self.asked, device=trainer.strategy.root_device)
-        if number := int(trainer.strategy.reduce(asked, reduce_op="max")):
-            if self.asked:
-                self._announce(self.asked)
+        received = torch.tensor(self.received, device=trainer.strategy.root_device)
+        if number := int(trainer.strategy.reduce(received, reduce_op="max")):
+            if self.received:
+                self._announce(self.received)
             self._save(trainer)
             if trainer.is_global_zero:
                 of = f" of {trainer.max_steps}" if trainer.max_steps > 0 else ""
-                saved = f"{said(number)}: saved step {step}{of} in {self.checkpoint}"
+                saved = f"{signal_name(number)}: saved step {step}{of} in {self.checkpoint}"
                 log.info("%s; the same command goes on from there", saved)
             before = self._close().get(number)
-            signal.signal(self.stop, signal.SIG_IGN)  # it comes with queueing again; Lightning would broadcast it
+            signal.signal(self.stop, signal.SIG_IGN)  # it comes with requeueing; Lightning would broadcast it
             self._leave(number, before, trainer)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Remember which step is about to be saved, perhaps in our checkpoint."""
-        self.saving = trainer.global_step, written(self.checkpoint)
+        """Note which step is about to be saved; our checkpoint may not be the one that is written."""
+        self.saving = trainer.global_step, write_time(self.checkpoint)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the handlers back."""
+        """Restore the handlers."""
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Put the handlers back."""
+        """Restore the handlers."""
         self._close()
 
     def _confirm(self) -> None:
-        if self.saving is not None and written(self.checkpoint) != self.saving[1]:
+        if self.saving is not None and write_time(self.checkpoint) != self.saving[1]:
             self.saved = self.saving[0]
         self.saving = None
 
     def _handle(self, number: int) -> None:
-        """In the main thread: remember the signal; end at once where nothing would be lost, or if told so again."""
-        if self.asked == signal.SIGINT == number:
+        """In the main thread: note the signal; exit at once if no step would be lost, or on a second Ctrl-C."""
+        if self.received == signal.SIGINT == number:
             self._tell("Ctrl-C again: ending at once; the same command goes on from the last checkpoint")
             raise KeyboardInterrupt
-        if self.asked != signal.SIGINT:  # after Ctrl-C a sweep sends SIGTERM, too
-            self.asked = number
+        if self.received != signal.SIGINT:  # a sweep sends SIGTERM after Ctrl-C
+            self.received = number
         nothing = number != self.requeue and self._nothing_to_lose()
         if nothing and not self.over:
-            self._tell(f"{said(number)}: ending; nothing was trained since step {self.saved}")
+            self._tell(f"{signal_name(number)}: ending; nothing was trained since step {self.saved}")
         if self.over or nothing:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             raise SystemExit(128 + number)
 
     def _nothing_to_lose(self) -> bool:
-        """Whether no step was taken since the last checkpoint; of several ranks one can't tell when to go."""
+        """Whether every step is saved; never with several ranks, of which one alone can't decide to exit."""
         return self.trainer is not None and self.trainer.world_size == 1 and self.trainer.global_step == self.saved
 
     def _hear(self, number: int) -> None:
-        """In a thread of its own, also if the main thread never handles it: see to it that the run ends."""
+        """In the listening thread: make sure that the run ends even if the main thread never handles the signal."""
         if self.over or self.trainer is None:
             return
         self.presses += number == signal.SIGINT
@@ -168,30 +169,30 @@ class Preemption(pl.Callback):
             self._announce(number)
 
     def _announce(self, number: int) -> None:
-        """Say what will happen, once, and see to it that it does."""
+        """Say once what will happen, and start the timer that enforces it."""
         if self.trainer is not None and not self.announced:
             self.announced = number
             what = "this validation and the next step" if self.trainer.validating else "this step"
             last = "; again: end at once" if number == signal.SIGINT else ""
-            self._tell(f"{said(number)}: saving after {what}, then ending{last}")
+            self._tell(f"{signal_name(number)}: saving after {what}, then ending{last}")
             self._wait()
 
     def _wait(self) -> None:
-        """Let a step, a validation or a save that is going on take its time, if a signal waits for its end."""
+        """Restart the timer for the step, validation or save that a signal waits for."""
         if self.trainer is not None and self.announced:
             slow = self.trainer.validating or self.saving is not None
             self._after(max(SLOW if slow else self.patience, 3 * self.longest), self._give_up, self.announced)
 
     def _give_up(self, number: int) -> None:
-        """End a run in which no step ends: first by the handler, then by force."""
+        """End a run in which no step ends: first through the handler, then by force."""
         self.over = True
-        self._tell(f"{said(number)}: no step has ended since then; ending without saving", logging.ERROR)
+        self._tell(f"{signal_name(number)}: no step has ended since then; ending without saving", logging.ERROR)
         self._after(CLEANING, os._exit, 128 + number)
         if main := threading.main_thread().ident:
             signal.pthread_kill(main, number)
 
     def _after(self, seconds: float, do: Callable[[int], Any], number: int) -> None:
-        """Do something later, in place of what was to be done later, unless the run has ended by then."""
+        """Call a function later, in place of the one that was scheduled before."""
         if self.waiting is not None:
             self.waiting.cancel()
         self.waiting = threading.Timer(seconds, do, [number])
@@ -204,9 +205,9 @@ class Preemption(pl.Callback):
             sys.stdout.flush()
 
     def _save(self, trainer: pl.Trainer) -> None:
-        """Save, and go on when it is on the disk, also where rank 0 writes it in the background.
+        """Save, and return when the checkpoint is on disk, even where rank 0 writes it in the background.
 
-        A rank that left before would have SLURM end the others in the middle of it.
+        If a rank exited earlier, SLURM would kill the others in mid-save.
         """
         if self.waiting is not None:
             self.waiting.cancel()
@@ -215,7 +216,7 @@ class Preemption(pl.Callback):
         trainer.strategy.barrier()
 
     def _leave(self, number: int, before: Callable[[int, FrameType | None], Any] | Any, trainer: pl.Trainer) -> None:
-        """End this process; of a job that is queued again the other ranks end without an error, lest it be killed."""
+        """Exit; when the job is requeued the other ranks exit without an error, which would cancel it."""
         if number == self.requeue and callable(before):
             if trainer.is_global_zero:
                 before(number, None)
@@ -223,28 +224,28 @@ class Preemption(pl.Callback):
         raise SystemExit(128 + number)
 
     def _close(self) -> dict[int, Any]:
-        """Put the handlers back that were there before, and return them."""
+        """Restore the previous handlers, and return them."""
         if self.waiting is not None:
             self.waiting.cancel()
         self.trainer = None
-        return self.ears.close()
+        return self.signals.close()
 
 
-def written(checkpoint: Path) -> int:
+def write_time(checkpoint: Path) -> int:
     """When a checkpoint was written; 0 if there is none."""
     return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
 
 
-def said(number: int) -> str:
-    """A signal's name as people say it."""
+def signal_name(number: int) -> str:
+    """A signal's name as people know it."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
-def named(option: str, name: str) -> int:
-    """Number of a signal.
+def signal_number(option: str, name: str) -> int:
+    """The number of a signal.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no signal of that name.
     """
     if name not in signal.Signals.__members__:
         raise ValueError(f"callbacks.preemption.{option}={name} is no signal; give a name like SIGUSR2")

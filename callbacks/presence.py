@@ -1,4 +1,4 @@
-"""A run says what it is doing in ``status.json`` of its folder, for ``python -m launch status``."""
+"""Write a run's state to ``status.json`` in its folder, for ``python -m launch status``."""
 
 import json
 import os
@@ -12,11 +12,11 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-ASKED_TO_STOP = (KeyboardInterrupt, SystemExit, SIGTERMException)
+STOPPED_BY = (KeyboardInterrupt, SystemExit, SIGTERMException)
 
 
 class Presence(pl.Callback):
-    """Write who trains, where, how far it is and how it ended; by rank 0 alone.
+    """Write where a run trains, how far it is and how it ended; rank 0 alone writes.
 
     The file has ``state`` (``running``; ``stopped`` by a signal; ``failed``; ``ended``), ``node``, ``pid``, ``job`` (of
     SLURM), ``step``, ``max_steps`` (-1: not limited), ``loss``, ``seconds_left``, ``updated`` (Unix time) and
@@ -24,7 +24,7 @@ class Presence(pl.Callback):
 
     Args:
         folder: the run folder.
-        every: seconds between two writings.
+        every: seconds between two writes.
         metric: what is written as ``loss``.
     """
 
@@ -33,28 +33,28 @@ class Presence(pl.Callback):
         self.began, self.first, self.written = 0.0, 0, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin at the step the run is at."""
+        """Note the step training starts from."""
         self.began, self.first = time(), trainer.global_step
         self._write(trainer, "running")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write now and then."""
+        """Write if the last write was long enough ago."""
         if time() - self.written >= self.every:
             self._write(trainer, "running")
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say that training has ended."""
+        """Record that training has ended."""
         self._write(trainer, "ended")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Say whether it was asked to stop or failed, and how."""
+        """Record whether training was stopped or failed, and the traceback."""
         lines = traceback.format_exception(exception, limit=-3)
-        self._write(trainer, "stopped" if isinstance(exception, ASKED_TO_STOP) else "failed", "".join(lines).strip())
+        self._write(trainer, "stopped" if isinstance(exception, STOPPED_BY) else "failed", "".join(lines).strip())
 
     def _write(self, trainer: pl.Trainer, state: str, error: str | None = None) -> None:
-        """Write beside and rename, so that a reader sees the old file or the new one."""
+        """Write to a second file and rename it, so that readers see either the old file or the new one."""
         if not trainer.is_global_zero:
             return
         self.written, step, most = time(), trainer.global_step, trainer.max_steps

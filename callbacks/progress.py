@@ -1,4 +1,4 @@
-"""One progress bar for the whole run: steps, losses, samples per second and the time that is left."""
+"""One progress bar for the whole run: steps, losses, samples per second and remaining time."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ UNSEEN = logging.getLogger("unseen")
 
 
 class RunProgress(ProgressBar):
-    """A Rich bar over optimizer steps; where output is no terminal (a SLURM log), and in the run's log, plain lines.
+    """A Rich bar over optimizer steps; plain lines in the run's log, and where output is no terminal.
 
     Args:
         every: steps between two refreshes of the figures.
@@ -37,7 +37,7 @@ class RunProgress(ProgressBar):
         self.console.quiet = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar at the step the run is at."""
+        """Open the bar at the current step."""
         self.total, self.first = int(trainer.estimated_stepping_batches), trainer.global_step
         self.started = perf_counter()
         if self.console.is_terminal:
@@ -60,12 +60,12 @@ class RunProgress(ProgressBar):
             left = (self.total - step) * (perf_counter() - self.started) / max(1, step - self.first)
             line = f"step {step}/{self.total}  {self.figures(trainer, pl_module)}  {left / 60:.1f} min left"
             if self.bar is None:
-                self.console.print(line)
+                self.console.print(line, soft_wrap=True)  # a file has no width
             if trainer.is_global_zero:
                 UNSEEN.info(line)
 
     def figures(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
-        """What the module logged for the progress bar."""
+        """Values that the module logged for the progress bar."""
         metrics = {name: value for name, value in self.get_metrics(trainer, pl_module).items() if name != "v_num"}
         return "  ".join(f"{name} {value:.3g}" for name, value in metrics.items() if isinstance(value, int | float))
 
@@ -77,11 +77,11 @@ class RunProgress(ProgressBar):
             self._redirect(sys.stdout)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Close the bar, so that the error stands below it."""
+        """Close the bar, so that the error appears below it."""
         self.on_train_end(trainer, pl_module)
 
     def _redirect(self, stream: Any) -> None:
-        """Have what is logged appear above the bar: while it is there, Rich's stream stands in place of stdout."""
+        """Print log lines above the bar: while it is open, Rich's stream replaces stdout."""
         for handler in logging.getLogger().handlers:
             if type(handler) is logging.StreamHandler and handler.stream in self.streams:
                 self.streams.append(stream)

@@ -14,21 +14,20 @@ from callbacks.showing import show_picture, show_table
 
 OWN = "own"
 HIDDEN = ("id",)
-"""Columns of a row that nobody looks at."""
+"""Columns of a row that aren't shown."""
 
 
 class Scores(pl.Callback):
-    """At each validation score the same few items, once, and log ``val/MEASURE`` and numbers about the model.
+    """At each validation score the same few items, and log ``val/MEASURE`` and numbers about the model.
 
-    One process scores for all. Where ranks hold parts of the weights (a module that is ``split``) all do the same, and
-    the first one's scores count.
+    Rank 0 scores. Where ranks hold parts of the weights (``module.split``) all of them run the same, and the scores of
+    rank 0 count.
 
     Args:
         evaluation: what evaluates trained runs too, with ``measures``, ``name``, ``numbers_in`` and ``open``; ``None``:
             nothing is scored.
         num_items: items to score, drawn from the validation set once and for all.
-        num_shown: of them, how many the loggers show; after training, of how many it is drawn what the model makes of
-            them inside.
+        num_shown: items that the loggers show, and for which pictures of the model's inside are drawn after training.
         numbers: first part of the numbers' tags.
     """
 
@@ -37,7 +36,7 @@ class Scores(pl.Callback):
         self.scored: tuple[int, Any] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Tell checkpoints that are chosen by a measure which way it is better."""
+        """Set the direction of checkpoints that are chosen by a measure."""
         measures = self.evaluation.measures if self.evaluation is not None else {}
         modes = {f"val/{name}": measure.better for name, measure in measures.items()}
         for callback in trainer.checkpoint_callbacks:
@@ -58,7 +57,7 @@ class Scores(pl.Callback):
             self.scored = trainer.global_step, trial
             logged = self.measure(trial, rows), read_numbers(trial.describe())
             if trainer.is_global_zero:
-                self.show(trainer, trial, rows)
+                self.show_items(trainer, trial, rows)
         values, numbers = trainer.strategy.broadcast(logged)
         for place, (name, value) in enumerate(values.items()):
             pl_module.log(f"val/{name}", value, prog_bar=place == 0, sync_dist=True, batch_size=self.num_items)
@@ -67,7 +66,7 @@ class Scores(pl.Callback):
 
     @torch.no_grad()
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw what the trained model makes of some items inside; nothing in a run that doesn't validate."""
+        """Draw pictures of the trained model's inside for some items; nothing in a run without validation."""
         if self.find_dataset(trainer) is None or not trainer.enable_validation:
             return
         if not self.takes_part(trainer, pl_module):
@@ -90,12 +89,12 @@ class Scores(pl.Callback):
         return trainer.is_global_zero or bool(getattr(pl_module, "split", False))
 
     def pick(self, trainer: pl.Trainer) -> list[int]:
-        """The items: the same at each validation."""
+        """Indices of the items, the same at each validation."""
         count = len(self.find_dataset(trainer))
         return sorted(Random(0).sample(range(count), min(self.num_items, count)))
 
     def score(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[Any, list[dict[str, Any]]]:
-        """Score the items as the model is now."""
+        """Score the items with the model as it is now."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         trial = self.evaluation.open(pl_module, data, lambda name, make: make(), "val", self.pick(trainer))
         return trial, [row for batch in trial.score(OWN) for row in batch]
@@ -104,16 +103,16 @@ class Scores(pl.Callback):
         """The mean of each measure over the items that have a value."""
         values = dict(trial.over_all(OWN, rows)) if rows else {}
         for name, measure in self.evaluation.measures.items():
-            known = [float(row[name]) for row in rows if measure.kind != "set" and row.get(name) is not None]
-            if known:
-                values[name] = sum(known) / len(known)
+            scores = [float(row[name]) for row in rows if measure.kind != "set" and row.get(name) is not None]
+            if scores:
+                values[name] = sum(scores) / len(scores)
         return {name: float(values[name]) for name in self.evaluation.measures if name in values}
 
-    def show(self, trainer: pl.Trainer, trial: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    def show_items(self, trainer: pl.Trainer, trial: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         """Show some items: pictures side by side, and a table of what the rows say."""
         shown = rows[: self.num_shown]
         for number, row in enumerate(shown):
-            if panels := [as_picture(drawn) for _, drawn in draw(trial, row)]:
+            if panels := [as_picture(drawn) for _, drawn in draw_row(trial, row)]:
                 show_picture(
                     trainer.loggers, f"{self.evaluation.name}/{number}", side_by_side(panels), trainer.global_step
                 )
@@ -124,7 +123,7 @@ class Scores(pl.Callback):
 
 @contextmanager
 def evaluating(module: pl.LightningModule) -> Iterator[None]:
-    """A module as it is used, not trained; as it was, afterwards."""
+    """Switch a module to evaluation mode, and back to its former mode afterwards."""
     training = module.training
     module.eval()
     try:
@@ -133,8 +132,8 @@ def evaluating(module: pl.LightningModule) -> Iterator[None]:
         module.train(training)
 
 
-def draw(trial: Any, row: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Pictures of a row; none of one that can't be drawn, for training goes on."""
+def draw_row(trial: Any, row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Pictures of a row; a row that can't be drawn has none and a warning, as training goes on."""
     try:
         return list(trial.draw(row))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Pictures and tables, to each logger that can show them; beside a CSV file they are files."""
+"""Send pictures and tables to each logger that can show them; for a CSV logger they are files beside its own."""
 
 import csv
 import re
@@ -44,14 +44,14 @@ def show_table(
 
 
 def beside(logger: CSVLogger, tag: str, name: str) -> Path:
-    """A file in a folder beside ``metrics.csv``, which is made."""
+    """A file in a folder beside ``metrics.csv``; makes the folder."""
     folder = Path(logger.log_dir, plain(tag))
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name
 
 
 def plain(tag: str) -> str:
-    """A tag as the path of a folder, whatever stands in it."""
+    """A tag as a safe path of a folder."""
     return "/".join(re.sub(r"[^\w=-]+", "_", part) or "_" for part in tag.split("/"))
 
 

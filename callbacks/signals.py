@@ -1,4 +1,4 @@
-"""Hear signals at once, also while the main thread is in a long call, and act on them where it is safe."""
+"""Notice signals at once, even while the main thread is in a long call, and act on them where it is safe."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ from types import FrameType
 from typing import Any
 
 
-class Ears:
-    """Handlers of some signals, and a thread that hears of them the moment they come.
+class SignalListener:
+    """Handlers of some signals, and a thread that is woken the moment one arrives.
 
-    Python runs a handler between two lines of the main thread: one that waits in a collective for another rank never
-    gets there. The operating system writes a signal's number to a socket at once, which the thread reads.
+    Python runs a handler between two instructions of the main thread, which one that waits in a collective operation
+    never reaches. The operating system writes the signal's number to a socket at once, and the thread reads it there.
 
     Args:
         numbers: of the signals.
@@ -30,7 +30,7 @@ class Ears:
         self.woken = -1
 
     def open(self) -> None:
-        """Put the handlers in place; nothing outside the main thread, which alone may have some."""
+        """Install the handlers; outside the main thread, where Python allows none, do nothing."""
         if self.before or threading.current_thread() is not threading.main_thread():
             return
         self.process = os.getpid()
@@ -42,7 +42,7 @@ class Ears:
         threading.Thread(target=self._listen, args=[self.sockets[0]], name="signals", daemon=True).start()
 
     def close(self) -> dict[int, Any]:
-        """Put the handlers back that were there before, and return them."""
+        """Restore the previous handlers, and return them."""
         handlers, self.before = self.before, {}
         if self.sockets is not None:
             signal.set_wakeup_fd(self.woken)
@@ -53,22 +53,22 @@ class Ears:
         return handlers
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        """Hand on the signal; loading processes, which inherit this handler, let it pass."""
+        """Pass the signal on; loading processes, which inherit this handler, ignore it."""
         if os.getpid() == self.process:
             self.handle(number)
 
     def _listen(self, end: socket.socket) -> None:
         """Read numbers until the other end is closed."""
         with end:
-            while heard := end.recv(1):
-                if heard[0] in self.numbers:
-                    self.hear(heard[0])
+            while number := end.recv(1):
+                if number[0] in self.numbers:
+                    self.hear(number[0])
 
 
-def deafen() -> None:
-    """Leave a forked process out: what it hears would be read in the one it comes from."""
+def stop_listening() -> None:
+    """Detach a forked process: its signals would be read in its parent."""
     with suppress(ValueError):
         signal.set_wakeup_fd(-1)
 
 
-os.register_at_fork(after_in_child=deafen)
+os.register_at_fork(after_in_child=stop_listening)

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 PEAK_TFLOPS = {
-    "MIG": nan,  # a part of a GPU, whose share of the peak its name doesn't tell
+    "MIG": nan,  # part of a GPU; its name doesn't say which share of the peak it has
     "H100 PCIe": 756.0,
     "H100 NVL": 835.0,
     "H200 NVL": 835.0,
@@ -26,7 +26,7 @@ PEAK_TFLOPS = {
 
 @dataclass
 class Window:
-    """What is added up between two figures. What nobody tells is ``nan``, and so is every figure made of it."""
+    """Sums between two log calls. What batch or module don't provide is ``nan``, as is every figure made of it."""
 
     samples: int = 0
     tokens: float = 0.0
@@ -44,7 +44,7 @@ class Window:
         self.flops += flops(batch) if callable(flops) else nan
 
     def figures(self, world_size: int, peak_tflops: float) -> dict[str, float]:
-        """All figures by name; this rank's batches stand for those of all ranks."""
+        """All figures by name; this rank's batches are taken as typical of all ranks."""
         seconds = self.worked + self.waited
         tflops = self.flops / seconds / 1e12
         return {
@@ -58,24 +58,24 @@ class Window:
 
 
 class Throughput(pl.Callback):
-    """Log, over the last ``window`` training batches, those of these figures that can be known.
+    """Log these figures over the last ``window`` training batches, each where its inputs are known.
 
     - ``samples/s``: of all ranks.
     - ``tokens/s``: of all ranks, without padding. Needs ``batch.num_real``, the real columns of all rows.
     - ``padding_share``: of all columns. Needs ``batch.num_columns``, rows times columns, too.
-    - ``data_wait_share``: of the time, what passes between a batch's end and the next one's start.
-    - ``achieved_tflops``: what the model asks for, per device and second. Needs ``pl_module.flops(batch)``.
+    - ``data_wait_share``: share of time between the end of a batch and the start of the next.
+    - ``achieved_tflops``: operations of the model, per device and second. Needs ``pl_module.flops(batch)``.
     - ``mfu``: the same as a share of the device's peak.
     - ``peak_memory_gib``: of tensors since training began, on CUDA; else the process's largest resident set.
 
-    Validation and checkpoints between two batches don't count. On CUDA, work is queued and goes on while the process
-    waits for data, so ``data_wait_share`` is an upper bound. A window ends when its queue is empty, so that its time
-    holds all its work, but for what runs while a validation or a checkpoint is being prepared.
+    Validation and checkpoints between two batches don't count. CUDA works through its queue while the process waits for
+    data, so ``data_wait_share`` is an upper bound there. A window ends when the queue is empty, so that its time covers
+    all its work, except what runs while a validation or a checkpoint is being prepared.
 
     Args:
-        window: batches between two figures.
-        skip: batches at the start (and after each restart) that are warm-up and in no figure.
-        peak_tflops: of one device in the run's dtype; ``None``: the dense bfloat16 peak, if the GPU is a known one.
+        window: batches between two log calls.
+        skip: batches of warm-up at each start, which are in no figure.
+        peak_tflops: of one device in the run's dtype; ``None``: a known GPU's dense bfloat16 peak.
 
     Raises:
         ValueError: ``window`` below 1.
@@ -100,7 +100,7 @@ class Throughput(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note how long the batch took to come."""
+        """Note how long the batch took to load."""
         self.started = perf_counter()
         self.sums.waited += 0.0 if isnan(self.ended) else self.started - self.ended
 
@@ -129,19 +129,19 @@ class Throughput(pl.Callback):
                 pl_module.log(name, value, prog_bar=name == "samples/s", batch_size=1)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Validation is not waiting for data."""
+        """Leave validation out of the wait for data."""
         self._pause(pl_module)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Neither is saving."""
+        """Leave saving out of the wait for data."""
         self._pause(pl_module)
 
     def _pause(self, pl_module: pl.LightningModule) -> None:
-        """Count what training has queued as work, and nothing from then until the next batch."""
+        """Count queued training work, and nothing from then until the next batch."""
         if isnan(self.ended):
-            return  # validation, then its checkpoint: what is queued by now isn't training's
+            return  # a checkpoint after validation: what is queued now isn't training's
         paused = perf_counter()
         finish_queue(pl_module.device)
         self.sums.worked += perf_counter() - paused

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from io import BytesIO
+from stat import S_ISREG
 from typing import IO, Any, Literal, Protocol
 
 import numpy as np
@@ -103,11 +104,29 @@ def named(source: object, where: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ValueError(f"{where}: image {source} does not exist; correct the row or set task.image_root") from None
+    except PIL.UnidentifiedImageError:
+        raise ValueError(f"{where}: image {source} cannot be read ({_other_kind(source)}") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{where}: image {source} is too large to decode ({error}); shrink it") from None
     except Exception as error:  # on damaged files Pillow raises whatever came up
         reason = next(iter(str(getattr(error, "strerror", None) or error).splitlines()), type(error).__name__)
+        reason = reason.removeprefix(f"image {source}: ")
         raise ValueError(f"{where}: image {source} cannot be read ({reason}); replace the file") from None
+
+
+def _other_kind(source: Any) -> str:
+    """What a file is that Pillow doesn't know, and after a semicolon what to do about it."""
+    head = b""
+    with suppress(OSError), source.open("rb") as file:
+        head = file.read(512)
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS); get the file with git lfs pull"
+    kinds = {"HEIC or a video": head[4:8] == b"ftyp", "SVG": b"<svg" in head, "PDF": head.startswith(b"%PDF")}
+    if kind := next((name for name, is_one in kinds.items() if is_one), ""):
+        return f"it is {kind}); convert it to PNG or JPEG"
+    if head.lstrip()[:1] == b"<":
+        return "it is a web page); download the image itself"
+    return f"it is {'no image of a known kind' if head else 'empty'}); replace it by PNG, JPEG or WebP"
 
 
 @contextmanager
@@ -117,6 +136,9 @@ def opened(source: ImageSource) -> Iterator[Any]:
     Raises:
         Exception: of any kind, where the file is damaged.
     """
+    with suppress(OSError):  # which is said when it is opened
+        if not S_ISREG(source.stat().st_mode):
+            raise ValueError("it is a folder or a pipe")  # to open a pipe would wait for ever
     with warnings.catch_warnings(), source.open("rb") as file:
         warnings.simplefilter("ignore")  # of damaged headers, and of twice MAX_IMAGE_PIXELS, which are refused here
         with Image.open(file) as image:

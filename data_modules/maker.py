@@ -1,4 +1,4 @@
-"""Data that is made: a folder of JSONL files and pictures, drawn by several processes, complete or not there."""
+"""Make data: a folder of JSONL files and pictures, drawn by several processes; it appears only when complete."""
 
 import json
 import os
@@ -26,8 +26,8 @@ class Plan:
 
     Attributes:
         split: ``train``, ``val`` or ``test``.
-        name: no other row's; its picture files start with it.
-        content: what :meth:`Maker.draw` needs; goes to another process.
+        name: unique; its picture files start with it.
+        content: what :meth:`Maker.draw` needs; sent to another process.
     """
 
     split: str
@@ -41,7 +41,7 @@ class Maker(ABC):
 
     Attributes:
         folder: where they go.
-        seed: makes other data.
+        seed: another one makes other data.
         num_workers: processes that draw; all cores when ``None``.
     """
 
@@ -58,16 +58,16 @@ class Maker(ABC):
         """Write the pictures of one row below ``folder`` and return the row; paths in it start at ``folder``."""
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides what the files hold."""
+        """Everything that the content of the files depends on."""
         fields = {key: dict(value) if isinstance(value, Mapping) else value for key, value in asdict(self).items()}
         return {key: value for key, value in fields.items() if key not in ("folder", "num_workers")}
 
-    def wanted(self, files: Iterable[str]) -> bool:
-        """Say whether any of these files lies in ``folder``: a user's own files are never made."""
+    def makes(self, files: Iterable[str]) -> bool:
+        """Return whether any of these files is in ``folder``: a user's own files are never made."""
         return any(Path(self.folder) in Path(file).parents for file in files)
 
-    def made(self) -> bool:
-        """Say whether ``folder`` holds this very data.
+    def is_made(self) -> bool:
+        """Return whether ``folder`` holds the data of these settings.
 
         Raises:
             ValueError: it holds data made with other settings.
@@ -75,15 +75,15 @@ class Maker(ABC):
         record = Path(self.folder) / SETTINGS
         if not record.is_file():
             return False
-        found = json.loads(record.read_text())
-        wanted = json.loads(as_json(self.settings()))
-        if changed := [key for key in wanted if found.get(key) != wanted[key]]:
-            was = ", ".join(f"{key}={found.get(key)}" for key in changed)
+        recorded = json.loads(record.read_text())
+        settings = json.loads(as_json(self.settings()))
+        if changed := [key for key in settings if recorded.get(key) != settings[key]]:
+            was = ", ".join(f"{key}={recorded.get(key)}" for key in changed)
             raise ValueError(f"{self.folder} was made with {was}; delete it, or choose another task.folder")
         return True
 
     def make(self) -> None:
-        """Draw everything beside ``folder`` and move it there at the end, so that a kill leaves nothing half-made."""
+        """Draw everything beside ``folder`` and rename at the end, so that a kill leaves nothing incomplete."""
         folder = Path(self.folder)
         if folder.exists():
             raise ValueError(f"{folder} exists, but holds no {SETTINGS}; move it away, or choose another task.folder")

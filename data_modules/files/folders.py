@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 NO_ROWS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "made.json", "config.json"}
 """Files beside rows that say something of them."""
@@ -22,10 +23,10 @@ def list_folder(folder: Path, suffixes: Collection[str]) -> list[Path]:
         ValueError: there are none, of several kinds, or of several splits; says what to give instead.
     """
     if (splits := folder / "dataset_dict.json").is_file():
-        names = ", ".join(str(folder / split) for split in json.loads(splits.read_text())["splits"])
+        names = ", ".join(str(folder / split) for split in _described(splits, "splits"))
         raise ValueError(f"{folder} is a data set saved in splits; give one of {names}")
     if (state := folder / "state.json").is_file():
-        return [folder / entry["filename"] for entry in json.loads(state.read_text())["_data_files"]]
+        return [folder / Path(entry["filename"]).name for entry in _described(state, "_data_files")]
     files = _rows(folder, suffixes) or _rows(folder / "data", suffixes)
     if not files:
         raise ValueError(f"{folder} is a folder without files of rows ({', '.join(suffixes)}); give the file itself")
@@ -38,6 +39,14 @@ def list_folder(folder: Path, suffixes: Collection[str]) -> list[Path]:
         globs = " or ".join(f"{files[0].parent}/{name}*{kinds[0]}" for name in found if name)
         raise ValueError(f"{folder} is a folder with files of several splits; give {globs}")
     return files
+
+
+def _described(file: Path, key: str) -> list[Any]:
+    """What a file of a saved data set says under a key."""
+    try:
+        return list(json.loads(file.read_text())[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"{file} says nothing of {key}; save the data set anew, or give its files") from None
 
 
 def _rows(folder: Path, suffixes: Collection[str]) -> list[Path]:

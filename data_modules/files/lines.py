@@ -141,9 +141,10 @@ def decode(file: Path, start: int, size: int) -> Any:
     try:
         return json.loads(line)
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise ValueError(f"not UTF-8 text ({error.reason} at byte {error.start}); save the file as UTF-8") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"broken JSON ({error.msg} at column {error.colno}); is the row truncated?") from None
+        fix = "is the row truncated?" if error.pos > 1 else 'a row is a JSON object, such as {"question": "…"}'
+        raise ValueError(f"broken JSON ({error.msg} at column {error.colno}); {fix}") from None
     except RecursionError:
         raise ValueError("JSON is nested too deeply; flatten it") from None
 

@@ -14,11 +14,14 @@ import numpy as np
 from data_modules.files.lines import decode, read_text, within
 from data_modules.files.packed import PackedImage, read_at
 
+TEXTS = ("txt", "text", "transcript", "cls", "id")
+"""Kinds of members that hold text or a number."""
+
 
 class Tar:
     """The rows of a tar file in WebDataset's layout: the members whose names agree up to the first dot are a row.
 
-    What follows the dot is the column. ``json`` is decoded, ``txt`` is text, anything else a reference to an image.
+    What follows the dot is the column: ``json`` is decoded, :data:`TEXTS` are text, all else refers to an image.
     Members without a dot, and hidden ones, belong to no row.
 
     Attributes:
@@ -68,7 +71,7 @@ class Tar:
         try:
             if kind == "json":
                 return decode(self.file, start, size)
-            if kind == "txt":
+            if kind in TEXTS:
                 return read_text(self.file, start, size).decode()
         except ValueError as error:
             raise ValueError(f"{self.file}:{key}, {column}: {error}") from None

@@ -167,6 +167,8 @@ def open_mixed(files: object, seed: int) -> Source:
         ValueError: it is none of these, a file is missing or given twice, or a weight is not above 0.
     """
     entries = list(files) if isinstance(files, Sequence) and not isinstance(files, str) else [files]
+    if not entries:
+        raise ValueError("[] names no file of rows; give a path, or null for none")
     weighted = [_file_and_weight(entry) for entry in entries]
     find_files([file for file, _ in weighted])  # a file may be named by two globs
     sources = [Concatenated([open_source(path) for path in find_files([file])]) for file, _ in weighted]

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import tarfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
@@ -21,13 +22,13 @@ def locate_row(where: str) -> tuple[Path, str]:
     Args:
         where: ``file:12`` (a line), ``file:row 12`` or ``file:key``, and after a comma anything.
     """
-    file, _, name = where.partition(", choices rotated by ")[0].rpartition(":")
+    file, _, name = re.sub(r", choices rotated by \d+$", "", where).rpartition(":")
     return Path(file), name
 
 
 def suffix(file: Path) -> str:
     """Return what says of which kind a file is: ``.jsonl.gz`` whole."""
-    return "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+    return "".join(file.suffixes[-2:]) if file.suffix.lower() == ".gz" else file.suffix
 
 
 def copy_rows(file: Path, names: Collection[str], out: Path) -> None:
@@ -43,10 +44,10 @@ def copy_rows(file: Path, names: Collection[str], out: Path) -> None:
     """
     kinds = {".parquet": _copy_parquet, ".tar": _copy_tar}
     kinds |= dict.fromkeys((".jsonl", ".json", ".jsonl.gz", ".json.gz"), _copy_lines)
-    if suffix(file) not in kinds:
+    if suffix(file).lower() not in kinds:
         raise ValueError(f"{file} is none of {', '.join(kinds)}; its rows can't be copied")
     with _drafted(out) as draft:
-        kinds[suffix(file)](file, set(names).__contains__, draft)
+        kinds[suffix(file).lower()](file, set(names).__contains__, draft)
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def _drafted(out: Path) -> Iterator[Path]:
 
 
 def _copy_lines(file: Path, wanted: Callable[[str], bool], out: Path) -> None:
-    packed = file.suffix == ".gz"
+    packed = file.suffix.lower() == ".gz"
     lines = open_json(unpack(file) if packed else file, file)
     if isinstance(lines, Document):
         rows = [lines[index] for index in range(len(lines)) if wanted(locate_row(lines.where(index))[1])]

@@ -126,7 +126,7 @@ class Generator(Maker):
             raise ValueError(f"task.per_photo={self.per_photo} must be 1 or more")
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides what the files hold."""
+        """Everything that the content of the files depends on."""
         return super().settings() | {"photos": None if self.photos is None else str(self.photos)}
 
     def plans(self) -> Iterator[Plan]:

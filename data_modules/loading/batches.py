@@ -1,7 +1,7 @@
 """Which samples make a training batch: a fixed number of rows, or rows of similar shape that fill a token budget.
 
-Both orders depend on seed and epoch alone, can start at any batch, and give every rank the same number of batches. An
-epoch is a whole number of optimizer steps: batches that make none are dropped, as samples are that make no batch.
+Both orders depend only on seed and epoch, can start at any batch, and give every rank the same number of batches. An
+epoch is a whole number of optimizer steps: what is left over, samples or batches, is dropped.
 """
 
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class Batches(BatchSampler, ABC):
         seed: order of the samples.
         rank: this process.
         num_ranks: processes that share an epoch.
-        accumulate: batches of an optimizer step. An epoch with fewer begins anew until it has as many.
+        accumulate: batches of an optimizer step. An epoch with fewer repeats its batches up to that number.
 
     Attributes:
         epoch: the epoch to iterate over.
@@ -50,22 +50,22 @@ class Batches(BatchSampler, ABC):
     @property
     @abstractmethod
     def num_global(self) -> int:
-        """How many :meth:`global_batches` there are, in every epoch."""
+        """Number of :meth:`global_batches`, the same in every epoch."""
 
     @property
-    def cut(self) -> dict[str, int]:
-        """What all batches depend on, and so may not change when a run continues, by the name of what is counted."""
+    def division(self) -> dict[str, int]:
+        """Numbers on which all batches depend, by name; they may not change when a run continues."""
         return {"processes": self.num_ranks, "batches a step": self.accumulate}
 
     @abstractmethod
     def global_batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Return an epoch's batches, each for all ranks together and with a row for every rank at least."""
+        """Return an epoch's batches, each for all ranks together and with at least one row for each."""
 
 
 class EpochBatches(Batches):
     """Batches of a fixed number of rows.
 
-    At the end of an epoch the incomplete global batch is dropped, or, if there is none other, filled up from the front.
+    An incomplete global batch at the end of an epoch is dropped; if it is the only one, it is filled up from the front.
 
     Args:
         size: samples in the data set.
@@ -84,12 +84,12 @@ class EpochBatches(Batches):
 
     @property
     def num_global(self) -> int:
-        """All that are complete, and one at least."""
+        """The complete ones, at least one."""
         return max(1, self.size // self.width)
 
     @property
-    def cut(self) -> dict[str, int]:
-        """Rows, on however many processes."""
+    def division(self) -> dict[str, int]:
+        """Rows of a batch, whatever the number of processes."""
         return {"rows a batch of all processes": self.width, "batches a step": self.accumulate}
 
     def global_batches(self, generator: torch.Generator) -> list[list[int]]:
@@ -100,21 +100,19 @@ class EpochBatches(Batches):
 
 
 class TokenBatches(Batches):
-    """Batches of rows of similar shape, as many as a token budget holds; long rows come few at a time.
+    """Batches of rows of similar shape, as many as a token budget holds.
 
-    A batch is cut into segments, each as wide as its widest row. On every rank the rows of a batch, times the sum of
-    these widths, make at most ``max_tokens``. Every sample comes once an epoch, except that a batch with too few rows
-    for all ranks repeats some. That happens where the data set has fewer rows than ranks, or where the last samples
-    come one a rank and their number doesn't divide.
+    A batch consists of segments, each as wide as its widest row; rows times the sum of these widths is at most
+    ``max_tokens`` on each rank. Every sample comes once an epoch, but a batch with fewer rows than ranks repeats some.
 
-    Samples are sorted into cells of similar shape (:func:`cells_of`), and the sorted cells are cut into global batches
-    once: all epochs have the same number of steps, as Lightning needs. An epoch chooses which members of a cell meet,
-    and the order of the batches. 1, 2 and 4 ranks with the same ``max_tokens * num_ranks`` see the same global batches,
-    as long as any four neighbours fit into one.
+    Samples are sorted into cells of similar shape (:func:`split_into_cells`), and the sorted cells are divided into
+    global batches once, so that all epochs have the same number of steps, as Lightning needs. An epoch draws which
+    members of a cell meet, and the order of the batches. 1, 2 and 4 ranks with the same ``max_tokens * num_ranks`` see
+    the same global batches, as long as any four neighbours fit into one.
 
     Args:
-        widths: tokens of each sample's segments, together 1 or more and at most ``max_tokens``; a sample with fewer
-            segments than another lacks the last ones.
+        widths: tokens of each sample's segments, in sum from 1 to ``max_tokens``; of samples with fewer segments the
+            last ones are missing.
         max_tokens: padded tokens of a batch on one rank.
         seed: order of the samples.
         rank: this process.
@@ -133,33 +131,33 @@ class TokenBatches(Batches):
     ) -> None:
         super().__init__(seed, rank, num_ranks, accumulate)
         self.lengths, self.budget = [sum(row) for row in widths], max_tokens * num_ranks
-        segments = segments_of(widths)
-        cells = cells_of(range(len(widths)), segments, self.budget, (False,) * len(segments))
+        segments = transpose_widths(widths)
+        cells = split_into_cells(range(len(widths)), segments, self.budget, (False,) * len(segments))
         self.cell = {row: number for number, cell in enumerate(cells) for row in cell}
-        self.edges = self._cut([box for cell in cells for box in [box_of(cell, segments)] * len(cell)])
+        self.edges = self._divide([box for cell in cells for box in [find_box(cell, segments)] * len(cell)])
 
     @property
     def num_global(self) -> int:
-        """As many as the data set was cut into."""
+        """Number of batches into which the data set was divided."""
         return len(self.edges) - 1
 
     def global_batches(self, generator: torch.Generator) -> list[list[int]]:
-        """Fill the fixed cut with rows in random order inside their cells, and shuffle the batches."""
+        """Shuffle rows within their cells, divide them at the fixed edges, and shuffle the batches."""
         order = torch.randperm(len(self.lengths), generator=generator).tolist()
         order.sort(key=self.cell.__getitem__)
         batches = [self._deal(order[first:last]) for first, last in pairwise(self.edges)]
         return [batches[batch] for batch in torch.randperm(len(batches), generator=generator).tolist()]
 
     def _deal(self, rows: list[int]) -> list[int]:
-        """Sort rows by length, so that ranks taking turns get similar work; repeat them where ranks are more."""
+        """Sort rows by length, so that ranks that take turns get similar work; repeat them if ranks are more."""
         rows = sorted(rows, key=self.lengths.__getitem__, reverse=True)
         return rows if len(rows) >= self.num_ranks else (rows * self.num_ranks)[: self.num_ranks]
 
-    def _cut(self, boxes: list[Box]) -> list[int]:
+    def _divide(self, boxes: list[Box]) -> list[int]:
         """Return where batches start and end in the sorted samples, given the box of each sample's cell.
 
-        What is left at the end makes the last batch. If it has fewer rows than the one before, that one gives it as
-        many as fit, up to an even share, so that every rank has some.
+        The last batch has the remaining rows. If it has fewer than the one before, it takes rows from that one, up to
+        an even share, so that every rank has some.
         """
         edges = [0]
         while edges[-1] < len(boxes):
@@ -170,7 +168,7 @@ class TokenBatches(Batches):
         return edges
 
     def _fill(self, boxes: list[Box], first: int) -> int:
-        """Return where a batch ends that starts at ``first``: at the end, or after as many whole units as fit."""
+        """Return where the batch that starts at ``first`` ends: after as many whole units as fit, or at the end."""
         widest, last = boxes[first], first
         while last < len(boxes):
             widest = tuple(map(max, widest, boxes[last]))
@@ -187,50 +185,52 @@ class TokenBatches(Batches):
         return self._whole(max(self.budget // width, self.num_ranks))
 
     def _whole(self, rows: int) -> int:
-        """Round down to a multiple of the ranks, or one rank's share would exceed its budget."""
+        """Round down to a multiple of the ranks, so that no rank's share exceeds its budget."""
         unit = next((unit for unit in ROW_UNITS if unit <= rows and unit % self.num_ranks == 0), self.num_ranks)
         return rows // unit * unit
 
 
-def segments_of(widths: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """Turn the widths of every row into those of every segment, 0 where a row has no such segment."""
+def transpose_widths(widths: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """Return the widths of each segment from those of each row, 0 where a row has no such segment."""
     depth = max(map(len, widths))
     return list(zip(*((*row, *[0] * (depth - len(row))) for row in widths), strict=True))
 
 
-def box_of(rows: Sequence[int], segments: Sequence[Sequence[int]]) -> Box:
+def find_box(rows: Sequence[int], segments: Sequence[Sequence[int]]) -> Box:
     """Return the width of every segment when these rows are placed together."""
     return tuple(max(map(segment.__getitem__, rows)) for segment in segments)
 
 
-def cells_of(
+def split_into_cells(
     rows: Sequence[int], segments: Sequence[Sequence[int]], room: int, rising: tuple[bool, ...]
 ) -> list[list[int]]:
     """Sort rows into cells of similar shape, neighbouring cells being similar too.
 
-    Rows are parted in two where that saves the most padding, and so is each part, until all rows of a part have one
-    shape or fit into ``room``. With one segment, the cells go from the longest rows to the shortest. With several they
-    go like a snake: on the two sides of a cut, the other segments run in opposite directions, so that a batch that
-    reaches over the cut meets rows that differ in the cut segment above all.
+    Rows are split in two where that saves most padding, and so is each part, until all rows of a part have one shape or
+    fit into ``room``. With one segment, cells are in descending order of length. With several, the other segments run
+    in opposite directions on the two sides of a split, so that a batch across the split has rows that differ mainly in
+    one segment.
 
-    A batch is cut by the boxes of its cells, so the cut doesn't depend on which members of a cell an epoch puts where.
+    Batches are measured by the boxes of their cells, so that their edges don't depend on how an epoch shuffles cells.
 
     Args:
-        rows: which ones to sort.
+        rows: indices to sort.
         segments: for each segment, the width of every row.
-        room: padded tokens of a cell whose rows differ; as many as in a batch, so that an epoch has rows to mix.
+        room: most padded tokens of a cell whose rows differ; those of a batch, so that an epoch has rows to mix.
         rising: for each segment, whether narrow rows come first.
     """
-    saving, segment, wide, narrow = max(parted(rows, segments), key=itemgetter(0))
-    if saving == 0 or len(rows) * sum(box_of(rows, segments)) <= room:
+    saving, segment, wide, narrow = max(split_in_two(rows, segments), key=itemgetter(0))
+    if saving == 0 or len(rows) * sum(find_box(rows, segments)) <= room:
         return [list(rows)]
     back = tuple(way if index == segment else not way for index, way in enumerate(rising))
     first, second = (narrow, wide) if rising[segment] else (wide, narrow)
-    return cells_of(first, segments, room, rising) + cells_of(second, segments, room, back)
+    return split_into_cells(first, segments, room, rising) + split_into_cells(second, segments, room, back)
 
 
-def parted(rows: Sequence[int], segments: Sequence[Sequence[int]]) -> Iterator[tuple[int, int, list[int], list[int]]]:
-    """Part rows in two by each segment: yield the padding saved, the segment, the wide rows and the narrow ones."""
+def split_in_two(
+    rows: Sequence[int], segments: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, int, list[int], list[int]]]:
+    """Split rows in two by each segment: yield the padding saved, the segment, the wide rows and the narrow ones."""
     for index, segment in enumerate(segments):
         order = sorted(rows, key=segment.__getitem__, reverse=True)
         savings = [(len(order) - at) * (segment[order[0]] - segment[row]) for at, row in enumerate(order)]

@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 
 
 class Maker(Protocol):
-    """Something that makes missing data."""
+    """Makes missing data."""
 
-    def wanted(self, files: Iterable[str]) -> bool:
-        """Say whether any of these files is one it makes."""
+    def makes(self, files: Iterable[str]) -> bool:
+        """Return whether it makes any of these files."""
         ...
 
-    def made(self) -> bool:
-        """Say whether the data is there."""
+    def is_made(self) -> bool:
+        """Return whether the data exists."""
         ...
 
     def make(self) -> None:
@@ -33,35 +33,35 @@ class Maker(Protocol):
 
 
 class Collate(Protocol):
-    """The part of a family's collator that loading needs."""
+    """What loading needs of a family's collator."""
 
     def __call__(self, samples: list[Sample]) -> Any:
         """Build a training batch."""
         ...
 
     def widths(self, sample: Sample) -> Sequence[int]:
-        """Count the tokens of a sample in each segment of a training batch; asked for with limits alone."""
+        """Count the tokens of a sample in each segment of a training batch; called only where a limit is set."""
         ...
 
 
 class Rows(Protocol):
-    """The part of a data set that loading needs."""
+    """What loading needs of a data set."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
         ...
 
     def __getitem__(self, index: int) -> Any:
-        """Return one sample; it says in ``where`` where it comes from."""
+        """Return one sample, whose ``where`` names its source."""
         ...
 
     def identities(self) -> Mapping[str, str]:
-        """Return identity -> where of all rows; nothing where they can't be told."""
+        """Return identity -> where of all rows; empty where identities aren't known."""
         ...
 
 
 class Files(Protocol):
-    """A task's data set before it is read."""
+    """A task's data set before a file is read."""
 
     def read(self, file: Any) -> Rows:
         """Return the rows of what a task calls a file."""
@@ -69,11 +69,11 @@ class Files(Protocol):
 
 
 class Kept(Dataset[Sample]):
-    """Some samples of a data set; for all else it is that data set.
+    """Some samples of a data set; its other attributes are that data set's.
 
     Args:
         rows: the data set.
-        indices: of those that are kept.
+        indices: of the samples that are kept.
     """
 
     def __init__(self, rows: Any, indices: Sequence[int]) -> None:
@@ -95,17 +95,17 @@ class Kept(Dataset[Sample]):
 class DataModule(pl.LightningDataModule):
     """Serve the splits of a task.
 
-    A checkpoint holds how far training has come in its data. Lightning keeps that, too, but gives it back only where
-    nothing has asked for the number of steps before, and not between two epochs.
+    A checkpoint holds the position in the training data. Lightning's own copy isn't restored once the number of steps
+    has been asked for, nor between two epochs.
 
     Args:
         dataset: reads a file.
-        files: what it reads for each split, ``train``, ``val`` and ``test``, as a rule a file; ``None`` for a
-            split that isn't there.
+        files: what it reads for each split, ``train``, ``val`` and ``test``, usually a file; ``None`` for a missing
+            split.
         collate: samples -> batch; the family's collator.
         loader: sizes and limits.
         seed: order of the training samples.
-        maker: makes the data when it is missing; ``None`` for a user's own files.
+        maker: makes missing data; ``None`` for a user's own files.
 
     Raises:
         ValueError: two splits share a sample (a maze, say), or one is too long.
@@ -129,36 +129,36 @@ class DataModule(pl.LightningDataModule):
         self.place: Mapping[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Which batch comes next; empty where nothing is trained on."""
+        """Position of the next training batch; empty where nothing is trained on."""
         return self.serving.state_dict() if self.serving else {}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue with the batch that would have come.
+        """Continue with the batch that would have been next.
 
         Raises:
-            ValueError: the batches are cut otherwise now.
+            ValueError: the data is divided into other batches now.
         """
         self.place = state_dict
         if self.serving:
             self.serving.load_state_dict(state_dict)
 
     def prepare_data(self) -> None:
-        """Make the data for training if the task can and it isn't there."""
+        """Make missing training data if the task can."""
         self.prepare("train", "val")
 
     def prepare(self, *splits: str) -> None:
-        """Make the data of these splits if the task can and it isn't there; a user's own files are never made."""
+        """Make missing data of these splits if the task can; a user's own files are never made."""
         files = [file for split in splits if (file := self.files[split]) is not None]
-        if self.maker is not None and self.maker.wanted(files) and not self.maker.made():
+        if self.maker is not None and self.maker.makes(files) and not self.maker.is_made():
             self.maker.make()
 
     def setup(self, stage: str) -> None:
         """Read the splits this stage needs and prove them disjoint."""
-        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
-        for split in wanted:
+        splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
+        for split in splits:
             if split not in self.datasets and self.files[split] is not None:
                 rows = self.dataset.read(self.files[split])
-                # of a test file, what can't be asked is one of the evaluation's failures
+                # a test row that can't be asked is a failure of the evaluation, not an error here
                 self.datasets[split] = rows if stage == "test" else self._usable(rows, split)
         if len(self.datasets) > 1:
             check_disjoint(self.datasets)
@@ -185,7 +185,7 @@ class DataModule(pl.LightningDataModule):
         return self.serving
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """All of ``val``, in order; nothing when there is no such file."""
+        """All of ``val``, in order; empty without such a file."""
         return self._ordered("val") if "val" in self.datasets else []
 
     def test_dataloader(self) -> DataLoader[Any]:

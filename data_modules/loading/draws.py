@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are drawn for, and on nothing that was drawn before."""
+"""Random numbers that depend on what they are drawn for, not on earlier draws."""
 
 import random
 from hashlib import blake2b
@@ -8,12 +8,12 @@ import torch
 
 
 def stream_seed(*names: object) -> int:
-    """Seed of the stream of random numbers that has these names, such as a seed, a row's place and a step."""
+    """Seed of the stream of random numbers with these names, such as a seed, a row's place and a step."""
     return int.from_bytes(blake2b("/".join(map(str, names)).encode(), digest_size=7).digest())
 
 
 def reseed(*names: object) -> None:
-    """Begin the stream of these names in Python's, NumPy's and PyTorch's generators, on all devices."""
+    """Seed Python's, NumPy's and PyTorch's generators, on all devices, by these names."""
     seed = stream_seed(*names)
     random.seed(seed)
     np.random.seed(seed % 2**32)

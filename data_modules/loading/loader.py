@@ -13,18 +13,18 @@ from data_modules.loading.workers import end_with_parent
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A DataLoader that knows how many batches it has handed out, so that a checkpoint can continue after them.
+    """A DataLoader that counts the batches it has handed out, so that a resumed run continues after them.
 
     Args:
         dataset: the samples.
         batches: which of them come together.
-        limit: batches of an epoch, if not all.
-        overfit: whether all epochs are the first one.
-        options: those of a DataLoader.
+        limit: most batches of an epoch; ``None``: all.
+        overfit: whether every epoch repeats the first one.
+        options: of ``DataLoader``.
 
     Attributes:
-        step_batches: the batches of the optimizer step to which the one handed out last belongs. They are loaded
-            together, so that a loss can be the mean over all of them.
+        step_batches: all batches of the current optimizer step. They are loaded together, so that a loss can be the
+            mean over all of them.
     """
 
     batches: Batches
@@ -45,9 +45,9 @@ class ResumableLoader(DataLoader[Any]):
         self.batches.epoch, self.batches.start = 0 if self.overfit else self.epoch, first
         batches = super().__iter__()
         for start in range(first, self.num_batches, self.batches.accumulate):
-            wanted = min(self.batches.accumulate, self.num_batches - start)
-            self.step_batches = list(islice(batches, wanted))
-            if len(self.step_batches) < wanted:
+            size = min(self.batches.accumulate, self.num_batches - start)
+            self.step_batches = list(islice(batches, size))
+            if len(self.step_batches) < size:
                 raise RuntimeError(
                     f"epoch {self.epoch} ended after {self.handed_out} of {self.num_batches} batches: the data set "
                     "gave no more"
@@ -59,24 +59,24 @@ class ResumableLoader(DataLoader[Any]):
                 yield batch
 
     @property
-    def cut(self) -> dict[str, int]:
-        """What the order of the batches depends on, by the name of what is counted."""
-        return self.batches.cut | {"batches an epoch": self.num_batches, "rows in all": len(self.dataset)}  # type: ignore
+    def division(self) -> dict[str, int]:
+        """Numbers on which the order of the batches depends, by name."""
+        return self.batches.division | {"batches an epoch": self.num_batches, "rows in all": len(self.dataset)}  # type: ignore
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, batches handed out in it, and what they depend on; the same on every rank."""
-        return {"epoch": self.epoch, "handed_out": self.handed_out, "cut": self.cut}
+        """Epoch, number of batches handed out in it, and the numbers they depend on; the same on every rank."""
+        return {"epoch": self.epoch, "handed_out": self.handed_out, "division": self.division}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue after the batch that :meth:`state_dict` saw last; nothing may have been handed out yet.
+        """Continue after the last batch before :meth:`state_dict`; to be called before the first batch.
 
         Raises:
-            ValueError: the epoch was cut into batches otherwise, so that the next one can't be told.
+            ValueError: the epoch was divided into other batches, so that the next one isn't known.
         """
-        cuts = (state["cut"], self.cut)
-        changed = [name for name in cuts[1] if cuts[0].get(name) != cuts[1][name]]
+        before, here = state["division"], self.division
+        changed = [name for name in here if before.get(name) != here[name]]
         if changed:
-            was, now = (", ".join(f"{cut.get(name)} {name}" for name in changed) for cut in cuts)
+            was, now = (", ".join(f"{numbers.get(name)} {name}" for name in changed) for numbers in (before, here))
             raise ValueError(
                 f"the run was trained with {was}, and can't be continued with {now}; set trainer.devices, "
                 "trainer.num_nodes, trainer.accumulate_grad_batches, trainer.limit_train_batches, loader.batch_size "
@@ -115,8 +115,8 @@ class Loading:
 
     def __post_init__(self) -> None:
         for name, least in {"batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "prefetch": 1}.items():
-            if (given := getattr(self, name)) < least:
-                raise ValueError(f"loader.{name}={given} must be {least} or more")
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"loader.{name}={value} must be {least} or more")
         for name in ("max_tokens", "max_length"):
             if (limit := getattr(self, name)) is not None and limit < 1:
                 raise ValueError(f"loader.{name}={limit} must be 1 or more; for no limit set it to null")
@@ -124,13 +124,13 @@ class Loading:
             raise ValueError(f"loader.on_overlong={self.on_overlong} is unknown; choose error or drop")
 
     def limit(self, split: str) -> tuple[str, int] | None:
-        """The name and value of what bounds a sample of a split; ``None`` where nothing does."""
+        """Name and value of the limit on a sample's tokens in a split; ``None`` without one."""
         names = ("max_length", "max_tokens") if split == "train" else ("max_length",)
-        given = [(name, getattr(self, name)) for name in names if getattr(self, name) is not None]
-        return min(given, key=lambda limit: limit[1]) if given else None
+        limits = [(name, getattr(self, name)) for name in names if getattr(self, name) is not None]
+        return min(limits, key=lambda limit: limit[1]) if limits else None
 
     def workers(self) -> dict[str, Any]:
-        """Options of a DataLoader."""
+        """Options of a ``DataLoader`` with these worker processes."""
         if not self.num_workers:
             return {"num_workers": 0}
         options = {"num_workers": self.num_workers, "prefetch_factor": self.prefetch, "persistent_workers": True}

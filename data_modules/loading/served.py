@@ -1,7 +1,7 @@
-"""A data set and a collator as a loader calls them: what they draw depends on the row, and no error ends an epoch.
+"""Data set and collator as a loader calls them: random numbers depend on the row, and no error ends an epoch.
 
-A ``StopIteration`` that leaves a data set or a collator looks, to whatever iterates over batches, like the end of the
-data: training would go on with the next epoch, without a word.
+A ``StopIteration`` that leaves a data set or a collator looks like the end of the data to the loop over batches, and
+training would silently go on with the next epoch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,20 +13,20 @@ from data_modules.loading.draws import reseed
 
 
 class Place(NamedTuple):
-    """Where a row is read: its number in the data set, in which epoch."""
+    """An epoch, and the number of a row in the data set."""
 
     epoch: int
     row: int
 
 
 class Served(Dataset[Any]):
-    """Rows of a data set, each read with random numbers of its own: by seed, epoch and row, whichever process reads.
+    """Rows of a data set, each read with random numbers seeded by seed, epoch and row, in whichever process.
 
-    Afterwards the collator draws by seed, epoch and the batch's first row.
+    The collator then draws by seed, epoch and the batch's first row.
 
     Args:
         rows: the data set.
-        names: whose numbers they are: a seed and the name of a split.
+        names: of the random stream: a seed and the name of a split.
     """
 
     def __init__(self, rows: Any, *names: object) -> None:
@@ -53,7 +53,7 @@ class Served(Dataset[Any]):
 
 
 class Collated:
-    """A collator whose ``StopIteration`` is an error that names the rows.
+    """A collator that turns a ``StopIteration`` into an error that names the rows.
 
     Args:
         collate: samples -> batch.
@@ -76,10 +76,10 @@ class Collated:
 
 
 class Placed(Sampler[list[Place]]):
-    """Batches of indices, as places.
+    """Batches of places from batches of indices.
 
     Args:
-        batches: lists of indices; its ``epoch``, where it has one, is that of the places.
+        batches: lists of indices; if it has an ``epoch``, that is the places' own, otherwise 0.
     """
 
     def __init__(self, batches: Any) -> None:

@@ -1,4 +1,4 @@
-"""Processes that load or draw images, and end with the one they work for."""
+"""Processes that load or draw images, and end with their parent."""
 
 import os
 import signal
@@ -8,17 +8,17 @@ from typing import Any
 
 
 def end_with_parent(*_: Any) -> None:
-    """End this process when the one that asked for it ends: of a SIGKILL a fork server's children hear nothing.
+    """Have this process end when its parent ends: children of a fork server don't notice that it was killed.
 
-    Called at the start of a worker, whatever it is given. A terminal sends Ctrl-C to all processes; the one they work
-    for decides when to end, and needs them until then.
+    An initializer of workers, whatever its arguments. A terminal sends Ctrl-C to all processes; workers ignore it, as
+    their parent decides when to end and needs them until then.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=wait_and_end, daemon=True).start()
 
 
 def wait_and_end() -> None:
-    """Wait for the end of the process that asked for this one, and end."""
+    """Wait for the end of the parent process, and exit."""
     if (parent := parent_process()) is not None:
         parent.join()
         os._exit(1)

@@ -32,6 +32,7 @@ def good_rows(
     Raises:
         ValueError: a bad row, or too many of them.
     """
+    check_share(max_bad_share)
     good, bad = list[int](), 0
     for index in track(rows_N.tolist(), "Checking rows", disable=len(rows_N) < MANY, transient=True):
         try:
@@ -46,10 +47,21 @@ def good_rows(
             good.append(index)
     total, left_out = len(source), len(source) - len(good)
     if max_bad_share is not None and (left_out > max_bad_share * total or not good):
+        much = f"more than task.max_bad_share={max_bad_share}" if good else "and none is left"
         raise ValueError(
-            f"{left_out} of {total} rows of {source} are bad, more than task.max_bad_share={max_bad_share}; "
+            f"{left_out} of {total} rows of {source} are bad, {much}; "
             "list them with python -m mirage_pl.data validate=true"
         )
     if bad:
         log.warning("skipped %d of %d rows of %s", left_out, total, source)
     return np.array(good, np.int64)
+
+
+def check_share(share: float | None) -> None:
+    """Demand a share, where there is one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if share is not None and not 0 <= share <= 1:
+        raise ValueError(f"task.max_bad_share={share} is no share; give 0 to 1")

@@ -130,8 +130,8 @@ def place(shown: Sequence[Image | None], own: Sequence[Image]) -> list[Image]:
         return list(own)  # in front
     if gaps != len(own):
         raise ValueError(f"{gaps} {IMAGE} marker(s) for the row's {len(own)} image(s); give one marker for each")
-    rest = iter(own)
-    return [next(rest) if image is None else image for image in shown]
+    remaining = list(own)
+    return [remaining.pop(0) if image is None else image for image in shown]
 
 
 def read_turn(entry: object) -> Turn:

@@ -82,6 +82,11 @@ def lettered(choices: Sequence[object]) -> str:
     return "\n".join(f"({letter}) {text}" for letter, text in zip(ascii_uppercase, choices, strict=False))
 
 
+def unordered(lettered: str) -> str:
+    """What :func:`lettered` wrote, as it is for every order of the choices."""
+    return "\n".join(sorted(re.split(r"(?:^|\n)\([A-Z]\) ", lettered)[1:]))
+
+
 def listed(question: str) -> list[str]:
     """Return the choices that a question lists, a line each from A on; none where it doesn't."""
     choices: list[str] = []

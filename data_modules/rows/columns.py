@@ -79,8 +79,8 @@ class Columns:
     image_pattern: str | None = None
     whole: frozenset[str] = frozenset()
     """Texts that are a column, from :meth:`of`."""
-    withheld: bool = False
-    """Whether the file has no answers, from :meth:`of`."""
+    withheld: str = ""
+    """The column of answers that the file doesn't have, from :meth:`of`."""
 
     def __post_init__(self) -> None:
         for text, (images, _) in MARKERS.items():
@@ -94,8 +94,8 @@ class Columns:
         if self.image_pattern is not None:
             check_pattern(self.image_pattern)
 
-    def of(self, rows: Sequence[Row]) -> "Columns":
-        """Return these columns as a file means them, by some of its rows.
+    def of(self, rows: Sequence[Row], file: str = "") -> "Columns":
+        """Return these columns as a file means them, by some of its rows; ``file`` begins errors.
 
         A text without braces that names a column is that column. Answers in columns that no row has are withheld.
 
@@ -104,14 +104,14 @@ class Columns:
         """
         if not rows:
             return self
-        whole = {name for name in MARKERS if self._is_column(name, rows)}
+        whole = {name for name in MARKERS if self._is_column(name, rows, file)}
         missing = missing_column(self.text_output, rows) if "text_output" not in whole else None
         missing = missing or (missing_column(f"{{{bare(self.right)}}}", rows) if self.right else None)
         if missing and not get_close_matches(missing, {str(key) for row in rows for key in row}, cutoff=0.75):
-            return replace(self, whole=frozenset(whole), withheld=True)
+            return replace(self, whole=frozenset(whole), withheld=missing)
         return replace(self, whole=frozenset(whole))
 
-    def _is_column(self, name: str, rows: Sequence[Row]) -> bool:
+    def _is_column(self, name: str, rows: Sequence[Row], file: str) -> bool:
         """Whether a text is a column's name; one that is neither that nor a template is refused."""
         text = getattr(self, name)
         if text is None or holes(text):
@@ -124,7 +124,7 @@ class Columns:
         near = get_close_matches(text.strip(), known, 1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(
-            f"task.columns.{name}={text} would be the same text for every row: no column has that name{meant} "
+            f"{file}task.columns.{name}={text} would be the same text for every row: no column has that name{meant} "
             f"among {', '.join(known)[:500]}; give the name of a column, or a template with names in braces"
         )
 
@@ -158,7 +158,18 @@ class Columns:
             if self.image_pattern and isinstance(written, str) and (shown := re.findall(self.image_pattern, written)):
                 made[text] = re.sub(self.image_pattern, marker, written)
                 made[images] = [find_shown(column, row) for column in shown]
+        if made["text_input"] is None:
+            raise ValueError(self._no_question(asked_of))
         return {"image_input": []} | {key: value for key, value in made.items() if value is not None}
+
+    def _no_question(self, row: Row) -> str:
+        if self.text_input is not None:
+            asked = f"task.columns.text_input={self.text_input}"
+            return f"the question is null, as {asked} is; fill it, or leave the row out"
+        return (
+            f"no text_input; the row has {', '.join(map(str, row))}; say which column is the question, "
+            "task.columns.text_input, or the conversation, task.columns.messages"
+        )
 
     def spoken(self, row: Row) -> Row:
         """Return a row with the question, images and answer of its conversation, if it has one.
@@ -209,7 +220,8 @@ class Columns:
             ValueError: a column isn't there, or holds no choices.
         """
         choices = list_choices(look_up(bare(self.choices or ""), row))
-        return choices, None if self.withheld else look_up(bare(self.right or ""), row)
+        right = None if self.withheld else look_up(bare(self.right or ""), row)
+        return choices, None if isinstance(right, str) and not right.strip() else right
 
 
 ANSWER = ("sequence_plan", "text_output", "image_output")

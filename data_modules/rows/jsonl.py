@@ -42,6 +42,9 @@ Image = str | PackedImage | InlineImage
 _HALF = re.compile(r"[\ud800-\udfff]")
 """Half of a character that UTF-16 writes as two; JSON may hold one, but no file or tokenizer takes it."""
 
+_BASE64 = re.compile(r"(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR)[A-Za-z0-9+/\s]{40,}={0,2}\s*")
+"""A PNG, JPEG, GIF or WebP as base64, which is no path: paths of such length have a dot."""
+
 _NO_PATH = re.compile(r"[\0-\x1f\ud800-\udfff]|.{4097}", re.DOTALL)
 """What no image path holds: control characters, halves of characters, and more characters than Linux takes."""
 
@@ -50,7 +53,7 @@ def locate(image: Image, root: Path, leave: Leave = "absolute") -> Path | Packed
     """Apply the path rule of this module; a file found nowhere is returned under ``root``, to fail when opened.
 
     Args:
-        image: a path, a ``data:`` URL, or an image inside another file or the row, which has no path.
+        image: a path, a ``data:`` URL, base64, or an image inside another file or the row, which has no path.
         root: the image root; what it links to is inside.
         leave: which paths may lead out of it.
 
@@ -59,8 +62,10 @@ def locate(image: Image, root: Path, leave: Leave = "absolute") -> Path | Packed
     """
     if not isinstance(image, str):
         return image
-    if image.startswith("data:"):
-        return read_data_url(image)
+    if image.startswith("data:") or _BASE64.fullmatch(image):
+        return read_data_url(image if image.startswith("data:") else f"data:;base64,{image}")
+    if not image.strip():
+        raise ValueError("the path of an image is empty; give one, or null for no image")
     if image.startswith(("http://", "https://")):
         raise ValueError(f"image {image:.200} is on the web; download it, and give the path of its file")
     if _NO_PATH.search(image):

@@ -7,7 +7,8 @@ guessed; where a file's other rows allow one reading alone, it is that.
 import json
 import re
 from ast import literal_eval
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from string import ascii_uppercase
 from typing import Any
 
@@ -26,21 +27,39 @@ _OWN = re.compile(r"\s*[(\[]?([A-Z])(?:[)\].:]+)\s*(.+)", re.DOTALL)
 
 
 def list_choices(choices: object) -> list[Any]:
-    """Return a row's choices, without letters of their own: ``A. left`` is ``left``.
+    """Return a row's choices, without letters of their own: ``A. left`` is ``left``, as is ``{A: left}``.
+
+    Nulls at the end, with which tables fill rows up, are none.
 
     Raises:
-        ValueError: there are none or too many, or two are equal.
+        ValueError: there are none or too many, one is empty or no text, or two are equal.
     """
     if isinstance(choices, str) and choices.strip().startswith("["):
         choices = _parsed(choices)
+    if isinstance(choices, Mapping) and [*choices] == [*ascii_uppercase[: len(choices)]]:
+        choices = list(choices.values())
+    while isinstance(choices, list) and choices and choices[-1] is None:
+        choices = choices[:-1]
     if not isinstance(choices, list) or not 1 < len(choices) <= len(ascii_uppercase):
         raise ValueError(f"choices must be a list of 2 to {len(ascii_uppercase)}, got {choices!r:.200}")
-    if len({str(choice) for choice in choices}) < len(choices):
-        raise ValueError(f"two of the choices {choices!r:.200} are equal; remove one")
+    check_texts(choices)
     own = [_OWN.fullmatch(choice) if isinstance(choice, str) else None for choice in choices]
     if all(match and match[1] == letter for match, letter in zip(own, ascii_uppercase, strict=False)):
         return [match[2] for match in own if match]
     return choices
+
+
+def check_texts(choices: Sequence[object]) -> None:
+    """Demand choices that can be written and told apart.
+
+    Raises:
+        ValueError: one is empty, or neither text nor a number, or two are equal.
+    """
+    for number, choice in enumerate(choices, start=1):
+        if not isinstance(choice, str | int | float | Decimal) or not str(choice).strip():
+            raise ValueError(f"choice {number} must be text or a number, got {choice!r:.200}; correct the row")
+    if len({str(choice).strip() for choice in choices}) < len(choices):
+        raise ValueError(f"two of the choices {choices!r:.200} are equal; remove one")
 
 
 def _parsed(choices: str) -> object:
@@ -88,6 +107,8 @@ def find_right(right: object, choices: Sequence[object], right_is: str | None = 
     if not readings:
         read = f" as {READINGS[right_is]}" if right_is else ""
         hint = "; an index from 1 is task.columns.right_is=index1" if right == len(choices) else ""
+        if isinstance(right, str) and right.strip().isdecimal() and right_is is None:
+            hint = "; if it is an index, task.columns.right_is=index or index1 says so"
         problem = f"the right answer {right!r:.200} is not among the choices {choices!r:.200}{read}"
         raise ValueError(f"{problem}; correct one of them{hint}")
     if len(set(readings.values())) > 1:

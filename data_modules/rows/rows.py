@@ -22,6 +22,7 @@ from data_modules.files.sources import Source, open_mixed
 from data_modules.images import image_size, open_image
 from data_modules.rows.bad_rows import good_rows
 from data_modules.rows.chat import count_answers
+from data_modules.rows.choices import unordered
 from data_modules.rows.columns import NAMES, Columns, Order
 from data_modules.rows.drawing import captioned, lay_out
 from data_modules.rows.graders import GROUP as UNNAMED
@@ -133,12 +134,12 @@ class Rows(Questions):
         rows.source = open_mixed(file, self.seed)
         rows.rows_N = np.arange(len(rows.source))
         first = list(rows._first(SEEN))
-        rows.columns = rows.columns.of(first)
+        rows.columns = rows.columns.of(first, f"{rows.source}: ")
         talks = [row.get(rows.columns.conversation(row) or "") for row in first]
         if any(count_answers(talk) > 1 for talk in talks):
             log.warning("%s has turns before the last answer: they are part of the question, not learnt", rows.source)
         if rows.columns.withheld:
-            log.warning("%s has no answers: its rows can be asked, but neither graded nor learnt", rows.source)
+            log.warning("%s has no column %s: its rows are asked, not graded", rows.source, rows.columns.withheld)
         if rows.columns.choices is not None and rows.columns.right_is is None:
             rows.columns = replace(rows.columns, right_is=settle_reading(rows._rights()))
         return rows
@@ -187,8 +188,7 @@ class Rows(Questions):
             sample = parse_row(self.columns.official(row, name, asked), where, root, "all" if self.outside else "none")
             group = self.columns.group_of(row)
         except ValueError as error:
-            said = " ".join(str(error)[:2000].splitlines())  # names of columns may hold anything
-            raise ValueError(f"{where}: {said}") from None
+            raise ValueError(f"{where}: {' '.join(str(error)[:2000].splitlines())}") from None  # names hold anything
         place = f"{where}, choices rotated by {turn}" if turn else where
         others = {key: value for key, value in row.items() if key in META or key not in KEYS}
         return replace(sample, where=place, meta={**others, GROUP: group, LETTERED: asked.get("lettered")})
@@ -244,9 +244,9 @@ class Rows(Questions):
         lettered = sample.meta[LETTERED]
         if lettered is None:
             return question_digest(sample)
-        choices = "\n".join(sorted(line[len("(A) ") :] for line in lettered.split("\n")))
         question = [
-            Text(part.text.replace(lettered, choices)) if isinstance(part, Text) else part for part in sample.question
+            Text(part.text.replace(lettered, unordered(lettered))) if isinstance(part, Text) else part
+            for part in sample.question
         ]
         return question_digest(replace(sample, question=tuple(question)))
 

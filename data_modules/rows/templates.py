@@ -1,12 +1,15 @@
 """Names and templates that ``task.columns`` holds: what they say of a row."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from string import Formatter
 from typing import Any
 
 from data_modules.files.inline import InlineImage
 from data_modules.files.packed import PackedImage
+from data_modules.rows.chat import find_image
 
 Row = Mapping[str, Any]
 
@@ -101,7 +104,7 @@ def as_text(column: str, row: Row) -> str | None:
         ValueError: it isn't there, or is neither text nor a number.
     """
     value = look_up(column, row)
-    if not isinstance(value, str | int | float | None):
+    if not isinstance(value, str | int | float | Decimal | None):
         raise ValueError(f"column {column} must be text or a number, got {type(value).__name__}")
     return None if value is None else str(value)
 
@@ -109,11 +112,14 @@ def as_text(column: str, row: Row) -> str | None:
 def look_up(column: str, row: Row) -> Any:
     """Return the value of a column; a dot leads into an object, or to an item of a list.
 
+    NaN, which tables hold where a number is missing, is ``None``.
+
     Raises:
         ValueError: there is no such column.
     """
     if column in row:
-        return row[column]
+        value = row[column]
+        return None if isinstance(value, float) and math.isnan(value) else value
     head, _, tail = column.partition(".")
     inner = row.get(head)
     if tail and isinstance(inner, Mapping):
@@ -128,7 +134,7 @@ def look_up(column: str, row: Row) -> Any:
 
 
 def find_images(given: str | Sequence[str], row: Row) -> list[str | PackedImage | InlineImage]:
-    """Return the images that columns hold, in order; templates are paths.
+    """Return the images that columns hold, in order; templates are paths, and null or no text is no image.
 
     Raises:
         ValueError: not one of the columns is there, or one holds no image.
@@ -142,11 +148,13 @@ def find_images(given: str | Sequence[str], row: Row) -> list[str | PackedImage 
         except ValueError as error:
             absent.append(error)
             continue
-        found += value if isinstance(value, list) else [] if value is None else [value]
+        found += value if isinstance(value, list) else [value]
+    found = [find_image(value) if isinstance(value, Mapping) else value for value in found if value not in (None, "")]
     if columns and len(absent) == len(columns):
         raise absent[0]
     if wrong := [value for value in found if not isinstance(value, str | PackedImage | InlineImage)]:
-        raise ValueError(f"{', '.join(columns)} must hold images or paths, got {type(wrong[0]).__name__}")
+        kind = type(wrong[0]).__name__
+        raise ValueError(f"{', '.join(columns)} must hold images or paths, got {kind}; correct the row")
     return found
 
 

@@ -72,7 +72,7 @@ class Generator(Maker):
         return {grid for file in self.exclude for grid in mazes_of(file)}
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides what the files hold; of ``exclude`` the mazes, wherever their files lie."""
+        """Everything that the content of the files depends on; of ``exclude`` the mazes, wherever their files lie."""
         excluded = sorted(self.excluded())
         digest = sha256(json.dumps(excluded).encode()).hexdigest()[:12] if excluded else None
         return super().settings() | {"exclude": digest}

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from random import Random
 
+from data_modules.rows.answers import boxed
+
 ICE, START, GOAL, HOLE = 0, 1, 2, -1
 """Cell codes of the official ``map_desc`` column."""
 
@@ -91,18 +93,17 @@ def parse_plan(text: str, parser: str = "lenient") -> list[str] | None:
 
     Args:
         text: the model's answer.
-        parser: ``lenient`` keeps the letters U, D, L, R and drops all else, as the official evaluation does;
-            ``strict`` wants the words UP, DOWN, LEFT, RIGHT between commas and nothing else.
+        parser: ``lenient`` is the official evaluation's: it passes over boxes with braces within and boxes that are
+            never closed, keeps the letters U, D, L, R and drops all else. ``strict`` wants the words UP, DOWN, LEFT,
+            RIGHT between commas and nothing else in the last box, well-formed or not, as all our graders do.
 
     Returns:
         The moves, or ``None`` where the parser finds no plan.
     """
-    boxes = _BOXED.findall(text)
-    if not boxes:
-        return None
     if parser == "lenient":
-        return [_LETTERS[letter] for letter in boxes[-1] if letter in _LETTERS] or None
-    words = [word.strip() for word in boxes[-1].split(",")]
+        boxes = _BOXED.findall(text)
+        return [_LETTERS[letter] for letter in boxes[-1] if letter in _LETTERS] or None if boxes else None
+    words = [word.strip() for word in (boxed(text) or "").split(",")]
     return words if all(word in MOVES for word in words) else None
 
 

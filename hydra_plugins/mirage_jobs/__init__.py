@@ -1,8 +1,8 @@
-"""Hydra launchers for the points of a sweep: processes of this machine, or SLURM jobs. No point ends another.
+"""Hydra launchers for the points of a sweep, as local processes or SLURM jobs. A failed point leaves the others alone.
 
-Hydra's own launcher makes all points in one process, which a mistake in one of them ends; submitit's forgets the others
-when one fails. These wait for all, tell Hydra's callbacks how each ended, and give the sweeper no error, so that it
-goes on. (Hydra takes launchers from this namespace alone.)
+Hydra's own launcher runs all points in one process, which an error in one of them ends; submitit's drops the others
+when one fails. These wait for all points, report to Hydra's callbacks how each ended, and raise no error in the
+sweeper. Hydra looks for launchers in this namespace only.
 """
 
 import json
@@ -27,20 +27,20 @@ class Jobs(Launcher):
     task_function: Any
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
-        """Take what Hydra gives."""
+        """Keep Hydra's context, the function to run and the config."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Make all points.
+        """Run all points.
 
         Returns:
-            Of each its ``return_value``: ``{"failed": why}`` of one that failed; the objective, if the sweeper has one.
+            A job for each, whose ``return_value`` is ``{"failed": why}``, or the objective if the sweeper has one.
         """
         setup_globals()
         points = [self.compose(overrides, initial_job_idx + at) for at, overrides in enumerate(job_overrides)]
         for point, failed in zip(points, self.make(points), strict=True):
             objective = hydra_of(point).sweeper.get("objective")
-            value = {"failed": failed} if failed else measured(folder_of(point), objective) if objective else {}
+            value = {"failed": failed} if failed else read_objective(folder_of(point), objective) if objective else {}
             point.status, point.return_value = JobStatus.COMPLETED, value
             self.hydra_context.callbacks.on_job_end(config=point.hydra_cfg, job_return=point)
         return points
@@ -58,12 +58,12 @@ class Jobs(Launcher):
 
     @abstractmethod
     def make(self, points: Sequence[JobReturn]) -> list[str]:
-        """Make all points, and say why each failed; an empty word if it didn't."""
+        """Run all points, and return why each failed; an empty string for one that didn't."""
 
 
 @contextmanager
 def current(config: Any) -> Iterator[None]:
-    """Let resolvers see a point's config; runs are named by its overrides, which they read there."""
+    """Make a point's config Hydra's current one: resolvers name a run by the overrides they read there."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:
@@ -81,23 +81,23 @@ def resolved(point: JobReturn) -> tuple[DictConfig, dict[str, Any]]:
     return OmegaConf.create(values), launcher  # type: ignore[return-value]
 
 
-def names(points: Sequence[JobReturn]) -> list[str]:
-    """What is swept, a line for each point: the overrides that not all have."""
-    given = [filter_overrides(point.overrides or ()) for point in points]
-    shared = set(given[0]).intersection(*given) if len(given) > 1 else set()
-    return [" ".join(item for item in items if item not in shared) for items in given]
+def name_points(points: Sequence[JobReturn]) -> list[str]:
+    """Name each point by its own overrides: those that the other points don't share."""
+    overrides = [filter_overrides(point.overrides or ()) for point in points]
+    shared = set(overrides[0]).intersection(*overrides) if len(overrides) > 1 else set()
+    return [" ".join(item for item in items if item not in shared) for items in overrides]
 
 
-def measured(folder: Path, objective: str) -> float | dict[str, str]:
-    """What a run came to, or how it failed to."""
+def read_objective(folder: Path, objective: str) -> float | dict[str, str]:
+    """Read the value that a sweep optimizes from a run's metrics; ``{"failed": why}`` without one."""
     if not (folder / "metrics.json").is_file():
         return {"failed": f"stopped before its end: no {folder / 'metrics.json'}"}
     metrics = json.loads((folder / "metrics.json").read_text())
     value = metrics.get(objective)
     if isinstance(value, int | float) and isfinite(value):
         return value
-    given = f"{objective} is {value}" if value is not None else f"no {objective}, only {', '.join(metrics)}"
-    return {"failed": f"{given} in {folder / 'metrics.json'}"}
+    problem = f"{objective} is {value}" if value is not None else f"no {objective}, only {', '.join(metrics)}"
+    return {"failed": f"{problem} in {folder / 'metrics.json'}"}
 
 
 def folder_of(point: JobReturn) -> Path:

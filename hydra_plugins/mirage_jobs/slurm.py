@@ -1,4 +1,4 @@
-"""The points of a sweep as SLURM jobs through submitit."""
+"""Run the points of a sweep as SLURM jobs through submitit."""
 
 import subprocess
 from collections.abc import Sequence
@@ -8,32 +8,32 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from hydra.utils import get_method
 
-from hydra_plugins.mirage_jobs import Jobs, names, resolved
+from hydra_plugins.mirage_jobs import Jobs, name_points, resolved
 
 ABSENCES = 3
-"""Looks at SLURM's queue after which a job that isn't in it, and left no result, counts as dead."""
+"""Times that a job without a result is missing in SLURM's queue before it counts as dead."""
 
 
 class Slurm(Jobs):
-    """Submit all points and wait for them. Jobs go on if the waiting is ended.
+    """Submit all points and wait for them. The jobs continue if this process ends.
 
     Args:
-        submit: dotted path of what submits: takes the points' configs and their launchers' keys, and returns of each
-            point submitit's job, why there is none, or ``None``.
-        keys: that a job has; each point has its own.
+        submit: dotted path of a function that takes the points' configs and their launchers' keys, and returns for each
+            point submitit's job, the reason why there is none, or ``None`` if nothing is left to do.
+        keys: of a job; not used here, as each point has its own.
     """
 
     def __init__(self, submit: str, **keys: Any) -> None:
         self.submit = get_method(submit)
 
     def make(self, points: Sequence[JobReturn]) -> list[str]:
-        """Submit, say how to follow and cancel, and wait."""
+        """Submit, print how to follow and cancel the jobs, and wait."""
         try:
             handed = self.submit(*zip(*map(resolved, points), strict=True))
         except ValueError as error:
             raise SystemExit(f"error: {error}") from None
         jobs = [job for job in handed if job is not None and not isinstance(job, str)]
-        for name, job in zip(names(points), handed, strict=True):
+        for name, job in zip(name_points(points), handed, strict=True):
             if job in jobs:
                 print(f"job {job.job_id}: {name}; log: {job.paths.stderr}", flush=True)
         if jobs:
@@ -45,18 +45,18 @@ class Slurm(Jobs):
 
 
 def array_of(job: Any) -> str:
-    """Number of the array that a job is in, or its own."""
+    """Number of a job's array, or of the job itself."""
     return str(job.job_id).split("_")[0]
 
 
 def wait(jobs: Sequence[Any], every: float = 5.0) -> None:
-    """Wait until every job has left a result, or is gone from SLURM's queue. Accounting isn't needed."""
+    """Wait until every job has a result, or has left SLURM's queue. Needs no accounting."""
     absences = dict.fromkeys(jobs, 0)
     while absences:
         sleep(every)
         arrays = ",".join(sorted({array_of(job) for job in absences}))
-        asked = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={arrays}"]
-        queue = subprocess.run(asked, capture_output=True, text=True, check=False)
+        command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={arrays}"]
+        queue = subprocess.run(command, capture_output=True, text=True, check=False)
         answered = queue.returncode == 0 or "Invalid job id" in queue.stderr
         for job in list(absences):
             absences[job] += answered and str(job.job_id) not in queue.stdout.split()
@@ -65,7 +65,7 @@ def wait(jobs: Sequence[Any], every: float = 5.0) -> None:
 
 
 def reason(job: Any) -> str:
-    """Why a job failed; an empty word if it didn't."""
+    """Return why a job failed; an empty string if it didn't."""
     log = job.paths.stderr
     if job.paths.result_pickle.is_file():
         import submitit
@@ -76,6 +76,6 @@ def reason(job: Any) -> str:
         except (submitit.core.utils.FailedJobError, submitit.core.utils.UncompletedJobError):
             pass
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    told = ([line for line in lines if line.startswith(start)] for start in ("error: ", "srun: error: ", ""))
-    said = next((found[-1] for found in told if found), "ended without a word")
-    return f"{said}; see {log}"
+    candidates = ([line for line in lines if line.startswith(start)] for start in ("error: ", "srun: error: ", ""))
+    last = next((errors[-1] for errors in candidates if errors), "ended without a word")
+    return f"{last}; see {log}"

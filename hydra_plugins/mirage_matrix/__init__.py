@@ -1,8 +1,8 @@
 """A Hydra sweeper for studies: named runs, some starting from others, each once for every value that is swept.
 
-``python -m mirage_pl.train -m experiment=study/…`` uses it. Runs that start from none are launched together, then those
-that start from them, and so on: a launcher for a cluster sees one array of jobs a wave. (Hydra takes sweepers from this
-namespace alone.)
+``python -m mirage_pl.train -m experiment=study/…`` uses it. Runs without a predecessor are launched together, then
+those that start from them, and so on: on a cluster each wave is one array of jobs. Hydra looks for sweepers in this
+namespace only.
 """
 
 import re
@@ -22,10 +22,10 @@ class Matrix(BasicSweeper):
         runs: name -> ``set``, overrides of this run, and ``after``, the name of the run whose weights it starts from.
         only: the runs to make, with those before them; ``None`` for all.
         params: key -> values, swept for every run, as ``seed: 1,2,3``; the command line's sweeps go before them.
-        max_batch_size: jobs launched together; ``None`` for all of a wave.
+        max_batch_size: most jobs launched together; ``None``: all of a wave.
 
     Raises:
-        ValueError: no runs, a name that is none, or an ``after`` that leads to no start.
+        ValueError: no runs, an unknown name, or ``after`` in a circle.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Matrix(BasicSweeper):
         for name in only or ():
             if name not in self.runs:
                 raise ValueError(f"hydra.sweeper.only names {name}; the runs are {', '.join(self.runs)}")
-        wanted = {before for name in only or self.runs for before in self.line(name)}
-        self.runs = {name: run for name, run in self.runs.items() if name in wanted}
+        needed = {before for name in only or self.runs for before in self.line(name)}
+        self.runs = {name: run for name, run in self.runs.items() if name in needed}
 
     def line(self, name: str) -> list[str]:
-        """A run and those that have to be made before it, the first of all last.
+        """Return a run and its predecessors, from last to first.
 
         Raises:
-            ValueError: one of them isn't there, or comes after itself.
+            ValueError: one of them is unknown, or comes after itself.
         """
         line = [name]
         while (before := self.runs[line[-1]].get("after")) is not None:
@@ -79,11 +79,11 @@ class Matrix(BasicSweeper):
         """Overrides of one job: the run's own, then those of the command line and the sweep, which win."""
         run = self.runs[name]
         loud = [item for item in point if key(item) in swept and key(item) not in QUIET]
-        given = {key(item) for item in point}
-        own = [item for item in run.get("set") or [] if key(item) not in given]
+        in_point = {key(item) for item in point}
+        own = [item for item in run.get("set") or [] if key(item) not in in_point]
         tail = "".join("-" + re.sub(r"[^\w.=-]+", "_", item.removeprefix(parent(item))) for item in loud)
         result = [*own, *point, f"study.method='{name}{tail}'"]
-        if (before := run.get("after")) is not None and "init_from" not in given:
+        if (before := run.get("after")) is not None and "init_from" not in in_point:
             result.append(f"init_from='${{runs}}/${{study.name}}/{before}{tail}-seed${{seed}}'")
         return result
 
@@ -94,5 +94,5 @@ def key(override: str) -> str:
 
 
 def parent(override: str) -> str:
-    """What stands before the last part of the key that an override sets."""
+    """The key that an override sets, without its last part."""
     return "".join(key(override).rpartition(".")[:2])

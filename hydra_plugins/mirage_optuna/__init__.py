@@ -1,6 +1,6 @@
-"""Hydra's Optuna sweeper over our launchers, which tell what points came to. (Hydra takes sweepers from here alone.)
+"""Hydra's Optuna sweeper for our launchers, which read the objective. Hydra looks for sweepers in this namespace only.
 
-Trials are not kept: with the same seed Optuna proposes the same points, and those that are done aren't made again.
+Trials aren't stored: with the same seed Optuna proposes the same points, and finished runs aren't repeated.
 """
 
 import logging
@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 
 class Optuna(Sweeper):
-    """Choose the points of a sweep one after another, by what those before came to.
+    """Choose each point of a sweep by the objective of those before.
 
     Args:
         objective: key of a run's ``metrics.json``; the launchers read it.
@@ -21,7 +21,7 @@ class Optuna(Sweeper):
     """
 
     def __init__(self, objective: str, sampler: Mapping[str, Any], **options: Any) -> None:
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # lists its parts at import
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # its import lists the available samplers
         try:
             from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
             from optuna.samplers import TPESampler
@@ -38,12 +38,12 @@ class Optuna(Sweeper):
         )
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
-        """Take what Hydra gives; what is found best goes to ``runs``."""
+        """Keep Hydra's context; the best point is written to ``runs``."""
         self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": config.runs}}})
 
     def sweep(self, arguments: list[str]) -> None:
-        """Make all points. If every one fails, none is best; why is told at the end of the sweep."""
+        """Run all points. If every one fails there is no best point; the sweep's summary says why."""
         try:
             self.sweeper.sweep(arguments)
         except ValueError as error:

@@ -10,6 +10,7 @@ from data_modules.image_check import check_image
 from data_modules.images import ImageSource
 from data_modules.samples import Latent, Picture, Sample, Text
 from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Row, cut, place
+from mirage_pl.mirage.features import FeatureCache
 from mirage_pl.mirage.pictures import Pictures
 from mirage_pl.mirage.tokens import encode, encode_question
 
@@ -30,6 +31,7 @@ class Collator:
         latents: keep the answer's latent blocks; without them the answer is its text alone.
         helpers: decode helper images (stage 1 needs them).
         pixels: bounds of images, see :class:`mirage_pl.mirage.pictures.Pictures`.
+        features: cache of a frozen tower's features, which :class:`mirage_pl.mirage.prefill.Prefill` fills.
 
     Raises:
         ValueError: ``latent_size`` below 1, or bad ``pixels``.
@@ -42,13 +44,14 @@ class Collator:
         latents: bool,
         helpers: bool,
         pixels: Mapping[str, Mapping[str, int | None]] | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         if not isinstance(latent_size, int) or latent_size < 1:
             raise ValueError(
                 f"latent_size={latent_size} must be a whole number of 1 or more; for no latents choose stage=sft"
             )
         self.processor, self.latent_size, self.latents, self.helpers = processor, latent_size, latents, helpers
-        self.tokenizer, self.pictures = processor.tokenizer, Pictures(processor.image_processor, pixels or {})
+        self.tokenizer, self.pictures = processor.tokenizer, Pictures(processor.image_processor, pixels or {}, features)
         self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
         self.end, self.pad = self.tokenizer.convert_tokens_to_ids("<|im_end|>"), self.tokenizer.pad_token_id
         self.image_pad = processor.image_token_id

@@ -17,39 +17,29 @@ from mirage_pl.mirage.batch import IGNORE, Batch, widen
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
-from mirage_pl.mirage.features import FeatureCache
 from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
 from mirage_pl.mirage.model.flops import step_flops
 from mirage_pl.mirage.model.latents import LatentVLM
-from mirage_pl.mirage.prefill import fill
 
 
 class MirageModule(BaseModule):
-    """What all stages share: cross-entropy on the answer, generation, and image features computed ahead.
+    """What all stages share: cross-entropy on the answer, and generation.
 
     Args:
         decoder: answers prompts.
         ce_chunk: supervised positions whose logits exist at a time; ``None``: all.
         ce_fused: use Liger's fused kernel where there are a GPU and liger-kernel.
-        features: cache for features of the images, used if the vision tower is frozen.
         options: those of :class:`mirage_pl.engine.training.base.BaseModule`.
     """
 
     net: LatentVLM
     generation_type = Generation
 
-    def __init__(
-        self, decoder: Decoder, ce_chunk: int | None, ce_fused: bool, features: FeatureCache, **options: Any
-    ) -> None:
+    def __init__(self, decoder: Decoder, ce_chunk: int | None, ce_fused: bool, **options: Any) -> None:
         super().__init__(**options)
         if ce_chunk is not None and ce_chunk < 1:
             raise ValueError(f"memory.ce_chunk={ce_chunk} must be 1 or more, or null for all positions at once")
-        self.decoder, self.features, self.ce_chunk, self.ce_fused = decoder, features, ce_chunk, ce_fused
-
-    def on_train_start(self) -> None:
-        """Compute the features of all images that the run will see more than once."""
-        if self.features.root and not self.net.tower_trained:
-            fill(self.features, self)
+        self.decoder, self.ce_chunk, self.ce_fused = decoder, ce_chunk, ce_fused
 
     def units(self) -> list[torch.nn.Module]:
         """Every layer, and what lies around them."""

@@ -29,23 +29,23 @@ class Pictures:
         images: the backbone's image processor.
         pixels: for ``input`` and ``helper`` images the ``min`` and ``max`` of width times height, to which others are
             resized; ``None`` for the processor's own.
+        features: where features of images are looked up once it is in use; ``None``: nowhere.
 
     Attributes:
-        features: where features of images are looked up, if anywhere.
         processors: the image processor of each role; one and the same object where they don't differ.
 
     Raises:
         ValueError: bad ``pixels``.
     """
 
-    features: FeatureCache | None = None
-
-    def __init__(self, images: Any, pixels: Mapping[str, Mapping[str, int | None]]) -> None:
+    def __init__(
+        self, images: Any, pixels: Mapping[str, Mapping[str, int | None]], features: FeatureCache | None = None
+    ) -> None:
         if unknown := pixels.keys() - {"input", "helper"}:
             raise ValueError(f"pixels.{min(unknown)} is unknown; there are pixels.input and pixels.helper")
         shown = bounded(images, "input", pixels.get("input") or {})
         helper = bounded(images, "helper", pixels.get("helper") or {})
-        self.images, self.merge = images, int(images.merge_size)
+        self.images, self.merge, self.features = images, int(images.merge_size), features
         self.processors = {Picture: shown, Latent: shown if helper.size == shown.size else helper}
 
     def num_tokens(self, part: Picture | Latent, where: str) -> int:

@@ -5,8 +5,9 @@ far an earlier run came. So a resumed run sees the same numbers.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
+import pytorch_lightning as pl
 import torch
 from rich.progress import track
 
@@ -20,28 +21,47 @@ GROUP = 64
 """Images a call of the tower."""
 
 
-def fill(cache: FeatureCache, module: Any) -> None:
-    """Fill the cache for the trainer's run, each rank its share, and have the collator look there.
+class Prefill(pl.Callback):
+    """Fill the collator's feature cache before the first step, each rank its share of all splits' images.
 
-    Nothing is computed ahead for a run too short to see its images twice.
-
-    Raises:
-        ValueError: an image can't be read.
+    Nothing happens without a folder, or where the tower is trained. A run too short to see its images twice uses what
+    is stored, but computes nothing ahead.
     """
-    trainer, collate, data = module.trainer, module.trainer.datamodule.collate, module.trainer.datamodule
-    tower = module.net.tower
-    settings = {
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Turn the cache on for this tower, and compute what it lacks.
+
+        Raises:
+            ValueError: an image can't be read.
+        """
+        data, module = trainer.datamodule, cast(Any, pl_module)  # type: ignore[attr-defined]
+        cache = data.collate.pictures.features
+        if cache is None or not cache.root or module.net.tower_trained:
+            return
+        cache.use(fingerprint(module.net.tower, settings(module.net.tower, data.collate, trainer.precision)))
+        if trainer.estimated_stepping_batches * trainer.accumulate_grad_batches > trainer.num_training_batches:
+            samples = (dataset[index] for dataset in data.datasets.values() for index in range(len(dataset)))
+            fill(cache, module, data.collate, samples, trainer)
+
+
+def settings(tower: Any, collate: Collator, precision: str) -> dict[str, Any]:
+    """What features depend on besides the tower's weights and an image's bytes, as JSON has it."""
+    values = {
         "tower": tower.config.to_dict(),
         "attention": tower.config._attn_implementation,
         "images": collate.pictures.images.to_dict(),
         "decoding": DECODING,
-        "precision": trainer.precision,
+        "precision": precision,
     }
-    cache.use(fingerprint(tower, jsonable(settings)))
-    collate.pictures.features = cache
-    if trainer.estimated_stepping_batches * trainer.accumulate_grad_batches <= trainer.num_training_batches:
-        return
-    samples = (dataset[index] for dataset in data.datasets.values() for index in range(len(dataset)))
+    return {key: jsonable(value) for key, value in values.items()}
+
+
+def fill(cache: FeatureCache, module: Any, collate: Collator, samples: Iterable[Sample], trainer: pl.Trainer) -> None:
+    """Compute the features that the cache lacks of the images of some samples, this rank's share.
+
+    Raises:
+        ValueError: an image can't be read.
+    """
     groups = list(missing(collate, samples, trainer.global_rank, trainer.world_size))
     idle = module.most([len(groups)])[0] - len(groups) if module.split else 0
     text = f"Computing image features ({len(groups)} groups of {GROUP})"

@@ -221,7 +221,7 @@ def test_ctrl_c_in_validation_waits_for_the_next_step_if_the_last_one_is_not_sav
         trainer.validating = True
         callback.on_validation_start(trainer, None)
         signal.raise_signal(signal.SIGINT)
-        assert callback.asked == signal.SIGINT
+        assert callback.received == signal.SIGINT
     finally:
         callback.on_train_end(trainer, None)
 
@@ -236,18 +236,18 @@ def test_without_signals_nothing_is_saved_and_the_handlers_return(tmp_path, subm
 
 def test_a_signal_to_a_forked_process_is_not_ours(tmp_path):
     callback = Preemption(str(tmp_path / "last.ckpt"))
-    callback.ears.process = os.getpid()
+    callback.signals.process = os.getpid()
 
     def child():
-        callback.ears._note(signal.SIGUSR2, None)
-        os._exit(callback.asked)
+        callback.signals._note(signal.SIGUSR2, None)
+        os._exit(callback.received)
 
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
     process.join()
     assert process.exitcode == 0
-    callback.ears._note(signal.SIGUSR2, None)
-    assert callback.asked == signal.SIGUSR2
+    callback.signals._note(signal.SIGUSR2, None)
+    assert callback.received == signal.SIGUSR2
 
 
 TWO_RANKS = """

@@ -10,7 +10,7 @@ from tests.conftest import compose
 from tests.data_modules.source_files import PLAIN, blink, cell, jsonl, parquet, picture, plain, sat, task
 
 BAD = {
-    "no text": ({"q": None}, "missing key.*text_input"),
+    "no text": ({"q": None}, "the question is null, as task.columns.text_input=.* fill it"),
     "no such column": ({"a": {"b": 1}}, "column a must be text or a number, got dict"),
     "no image": ({"image": "images/none.png"}, "image .*none.png does not exist"),
     "impossible name": ({"image": "x" * 300}, "cannot be read .File name too long"),
@@ -117,7 +117,7 @@ def test_skipped_rows_are_counted_the_first_logged_and_too_many_are_an_error(pic
     with pytest.raises(ValueError, match="13 of 40 rows of .*rows.jsonl are bad, more than task.max_bad_share=0.3"):
         Rows(PLAIN, on_bad_row="skip", max_bad_share=0.3).read(file)
     alone = jsonl(pictured / "bad.jsonl", [plain(0, q=None)])
-    with pytest.raises(ValueError, match="1 of 1 rows"):
+    with pytest.raises(ValueError, match="1 of 1 rows .* are bad, and none is left"):
         Rows(PLAIN, on_bad_row="skip", max_bad_share=1).read(alone)
 
 
@@ -126,6 +126,8 @@ def test_skipped_rows_are_counted_the_first_logged_and_too_many_are_an_error(pic
     [
         ({"on_bad_row": "drop"}, "task.on_bad_row=drop is unknown; choose error or skip"),
         ({"rotations": 0}, "task.rotations=0 must be 1 or more"),
+        ({"on_bad_row": "skip", "max_bad_share": 50}, "task.max_bad_share=50 is no share; give 0 to 1"),
+        ({"columns": {"text_input": "nothing"}}, "rows.jsonl: task.columns.text_input=nothing would be the same"),
         ({"grader": "exakt"}, "task.grader=exakt is unknown"),
         ({"columns": {"text_inptu": "a"}}, "task.columns has unknown .*text_inptu"),
     ],
@@ -151,3 +153,12 @@ def test_every_bad_row_of_a_parquet_file_is_listed(tmp_path, capsys):
     assert second.startswith(f"{bad}:row 3: image {bad}:row 3, image_1 cannot be read")
     data_verb.run(compose("data", "task=blink_jigsaw", f"task.test_file={good}"))
     assert "Jigsaw 1" in capsys.readouterr().out
+
+
+def test_choices_of_several_lines_tell_questions_apart_and_their_order_does_not(pictured):
+    columns = {"text_input": "{q}\n{lettered}", "text_output": "{letter}", "choices": "c", "right": "r"}
+    asked = [{"q": "Which?", "c": [f"def\n{one}", "def\nn"], "r": f"def\n{one}"} for one in ("x", "y")]
+    file = jsonl(pictured / "choices.jsonl", asked)
+    rows = Rows(columns, grader="choice", rotations=2).read(file)
+    identities = [rows.identity(rows[index]) for index in range(4)]
+    assert identities[0] == identities[1] != identities[2] == identities[3]

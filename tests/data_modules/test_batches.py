@@ -5,7 +5,14 @@ from itertools import pairwise
 
 import pytest
 
-from data_modules.loading.batches import EpochBatches, TokenBatches, box_of, cells_of, parted, segments_of
+from data_modules.loading.batches import (
+    EpochBatches,
+    TokenBatches,
+    find_box,
+    split_in_two,
+    split_into_cells,
+    transpose_widths,
+)
 from mirage_pl.mirage.batch import IGNORE, Row, cut, place
 
 PAD, LATENT, WORD = 0, 9, 1
@@ -210,9 +217,9 @@ def test_the_cut_is_the_one_that_fills_batches_row_by_row(mix):
     The last rows go together if there would be room for a whole multiple of them.
     """
     widths = rows_of(mix, 400)
-    segments = segments_of(widths)
-    cells = cells_of(range(400), segments, 4000, (False,) * len(segments))
-    left, sizes = [box_of(cell, segments) for cell in cells for _ in cell], []
+    segments = transpose_widths(widths)
+    cells = split_into_cells(range(400), segments, 4000, (False,) * len(segments))
+    left, sizes = [find_box(cell, segments) for cell in cells for _ in cell], []
 
     def width(boxes):
         return padded(boxes, range(len(boxes))) // len(boxes)
@@ -239,14 +246,14 @@ def test_the_last_batch_gets_an_even_share_or_as_much_of_it_as_fits():
 def test_rows_are_parted_where_that_saves_the_most_padding():
     """Against every way to part them by a threshold, with padding counted one by one."""
     widths = rows_of(INDEPENDENT[2][1], 60)
-    segments = segments_of(widths)
+    segments = transpose_widths(widths)
     rows = list(range(5, 60))
 
     def saved(at, threshold):
         narrow = [row for row in rows if segments[at][row] < threshold]
         return len(narrow) * (max(segments[at][row] for row in rows) - max(segments[at][row] for row in narrow))
 
-    for saving, at, wide, narrow in parted(rows, segments):
+    for saving, at, wide, narrow in split_in_two(rows, segments):
         assert sorted(wide + narrow) == rows
         assert min(segments[at][row] for row in wide) > max(segments[at][row] for row in narrow)
         thresholds = {segments[at][row] for row in rows} - {min(segments[at][row] for row in rows)}
@@ -256,20 +263,20 @@ def test_rows_are_parted_where_that_saves_the_most_padding():
 @pytest.mark.parametrize("mix", MIXES)
 def test_cells_hold_each_row_once_and_fit_into_a_batch_or_are_of_one_shape(mix):
     widths = rows_of(mix, 500) + [(300, 4, 20)] * 40
-    segments = segments_of(widths)
-    cells = cells_of(range(540), segments, 6000, (False,) * len(segments))
+    segments = transpose_widths(widths)
+    cells = split_into_cells(range(540), segments, 6000, (False,) * len(segments))
     assert sorted(row for cell in cells for row in cell) == list(range(540))
     shapes = [{tuple(segment[row] for segment in segments) for row in cell} for cell in cells]
-    assert all(len(cell) * sum(box_of(cell, segments)) <= 6000 or len(shapes[n]) == 1 for n, cell in enumerate(cells))
+    assert all(len(cell) * sum(find_box(cell, segments)) <= 6000 or len(shapes[n]) == 1 for n, cell in enumerate(cells))
     assert max(map(len, cells)) >= 40
 
 
 def test_cells_of_one_segment_go_from_the_longest_to_the_shortest_and_others_like_a_snake():
     lengths = [row[0] for row in rows_of(lognormal, 300)]
-    in_turn = [[lengths[row] for row in cell] for cell in cells_of(range(300), [lengths], 3000, (False,))]
+    in_turn = [[lengths[row] for row in cell] for cell in split_into_cells(range(300), [lengths], 3000, (False,))]
     assert all(min(cell) > max(after) for cell, after in pairwise(in_turn))
     grid = [(100 * first, 10 * second) for first in (1, 2) for second in (1, 2, 3)]
-    cells = cells_of(range(6), segments_of(grid), 0, (False, False))
+    cells = split_into_cells(range(6), transpose_widths(grid), 0, (False, False))
     assert [grid[row] for (row,) in cells] == [(200, 30), (200, 20), (200, 10), (100, 10), (100, 20), (100, 30)]
 
 

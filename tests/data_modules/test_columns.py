@@ -1,9 +1,12 @@
+from decimal import Decimal
+
 import pytest
 
+from data_modules.files.inline import InlineImage
 from data_modules.rows.choices import lettered
 from data_modules.rows.columns import Columns
 from data_modules.rows.right import find_right, list_choices, settle_reading
-from data_modules.rows.templates import fill, look_up
+from data_modules.rows.templates import fill, find_images, look_up
 
 ROW = {"q": "Why?", "n": 3, "none": None, "deep": {"er": {"text": "t"}}, "a.b": "dotted", "list": [1]}
 
@@ -254,7 +257,7 @@ def test_a_file_without_its_answers_is_asked_all_the_same():
     columns = Columns(text_input="{q}\n{lettered}", text_output="{letter}", choices="c", right="gold")
     row = {"q": "Which?", "c": ["left", "up"]}
     held = columns.of([row])
-    assert held.withheld
+    assert held.withheld == "gold"
     assert held.official(row, "1", held.ask(row, range)) == {
         "text_input": "Which?\n(A) left\n(B) up",
         "image_input": [],
@@ -264,3 +267,53 @@ def test_a_file_without_its_answers_is_asked_all_the_same():
         typo.ask(row | {"golds": "up"}, range)
     nobody = columns.of([row | {"gold": "up"}])
     assert nobody.ask(row | {"gold": None}, range)["letter"] is None
+
+
+def test_an_empty_cell_is_null_however_a_table_writes_it():
+    row = {"q": "Why?", "answer": float("nan"), "image": "", "list": ["a.png", None, ""], "right": " "}
+    assert fill("{answer}", row) is None
+    assert Columns(text_input="{q}", text_output="{answer}", image_input="image").official(row, "1", {}) == {
+        "text_input": "Why?",
+        "image_input": [],
+    }
+    assert find_images("list", row) == ["a.png"]
+    asked = Columns(choices="choices", right="right").ask({**row, "choices": ["x", "y"]}, range)
+    assert asked == {"lettered": "(A) x\n(B) y", "letter": None}
+
+
+def test_numbers_of_tables_and_images_of_any_form_are_read():
+    assert fill("{n}", {"n": Decimal("1.50")}) == "1.50"
+    row = {"image": [{"bytes": None, "path": "a.png"}, {"url": "b.png"}, {"bytes": b"png"}]}
+    assert find_images("image", row) == ["a.png", "b.png", InlineImage(b"png")]
+
+
+def test_a_row_without_a_question_is_told_which_key_says_where_it_is():
+    with pytest.raises(ValueError, match="no text_input; the row has ask, reply; say .*task.columns.text_input"):
+        Columns().official({"ask": "Why?", "reply": "So."}, "1", {})
+    with pytest.raises(ValueError, match="the question is null, as task.columns.text_input={ask} is; fill it"):
+        Columns(text_input="{ask}").official({"ask": None}, "1", {})
+
+
+@pytest.mark.parametrize(
+    ("choices", "read"),
+    [
+        (["x", "y", None, None], ["x", "y"]),
+        ({"A": "x", "B": "y", "C": None}, ["x", "y"]),
+        (["x", None, "y"], "choice 2 must be text or a number, got None"),
+        (["x", " "], "choice 2 must be text or a number, got ' '"),
+        ([{"text": "x"}, {"text": "y"}], "choice 1 must be text or a number, got {'text': 'x'}"),
+        (["x", "x "], "are equal"),
+        ({"a": "x", "b": "y"}, "must be a list of 2 to 26"),
+    ],
+)
+def test_choices_are_texts_whatever_a_table_puts_beside_them(choices, read):
+    if isinstance(read, list):
+        assert list_choices(choices) == read
+    else:
+        with pytest.raises(ValueError, match=read):
+            list_choices(choices)
+
+
+def test_an_index_as_text_is_told_how_to_be_read():
+    with pytest.raises(ValueError, match="'1' is not among .*if it is an index, task.columns.right_is=index"):
+        find_right("1", ["x", "y"])

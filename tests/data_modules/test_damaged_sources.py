@@ -60,8 +60,10 @@ def test_files_that_are_missing_empty_or_of_no_known_kind_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        (b'{"a": ', "broken JSON"),
-        (b'{"a": "\xff"}', "not UTF-8"),
+        (b'{"a": ', "broken JSON .* truncated"),
+        (b"{'a': 1}", 'broken JSON .* a row is a JSON object, such as {"question'),
+        (b"question,answer", 'broken JSON .* a row is a JSON object, such as {"question'),
+        (b'{"a": "\xff"}', "not UTF-8 .*; save the file as UTF-8"),
         (b"[1, 2]", "must be a JSON object, got list"),
         (b"[" * 100_000, "nested too deeply"),
     ],

@@ -169,12 +169,12 @@ def test_the_batches_of_an_optimizer_step_are_known_with_its_first():
     batches = EpochBatches(13, 2, seed=7, accumulate=3)
     resumed = ResumableLoader(list(range(13)), batches, collate_fn=list)
     straight = stream(ResumableLoader(list(range(13)), EpochBatches(13, 2, seed=7, accumulate=3), collate_fn=list), 12)
-    resumed.load_state_dict({"epoch": 0, "handed_out": 3, "cut": resumed.cut})
+    resumed.load_state_dict({"epoch": 0, "handed_out": 3, "division": resumed.division})
     for number, batch in enumerate(resumed, start=3):
         assert batch == straight[number]
         first = number - number % 3
         assert resumed.step_batches == straight[first : first + 3]
-    assert resumed.state_dict() == {"epoch": 1, "handed_out": 0, "cut": resumed.cut}
+    assert resumed.state_dict() == {"epoch": 1, "handed_out": 0, "division": resumed.division}
 
 
 def loader_of(batches):

@@ -1,5 +1,6 @@
 """Files of every kind against colours computed by hand: what a viewer shows on a white page."""
 
+import os
 import struct
 import zlib
 from io import BytesIO
@@ -384,3 +385,29 @@ def test_nothing_but_the_module_of_images_opens_image_files():
     files = [file for folder in ("data_modules", "mirage_pl", "callbacks") for file in (root / folder).rglob("*.py")]
     openers = {file.relative_to(root).as_posix() for file in files if "Image.open(" in file.read_text()}
     assert openers == {"data_modules/images.py"}
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", r"empty\); replace it"),
+        (b"version https://git-lfs.github.com/spec/v1\n", r"Git LFS\); get the file"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 40, r"HEIC or a video\); convert it"),
+        (b"<?xml version='1.0'?><svg/>", r"SVG\); convert it"),
+        (b"%PDF-1.7", r"PDF\); convert it"),
+        (b"<html>404</html>", r"a web page\); download"),
+        (b"text", r"no image of a known kind\); replace it by PNG"),
+    ],
+)
+def test_a_file_that_is_no_image_is_named_for_what_it_is(tmp_path, content, kind):
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^rows.jsonl:3: image .*x.png cannot be read \(it is .*{kind}"):
+        look(tmp_path / "x.png")
+
+
+def test_a_folder_or_a_pipe_is_no_image_and_nothing_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for file in (tmp_path, tmp_path / "pipe.png"):
+        for read in (open_image, image_size, check_image):
+            with pytest.raises(ValueError, match=r"cannot be read \(it is a folder or a pipe\)"):
+                read(file, "rows.jsonl:3")

@@ -166,9 +166,9 @@ def test_the_same_settings_make_the_same_bytes_and_test_does_not_depend_on_the_s
     assert all((tmp_path / "again" / file).read_bytes() == (made / file).read_bytes() for file in files)
     of_test = [file for file in files if "test" in file.name]
     assert all((tmp_path / "smaller" / file).read_bytes() == (made / file).read_bytes() for file in of_test)
-    assert generator(made, photos=photos).made()
+    assert generator(made, photos=photos).is_made()
     with pytest.raises(ValueError, match=r"was made with photos=.*; delete it"):
-        generator(made).made()
+        generator(made).is_made()
 
 
 def test_bad_photographs_are_left_out_and_counted(photos, tmp_path, caplog):

@@ -1,10 +1,14 @@
 import json
 import os
 import re
+from base64 import encodebytes
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from data_modules.files.inline import InlineImage
 from data_modules.rows.jsonl import load_samples, locate, problems
 from data_modules.samples import Latent, Picture, Text
 
@@ -136,3 +140,15 @@ def test_in_a_plan_too_a_marker_after_a_backslash_is_the_word_and_other_backslas
     bad = {"type": "text", "content": "<output_image>"}
     with pytest.raises(ValueError, match=r"item 1: content holds <output_image>.*write \\<output_image> for the word"):
         load_samples(write(folder, {"text_input": "q", "image_input": [], "sequence_plan": [bad]}))
+
+
+def test_an_image_may_be_base64_and_an_empty_path_is_none(tmp_path):
+    content = BytesIO()
+    for kind in ("PNG", "JPEG", "GIF", "WEBP"):
+        Image.new("RGB", (8, 8)).save(content, kind)
+        image = locate(encodebytes(content.getvalue()).decode(), tmp_path)
+        assert isinstance(image, InlineImage)
+        assert image.read_bytes() == content.getvalue()
+        content = BytesIO()
+    with pytest.raises(ValueError, match="the path of an image is empty; give one, or null"):
+        locate(" ", tmp_path)

@@ -69,6 +69,12 @@ def test_a_move_off_the_grid_stays():
         ("\\boxed{UP} then \\boxed{DOWN}", ["DOWN"], ["DOWN"]),
         ("\\boxed{4R1U}", ["RIGHT", "UP"], None),  # the official parser keeps letters and drops the counts
         ("\\boxed{UP LEFT}", ["UP", "LEFT"], None),
+        # of several boxes the last counts strictly, while the official parser passes over one it can't read
+        ("\\boxed{UP} then \\boxed{\\text{DOWN}}", ["UP"], None),
+        ("\\boxed{UP} then \\boxed{DOWN", ["UP"], None),
+        ("\\boxed{UP} then \\boxed", ["UP"], None),
+        ("\\boxed{UP} then \\boxed{}", None, None),
+        ("\\boxed{\\text{UP}} then \\boxed{DOWN}", ["DOWN"], ["DOWN"]),
     ],
 )
 def test_plans_are_read_leniently_as_officially_and_strictly(text, lenient, strict):

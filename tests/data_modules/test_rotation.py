@@ -257,5 +257,5 @@ def test_the_shipped_config_makes_rows_that_load(tmp_path):
     task = compose("train", "task=rotation", f"data={tmp_path}", "task.rows={train: 2, val: 1, test: 1}").task
     instantiate(task.data.maker, num_workers=1).make()
     assert len(instantiate(task.dataset).read(task.train_file)) == 2
-    assert instantiate(task.data.maker).made()
+    assert instantiate(task.data.maker).is_made()
     assert list(Rotation().problems(task.train_file)) == []

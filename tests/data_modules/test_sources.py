@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_modules.files import lines, packed
-from data_modules.files.sources import Concatenated, Mixed, find_files, open_source
+from data_modules.files.sources import Concatenated, Mixed, find_files, open_mixed, open_source
 from tests.conftest import REPO
 from tests.data_modules.source_files import (
     IMAGE,
@@ -229,3 +229,30 @@ def test_a_weight_that_is_no_positive_number_names_the_file(tmp_path, weight):
         Mixed([source], [weight], seed=0)
     with pytest.raises(ValueError, match="2 weights for 1 sources"):
         Mixed([source], [1, 1], seed=0)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.list_(IMAGE), pa.list_(IMAGE, 1), pa.large_list(IMAGE), pa.list_(pa.binary(), 1), pa.binary_view()]
+)
+def test_a_columns_images_are_read_whatever_arrow_calls_their_type(tmp_path, kind):
+    content = picture(1)
+    image = {"bytes": content, "path": None} if "struct" in str(kind) else content
+    column = pa.array([image if kind == pa.binary_view() else [image]], kind)
+    pq.write_table(pa.table({"image": column}), tmp_path / "a.parquet")
+    read = open_source(tmp_path / "a.parquet")[0]["image"]
+    assert [one.read_bytes() for one in (read if isinstance(read, list) else [read])] == [content]
+
+
+def test_a_saved_data_set_that_is_damaged_is_named_and_no_list_of_files_is_empty(tmp_path):
+    for name in ("state.json", "dataset_dict.json"):
+        for content in ("{", "{}", "[]", "null"):
+            (tmp_path / name).write_text(content)
+            with pytest.raises(ValueError, match=f"{name} says nothing of .*; save the data set anew"):
+                find_files([tmp_path])
+    with pytest.raises(ValueError, match="names no file of rows"):
+        open_mixed([], 0)
+
+
+def test_a_class_of_a_tar_files_row_is_text(tmp_path):
+    file = tar(tmp_path / "a.tar", [("1.cls", b"3"), ("1.png", picture(1))])
+    assert open_source(file)[0]["cls"] == "3"

@@ -26,6 +26,15 @@ def test_a_row_is_found_by_what_errors_call_it():
     assert locate_row("data/a:b.jsonl:12")[1] == "12"
     assert locate_row("a.parquet:row 3, choices rotated by 2")[1] == "row 3"
     assert str(locate_row("data/a:b.jsonl:12")[0]) == "data/a:b.jsonl"
+    assert (
+        str(locate_row("a, choices rotated by 1.jsonl:2, choices rotated by 3")[0]) == "a, choices rotated by 1.jsonl"
+    )
+
+
+def test_a_copy_may_have_a_suffix_in_capitals(tmp_path):
+    (tmp_path / "A.JSONL").write_text('{"a": 1}\n{"a": 2}\n')
+    copy_rows(tmp_path / "A.JSONL", {"2"}, tmp_path / "B.JSONL")
+    assert (tmp_path / "B.JSONL").read_text() == '{"a": 2}\n'
 
 
 def test_a_copy_that_fails_leaves_nothing_behind(tmp_path):

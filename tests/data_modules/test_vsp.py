@@ -58,9 +58,9 @@ def test_the_same_settings_make_the_same_bytes_and_test_mazes_do_not_depend_on_t
 
 
 def test_data_made_with_other_settings_is_never_taken_for_this(made):
-    assert generator(made).made()
+    assert generator(made).is_made()
     with pytest.raises(ValueError, match=r"made with levels=\[3, 4\]"):
-        generator(made, levels=[5]).made()
+        generator(made, levels=[5]).is_made()
 
 
 def test_a_failed_run_leaves_nothing_behind(tmp_path):
@@ -192,10 +192,10 @@ def test_excluded_mazes_are_a_setting_by_their_content_and_data_made_before_ther
     assert record.pop("exclude") is None
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "made.json").write_text(json.dumps(record))
-    assert generator(tmp_path / "old").made()
+    assert generator(tmp_path / "old").is_made()
     excluded = generator(tmp_path / "old", exclude=[made / "test.jsonl"])
     with pytest.raises(ValueError, match="was made with exclude=None"):
-        excluded.made()
+        excluded.is_made()
     (tmp_path / "moved.jsonl").write_text("".join(reversed((made / "test.jsonl").open().readlines())))
     assert generator(tmp_path, exclude=[tmp_path / "moved.jsonl"]).settings() == excluded.settings()
     assert generator(tmp_path, exclude=[made / "train.jsonl"]).settings() != excluded.settings()

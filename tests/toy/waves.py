@@ -120,11 +120,11 @@ class WaveMaker:
     rows: Mapping[str, int]
     seed: int
 
-    def wanted(self, files: Iterable[str]) -> bool:
+    def makes(self, files: Iterable[str]) -> bool:
         """A user's own files are never made."""
         return any(Path(self.folder) in Path(file).parents for file in files)
 
-    def made(self) -> bool:
+    def is_made(self) -> bool:
         """Whether they are there."""
         return all((Path(self.folder) / f"{split}.jsonl").is_file() for split in self.rows)
 

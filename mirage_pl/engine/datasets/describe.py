@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> None:
     elif cfg.split:
         if "train" not in files:
             raise ValueError("split= divides the rows of task.train_file, which is null; set it")
-        shares: Any = OmegaConf.to_container(cfg.split)
+        shares: Any = OmegaConf.to_container(cfg.split) if OmegaConf.is_config(cfg.split) else cfg.split
         data_split.show(data_split.split(dataset, files["train"], shares, cfg.seed, out))
     elif cfg.dedupe:
         data_split.show(data_split.dedupe(dataset, files, out))
@@ -57,7 +57,7 @@ def show(cfg: DictConfig, splits: Mapping[str, Any], files: Mapping[str, Any]) -
 
 def make(maker: Any, files: Mapping[str, Any]) -> None:
     """Make a task's own files where they are missing."""
-    if maker is not None and maker.wanted(files.values()) and not maker.made():
+    if maker is not None and maker.makes(files.values()) and not maker.is_made():
         maker.make()
 
 

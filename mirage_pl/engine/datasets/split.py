@@ -1,5 +1,6 @@
 """Divide files into splits, and take rows out that ask what another row asks; both by content."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
@@ -31,8 +32,7 @@ def split(dataset: Any, file: Any, shares: Mapping[str, float], seed: int, out: 
     Raises:
         ValueError: bad shares, a split that gets no row, or a file that is there already.
     """
-    if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
-        raise ValueError(f"split={dict(shares)} must be shares above 0 that make 1 together, {{train: 0.8, val: 0.2}}")
+    check_shares(shares)
     rows = dataset.read(file)
     asked: dict[str, set[str]] = defaultdict(set)
     for index in range(len(rows)):
@@ -47,6 +47,20 @@ def split(dataset: Any, file: Any, shares: Mapping[str, float], seed: int, out: 
     if empty := [name for name, wheres in chosen.items() if not wheres]:
         raise ValueError(f"split {empty[0]} gets none of {len(drawn)} different questions; give it a larger share")
     return write({name: (name, wheres) for name, wheres in chosen.items()}, out)
+
+
+def check_shares(shares: Any) -> None:
+    """Demand a share for each split, whose name becomes part of a file's.
+
+    Raises:
+        ValueError: they are none.
+    """
+    given = shares.values() if isinstance(shares, Mapping) else ()
+    numbers = [share for share in given if isinstance(share, int | float) and not isinstance(share, bool) and share > 0]
+    if not given or len(numbers) < len(given) or abs(sum(numbers) - 1) > 1e-6:
+        raise ValueError(f"split={shares} must be shares above 0 that make 1 together, {{train: 0.8, val: 0.2}}")
+    if wrong := [name for name in map(str, shares) if not re.fullmatch(r"[\w.-]{1,50}", name)]:
+        raise ValueError(f"split {wrong[0]!r:.80} can't be part of a file's name; give letters, digits, - and _")
 
 
 def dedupe(dataset: Any, files: Mapping[str, Any], out: Path | None) -> dict[str, list[Path]]:
@@ -97,14 +111,17 @@ def write(chosen: Mapping[str, tuple[str, Iterable[str]]], out: Path | None) -> 
         Split -> its new files.
 
     Raises:
-        ValueError: a new file is there already; then none is written.
+        ValueError: a new file is there already, or two files would have its name; then none is written.
     """
     copies: dict[Path, tuple[Path, set[str]]] = {}
     made: dict[str, list[Path]] = {}
     for split_name, (end, wheres) in chosen.items():
         for file, row in sorted(map(locate_row, wheres)):
             target = (out or file.parent) / f"{file.name.removesuffix(suffix(file))}-{end}{suffix(file)}"
-            copies.setdefault(target, (file, set()))[1].add(row)
+            source, copied = copies.setdefault(target, (file, set()))
+            if source != file:
+                raise ValueError(f"{source} and {file} would both become {target}; rename one, or leave out= away")
+            copied.add(row)
             made.setdefault(split_name, [])
             if target not in made[split_name]:
                 made[split_name].append(target)
@@ -112,6 +129,9 @@ def write(chosen: Mapping[str, tuple[str, Iterable[str]]], out: Path | None) -> 
         raise ValueError(f"{there[0]} is there already; remove it, or choose another folder with out=")
     for target, (file, rows) in copies.items():
         copy_rows(file, rows, target)
+    if moved := {file.parent.resolve() for file, _ in copies.values()} - {target.parent.resolve() for target in copies}:
+        roots = [f"task.image_root={folder}" for folder in sorted(moved)]
+        print(f"unless task.image_root is set, image files are found with {' or '.join(roots)}")
     return made
 
 

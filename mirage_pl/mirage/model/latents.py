@@ -80,9 +80,9 @@ class LatentVLM(nn.Module):
         """Merged features ``[n, D]`` of every image, in raster order; the tower sees only those that aren't known."""
         merge = self.tower.spatial_merge_size**2
         sizes = [t * h * w // merge for (t, h, w), known in zip(images.grids, images.known, strict=True) if known]
-        known = iter([] if images.features_MD is None else images.features_MD.split(sizes))
-        computed = iter(self._run_tower(images))
-        return [next(known if is_known else computed) for is_known in images.known]
+        known = [] if images.features_MD is None else list(images.features_MD.split(sizes))
+        computed = list(self._run_tower(images))
+        return [(known if is_known else computed).pop(0) for is_known in images.known]
 
     def _run_tower(self, images: Images) -> tuple[Tensor, ...]:
         if images.pixels_PF is None:

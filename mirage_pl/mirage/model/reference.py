@@ -89,11 +89,14 @@ def greedy_answer(
         pad: id of ``<|latent_pad|>``.
         stop: id of ``<|im_end|>``.
         max_new_tokens: tokens and latents at most.
+
+    Raises:
+        ValueError: the model opens more blocks than ``sizes`` has.
     """
     tokens_T, embeds_TD, grids_N3 = prompt.tokens_BT[0], net.embed(prompt)[0], grids_of(prompt)
     written: list[int] = []
     queue: list[int] = []
-    blocks = iter(sizes)
+    blocks = list(sizes)
     while len(written) < max_new_tokens:
         hidden_D = hidden_states(net, tokens_T, embeds_TD, grids_N3)[-1]
         latent = bool(queue) and queue[0] == pad
@@ -101,7 +104,9 @@ def greedy_answer(
         if token == stop:
             break
         if token == start:
-            queue = [pad] * next(blocks) + [end]
+            if not blocks:
+                raise ValueError(f"the answer has more latent blocks than sizes={list(sizes)} names; give one for each")
+            queue = [pad] * blocks.pop(0) + [end]
         embed_D = net.feedback(hidden_D) if latent else net.embed_tokens(tokens_T.new_tensor(token))
         tokens_T, embeds_TD = torch.cat([tokens_T, tokens_T.new_tensor([token])]), torch.cat([embeds_TD, embed_D[None]])
         written.append(token)

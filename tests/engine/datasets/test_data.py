@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from shutil import copy
 
 import pytest
 from PIL import Image
@@ -84,6 +85,11 @@ def test_copies_go_out_of_train_first(mine, capsys):
     ("options", "message"),
     [
         (["split={train: 0.5, val: 0.4}"], r"shares above 0 that make 1 together"),
+        (["split=0.8"], r"split=0.8 must be shares above 0"),
+        (["split=[0.5, 0.5]"], r"shares above 0 that make 1 together"),
+        (["split={train: most, val: 0.5}"], r"shares above 0 that make 1 together"),
+        (["split={train: true}"], r"shares above 0 that make 1 together"),
+        (["split={../train: 0.5, val: 0.5}"], r"split '../train' can't be part of a file's name"),
         (["split={train: 0.99, val: 0.01}"], r"split val gets none of 10 different questions"),
         (["split={train: 0.5, val: 0.5}", "dedupe=true"], "split and dedupe are different things to do"),
         (["split={train: 0.5, val: 0.5}", "task.train_file=null"], "task.train_file, which is null; set it"),
@@ -93,6 +99,30 @@ def test_what_cannot_be_divided_is_refused(mine, options, message):
     with pytest.raises(ValueError, match=message):
         run(mine, *options)
     assert len(list(mine.parent.glob("*.jsonl"))) == 1
+
+
+def test_files_of_one_name_are_not_mixed_in_another_folder(mine, tmp_path):
+    other = tmp_path / "other" / "mine.jsonl"
+    other.parent.mkdir()
+    rows = [json.loads(line) for line in lines(mine)]
+    other.write_text(
+        "".join(json.dumps(row | {"text_input": f"Other: {number}"}) + "\n" for number, row in enumerate(rows))
+    )
+    for image in mine.parent.glob("*.png"):
+        copy(image, other.parent)
+    with pytest.raises(
+        ValueError, match=r"mine.jsonl and .*mine.jsonl would both become .*out/mine-train.jsonl; rename"
+    ):
+        run(f"[{mine},{other}]", "split={train: 0.5, val: 0.5}", f"out={tmp_path}/out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_in_another_folder_says_where_its_images_are(mine, tmp_path, capsys):
+    run(mine, "split={train: 0.5, val: 0.5}", f"out={tmp_path}/out")
+    assert (
+        f"unless task.image_root is set, image files are found with task.image_root={mine.parent.resolve()}"
+        in capsys.readouterr().out
+    )
 
 
 def test_nothing_that_is_there_is_overwritten_and_then_nothing_is_written(mine):

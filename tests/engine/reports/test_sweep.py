@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from hydra_plugins.mirage_jobs import measured
+from hydra_plugins.mirage_jobs import read_objective
 from hydra_plugins.mirage_jobs.local import OF_THE_SWEEP, reason, share_out
 from tests.conftest import REPO, SMALL
 
@@ -125,8 +125,8 @@ def test_optuna_that_is_not_installed_is_one_line(data, tmp_path):
 
 
 def test_a_run_that_did_not_come_to_a_number_failed(tmp_path):
-    assert measured(tmp_path, "val/loss")["failed"].startswith("stopped before its end")
+    assert read_objective(tmp_path, "val/loss")["failed"].startswith("stopped before its end")
     (tmp_path / "metrics.json").write_text('{"val/loss": NaN, "train/loss": 0.5, "device": "cpu"}')
-    assert measured(tmp_path, "train/loss") == 0.5
-    assert measured(tmp_path, "val/loss") == {"failed": f"val/loss is nan in {tmp_path / 'metrics.json'}"}
-    assert measured(tmp_path, "typo")["failed"].startswith("no typo, only val/loss, train/loss, device in ")
+    assert read_objective(tmp_path, "train/loss") == 0.5
+    assert read_objective(tmp_path, "val/loss") == {"failed": f"val/loss is nan in {tmp_path / 'metrics.json'}"}
+    assert read_objective(tmp_path, "typo")["failed"].startswith("no typo, only val/loss, train/loss, device in ")
