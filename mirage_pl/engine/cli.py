@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from mirage_pl.engine.help import read_configs_once
 from mirage_pl.engine.mistakes import check_types, explain, keys, value_overrides
@@ -234,23 +235,29 @@ def guided(
         """Run the command."""
         if not tracebacks():
             hydra_utils.run_and_report = lambda func: func()  # Hydra's prints errors, and how to see its own traceback
-        sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
-        read_configs_once()
+        warnings.filterwarnings("ignore", message="provider=hydra.searchpath")  # the error after it says the same
         try:
+            sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
+            read_configs_once()
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep, whose points say for themselves what they keep
             stop("the same command skips what is done and goes on with the rest")
-        except (HydraException, OmegaConfBaseException) as error:  # one of an option that isn't there is an OSError
-            if tracebacks() or isinstance(error, InstantiationException):  # of a run, and no mistake of the user's
+        except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
+            line = refusal(error, config)
+            if line is None or tracebacks():
                 raise
-            fail(explain(error, known_keys(config)))
-        except OSError as error:  # of the run folder, which Hydra makes first
-            mistake = user_error(error)
-            if mistake is None or tracebacks():
-                raise
-            fail(one_line(mistake))
+            fail(line)
 
     return main
+
+
+def refusal(error: Exception, config: str) -> str | None:
+    """Why a command line makes no config, or its run no folder; ``None``: that is no mistake of the user's."""
+    if isinstance(error, InstantiationException):
+        return None
+    if isinstance(error, HydraException | OmegaConfBaseException | YAMLError):  # some are an OSError, too
+        return explain(error, known_keys(config))
+    return one_line(mistake) if (mistake := user_error(error)) else None
 
 
 def tracebacks() -> bool:
@@ -287,7 +294,7 @@ def known_keys(config: str) -> set[str]:
     for overrides in ([*searched, *choices], searched):
         try:
             composed = compose(options.config_name, overrides, return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException):
+        except (HydraException, OmegaConfBaseException, YAMLError):
             continue
         return {*keys(composed), *map(str, composed.hydra.runtime.choices)}
     return set()

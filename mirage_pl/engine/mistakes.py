@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mirage_pl.engine.place import CONF
 
@@ -34,6 +35,8 @@ def explain(error: Exception, known: Iterable[str]) -> str:
     text = str(error).strip()
     if isinstance(error, MissingConfigException):
         return explain_option(error)
+    if isinstance(error, YAMLError):
+        return explain_yaml(error)
     if isinstance(error, OverrideParseException):
         return explain_grammar(str(error.override), text)
     if key := re.match(r"Could not (?:override|delete from config\.) ?'([^']+)'", text):
@@ -61,7 +64,18 @@ def explain_option(error: MissingConfigException) -> str:
     if "," in name:
         return f"{group}={name} names several; for a sweep over these add -m; choose from {', '.join(options)}"
     problem = f"{group}={name} doesn't exist" if name else f"{group}= has no value"
+    file = re.match(r"In '([^']*/[^']*)'", str(error))
+    if file and name and not any(name in word for word in sys.argv[1:]):  # nobody typed it
+        problem = f"{file[1]}.yaml: {problem}"
     return f"{problem}; {proposal}choose from {', '.join(options)}"
+
+
+def explain_yaml(error: YAMLError) -> str:
+    """Say where a file of the user's own is no YAML."""
+    mark = getattr(error, "problem_mark", None)
+    where = f"{mark.name}:{mark.line + 1}" if mark else "a config file"
+    problem = getattr(error, "problem", None) or str(error)
+    return f"{where}: no YAML ({' '.join(problem.split())}); mend that file, or leave it out"
 
 
 def explain_grammar(override: str, text: str) -> str:
@@ -69,6 +83,8 @@ def explain_grammar(override: str, text: str) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override} has no value; write {override}=VALUE, or ~{override} to leave it out"
+    if key != key.strip() or value[:1] == " ":
+        return f"{override} has blanks around its =; write {key.strip()}={value.strip()}"
     quoted = value.replace('"', '\\"')
     return f"{override} can't be read ({' '.join(text.splitlines()[0].split())}); quote a text: '{key}=\"{quoted}\"'"
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from mirage_pl import evaluate, train
+from mirage_pl import evaluate, infer, train
 from mirage_pl.engine import cli
 from mirage_pl.engine.mistakes import check_types, nearest
 
@@ -38,6 +38,7 @@ REFUSED = {
     "task=vps": "task=vps doesn't exist; did you mean vsp",
     "model=tniy": "model=tniy doesn't exist; did you mean tiny? choose from",
     "experiment=study/mian": "experiment=study/mian doesn't exist; did you mean study/main?",
+    "seed = 3": "write seed=3",
     "stage=sft,stage1": "stage=sft,stage1 names several; for a sweep over these add -m",
 }
 
@@ -45,6 +46,34 @@ REFUSED = {
 @pytest.mark.parametrize(("override", "line"), REFUSED.items())
 def test_an_override_that_cannot_be_is_answered_with_what_could(monkeypatch, capsys, override, line):
     assert line in said(train.main, monkeypatch, capsys, override)
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "line"),
+    [
+        ("task", "a: [1,", "task/mine.yaml:1: no YAML (expected the node content"),
+        ("task", "a: 1\na: 2\n", "task/mine.yaml:2: no YAML (found duplicate key a)"),
+        ("task", "defaults: [vps]", "task/mine.yaml: task=vps doesn't exist; did you mean vsp"),
+        (
+            "stage",
+            "# @package _global_\ndefaults: [sft, {override /task: vps}]",
+            "task=vps doesn't exist; did you mean vsp",
+        ),
+    ],
+)
+def test_a_file_of_the_users_own_that_cannot_be_used_is_named(monkeypatch, capsys, tmp_path, group, text, line):
+    (tmp_path / group).mkdir()
+    (tmp_path / group / "mine.yaml").write_text(text)
+    assert line in said(train.main, monkeypatch, capsys, f"--config-dir={tmp_path}", f"{group}=mine")
+
+
+def test_a_folder_of_configs_that_is_not_there_is_one_line(monkeypatch, capsys, tmp_path):
+    assert "nowhere' not found" in said(train.main, monkeypatch, capsys, f"--config-dir={tmp_path}/nowhere")
+
+
+def test_a_run_whose_config_is_no_yaml_is_named_by_infer(monkeypatch, capsys, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: [1\nb: }")
+    assert f"{tmp_path}/config.yaml:2: no YAML" in said(infer.main, monkeypatch, capsys, f"ckpt={tmp_path}")
 
 
 def test_a_key_that_must_be_given_is_named(monkeypatch, capsys, tmp_path):

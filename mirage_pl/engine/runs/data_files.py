@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.runs.config import read_record
 from mirage_pl.engine.runs.folder import ENVIRONMENT, write_json
-from mirage_pl.engine.runs.identity import flatten
+from mirage_pl.engine.runs.identity import FREE, flatten, is_below
 
 WHOLE, PIECES, PIECE = 64 * 2**20, 64, 2**16
 """A file of at most ``WHOLE`` bytes is read whole; of a larger one so many pieces, of so many bytes, evenly spread."""
@@ -45,7 +45,7 @@ def describe_data(cfg: DictConfig) -> dict[str, dict[str, Any]]:
     described: dict[str, dict[str, Any]] = {}
     seen: set[tuple[Path, ...]] = set()
     for key, value in flatten(cfg.task, "task").items():
-        if "test" in key.rsplit(".", 1)[-1]:
+        if "test" in key.rsplit(".", 1)[-1] or is_below(key, FREE):
             continue
         files = tuple(named_files(value))
         if files and files not in seen:

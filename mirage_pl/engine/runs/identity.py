@@ -46,6 +46,7 @@ FREE = (
     "loader.prefetch",
     "loader.decoded",
     "loader.eval_batch_size",
+    "loader.decoded",
     "task.data.loader",
 )
 """Keys below them that change no result: names, limits, and defaults of other keys."""

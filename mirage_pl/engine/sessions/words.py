@@ -14,7 +14,7 @@ def prepare_words(words: Sequence[str]) -> list[str]:
     """Quote free texts, and choose the run's session where none is chosen."""
     words = [*own_configs(words), *words]
     files = [file for folder in config_folders(words) for file in (folder / "session").glob("*.yaml")]
-    sessions = [yaml.safe_load(file.read_text()).get("session") or {} for file in files]
+    sessions = [read_yaml(file).get("session") or {} for file in files]
     texts = {name for session in sessions for name, kind in session.get("takes", {}).items() if kind == "text"}
     chosen = [] if any(word.startswith("session=") for word in words) else [*run_session(words)]
     return [*quote_words(words, texts, swept=False), *chosen]
@@ -34,7 +34,18 @@ def run_session(words: Sequence[str]) -> Iterator[str]:
     ckpt = next((Path(word.removeprefix("ckpt=")) for word in words if word.startswith("ckpt=")), None)
     for folder in [ckpt, *ckpt.absolute().parents] if ckpt else []:
         if (folder / "config.yaml").is_file():
-            config: Any = yaml.safe_load((folder / "config.yaml").read_text())
-            if isinstance(config, dict) and isinstance(config.get("session"), str):
+            config = read_yaml(folder / "config.yaml")
+            if isinstance(config.get("session"), str):
                 yield f"session={config['session']}"
             return
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Read a file of keys and values; empty if it holds something else.
+
+    Raises:
+        yaml.YAMLError: it is no YAML; names file and line.
+    """
+    with file.open(encoding="utf-8") as lines:
+        content: Any = yaml.safe_load(lines)
+    return content if isinstance(content, dict) else {}

@@ -26,7 +26,7 @@ from mirage_pl.engine.strategies.deepspeed import splitting
 from mirage_pl.engine.strategies.ready import check_resume, check_whole, ready
 from mirage_pl.engine.training.allocator import keep_freed_memory
 from mirage_pl.engine.training.checks import check, finished_metrics
-from mirage_pl.engine.training.lightning import name_stop_iterations
+from mirage_pl.engine.training.lightning import name_stop_iterations, settle_epochs
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         score(cfg, folder)
         return done
     if resumed:
+        cfg.run_dir = str(folder)  # its name is made of what share_rows changes
         share_rows(cfg, folder)
         check_data(cfg, folder)
     metrics = fit(cfg, folder, resumed)
@@ -140,6 +141,7 @@ def score(cfg: DictConfig, folder: Path) -> None:
 
 def finish(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Save the last state and the last metrics, and say where they are."""
+    settle_epochs(trainer)
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
     metrics |= {"step": trainer.global_step, "epoch": trainer.current_epoch, **facts}
     trainer.strategy.checkpoint_io = Files()  # nothing goes on meanwhile, and metrics mustn't be there before it

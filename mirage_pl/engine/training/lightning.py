@@ -57,6 +57,21 @@ class Named:
             raise RuntimeError(f"StopIteration left {self.action}") from error
 
 
+def settle_epochs(trainer: Any) -> None:
+    """Have a run that goes on after its end count its epochs right.
+
+    Lightning counts one that the last step cut short as a whole one, and after a whole one an empty one, so that the
+    run would end too soon by ``max_epochs``.
+    """
+    epochs, batches = trainer.fit_loop.epoch_progress, trainer.fit_loop.epoch_loop.batch_progress
+    if batches.is_last_batch or batches.current.ready >= trainer.num_training_batches:
+        batches.reset_on_run()
+    elif epochs.current.completed == epochs.current.ready > 0:
+        for counts in (epochs.current, epochs.total):
+            counts.processed -= 1
+            counts.completed -= 1
+
+
 def expect_unused(strategy: Any) -> None:
     """Have DDP wait only for gradients of what a loss depends on; of several optimizers each learns a part."""
     if isinstance(strategy, DDPStrategy):

@@ -3,6 +3,7 @@
 import pytest
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from mirage_pl.engine.training.lightning import settle_epochs
 from tests.engine.training.toy import LAST, Kill, Recorder, Stopped, new_data, new_module, same, train, weights_of
 
 WAYS = {
@@ -124,6 +125,23 @@ def test_a_longer_run_goes_on_after_its_end(tmp_path):
     _, after = run(tmp_path / "run", {}, resume=True, max_epochs=4)
     assert [batch[:3] for batch in before + after] == [batch[:3] for batch in expected]  # the schedule is another
     assert straight.global_step == len(before + after)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("ends", [[1], [1, 2], [3], [1, 2, 3, 4], [2, 4]])
+def test_epochs_that_a_number_of_steps_cut_short_are_counted_once(tmp_path, ends, accumulate):
+    way = {"accumulate_grad_batches": accumulate, "limit_train_batches": 3 if accumulate == 1 else 4}
+    size = {"size": 3 * way["limit_train_batches"]}
+    straight, expected = run(tmp_path / "straight", size, max_epochs=3, **way)
+    batches = []
+    for limits in [*({"max_steps": end} for end in ends), {"max_steps": 80, "max_epochs": 3}]:
+        trainer, more = run(tmp_path / "run", size, resume=True, **limits, **way)
+        settle_epochs(trainer)
+        trainer.save_checkpoint(tmp_path / "run" / LAST, weights_only=False)
+        batches += more
+    assert [batch[:3] for batch in batches] == [batch[:3] for batch in expected]  # the schedule is another
+    assert trainer.global_step == straight.global_step
+    assert trainer.current_epoch == 3
 
 
 def test_overfitting_takes_the_same_batches_every_epoch(tmp_path):

@@ -104,6 +104,23 @@ def test_a_run_continues_with_other_memory_settings(train_config, tmp_path):
     assert first | second == pytest.approx(straight, rel=1e-4)
 
 
+def test_a_run_goes_on_in_its_folder_though_more_processes_share_rows_and_other_runs_note_images(
+    train_config, tmp_path, monkeypatch
+):
+    words = ["stage=sft", f"run_dir={tmp_path}/of-${{loader.batch_size}}", f"loader.decoded={tmp_path}/decoded.txt"]
+    (tmp_path / "decoded.txt").write_text("one\n")
+    first = train_config(*words)
+    fit.run(first)
+    (tmp_path / "decoded.txt").write_text("one\ntwo\n")
+    places = []
+    monkeypatch.setattr(fit, "fit", lambda cfg, folder, resumed: places.extend([str(folder), cfg.run_dir]) or {})
+    more = ["trainer.devices=2", "strategy=ddp", "trainer.accelerator=cpu", "trainer.max_steps=5"]
+    cfg = train_config(*words, *more)
+    assert cfg.loader.batch_size % 2 == 0
+    fit.run(cfg)
+    assert places == [first.run_dir] * 2
+
+
 def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(train_config):
     cfg = train_config("stage=sft", "trainer.val_check_interval=1")
     fit.run(cfg)
