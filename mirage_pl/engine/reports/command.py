@@ -7,54 +7,58 @@ from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
-from mirage_pl.engine.reports.findings import find
+from mirage_pl.engine.reports.findings import compute_findings
 from mirage_pl.engine.reports.study import find_runs, read_study
 from mirage_pl.engine.reports.study_page import write_study
-from mirage_pl.engine.reports.sweep import as_typed, summarise
-from mirage_pl.engine.reports.tables import main_table, print_table
+from mirage_pl.engine.reports.sweep import shorten_folder, summarize_runs
+from mirage_pl.engine.reports.tables import build_main_table, print_table
 from mirage_pl.engine.runs.folder import METRICS, environment
 
 
 def run(arguments: Sequence[str]) -> dict[str, Any]:
-    """Group the runs by method, compare them, and write the report; if none is evaluated, show what they came to.
+    """Group the runs by method, compare them, and write the report; if none is evaluated, summarize them as a sweep.
 
     Args:
         arguments: of the command line.
 
     Returns:
-        What ``results.json`` holds; of runs that aren't evaluated, ``sweep.json``.
+        The content of ``results.json``; of ``sweep.json`` if no run is evaluated.
 
     Raises:
-        ValueError: no runs, or some that can't be compared.
+        ValueError: there are no runs, or they can't be compared.
     """
-    options = parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     folders = find_runs(options.runs)
     if not (
         options.label or options.baseline or any(any(folder.glob(f"evaluation/*/{METRICS}")) for folder in folders)
     ):
         root = commonpath([folder.parent for folder in folders])
-        return summarise({as_typed(str(folder)): "" for folder in folders}, options.out or Path(root, "report"))
+        return summarize_runs(
+            {shorten_folder(str(folder)): "" for folder in folders}, options.out or Path(root, "report")
+        )
     study = read_study(options.runs, options.label)
     command = shlex.join(["python", "-m", "mirage_pl.report", *arguments])
-    found = find(study, options.baseline, options.words)
-    results = {**found, "made": {"command": command, "git": environment()["git"]}}
+    findings = compute_findings(study, options.baseline, options.words)
+    results = {**findings, "made": {"command": command, "git": environment()["git"]}}
     page = write_study(options.out or study.root / "report", study, results, options.words)
-    print_table(main_table(results), f"{results['task']}, evaluations named {results['label']}")
+    print_table(build_main_table(results), f"{results['task']}, evaluations named {results['label']}")
     print("\n".join([*results["verdict"], *(f"left out: {note}" for note in results["notes"])]))
     print(f"report: {page}")
     return results
 
 
-def parser() -> ArgumentParser:
-    """The command line."""
+def build_parser() -> ArgumentParser:
+    """Build the parser of the command line."""
     line = ArgumentParser(
         prog="python -m mirage_pl.report",
-        description="Make one page of evaluated runs: table over seeds with intervals, differences to a baseline, "
-        "conditions, learning curves, cost. Beside it: results.json, results.md and pictures. Of runs that aren't "
+        description="Write one page on evaluated runs: a table over seeds with intervals, differences from a baseline, "
+        "conditions, learning curves, cost. Beside it: results.json, results.md and pictures. For runs that aren't "
         "evaluated: a table, sweep.json, and sweep.png, a plot over the keys in which they differ.",
     )
-    line.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder that holds some")
-    line.add_argument("--baseline", metavar="METHOD", help="compare with this one (default: sft or direct_sft)")
+    line.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder that contains run folders"
+    )
+    line.add_argument("--baseline", metavar="METHOD", help="compare with this method (default: sft or direct_sft)")
     line.add_argument("--label", metavar="NAME", help="evaluations to read, where runs have several: evaluation/NAME")
     line.add_argument("--out", type=Path, metavar="DIR", help="default: report/ in the folder that holds all runs")
     line.add_argument("--words", metavar="MODULE", help="your own family's words: my_family.report")
