@@ -60,7 +60,7 @@ class RunProgress(ProgressBar):
             left = (self.total - step) * (perf_counter() - self.started) / max(1, step - self.first)
             line = f"step {step}/{self.total}  {self.figures(trainer, pl_module)}  {left / 60:.1f} min left"
             if self.bar is None:
-                self.console.print(line)
+                self.console.print(line, soft_wrap=True)  # a file has no width
             if trainer.is_global_zero:
                 UNSEEN.info(line)
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from launch.status import parser as status_parser
-from mirage_pl.engine.reports.options import parser as report_parser
+from mirage_pl.engine.reports.options import build_parser as report_parser
 from tests.conftest import REPO, compose
 
 HAND = [REPO / name for name in ("README.md", "CONTRIBUTING.md")]

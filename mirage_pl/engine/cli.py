@@ -1,4 +1,4 @@
-"""The command line that every verb shares: Hydra, two resolvers, errors in one line. Imports no torch."""
+"""The command line that every verb shares: Hydra, three resolvers, errors in one line. Imports no torch."""
 
 import logging
 import os
@@ -47,6 +47,7 @@ def sweep_launcher() -> str | None:
 
 
 OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
+OmegaConf.register_new_resolver("family", lambda task, other: (task.split("/")[:-1] or [other])[0], replace=True)
 OmegaConf.register_new_resolver("variant", lambda _root_: hash_variant(_root_, compose_run), replace=True)
 
 
@@ -69,8 +70,7 @@ register_plugins()
 
 def register_own_task() -> None:
     """Register ``task=own``: the task that the run was trained on, with every key open to overrides."""
-    node = OmegaConf.create({"own": True})
-    OmegaConf.set_struct(node, False)
+    node = OmegaConf.create({"own": True}, flags={"struct": False})
     ConfigStore.instance().store(group="task", name="own", node=node)
 
 

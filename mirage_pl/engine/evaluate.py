@@ -14,19 +14,19 @@ from mirage_pl.engine.runs.folder import METRICS
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Score, and write the report; see :func:`mirage_pl.engine.evaluation.scoring.run`."""
+    """Score a checkpoint and write its report; see :func:`mirage_pl.engine.evaluation.scoring.run`."""
     return scoring.run(cfg, write_report)
 
 
 def evaluate_run(training: DictConfig, folder: Path) -> None:
-    """Score a run that has just ended on its own task, unless that has been done.
+    """Score a run that has just ended on its own task, unless it has been scored at this step.
 
     Args:
         training: the run's config; its ``evaluate`` holds values of ``conf/evaluate.yaml``.
-        folder: the run's.
+        folder: the run folder.
 
     Raises:
-        ValueError: a value that isn't there.
+        ValueError: a key that ``conf/evaluate.yaml`` doesn't have.
     """
     cfg = compose("evaluate", [f"evaluation={find_kind(training)}"])
     cfg.ckpt = str(folder)
@@ -34,6 +34,6 @@ def evaluate_run(training: DictConfig, folder: Path) -> None:
     cfg.merge_with(training.evaluate)
     label = complete_config(cfg, training, folder).label
     file = folder / "evaluation" / label / METRICS
-    done = json.loads(file.read_text()) if file.is_file() else {}
-    if not (done.get("finished") and done["steps"] == json.loads((folder / METRICS).read_text())["step"]):
+    earlier = json.loads(file.read_text()) if file.is_file() else {}
+    if not (earlier.get("finished") and earlier["steps"] == json.loads((folder / METRICS).read_text())["step"]):
         run(cfg)

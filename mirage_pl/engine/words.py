@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from mirage_pl.engine.seams import Words
@@ -57,6 +57,12 @@ def load_words(path: Any, trusted: str | None = None) -> Words:
     except ImportError:
         return cast(Words, PlainWords)
     return cast(Words, module if all(hasattr(module, name) for name in WORDS) else PlainWords)
+
+
+def order_names(words: Mapping[str, str], collections: Iterable[Iterable[str]]) -> list[str]:
+    """List every name in some collections once: those with words first, in their order, then the others."""
+    names = dict.fromkeys(name for collection in collections for name in collection)
+    return [name for name in words if name in names] + [name for name in names if name not in words]
 
 
 WORDS = [name for name in vars(PlainWords) if not name.startswith("_")]

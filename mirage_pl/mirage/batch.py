@@ -1,13 +1,13 @@
 """A batch whose latent blocks start in the same columns in every row.
 
-Rows differ in prompt length, in where their latent blocks are, in how many they have and how long those are. A batch is
-cut into segments, text and latent in turn; each is as wide as its widest row, and padding lies inside the segments::
+Rows differ in prompt length, and in the number, places and lengths of their latent blocks. A batch is cut into
+segments, alternating text and latent; each is as wide as its widest row, and padding lies inside the segments::
 
     row 0   . . P P P P S | L L L L | E T S | L L . | E T I .
     row 1   P P P P P P S | L L . . | . E S | L L L | E T T I
     row 2   . P P P T T I | . . . . | . . . | . . . | . . . .     (no latent block)
 
-so that one step of the recurrence serves all rows. Positions are given explicitly, which makes padding invisible.
+so that one step of the recurrence serves all rows. Explicit positions make padding invisible.
 
 Shapes: B rows, T columns, N images, P patches, M features, D width.
 """
@@ -24,7 +24,7 @@ from data_modules.samples import Sample
 
 LATENT_PAD, LATENT_START, LATENT_END = "<|latent_pad|>", "<|latent_start|>", "<|latent_end|>"
 LATENT_TOKENS = (LATENT_PAD, LATENT_START, LATENT_END)
-"""In the order in which the official code adds them, so that its checkpoints load."""
+"""In the order in which the official code adds them to the vocabulary, so that its checkpoints load."""
 
 IGNORE = -100
 
@@ -59,16 +59,16 @@ class Movable:
 
 @dataclass(frozen=True)
 class Images(Movable):
-    """The input images, or the helper images, of a batch: row after row, in order.
+    """The input images or the helper images of a batch, row by row.
 
-    An image is given by its patches, or by its features where a cache had them.
+    An image is given by its patches, or by its features if a cache has them.
 
     Attributes:
         grids: frames, patch rows and patch columns of every image.
         known: which images are given by their features.
         pixels_PF: patches of the others, one image after another; ``None`` if all are known.
-        features_MD: merged features of the known ones, one image after another; ``None`` if there are none.
-        blank: the last image is in no row; the tower sees it for the sake of other ranks, whose rows have images.
+        features_MD: merged features of the known ones, one image after another; ``None`` if none is known.
+        blank: the last image is in no row; the tower runs on it because it runs on other ranks.
     """
 
     grids: tuple[tuple[int, int, int], ...]
@@ -78,7 +78,7 @@ class Images(Movable):
     blank: bool = False
 
     def unknown_grids(self) -> list[tuple[int, int, int]]:
-        """Grids of the images that have to go through the tower."""
+        """Grids of the images that the tower has to encode."""
         return [grid for grid, known in zip(self.grids, self.known, strict=True) if not known]
 
 
@@ -90,16 +90,16 @@ class Batch(Movable):
         tokens_BT: token ids; latent slots hold ``<|latent_pad|>``.
         real_BT: false where a column is padding.
         latent_BT: true on latent slots.
-        targets_BT: the token that column t has to predict, ``IGNORE`` where nothing is asked.
+        targets_BT: the token that column t has to predict, ``IGNORE`` where there is none.
         positions_3BT: rotary positions (time, height, width).
-        segments: text and latent in turn, the same for all rows.
+        segments: alternating text and latent, the same for all rows.
         lengths: real columns of each row.
         supervised: columns with a target.
-        sizes: latents of each block that a row has or, in a prompt, is meant to have.
-        images: input images; ``None`` without any.
-        helpers: helper images, one a block; ``None`` where they aren't needed.
-        samples: where the rows came from.
-        most_supervised: of the batches that the ranks train on at the same time; 0 where that doesn't matter.
+        sizes: of each row, the latents of its blocks; in a prompt, of the blocks that its answer is planned to have.
+        images: input images; ``None`` if there are none.
+        helpers: helper images, one per block; ``None`` if they aren't needed.
+        samples: one per row.
+        most_supervised: the largest ``supervised`` of all ranks' batches in this step; 0 if it isn't needed.
     """
 
     tokens_BT: Tensor
@@ -131,7 +131,7 @@ class Batch(Movable):
 
     @property
     def before_BT(self) -> Tensor:
-        """True on the column before each latent slot, which is always real: :func:`place` sees to it."""
+        """True on the column before each latent slot; :func:`place` makes sure that it is real."""
         return self.latent_BT.roll(-1, 1)
 
     @property
@@ -147,7 +147,7 @@ class Batch(Movable):
 
 
 def cut(row: Row, latent_id: int) -> list[Row]:
-    """Cut a row into text, latent, text, …; it starts and ends with a text, which may be empty."""
+    """Cut a row into text, latent, text, …; the first and last piece are text, which may be empty."""
     pieces = [Row([], [])]
     for latent, run in groupby(zip(row.tokens, row.labels, strict=True), key=lambda pair: pair[0] == latent_id):
         tokens, labels = (list(column) for column in zip(*run, strict=True))
@@ -162,8 +162,8 @@ def place(
 ) -> Batch:
     """Place rows in columns.
 
-    Text is padded on the left, so that the token before a latent block is the column before it; the last of several
-    text segments and latent blocks, which all start in one column, are padded on the right.
+    Text is padded on the left, so that the token before a latent block is in the column before it. Latent blocks, and
+    the last text segment after them, are padded on the right, so that they start in the same column in every row.
 
     Args:
         rows: at least one.
@@ -207,11 +207,11 @@ def place(
 
 
 def widen(batch: Batch, widths: Sequence[int]) -> Batch:
-    """The same rows with wider latent segments, or more of them; what is added is padding.
+    """Widen latent segments, or add some; the new columns are padding.
 
     Args:
-        batch: placed.
-        widths: columns that each latent segment has at least; as many as there are, or more.
+        batch: from :func:`place`.
+        widths: least number of columns of each latent segment; at least one entry per segment of the batch.
     """
     columns: list[int] = []  # of the batch, -1 for a new one
     segments: list[Segment] = []
@@ -230,7 +230,7 @@ def widen(batch: Batch, widths: Sequence[int]) -> Batch:
 
 
 def next_targets(labels_BT: Tensor, real_BT: Tensor) -> Tensor:
-    """Move every label to the real column before it: what that column has to predict."""
+    """Move every label to the real column before it, which has to predict it."""
     targets_BT = torch.full_like(labels_BT, IGNORE)
     for row, columns in enumerate(real.nonzero().squeeze(1) for real in real_BT):
         targets_BT[row, columns[:-1]] = labels_BT[row, columns[1:]]
@@ -240,12 +240,12 @@ def next_targets(labels_BT: Tensor, real_BT: Tensor) -> Tensor:
 def rotary_positions(image_BT: Tensor, real_BT: Tensor, grids_N3: Tensor) -> Tensor:
     """Qwen2.5-VL's rotary positions, for all rows at once.
 
-    Text counts on by one a token. An image's tokens share one time, add their row and column to it, and the text after
-    it goes on from the larger side of the image. Stock ``get_rope_index`` computes the same in a loop over rows.
+    Text advances by one per token. An image's tokens share one time, to which height and width add their row and
+    column; text after the image continues from its larger side. Stock ``get_rope_index`` does the same row by row.
 
     Args:
         image_BT: true on image tokens; two images never touch.
-        real_BT: false on padding, whose positions mean nothing.
+        real_BT: false on padding, whose positions are arbitrary.
         grids_N3: merged grid (frames, rows, columns) of every image, row after row; one frame each.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Mirage's answers: scored again with other latents in place of its own, with numbers and pictures of the latents."""
+"""Mirage's answers, also scored with other latents in place of its own, with numbers and pictures of the latents."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -13,14 +13,14 @@ from mirage_pl.mirage.probing.replacements import NAMES
 
 
 class LatentAnswers(Answers):
-    """Answers, and answers again with other latents.
+    """Score answers, and the answers with other latents.
 
     Args:
         decoding: options of :class:`mirage_pl.mirage.decoding.sampling.Decoding`.
-        interventions: ``all``, some by name, or ``None``: none, and latents aren't looked at either.
+        interventions: ``all``, names, or ``None``: no interventions, numbers and pictures.
 
     Raises:
-        ValueError: an option out of its range, or an intervention that there isn't.
+        ValueError: an option out of its range, or an unknown intervention.
     """
 
     conditions_in, numbers_in = "interventions", "latents"
@@ -39,78 +39,79 @@ class LatentAnswers(Answers):
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
     ) -> "LatentTrial":
-        """Prepare the questions of a split, or some of them."""
+        """Prepare the questions of a split, or those at ``picks``."""
         return LatentTrial(self, module, data, once, split, picks)
 
 
 class LatentTrial(AnswersTrial):
-    """Answers of one module, and what becomes of them with other latents."""
+    """Answers of one module with its own latents and with others."""
 
     def __init__(
         self, evaluation: LatentAnswers, module: Any, data: Any, once: Once, split: str, picks: Sequence[int] | None
     ) -> None:
         super().__init__(evaluation, module, data, once, split, picks)
-        self.wanted = evaluation
-        self.moved: dict[str, list[float]] = {}
+        self.evaluation = evaluation
+        self.divergences: dict[str, list[float]] = {}
 
     @cached_property
     def probe(self) -> Interventions:
         """Interventions on the answers of ``own``."""
         samples = [sample for batch in self.batches for sample in batch.samples]
         generations = [batch.generation for batch in self.batches]
-        options, processor = self.wanted.options, self.collate.processor
+        options, processor = self.evaluation.options, self.collate.processor
         return Interventions(self.module.net, processor, self.collate, options, samples, generations)
 
     @property
     def conditions(self) -> Sequence[str]:
-        """The interventions that were asked for; none where no answer has latents.
+        """The requested interventions; none if no answer has latents.
 
         Raises:
-            ValueError: one can't be made of these questions.
+            ValueError: one isn't possible with these questions.
         """
-        possible = self.probe.names if self.wanted.names else ()
-        if self.wanted.every or not possible:
+        possible = self.probe.names if self.evaluation.names else ()
+        if self.evaluation.every or not possible:
             return possible
-        for name in self.wanted.names:
+        for name in self.evaluation.names:
             if name not in possible:
                 raise ValueError(f"interventions={name} can't be made here; choose from {', '.join(possible)}, or all")
-        return self.wanted.names
+        return self.evaluation.names
 
     def score_again(self, condition: str) -> Iterator[list[Row]]:
         """Score the answers with other latents."""
-        kept = self.once(f"intervention-{condition}", partial(answer_again, self.probe, condition))
-        self.moved[condition] = kept["moved"]
+        answers = self.once(f"intervention-{condition}", partial(answer_again, self.probe, condition))
+        self.divergences[condition] = answers["moved"]
         for part, batch in zip(self.probe.parts, self.batches, strict=True):
             yield [
-                self.grade_answer(sample, text) for sample, text in zip(batch.samples, kept["texts"][part], strict=True)
+                self.grade_answer(sample, text)
+                for sample, text in zip(batch.samples, answers["texts"][part], strict=True)
             ]
 
     def contrast(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, Any]:
-        """``changed``: the share of other answers; ``kl``: how far the next token's distribution moves, in nats."""
+        """``changed``: share of answers that differ; ``kl``: how far the next token's distribution moves, in nats."""
         changed = sum(before["text"] != after["text"] for before, after in zip(own, rows, strict=True))
-        moved = self.moved[condition]
+        divergences = self.divergences[condition]
         return {
             "changed": wilson(changed, len(rows)),
-            "kl": {"mean": sum(moved) / max(1, len(moved)), "n": len(moved)},
+            "kl": {"mean": sum(divergences) / max(1, len(divergences)), "n": len(divergences)},
         }
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
-        """Say, too, whether there is anything to intervene in."""
-        without = self.wanted.looks and not self.probe.names
+        """Also say if there are no latents to intervene in."""
+        without = self.evaluation.looks and not self.probe.names
         nothing = ["no answer has latents, so there is nothing to intervene in"] if without else []
         return [*super().remark(rows), *nothing]
 
     def describe(self) -> Mapping[str, Any]:
-        """Numbers about the latents as vectors; none where no answer has any."""
-        return self.probe.describe() if self.wanted.looks and self.probe.names else {}
+        """Numbers about the latents as vectors; empty if no answer has latents."""
+        return self.probe.describe() if self.evaluation.looks and self.probe.names else {}
 
     def pictures(self, rows: Sequence[int]) -> Iterator[tuple[str, Drawn]]:
-        """What the latents see: ``geometry``, ``plane``, and ``row-<number>`` of some rows."""
-        if self.wanted.looks:
+        """Draw the latents: ``geometry``, ``plane``, and ``row-<number>`` of some rows."""
+        if self.evaluation.looks:
             yield from self.probe.pictures(rows)
 
 
 def answer_again(probe: Interventions, name: str) -> dict[str, Any]:
-    """Make one intervention; as plain values."""
+    """Answer again under one intervention; plain values ``texts`` and ``moved``, the divergences."""
     texts = [text for generation in probe.answer(name) for text in generation.texts]
     return {"texts": texts, "moved": probe.divergence(name)}

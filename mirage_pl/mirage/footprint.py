@@ -1,9 +1,9 @@
-"""What a run of Mirage takes: parameters and activations of a Qwen2.5-VL, by arithmetic from its ``config.json`` alone.
+"""Parameters and activations of a run of Mirage, computed from the ``config.json`` of its Qwen2.5-VL.
 
-Imports no torch. Left out are what a stage adds to the model (a head of ``stage=auxiliary``) and the vision tower's own
-activations.
+Imports no torch. Not counted: what a stage adds to the model (the head of ``stage=auxiliary``), and the activations of
+the vision tower. Tests compare with counts on the real model.
 
-Tests count the same on the real model. Symbols: h width, i inner width of the MLP, n query heads, kv width of all keys
+Symbols: h width, i inner width of the MLP, n query heads, kv width of all keys
 of a token, L layers, V vocabulary, e bytes of an activation.
 """
 
@@ -28,7 +28,7 @@ MODULES = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """The numbers that size a Qwen2.5-VL.
+    """The sizes of a Qwen2.5-VL.
 
     Attributes:
         text: ``text_config``.
@@ -53,7 +53,7 @@ class Architecture:
         return int((h * h + h) + 2 * (h * kv + kv) + h * h + 3 * h * i + 2 * h)
 
     def parameters(self) -> dict[str, int]:
-        """Part -> parameters; a head that is the embedding has none of its own."""
+        """Part -> parameters; a head tied to the embedding has none of its own."""
         h, vocabulary = self.text["hidden_size"], self.text["vocab_size"] * self.text["hidden_size"]
         layers = self.layer * self.text["num_hidden_layers"] + h
         return {
@@ -77,8 +77,8 @@ class Architecture:
         """Bytes that one decoder layer keeps for its gradient, per token.
 
         Two norms work in float32 and keep their input (4h), its scale (4), and their result twice (2eh). Attention
-        keeps query, keys and values repeated for all heads, and its output (4eh), a logarithm a head (4n) and a row of
-        the mask (e a column). The MLP keeps gate, activated gate, up and their product (4ei).
+        keeps query, keys and values repeated for all heads, and its output (4eh), one logarithm per head (4n) and a row
+        of the mask (e per column). The MLP keeps gate, activated gate, up and their product (4ei).
 
         Args:
             columns: padded length of a row.
@@ -91,7 +91,7 @@ class Architecture:
     def activations(self, tokens: int, columns: int, bytes_each: int, checkpointing: bool) -> int:
         """Bytes that the decoder keeps for the gradient of one batch.
 
-        With checkpointing a layer keeps its input, keys and values, and one layer at a time keeps all again.
+        With checkpointing each layer keeps its input, keys and values, and one layer at a time keeps everything.
 
         Args:
             tokens: of the batch, padding included.
@@ -102,8 +102,8 @@ class Architecture:
         layers, whole = self.text["num_hidden_layers"], self.layer_activations(columns, bytes_each)
         if not checkpointing:
             return int(tokens * whole * layers)
-        kept = bytes_each * (self.text["hidden_size"] + 2 * self.key_width)
-        return int(tokens * (kept * layers + whole))
+        checkpointed = bytes_each * (self.text["hidden_size"] + 2 * self.key_width)
+        return int(tokens * (checkpointed * layers + whole))
 
     def logits(self, positions: int, bytes_each: int) -> int:
         """Bytes of the logits of some positions: as computed, in float32, and their gradient in float32."""
@@ -111,58 +111,58 @@ class Architecture:
 
 
 def read_footprint(cfg: DictConfig, activation_bytes: int) -> Footprint:
-    """Size a run's model and batch. A run that recycles hidden states calls the decoder once more for every latent.
+    """Compute the footprint of a run; one that recycles hidden states calls the decoder once more for every latent.
 
     Args:
         cfg: the run's config, with ``tokens``, the padded tokens of a row.
-        activation_bytes: of one number.
+        activation_bytes: bytes of one activation.
 
     Raises:
-        ValueError: the model isn't known, or a frozen name is none of a whole part.
+        ValueError: the model isn't known, or ``stage.freeze`` names something else than a whole part.
     """
     architecture = read_architecture(cfg.model.path, cfg.model.sizes)
     parts, tokens = architecture.parameters(), cfg.loader.max_tokens or cfg.loader.batch_size * cfg.tokens
     positions = min(tokens, cfg.memory.ce_chunk or tokens)
-    kept = architecture.activations(tokens, min(tokens, cfg.tokens), activation_bytes, cfg.memory.checkpointing)
+    activation = architecture.activations(tokens, min(tokens, cfg.tokens), activation_bytes, cfg.memory.checkpointing)
     passes = cfg.latent_size + 1 if cfg.stage.recycles else 1
     return Footprint(
         parameters=parts,
         trained=trained_parts(list(cfg.stage.freeze), architecture.tied),
         unit=max(architecture.layer, parts["embedding"]),
         gathered=parts["layers"] * passes + parts["embedding"] + parts["head"],
-        activation_bytes=kept + architecture.logits(positions, activation_bytes),
+        activation_bytes=activation + architecture.logits(positions, activation_bytes),
         batch=f"{tokens if cfg.loader.max_tokens else f'{cfg.loader.batch_size} x {cfg.tokens}'} tokens",
     )
 
 
 def trained_parts(frozen: Sequence[str], tied: bool) -> list[str]:
-    """Parts of the model that learn.
+    """List the parts of the model that learn.
 
     Args:
         frozen: ``stage.freeze``.
         tied: the head is the embedding.
 
     Raises:
-        ValueError: a name is none of a whole part.
+        ValueError: a name isn't that of a whole part.
     """
     for name in frozen:
         if not any(module == name or module.startswith(name + ".") for module in MODULES.values()):
             raise ValueError(
                 f"stage.freeze={name} is no whole part of the model; plan knows {sorted(MODULES.values())}"
             )
-    still = {part for part, module in MODULES.items() if any(f"{module}.".startswith(f"{name}.") for name in frozen)}
-    return [part for part in MODULES if part not in still and not (part == "head" and tied)]
+    fixed = {part for part, module in MODULES.items() if any(f"{module}.".startswith(f"{name}.") for name in frozen)}
+    return [part for part in MODULES if part not in fixed and not (part == "head" and tied)]
 
 
 def read_architecture(path: str, sizes: Mapping[str, Any] | None) -> Architecture:
-    """Take a model's numbers from the ``config.json`` in its folder, or from the config of the run.
+    """Read a model's sizes from the ``config.json`` in its folder, else from the run's config.
 
     Args:
         path: ``model.path``.
         sizes: ``model.sizes``.
 
     Raises:
-        ValueError: neither holds them.
+        ValueError: neither has them.
     """
     file = Path(path) / "config.json"
     if not file.is_file() and sizes is None:

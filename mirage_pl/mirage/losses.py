@@ -21,9 +21,10 @@ def text_ce(hidden_MD: Tensor, head: nn.Module, targets_M: Tensor, chunk: int | 
         hidden_MD: hidden states of the supervised positions.
         head: hidden states -> logits ``[M, V]``.
         targets_M: the right tokens.
-        chunk: positions whose logits exist at a time, so that ``[M, V]`` never does; they are computed again for the
-            gradient. ``None``: all at once.
-        most: positions of the rank that has the most; all ranks make as many pieces, so that they call ``head`` alike.
+        chunk: number of positions whose logits are in memory at a time; they are computed again for the gradient.
+            ``None``: all at once.
+        most: largest M of all ranks, which then all use the same number of chunks: every rank has to call ``head``
+            equally often.
     """
     count = 1 if chunk is None else -(-max(most, len(targets_M)) // chunk)
     if count <= 1:
@@ -35,16 +36,16 @@ def text_ce(hidden_MD: Tensor, head: nn.Module, targets_M: Tensor, chunk: int | 
 
 def summed_ce(head: nn.Module, hidden_MD: Tensor, targets_M: Tensor) -> Tensor:
     """Cross-entropy summed over positions."""
-    return cross_entropy(precise(head(hidden_MD)), targets_M, reduction="sum")
+    return cross_entropy(to_float32(head(hidden_MD)), targets_M, reduction="sum")
 
 
-def precise(values: Tensor) -> Tensor:
-    """In float32, or in float64 if they are."""
+def to_float32(values: Tensor) -> Tensor:
+    """Convert to float32; float64 stays."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def fused_ce(hidden_MD: Tensor, head: Any, targets_M: Tensor) -> Tensor:
-    """Compute :func:`text_ce` with Liger's kernel: logits and gradients a piece at a time, in one go. CUDA only."""
+    """Compute :func:`text_ce` with Liger's fused kernel, which never holds all logits. CUDA only."""
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
     loss: Tensor = LigerFusedLinearCrossEntropyLoss()(head.weight, hidden_MD, targets_M, head.bias)
@@ -52,7 +53,7 @@ def fused_ce(hidden_MD: Tensor, head: Any, targets_M: Tensor) -> Tensor:
 
 
 def can_fuse(hidden_MD: Tensor, head: Any) -> bool:
-    """Liger is installed, there is a GPU, and the head is a plain linear layer whose weight is all here."""
+    """Whether Liger is installed, tensors are on a GPU, and the head is a plain linear layer with unsharded weight."""
     return (
         hidden_MD.is_cuda
         and type(head) is nn.Linear
@@ -62,30 +63,30 @@ def can_fuse(hidden_MD: Tensor, head: Any) -> bool:
 
 
 def latent_cosine(predicted_ND: Tensor, target_ND: Tensor, places_N: Tensor | None = None) -> Tensor:
-    """One minus the mean cosine similarity of each hidden state with the latent it should become (L_visual).
+    """One minus the mean cosine similarity of hidden states and the latents they should become (L_visual, section 3).
 
-    Averaged features of different images are nearly parallel, so that the plain cosine is near 1 for any of them.
-    Centred, it asks only for what tells a sample's latent from the others'.
+    Averaged features of different images are nearly parallel, so the plain cosine is near 1 for any of them. The
+    centered one depends only on what tells a sample's latent from the others'.
 
     Args:
         predicted_ND: hidden states before each latent.
         target_ND: the latents.
-        places_N: the place of each latent in its block: both sides are centred over the batch's latents in the same
-            place. ``None``: not centred, as in the paper.
+        places_N: the place of each latent in its block; both sides are centered over the batch's latents in the same
+            place. ``None``: not centered, as in the paper.
 
     Returns:
         Between 0 and 2; 0 where there are no latents.
     """
     if not len(target_ND):
         return predicted_ND.sum()
-    predicted_ND, target_ND = precise(predicted_ND), precise(target_ND)
+    predicted_ND, target_ND = to_float32(predicted_ND), to_float32(target_ND)
     if places_N is not None:
-        predicted_ND, target_ND = centred(predicted_ND, places_N), centred(target_ND, places_N)
+        predicted_ND, target_ND = center_by_place(predicted_ND, places_N), center_by_place(target_ND, places_N)
     return 1 - cosine_similarity(predicted_ND, target_ND, dim=-1).mean()
 
 
-def centred(latents_ND: Tensor, places_N: Tensor) -> Tensor:
-    """Less the mean of the latents in the same place."""
+def center_by_place(latents_ND: Tensor, places_N: Tensor) -> Tensor:
+    """Subtract from each latent the mean of the latents in the same place."""
     counts_P = places_N.bincount().to(latents_ND.dtype)
     sums_PD = latents_ND.new_zeros(len(counts_P), latents_ND.shape[1]).index_add(0, places_N, latents_ND)
     return latents_ND - (sums_PD / counts_P.clamp(min=1).unsqueeze(1))[places_N]

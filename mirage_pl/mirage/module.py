@@ -1,4 +1,4 @@
-"""The stages of Mirage: each turns a batch into named losses, and answers questions the same way.
+"""The stages of Mirage: each turns a batch into named losses; all answer questions the same way.
 
 Shapes: B rows, T columns, D width.
 """
@@ -23,13 +23,13 @@ from mirage_pl.mirage.model.latents import LatentVLM
 
 
 class MirageModule(BaseModule):
-    """What all stages share: cross-entropy on the answer, and generation.
+    """The base of all stages: cross-entropy on the answer, and generation.
 
     Args:
         decoder: answers prompts.
-        ce_chunk: supervised positions whose logits exist at a time; ``None``: all.
-        ce_fused: use Liger's fused kernel where there are a GPU and liger-kernel.
-        options: those of :class:`mirage_pl.engine.training.base.BaseModule`.
+        ce_chunk: number of supervised positions whose logits are in memory at a time; ``None``: all.
+        ce_fused: use Liger's fused kernel if there are a GPU and liger-kernel.
+        options: for :class:`mirage_pl.engine.training.base.BaseModule`.
     """
 
     net: LatentVLM
@@ -42,34 +42,38 @@ class MirageModule(BaseModule):
         self.decoder, self.ce_chunk, self.ce_fused = decoder, ce_chunk, ce_fused
 
     def units(self) -> list[torch.nn.Module]:
-        """Every layer, and what lies around them."""
+        """Embedding, every layer, last norm, head, and the vision tower with its blocks."""
         net = self.net
         words, head = net.backbone.get_input_embeddings(), net.backbone.lm_head
         return [words, *net.decoder.layers, net.decoder.norm, head, *net.tower.blocks, net.tower]
 
     def alike(self, batch: Batch, most: Callable[[Sequence[int]], list[int]]) -> Batch:
-        """As many latent columns and pieces of cross-entropy as any rank has, and images if any rank has them."""
+        """Match the rank with the most latent columns and chunks of cross-entropy; add images if any rank has some."""
         widths = [block.stop - block.start for block in batch.blocks]
-        seen = [images is not None and images.pixels_PF is not None for images in (batch.images, batch.helpers)]
-        input_seen, helper_seen, supervised, *widths = most([*seen, batch.supervised, *widths])
-        images = self.net.with_pixels(batch.images) if input_seen else batch.images
-        helpers = self.net.with_pixels(batch.helpers) if helper_seen else batch.helpers
+        encoded = [images is not None and images.pixels_PF is not None for images in (batch.images, batch.helpers)]
+        encodes_inputs, encodes_helpers, supervised, *widths = most([*encoded, batch.supervised, *widths])
+        images = self.net.with_pixels(batch.images) if encodes_inputs else batch.images
+        helpers = self.net.with_pixels(batch.helpers) if encodes_helpers else batch.helpers
         return widen(replace(batch, images=images, helpers=helpers, most_supervised=supervised), widths)
 
     def terms(self, batch: Batch) -> dict[str, int]:
-        """Supervised tokens and latents, by loss."""
+        """Number of supervised tokens (``text``) and of latents (``latent``)."""
         return {"text": batch.supervised, "latent": sum(size for row in batch.sizes for size in row)}
 
     def text_loss(self, hidden_BTD: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy over the batch's supervised tokens; only those positions reach the vocabulary."""
-        asked_BT = batch.targets_BT != IGNORE
-        hidden_MD, targets_M, head = hidden_BTD[asked_BT], batch.targets_BT[asked_BT], self.net.backbone.lm_head
+        """Mean cross-entropy over the batch's supervised tokens; logits are computed for these positions only."""
+        supervised_BT = batch.targets_BT != IGNORE
+        hidden_MD, targets_M, head = (
+            hidden_BTD[supervised_BT],
+            batch.targets_BT[supervised_BT],
+            self.net.backbone.lm_head,
+        )
         if self.ce_fused and can_fuse(hidden_MD, head):
             return fused_ce(hidden_MD, head, targets_M)
         return text_ce(hidden_MD, head, targets_M, self.ce_chunk, batch.most_supervised)
 
     def export(self, folder: Path, collator: Collator) -> dict[str, Tensor]:
-        """Write backbone and processor as a Hugging Face folder; what stock transformers reads back from it."""
+        """Write a Hugging Face folder of backbone and processor; return the tensors that transformers reads back."""
         backbone = self.net.backbone
         backbone.save_pretrained(folder)
         collator.shown_processor().save_pretrained(folder)
@@ -82,22 +86,22 @@ class MirageModule(BaseModule):
         return step_flops(self.net.backbone.config, batch.lengths, batch.supervised, grids, self.net.tower_trained)
 
     def generate(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Generation:
-        """Answer a batch of prompts, thinking in latents where the model asks for them.
+        """Answer a batch of prompts, with latents where the model opens a block.
 
         Args:
             prompts: from the collator.
-            max_new_tokens: columns decoded at most, latents included.
-            options: further ones of :class:`mirage_pl.mirage.decoding.sampling.Decoding`; greedy without any.
+            max_new_tokens: most columns to decode, latents included.
+            options: other options of :class:`mirage_pl.mirage.decoding.sampling.Decoding`; greedy without any.
         """
         return self.decoder(self.net, prompts, Decoding(max_new_tokens, **options))
 
     def stream(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Iterator[str]:
-        """Answer the first prompt piece by piece, then describe its latents."""
+        """Yield the answer to the first prompt piece by piece, then a description of its latents."""
         yield from self.decoder.stream(self.net, prompts, Decoding(max_new_tokens, **options))
 
 
 class SFT(MirageModule):
-    """Pretraining and the baseline: answers without latents (the collator leaves them out)."""
+    """Pretraining and the baseline: answers without latents, which the collator leaves out."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """``text``: cross-entropy on the answer."""
@@ -105,19 +109,19 @@ class SFT(MirageModule):
 
 
 class Stage2(MirageModule):
-    """Latents are the model's own hidden states; only text is supervised, and its gradient runs through them."""
+    """Latents are the model's own hidden states; only text is supervised, and gradients flow through latents."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text``: cross-entropy on the answer's text, read after latents that were fed back."""
+        """``text``: cross-entropy on the answer's text, given recycled latents."""
         return {"text": self.text_loss(self.net.recurrent(batch), batch)}
 
 
 class Supervised(MirageModule):
-    """What stages that supervise latents, too, share.
+    """The base of stages that also supervise latents.
 
     Args:
         centre: compare latents less their batch's mean, see :func:`mirage_pl.mirage.losses.latent_cosine`.
-        options: those of :class:`MirageModule`.
+        options: for :class:`MirageModule`.
     """
 
     def __init__(self, centre: bool, **options: Any) -> None:
@@ -129,33 +133,33 @@ class Supervised(MirageModule):
         return {"text": self.text_loss(hidden_BTD, batch), "latent": self.latent_loss(predicted_ND, targets_ND, batch)}
 
     def latent_loss(self, predicted_ND: Tensor, targets_ND: Tensor, batch: Batch) -> Tensor:
-        """L_visual, centred or not."""
+        """Compute L_visual, centered if ``centre`` is set."""
         return latent_cosine(predicted_ND, targets_ND, batch.places_N if self.centre else None)
 
 
 class Stage1(Supervised):
-    """Text and latents together, teacher-forced: L1 = L_visual + gamma L_text (section 3 of the paper)."""
+    """Stage 1, teacher-forced: L1 = L_visual + gamma L_text (section 3 of the paper)."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text`` and ``latent``, both after the compressed helper features."""
+        """``text`` and ``latent``, given the compressed helper features as latents."""
         return self.both(batch, *self.net.teacher_forced(batch))
 
 
 class Guided(Supervised):
-    """Stage 2 that keeps the latent loss: recycled latents are still drawn to the helper image. Not the paper's."""
+    """Stage 2 that keeps the latent loss: recycled latents are still pulled to the helper image. Not in the paper."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text`` and ``latent``, both of recycled latents."""
+        """``text`` and ``latent``, with recycled latents."""
         return self.both(batch, *self.net.recycled(batch))
 
 
 class Curriculum(Supervised):
-    """From stage 1 to :class:`Guided` within one run: batches are teacher-forced ever more seldom. Not the paper's.
+    """From stage 1 to :class:`Guided` in one run: ever fewer batches are teacher-forced. Not in the paper.
 
     Args:
-        fade: share of the run over which the chance of teacher forcing falls, linearly, from 1.
-        floor: the chance that is left then; above 0 the answer is also learned from true latents, to the end.
-        options: those of :class:`Supervised`.
+        fade: share of the run over which the probability of teacher forcing falls linearly from 1.
+        floor: the lowest probability; above 0, some batches have true latents until the end.
+        options: for :class:`Supervised`.
 
     Raises:
         ValueError: ``fade`` isn't above 0 and at most 1, or ``floor`` isn't from 0 to below 1.
@@ -172,7 +176,7 @@ class Curriculum(Supervised):
         self.fade, self.floor = fade, floor
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Stage 1's losses or the guided ones; the draw is the same on every rank, and after a resume."""
+        """The losses of :class:`Stage1` or :class:`Guided`; the draw is the same on every rank and after a resume."""
         draw = torch.rand((), generator=row_stream(self.seed, "teacher forcing", self.global_step)).item()
         chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade)
         teacher = self.training and draw < chance
@@ -180,14 +184,14 @@ class Curriculum(Supervised):
 
 
 class Auxiliary(Supervised):
-    """A control: the helper image is supervision here too, but there are no latents.
+    """A control: the same supervision by the helper image, but no latents.
 
-    A linear head predicts the k compressed helper features, all at once, from the hidden state before the answer. It is
-    used in training alone.
+    A linear head predicts the k compressed helper features at once from the hidden state before the answer. It is used
+    in training only.
 
     Args:
         latent_size: k.
-        options: those of :class:`Supervised`.
+        options: for :class:`Supervised`.
     """
 
     def __init__(self, latent_size: int, **options: Any) -> None:
@@ -197,18 +201,18 @@ class Auxiliary(Supervised):
         self.head = torch.nn.Linear(width, latent_size * width, bias=False)
 
     def units(self) -> list[torch.nn.Module]:
-        """Those of the net, and the head."""
+        """Those of the network, and the head."""
         return [*super().units(), self.head]
 
     def terms(self, batch: Batch) -> dict[str, int]:
-        """Supervised tokens, and what the head predicts, by loss."""
+        """Number of supervised tokens (``text``) and of the head's predictions (``latent``)."""
         return super().terms(batch) | {"latent": len(batch) * self.latent_size}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """``text``: cross-entropy; ``latent``: one minus cosine of the head's vectors to compressed helper features.
 
         Raises:
-            ValueError: a row hasn't exactly one helper image.
+            ValueError: a row doesn't have exactly one helper image.
         """
         if batch.helpers is None or len(batch.helpers.grids) - batch.helpers.blank != len(batch):
             raise ValueError("stage=auxiliary needs exactly one helper image in every row; train stage=sft without")

@@ -1,6 +1,6 @@
-"""Mirage's words in a report: what its conditions and numbers mean, what its pictures show, and what follows.
+"""Mirage's words in a report: what its conditions, numbers and pictures mean, and what follows from them.
 
-Imports no torch. Zeroed latents say whether latents are needed at all, another sample's whether what they say matters.
+Imports no torch. Zeroed latents show whether latents are needed at all, another sample's whether their content matters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mirage_pl.engine.evaluation.results import Result
-from mirage_pl.engine.evaluation.statistics import judge, percent, points
-from mirage_pl.engine.reports.page import label, medium
+from mirage_pl.engine.evaluation.statistics import judge_interval, write_percent, write_points
+from mirage_pl.engine.reports.page import embed_medium, label_run
 
 CONDITIONS = {
-    "identity": "the model's own, fed back: must equal the answers above",
+    "identity": "the model's own latents again: answers must stay the same",
     "zero": "zeros",
     "noise": "Gaussian noise, one mean and variance for all numbers",
     "matched_noise": "Gaussian noise with the latents' mean and covariance",
@@ -33,41 +33,40 @@ NUMBERS = {
     "norm_of_embeddings": "mean norm of token embeddings",
     "norm_of_targets": "mean norm of compressed helper features",
     "retrieved": "share whose own helper image is the nearest of all; by chance 1 in n",
-    "changed": "other answers: the text differs",
+    "changed": "share of answers whose text differs",
     "kl": "nats: how far the next token's distribution moves while the first answer is read, after the first latent",
 }
 TAMPERED = {"zero": "zeros", "shuffled": "another sample's"}
-"""The conditions that say whether latents are used."""
+"""The conditions that show whether latents are used."""
 SIGHTS = {
     "row": (
         "On the images",
         "One sample a picture. Red: how the latent's column shares its attention among the patches of the input image, "
-        "mean over layers and heads; below each, the share that goes to images in all, the rest going to text and to "
-        "other latents, and the largest share of one patch. Blue: cosine of the latent to each patch of its helper "
-        "image, the three nearest outlined and given below, the nearest boldest. For these cosines the mean latent in "
-        "that place and the mean helper feature are taken off first, since all are nearly parallel otherwise: raw is "
-        "the cosine of the nearest without that. A colour has one scale in a picture. A latent that looks where the "
-        "answer lies has dark cells there, and other ones in other samples.",
+        "mean over layers and heads; below each, the share of attention on all images (the rest goes to text and other "
+        "latents) and the largest share of one patch. Blue: cosine of the latent to each patch of its helper image; "
+        "the three nearest patches are outlined, the nearest boldest, and their cosines given below. For these cosines "
+        "the mean latent in that place and the mean helper feature are subtracted first, since all are nearly parallel "
+        "otherwise; raw is the nearest patch's cosine without that. Each color has one scale per picture. A latent "
+        "that looks where the answer is has dark cells there, and different ones in other samples.",
     ),
     "plane": (
         "Among words and images",
-        "Vectors of length 1 on the two axes along which they vary most (principal components). Latents that lie on "
-        "one spot say the same whatever the question; helper images are what stage 1 draws them to, less the latents' "
-        "own mean and length.",
+        "Vectors of length 1 on the two axes along which they vary most (principal components). Latents in one spot "
+        "are the same whatever the question. Stage 1 draws latents to their helper images.",
     ),
     "geometry": (
         "As vectors",
-        "Cosines at 1 mean latents that are all alike, within a sample or whatever the sample. Singular values that "
-        "fall steeply mean few directions in use. Latents much longer or shorter than token embeddings are unlike any "
-        "input that the backbone was made for. In the square each row is a sample's latents, each column a sample's "
-        "helper image, both less their means: latents that carry their image show a red diagonal.",
+        "Cosines at 1 mean that latents are all alike, within a sample or across samples. Singular values that fall "
+        "steeply mean that few directions are used. Latents much longer or shorter than token embeddings are unlike "
+        "any input that the backbone was trained on. In the square each row is a sample's latents and each column a "
+        "sample's helper image, both less their means: latents that carry their image show a red diagonal.",
     ),
 }
-"""What the pictures of a kind are called and how to read them; a file's name is its kind, or kind-number."""
+"""Kind of picture -> heading, and how to read it; a file is named after its kind, or ``kind-number``."""
 
 
 def sections(results: Sequence[Result]) -> dict[str, str]:
-    """Lay out what the latents see, the runs below each other; without pictures there is no section."""
+    """Lay out the pictures of latents, the runs below each other; no section without pictures."""
     html = ""
     for kind, (heading, reading) in SIGHTS.items():
         pictures = [
@@ -76,17 +75,17 @@ def sections(results: Sequence[Result]) -> dict[str, str]:
             for file in result.folder.glob(f"latents/{kind}*.png")
         ]
         figures = [
-            f'<figure class="wide">{medium(file, f"{heading}: {file.stem}")}'
-            f"<figcaption>{label(place, name)}</figcaption></figure>"
-            for place, name, file in sorted(pictures, key=lambda picture: row_of(picture[2]))
+            f'<figure class="wide">{embed_medium(file, f"{heading}: {file.stem}")}'
+            f"<figcaption>{label_run(place, name)}</figcaption></figure>"
+            for place, name, file in sorted(pictures, key=lambda picture: read_row(picture[2]))
         ]
         if figures:
             html += f'<h3>{heading}</h3><p class="note">{escape(reading)}</p>{"".join(figures)}'
     return {"What the latents see": html} if html else {}
 
 
-def row_of(file: Path) -> int:
-    """The row of a picture, 0 if it shows none; so that 10 comes after 9."""
+def read_row(file: Path) -> int:
+    """Read the row number from a picture's name; 0 if it has none."""
     last = file.stem.rpartition("-")[2]
     return int(last) if last.isdigit() else 0
 
@@ -94,51 +93,50 @@ def row_of(file: Path) -> int:
 def verdict(metrics: Mapping[str, Any]) -> list[str]:
     """Say whether this checkpoint's answers depend on latents: on any, and on the sample's own.
 
-    What is said of success follows from the differences, what is said of answers from the share that changes: answers
-    may all change and success stay.
+    Statements about success follow from the differences, those about answers from the share that changes: all answers
+    may change while success stays.
     """
     conditions = metrics.get("interventions") or {}
-    tried = {name: conditions[name] for name in TAMPERED if name in conditions and conditions[name]["n"]}
-    if len(tried) < len(TAMPERED):
+    tampered = {name: conditions[name] for name in TAMPERED if name in conditions and conditions[name]["n"]}
+    if len(tampered) < len(TAMPERED):
         return []
-    parts = [f"with {TAMPERED[name]} {describe_cost(condition)}" for name, condition in tried.items()]
-    return [f"{headline(tried['zero'], tried['shuffled'])} Against its own latents: {'; '.join(parts)}."]
+    parts = [f"with {TAMPERED[name]} {describe_cost(condition)}" for name, condition in tampered.items()]
+    return [f"{write_headline(tampered['zero'], tampered['shuffled'])} Against its own latents: {'; '.join(parts)}."]
 
 
-def headline(zero: Mapping[str, Any], shuffled: Mapping[str, Any]) -> str:
+def write_headline(zero: Mapping[str, Any], shuffled: Mapping[str, Any]) -> str:
     """Say what zeros and another sample's latents do to success and to answers."""
     needed, own = (condition["difference"]["high"] < 0 for condition in (zero, shuffled))
     if needed and own:
         return "This checkpoint's answers depend on the sample's own latents."
     if needed:
-        return (
-            f"This checkpoint needs latents, but success doesn't show that they must be the sample's own{so(shuffled)}."
-        )
+        sentence = "This checkpoint needs latents, but success doesn't show that they must be the sample's own"
+        return f"{sentence}{write_change(shuffled)}."
     if own:
-        return f"Success falls with another sample's latents, though not with zeros{so(zero)}."
-    if any(changed(condition) for condition in (zero, shuffled)):
+        return f"Success falls with another sample's latents, though not with zeros{write_change(zero)}."
+    if any(read_changed(condition) for condition in (zero, shuffled)):
         return "Answers of this checkpoint change with other latents, but success isn't shown to fall."
     return "No answer of this checkpoint changes with zeros or with another sample's latents."
 
 
-def so(condition: Mapping[str, Any]) -> str:
-    """What becomes of the answers where success isn't shown to fall."""
-    return f", though {percent(condition['changed'])[0]} of the answers change" if changed(condition) else ""
+def write_change(condition: Mapping[str, Any]) -> str:
+    """Say how many answers change where success isn't shown to fall; empty if none does."""
+    return f", though {write_percent(condition['changed'])[0]} of the answers change" if read_changed(condition) else ""
 
 
-def changed(condition: Mapping[str, Any]) -> float:
-    """Share of answers that are others than with the model's own latents."""
+def read_changed(condition: Mapping[str, Any]) -> float:
+    """Share of answers that differ from those with the model's own latents."""
     return float((condition.get("changed") or {}).get("mean") or 0.0)
 
 
 def describe_cost(condition: Mapping[str, Any]) -> str:
-    """What a condition does to success, and to how many answers."""
-    cost = f"{' '.join(points(condition['difference']))} ({judge(condition['difference'])})"
-    return f"{cost}, {percent(condition['changed'])[0]} other answers" if condition.get("changed") else cost
+    """Write what a condition does to success, and how many answers it changes."""
+    cost = f"{' '.join(write_points(condition['difference']))} ({judge_interval(condition['difference'])})"
+    return f"{cost}, {write_percent(condition['changed'])[0]} of answers changed" if condition.get("changed") else cost
 
 
 def describe_method(method: Mapping[str, Any]) -> dict[str, Any]:
-    """Say whether latents are ``used``: zeroing them and taking another sample's both cost success; or not known."""
+    """Add ``used``: whether zeroing latents and taking another sample's both cost success; ``None`` if unknown."""
     conditions = method.get("interventions") or {}
     costs = [conditions[name]["difference"]["high"] for name in TAMPERED if name in conditions]
     return {"used": all(cost < 0 for cost in costs) if len(costs) == len(TAMPERED) else None}
@@ -146,7 +144,7 @@ def describe_method(method: Mapping[str, Any]) -> dict[str, Any]:
 
 def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> list[str]:
     """Say whose latents are needed, whose are used, and which of these methods are better than the baseline."""
-    tried = {name: method for name, method in methods.items() if method["used"] is not None}
+    tampered = {name: method for name, method in methods.items() if method["used"] is not None}
     needs = {
         (True, True): "Latents used",
         (True, False): "Latents needed (not shown that they must be the sample's own)",
@@ -161,25 +159,25 @@ def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> li
     sentences = []
     for need, words in needs.items():
         for useful, more in uses.items():
-            names = [name for name, each in tried.items() if (costs_of(each), each["useful"]) == (need, useful)]
+            names = [name for name, each in tampered.items() if (find_costs(each), each["useful"]) == (need, useful)]
             if names:
-                sentences.append(f"{words}, {more}: {', '.join(f'{n} ({list_costs(tried[n])})' for n in names)}.")
-    if tried and not any(method["used"] and method["useful"] for method in tried.values()):
+                sentences.append(f"{words}, {more}: {', '.join(f'{n} ({list_costs(tampered[n])})' for n in names)}.")
+    if tampered and not any(method["used"] and method["useful"] for method in tampered.values()):
         sentences.append(
-            "No method's latents are shown to be both used, so that zeroing them and taking another sample's both cost "
-            f"success, and useful, so that the method is better than {baseline}."
+            "No method's latents are shown to be both used (zeroing them and taking another sample's both cost "
+            f"success) and useful (the method is better than {baseline})."
         )
     return sentences
 
 
-def costs_of(method: Mapping[str, Any]) -> tuple[bool, bool]:
-    """Whether zeroing a method's latents costs success, and whether another sample's do."""
+def find_costs(method: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether zeroing a method's latents costs success, and whether taking another sample's does."""
     zero, shuffled = (method["interventions"][name]["difference"]["high"] < 0 for name in TAMPERED)
     return zero, shuffled
 
 
 def list_costs(method: Mapping[str, Any]) -> str:
-    """What it costs to zero a method's latents, and to take another sample's."""
+    """Write what it costs to zero a method's latents, and to take another sample's."""
     words = {"zero": "zeroed", "shuffled": "another sample's"}
     changes = {word: method["interventions"][name]["difference"] for name, word in words.items()}
-    return ", ".join(f"{word} {' '.join(points(change))}" for word, change in changes.items())
+    return ", ".join(f"{word} {' '.join(write_points(change))}" for word, change in changes.items())

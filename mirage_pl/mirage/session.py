@@ -1,4 +1,4 @@
-"""One use of a trained run: questions about pictures."""
+"""A session with a trained run: questions about pictures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from mirage_pl.engine.seams import Piece
 
 
 class Answer:
-    """Answer questions, each on its own: the model was trained on single ones.
+    """Answer questions, each independently: the model was trained on single questions.
 
     Args:
         trained: the run.
-        takes: names of what is given, and their kinds.
+        takes: name of each input -> its kind.
         decoding: options of :class:`mirage_pl.mirage.decoding.sampling.Decoding`.
     """
 
@@ -27,18 +27,18 @@ class Answer:
         """Answer a question about pictures, and describe its latents.
 
         Args:
-            prompt: ``<image>`` says where a picture goes; ``None``: the prompt of the run's task.
-            image: paths.
+            prompt: with ``<image>`` for each picture; ``None``: the prompt of the run's task.
+            image: paths of pictures.
 
         Raises:
-            ValueError: no question, or a picture that can't be read.
+            ValueError: there is no question, or a picture can't be read.
         """
         paths = [image] if isinstance(image, str) else list(image or [])
         self.pictures = [Picture(Path(path)) for path in paths]
         yield from self.step(prompt)
 
     def step(self, prompt: str | None = None) -> Iterator[Piece]:
-        """Answer a further question about the same pictures."""
+        """Answer another question about the same pictures."""
         task = self.trained.config.task
         prompt = prompt or task.get("prompt")
         if not prompt:

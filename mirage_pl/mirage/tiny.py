@@ -34,7 +34,7 @@ CORPUS = [
     " ice start goal hole UP LEFT RIGHT DOWN / ; \\boxed{UP, LEFT, RIGHT, DOWN}",
     "\\boxed{UP} \\boxed{LEFT} \\boxed{RIGHT} \\boxed{DOWN}",
 ]
-"""What the words of our own tasks are made of: each becomes one token; all other text falls back to bytes."""
+"""Texts of our own tasks: each of their words becomes one token; all other text falls back to bytes."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -65,8 +65,8 @@ TEXT = {
     "vocab_size": 384,
     "max_position_embeddings": 4096,
     "tie_word_embeddings": False,
-    # Columns get the lowest frequencies: with the usual theta they would turn by less than 0.01 rad over a maze of 4
-    # cells, and attention could not tell them apart.
+    # The width axis gets the lowest frequencies: with the usual theta its angle would change by less than 0.01 rad over
+    # a maze of 4 cells, and attention couldn't tell columns apart.
     "rope_parameters": {"rope_type": "default", "rope_theta": 20.0, "mrope_section": [4, 6, 6]},
 }
 

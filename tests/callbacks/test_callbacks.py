@@ -32,7 +32,7 @@ def test_freezing_something_that_is_not_there_is_an_error():
 
 def test_progress_prints_lines_where_there_is_no_terminal(capsys):
     progress = RunProgress(line_every=2)
-    progress.console = type(progress.console)(force_terminal=False, width=120)
+    progress.console = type(progress.console)(force_terminal=False, width=20)
     trainer = SimpleNamespace(
         estimated_stepping_batches=4,
         global_step=0,

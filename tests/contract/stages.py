@@ -16,6 +16,9 @@ SMALLER = {
 """Family -> what makes its runs small, and keeps rounding from deciding what is learnt."""
 APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided")}
 """Stage -> what makes its rows count each for itself: these compare latents less the mean of their batch."""
+SAME = {"pretrain": ["model.random_weights=false"]}
+"""Stage -> what makes its runs begin with the same weights: ZeRO-3 skips what torch draws as a module is made, before
+transformers draws what stays, so that a seed gives it other random weights."""
 STEPS, SAVED = 4, 2
 """Of a run, and how many of them are in the checkpoint from which it goes on when it is killed."""
 SHORT = [
@@ -49,7 +52,7 @@ class Stage:
 
     def overrides(self, data: Path, *more: str) -> list[str]:
         """The command line of a small run."""
-        small = [*SMALLER.get(self.family, ()), *APART.get(self.name, ()), *SHORT]
+        small = [*SMALLER.get(self.family, ()), *APART.get(self.name, ()), *SAME.get(self.name, ()), *SHORT]
         return [*self.search, f"stage={self.name}", *small, f"data={data}", *more]
 
     def compose(self, data: Path, *more: str) -> Any:

@@ -1,6 +1,7 @@
 """What every stage of every family does. A new stage is tested by being there.
 
-A stage's runs are made once: whole; killed, and gone on with; in two processes by each kind of strategy.
+A stage's runs are made once: whole; killed, and gone on with; in two processes by each kind of strategy. Of Mirage's
+stages what takes longest is slow (``make test-slow``): two processes, scores, the export.
 """
 
 import json
@@ -55,18 +56,19 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """Stage -> its runs, made when they are first asked for."""
+    """(stage, whether in two processes) -> its runs, made when they are first asked for."""
     made = {}
 
-    def train(stage):
-        if stage not in made:
-            made[stage] = make_runs(stage, data, tmp_path_factory.mktemp(stage.name.replace("/", "-")))
-        return made[stage]
+    def train(stage, spread=False):
+        if (stage, spread) not in made:
+            folder = tmp_path_factory.mktemp(stage.name.replace("/", "-"))
+            made[stage, spread] = make_runs(stage, data, folder, jobs_in_two if spread else jobs_alone)
+        return made[stage, spread]
 
     return train
 
 
-def make_runs(stage, data, folder):
+def make_runs(stage, data, folder, jobs_of):
     def job(ranks, name, *more):
         record = (
             f"+callbacks.record={{_target_: tests.engine.strategies.record.Record, folder: {folder}/{name}/record}}"
@@ -74,19 +76,33 @@ def make_runs(stage, data, folder):
         rows = f"loader.batch_size={4 // ranks}"
         return ranks, stage.overrides(data, rows, record, f"run_dir={folder}/{name}", *more)
 
-    before = f"callbacks.record.folder={folder}/cut/before"
-    jobs = {
-        "whole": job(1, "whole"),
-        "killed": job(1, "cut", before, f"+callbacks.fuse={KILLED}"),
-        "cut": job(1, "cut"),
-        **{name: job(2, name, *strategy) for name, strategy in SPREAD.items()},
-    }
+    jobs = jobs_of(folder, job)
     codes = run_ranks(folder, *jobs.values())
     words = {name: said(folder, number) for number, name in enumerate(jobs)}
     return Runs(stage, folder, data, dict(zip(jobs, codes, strict=True)), words)
 
 
-every_stage = pytest.mark.parametrize("stage", STAGES, ids=str)
+def jobs_alone(folder, job):
+    before = f"callbacks.record.folder={folder}/cut/before"
+    return {
+        "whole": job(1, "whole"),
+        "killed": job(1, "cut", before, f"+callbacks.fuse={KILLED}"),
+        "cut": job(1, "cut"),
+    }
+
+
+def jobs_in_two(_, job):
+    return {name: job(2, name, *strategy) for name, strategy in SPREAD.items()}
+
+
+def with_stages(*marks):
+    """Give a test every stage, each stage's tests in one lane; Mirage's with marks."""
+    lanes = {stage: pytest.mark.xdist_group(f"contract of {stage}") for stage in STAGES}
+    params = [pytest.param(s, marks=[lanes[s], *(marks if s.family == "mirage" else ())], id=str(s)) for s in STAGES]
+    return pytest.mark.parametrize("stage", params)
+
+
+every_stage, small_stages_always = with_stages(), with_stages(pytest.mark.slow)
 
 
 @every_stage
@@ -149,13 +165,13 @@ def test_a_killed_run_goes_on_bit_by_bit_as_if_nothing_had_been(stage, trained):
     assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
 
 
-@every_stage
+@small_stages_always
 @pytest.mark.parametrize("name", SPREAD)
 def test_two_processes_learn_what_one_does(stage, trained, name):
-    runs = trained(stage)
+    runs = trained(stage, spread=True)
     if refusal := re.search(r"ValueError: (.*strategy=.*)", runs.words[name]):
         pytest.skip(refusal[1])
-    (losses, weights), (expected, wanted) = recorded(runs.check(name)), recorded(runs.check("whole"))
+    (losses, weights), (expected, wanted) = recorded(runs.check(name)), recorded(trained(stage).check("whole"))
     assert losses == pytest.approx(expected, rel=1e-5, abs=1e-5)
     assert weights.keys() == wanted.keys()
     for key, weight in weights.items():
@@ -164,22 +180,21 @@ def test_two_processes_learn_what_one_does(stage, trained, name):
         )
 
 
-@every_stage
+@small_stages_always
 def test_it_is_scored_and_its_page_has_its_sections(stage, trained):
-    run = trained(stage).check("whole")
-    cfg = stage.compose(run.parent)
+    run, cfg = trained(stage).check("whole"), stage.compose(trained(stage).data)
     metrics = evaluate.run(compose("evaluate", *stage.search, f"evaluation={find_kind(cfg)}", f"ckpt={run}"))
     assert metrics["finished"]
     assert metrics["measures"]
-    for name in metrics["measures"]:
-        assert 0 < metrics[name]["all"]["n"] <= 8
+    rows = len(instantiate(cfg.task.dataset).read(cfg.task.test_file))
+    assert all(0 < metrics[name]["all"]["n"] <= rows for name in metrics["measures"])
     (page,) = run.rglob("report.html")
     html = page.read_text()
     missing = [word for word in (*metrics["measures"], *metrics.get("conditions", {})) if word not in html.lower()]
     assert not missing
 
 
-@every_stage
+@small_stages_always
 def test_it_is_exported_and_loads_back(stage, trained, tmp_path):
     run = trained(stage).check("whole")
     out = export.run(compose("export", *stage.search, f"ckpt={run}", f"out={tmp_path}/out"))

@@ -197,7 +197,7 @@ def test_large_files_are_checked_row_by_row_and_not_compared(pictured):
     file = jsonl(pictured / "rows.jsonl", [plain(0), plain(1, q=None), plain(2)])
     rows = Rows(PLAIN, check_rows=2).read(file)
     assert rows[2].answer_text == "a2"
-    with pytest.raises(ValueError, match="rows.jsonl:2: missing key"):
+    with pytest.raises(ValueError, match="rows.jsonl:2: the question is null"):
         rows[1]
     assert rows.identities() == {}
     assert not check_disjoint({"train": rows, "val": rows})
@@ -290,7 +290,7 @@ def test_rows_without_an_answer_are_asked_but_not_graded(tmp_path, caplog):
     hidden = jsonl(tmp_path / "hidden.jsonl", [{"q": "q", "c": words}, {"q": "p", "c": words}])
     with caplog.at_level("WARNING"):
         rows = Rows(CHOSEN, "choice").read(hidden)
-    assert "hidden.jsonl has no answers: its rows can be asked" in caplog.text
+    assert "hidden.jsonl has no column r: its rows are asked, not graded" in caplog.text
     assert [rows.grade(sample, "B").values for sample in rows] == [{}, {}]
     assert list(Rows(CHOSEN, "choice").problems(hidden)) == []
 

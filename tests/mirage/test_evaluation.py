@@ -9,7 +9,7 @@ from data_modules.samples import Sample, Text
 from data_modules.scores import Scores
 from mirage_pl.engine.evaluation.journal import Journal
 from mirage_pl.engine.evaluation.statistics import mcnemar, wilson
-from mirage_pl.engine.evaluation.summary import join_conditions, summarize
+from mirage_pl.engine.evaluation.summary import join_conditions, summarize_scores
 from mirage_pl.mirage.evaluation import LatentAnswers, LatentTrial
 from mirage_pl.mirage.probing.replacements import NAMES
 
@@ -104,7 +104,7 @@ def tamper(tmp_path, monkeypatch):
         rows = {"own": [row for batch in trial.score("own") for row in batch]}
         for name in trial.conditions:
             rows[name] = [row for batch in trial.score(name) for row in batch]
-        return summarize(evaluation, trial, rows, trial.describe()), join_conditions(evaluation, rows), trial
+        return summarize_scores(evaluation, trial, rows, trial.describe()), join_conditions(evaluation, rows), trial
 
     return tamper
 
@@ -214,7 +214,7 @@ def test_what_can_be_made_is_found_out_once(talkative, collator, samples, monkey
     talkative.level, looks = -1e9, []
     decoding, decoder = Decoding(12), Decoder(collator.processor, collator.latent_size)
     baseline = [decoder(talkative, collator.prompts(samples), decoding)]
-    monkeypatch.setattr(interventions, "helpers_known", lambda *given: looks.append(given) or True)
+    monkeypatch.setattr(interventions, "has_helpers", lambda *given: looks.append(given) or True)
     probe = interventions.Interventions(talkative, collator.processor, collator, decoding, samples, baseline)
     for _ in range(3):
         assert probe.names == NAMES

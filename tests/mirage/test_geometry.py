@@ -5,7 +5,7 @@ from math import isnan, sqrt
 import pytest
 import torch
 
-from mirage_pl.mirage.probing.geometry import cosine_across, cosine_within, effective_rank, mean_norm, retrieved
+from mirage_pl.mirage.probing.geometry import cosine_across, cosine_within, effective_rank, find_retrieved, mean_norm
 
 
 def rows(*vectors):
@@ -64,26 +64,26 @@ def test_latents_near_their_targets_are_found_however_large_what_all_share():
     targets = scattered(50, seed=1)
     common = 1000 * scattered(1, seed=2)[0]
     latents = [target + common + 0.1 * noise for target, noise in zip(targets, scattered(50, seed=3), strict=True)]
-    assert retrieved(latents, targets) == [True] * 50
-    assert retrieved(targets, latents) == [True] * 50
+    assert find_retrieved(latents, targets) == [True] * 50
+    assert find_retrieved(targets, latents) == [True] * 50
 
 
 def test_latents_of_other_rows_are_not_taken_for_the_row_s_own():
     targets = scattered(50, seed=1)
-    assert retrieved(targets[1:] + targets[:1], targets) == [False] * 50
+    assert find_retrieved(targets[1:] + targets[:1], targets) == [False] * 50
     half = [*targets[:25], *targets[26:], targets[25]]
-    assert retrieved(half, targets) == [True] * 25 + [False] * 25
+    assert find_retrieved(half, targets) == [True] * 25 + [False] * 25
 
 
 def test_unrelated_latents_are_found_about_as_often_as_chance():
-    found = [hit for seed in range(20) for hit in retrieved(scattered(20, 2 * seed), scattered(20, 2 * seed + 1))]
+    found = [hit for seed in range(20) for hit in find_retrieved(scattered(20, 2 * seed), scattered(20, 2 * seed + 1))]
     assert sum(found) / len(found) == pytest.approx(1 / 20, abs=4 * sqrt(1 / 20 * 19 / 20 / 400))
 
 
 def test_of_rows_of_different_sizes_the_places_that_all_have_are_compared():
     targets = scattered(10, seed=1, depth=4)
     latents = [target[: 2 + row % 3] for row, target in enumerate(targets)]
-    assert retrieved(latents, targets) == [True] * 10
+    assert find_retrieved(latents, targets) == [True] * 10
 
 
 def test_the_mean_norm_is_that_of_the_vectors():
@@ -95,4 +95,4 @@ def test_nothing_is_found_in_nothing(latents):
     assert isnan(cosine_within(latents))
     assert isnan(cosine_across(latents))
     assert effective_rank(latents) == 0.0
-    assert retrieved(latents, latents) == []
+    assert find_retrieved(latents, latents) == []

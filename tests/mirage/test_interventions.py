@@ -11,8 +11,8 @@ from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model.recurrence import Jacobi
-from mirage_pl.mirage.model.reference import grids_of, hidden_states
-from mirage_pl.mirage.probing.interventions import NAMES, ORACLES, Interventions, matched, replacements
+from mirage_pl.mirage.model.reference import hidden_states, stack_grids
+from mirage_pl.mirage.probing.interventions import NAMES, ORACLES, Interventions, build_replacements, match_targets
 from tests.mirage.conftest import Scripted
 
 NOISES = ["noise", "matched_noise"]
@@ -90,7 +90,7 @@ def test_latents_that_are_found_together_are_replaced_too_and_identity_is_the_ba
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
 def test_the_decoder_is_fed_and_reports_what_was_asked_for(probe, name):
-    given, seen = probe.replaced(name), 0
+    given, seen = probe.replace_latents(name), 0
     recorded = [row for generation in probe.answer(name) for row in generation.latents]
     for row, vectors in enumerate(fed(probe, name)):
         for place, vector in enumerate(vectors):
@@ -104,7 +104,7 @@ def test_the_decoder_is_fed_and_reports_what_was_asked_for(probe, name):
 def test_a_row_without_latents_stays_as_it_is(probe, name):
     row = blocks_of(probe).index(0)
     assert tokens_of(probe.answer(name))[row] == tokens_of(probe.baseline)[row]
-    assert len(probe.replaced(name)[row]) == 0 or name in ORACLES
+    assert len(probe.replace_latents(name)[row]) == 0 or name in ORACLES
 
 
 def test_without_latents_every_block_is_left_at_once(probe):
@@ -142,13 +142,13 @@ def log_shares(net, collator, question, answer, latents, without=False):
             asked += [len(tokens) - 1] if used else []
             embeds.append(net.embed_tokens(torch.tensor(token)))
         tokens.append(token)
-    hidden_TD = hidden_states(net, torch.tensor(tokens), torch.stack(embeds), grids_of(prompt))
+    hidden_TD = hidden_states(net, torch.tensor(tokens), torch.stack(embeds), stack_grids(prompt))
     return [net.logits(hidden_TD[column]).log_softmax(-1) for column in asked]
 
 
 @torch.no_grad()
 def slow_divergence(probe, name, answers):
-    given, found = probe.replaced(name), []
+    given, found = probe.replace_latents(name), []
     for question, answer, own, other in zip(probe.samples, answers, probe.latents, given, strict=True):
         if len(own):
             ours = log_shares(probe.net, probe.collate, question, answer, own)
@@ -231,7 +231,7 @@ def test_matched_targets_have_the_latents_mean_and_spread_slot_by_slot():
     latents = [torch.tensor([[1.0, 1.0], [5.0, 0.0]]), torch.tensor([[3.0, 1.0]]), torch.zeros(0, 2)]
     targets = [torch.tensor([[10.0, 0.0], [7.0, 7.0]]), torch.tensor([[10.0, 8.0]]), torch.tensor([[10.0, 4.0]])]
     # Slot 1: latents have mean (2, 1) and spread sqrt(2 / 4), targets (10, 4) and sqrt(32 / 6). Slot 2: one latent.
-    found, scale = matched(targets, latents), (0.5 / (32 / 6)) ** 0.5
+    found, scale = match_targets(targets, latents), (0.5 / (32 / 6)) ** 0.5
     assert torch.allclose(found[0], torch.tensor([[2.0, 1 - 4 * scale], [5.0, 0.0]]))
     assert torch.allclose(found[1], torch.tensor([[2.0, 1 + 4 * scale]]))
     assert torch.allclose(found[2], torch.tensor([[2.0, 1.0]]))
@@ -239,8 +239,8 @@ def test_matched_targets_have_the_latents_mean_and_spread_slot_by_slot():
 
 
 def test_the_matched_oracle_is_made_of_the_oracle(probe):
-    found = probe.replaced("matched_oracle")
-    assert torch.equal(torch.cat(found), torch.cat(matched(probe.oracle, probe.latents)))
+    found = probe.replace_latents("matched_oracle")
+    assert torch.equal(torch.cat(found), torch.cat(match_targets(probe.oracle, probe.latents)))
 
 
 def drawn(*sizes, width=6, rank=6, seed=1):
@@ -254,15 +254,15 @@ def drawn(*sizes, width=6, rank=6, seed=1):
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in (*ORACLES, "none")])
 def test_every_replacement_keeps_the_number_of_latents_and_their_type(name):
     rows = [row.float() for row in drawn(0, 4, 1, 3, 0)]
-    found = replacements(name, rows)
+    found = build_replacements(name, rows)
     assert [row.shape for row in found] == [row.shape for row in rows]
     assert {row.dtype for row in found} == {torch.float32}
 
 
 def test_zeros_are_zero_and_the_first_latent_is_repeated():
     rows = drawn(0, 4, 2)
-    assert not any(row.any() for row in replacements("zero", rows))
-    for own, row in zip(rows, replacements("first_repeated", rows), strict=True):
+    assert not any(row.any() for row in build_replacements("zero", rows))
+    for own, row in zip(rows, build_replacements("first_repeated", rows), strict=True):
         assert all(torch.equal(vector, own[0]) for vector in row)
 
 
@@ -270,7 +270,7 @@ def test_zeros_are_zero_and_the_first_latent_is_repeated():
 def test_shuffling_gives_every_row_the_latents_of_exactly_one_other(seed):
     rows = drawn(3, 0, 1, 4, 0, 2)
     donors = []
-    for place, row in enumerate(replacements("shuffled", rows, seed)):
+    for place, row in enumerate(build_replacements("shuffled", rows, seed)):
         if len(row):
             fits = [
                 other
@@ -285,12 +285,12 @@ def test_shuffling_gives_every_row_the_latents_of_exactly_one_other(seed):
 
 def test_shuffling_a_single_row_of_latents_leaves_it():
     rows = drawn(0, 3)
-    assert torch.equal(replacements("shuffled", rows)[1], rows[1])
+    assert torch.equal(build_replacements("shuffled", rows)[1], rows[1])
 
 
 def test_matched_noise_has_the_latents_mean_and_covariance():
     rows = drawn(*[3, 5] * 1000, width=4, rank=4)
-    real_ND, noise_ND = torch.cat(rows), torch.cat(replacements("matched_noise", rows))
+    real_ND, noise_ND = torch.cat(rows), torch.cat(build_replacements("matched_noise", rows))
     deviation_D = real_ND.std(0)
     assert ((noise_ND.mean(0) - real_ND.mean(0)).abs() < 5 * deviation_D / len(real_ND) ** 0.5).all()
     scale_DD = deviation_D.outer(deviation_D)  # the covariance of n draws is off by this times sqrt(2 / n) at most
@@ -301,14 +301,14 @@ def test_matched_noise_stays_where_the_latents_are_and_noise_does_not():
     rows = drawn(*[4] * 10, width=6, rank=2)
     real_ND = torch.cat(rows)
     off_ND = torch.linalg.svd(real_ND - real_ND.mean(0))[2][2:]  # directions in which the latents don't vary
-    distances = {name: (torch.cat(replacements(name, rows)) - real_ND.mean(0)) @ off_ND.T for name in NOISES}
+    distances = {name: (torch.cat(build_replacements(name, rows)) - real_ND.mean(0)) @ off_ND.T for name in NOISES}
     assert distances["matched_noise"].abs().max() < 1e-10
     assert distances["noise"].abs().mean() > 0.1
 
 
 def test_noise_has_the_mean_and_variance_of_all_numbers():
     rows = drawn(*[4] * 1000)
-    real, found = torch.cat(rows), torch.cat(replacements("noise", rows))
+    real, found = torch.cat(rows), torch.cat(build_replacements("noise", rows))
     assert found.mean().item() == pytest.approx(real.mean().item(), abs=5 * real.std().item() / found.numel() ** 0.5)
     assert found.std().item() == pytest.approx(real.std().item(), rel=5 / (2 * found.numel()) ** 0.5)
     assert (found.std(0) / real.std()).tolist() == pytest.approx([1.0] * 6, rel=0.1)
@@ -317,11 +317,11 @@ def test_noise_has_the_mean_and_variance_of_all_numbers():
 @pytest.mark.parametrize("name", [*NOISES, "shuffled"])
 def test_the_seed_decides(name):
     rows = drawn(*[2] * 8)
-    once, again, other = (torch.cat(replacements(name, rows, seed)) for seed in (5, 5, 6))
+    once, again, other = (torch.cat(build_replacements(name, rows, seed)) for seed in (5, 5, 6))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
 
 
 def test_an_unknown_replacement_is_refused_with_the_choices():
     with pytest.raises(ValueError, match=r"interventions=sero is unknown; choose from identity, zero, .*, or all"):
-        replacements("sero", drawn(2))
+        build_replacements("sero", drawn(2))

@@ -122,7 +122,7 @@ SAME, FEWER = "y" * 40, "n" * 40
 def test_the_verdict_agrees_with_differences_and_with_the_share_of_other_answers(zero, shuffled, words):
     sentence = told(zero, shuffled)
     assert words in sentence
-    assert f"{100 * zero[1]:.1f} % other answers; with another sample's" in sentence
+    assert f"{100 * zero[1]:.1f} % of answers changed; with another sample's" in sentence
     assert "can't be seen" not in sentence
 
 

@@ -16,12 +16,27 @@ from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model.latents import Pass
-from mirage_pl.mirage.model.reference import grids_of
-from mirage_pl.mirage.probing.geometry import cosine_across, cosine_within, pairs_across, pairs_within, similarities
+from mirage_pl.mirage.model.reference import stack_grids
+from mirage_pl.mirage.probing.geometry import (
+    compare_across,
+    compare_with_targets,
+    compare_within,
+    cosine_across,
+    cosine_within,
+)
 from mirage_pl.mirage.probing.interventions import ORACLES, Interventions
 from mirage_pl.mirage.probing.panels import Panels
-from mirage_pl.mirage.probing.reading import blocks, embed, join, readable
-from mirage_pl.mirage.probing.sight import attention, divide, eager, features, peaks, plane, resemblance, thin
+from mirage_pl.mirage.probing.reading import count_latents, embed_latents, join_answers, mask_stray_tokens
+from mirage_pl.mirage.probing.sight import (
+    compare_patches,
+    compute_features,
+    divide_attention,
+    find_peaks,
+    project_on_plane,
+    record_attention,
+    thin_vectors,
+    use_eager_attention,
+)
 from mirage_pl.mirage.probing.sight_pictures import (
     ACROSS,
     ATTENTION,
@@ -51,8 +66,8 @@ def probe(talkative, collator, questions, samples):
 def read(probe):
     """All answers in one ragged batch, read again."""
     answers = [tokens for generation in probe.baseline for tokens in generation.tokens]
-    batch = join(probe.collate, probe.collate.prompts(probe.samples), answers)
-    return batch, embed(probe.net, batch, probe.latents)
+    batch = join_answers(probe.collate, probe.collate.prompts(probe.samples), answers)
+    return batch, embed_latents(probe.net, batch, probe.latents)
 
 
 def panels_of(probe, *rows):
@@ -62,14 +77,16 @@ def panels_of(probe, *rows):
 
 def test_attention_is_that_of_the_stock_model_row_by_row(probe, read):
     batch, embeds_BTD = read
-    shares = attention(probe.net, batch, embeds_BTD).split(batch.latent_BT.sum(1).tolist(), dim=1)
+    shares = record_attention(probe.net, batch, embeds_BTD).split(batch.latent_BT.sum(1).tolist(), dim=1)
     seen = 0
     for row, answer in enumerate(tokens for generation in probe.baseline for tokens in generation.tokens):
-        alone = join(probe.collate, probe.collate.prompts([probe.samples[row]]), [answer])
-        tokens_1T, embeds_1TD = alone.tokens_BT, embed(probe.net, alone, [probe.latents[row]])
+        alone = join_answers(probe.collate, probe.collate.prompts([probe.samples[row]]), [answer])
+        tokens_1T, embeds_1TD = alone.tokens_BT, embed_latents(probe.net, alone, [probe.latents[row]])
         kinds_1T = (tokens_1T == probe.collate.image_pad).int()
-        positions_31T, _ = probe.net.backbone.model.get_rope_index(tokens_1T, kinds_1T, image_grid_thw=grids_of(alone))
-        with torch.no_grad(), eager(probe.net.decoder):
+        positions_31T, _ = probe.net.backbone.model.get_rope_index(
+            tokens_1T, kinds_1T, image_grid_thw=stack_grids(alone)
+        )
+        with torch.no_grad(), use_eager_attention(probe.net.decoder):
             stock = probe.net.decoder(
                 inputs_embeds=embeds_1TD, position_ids=positions_31T, use_cache=False, output_attentions=True
             ).attentions
@@ -83,7 +100,7 @@ def test_attention_is_that_of_the_stock_model_row_by_row(probe, read):
 
 def test_shares_of_attention_sum_to_1_and_nothing_looks_at_padding_or_ahead(probe, read):
     batch, embeds_BTD = read
-    shares_LNT = attention(probe.net, batch, embeds_BTD)
+    shares_LNT = record_attention(probe.net, batch, embeds_BTD)
     rows_N, columns_N = batch.latent_BT.nonzero().T
     assert shares_LNT.shape == (len(probe.net.decoder.layers), len(rows_N), batch.tokens_BT.shape[1])
     assert torch.allclose(shares_LNT.sum(-1), torch.ones(shares_LNT.shape[:2]), atol=1e-5)
@@ -97,7 +114,7 @@ def test_the_pass_that_hands_out_attention_computes_the_engine_s_hidden_states(p
     batch, embeds_BTD = read
     found = []
     hook = probe.net.decoder.norm.register_forward_hook(lambda _module, _inputs, output: found.append(output))
-    attention(probe.net, batch, embeds_BTD)
+    record_attention(probe.net, batch, embeds_BTD)
     with torch.no_grad():
         Pass(probe.net, batch, embeds_BTD).peek(embeds_BTD)
     hook.remove()
@@ -123,11 +140,11 @@ def test_the_model_s_own_attention_comes_back_even_after_an_error(probe, read):
 
     hook = decoder.layers[1].register_forward_hook(fail)
     with pytest.raises(Broken):
-        attention(probe.net, batch, embeds_BTD)
+        record_attention(probe.net, batch, embeds_BTD)
     hook.remove()
     assert decoder.config._attn_implementation == before
     assert [len(layer.self_attn._forward_hooks) for layer in decoder.layers] == hooks
-    attention(probe.net, batch, embeds_BTD)
+    record_attention(probe.net, batch, embeds_BTD)
     assert decoder.config._attn_implementation == before
 
 
@@ -135,7 +152,7 @@ def test_attention_is_divided_among_patches_latents_and_text():
     shares_kT = torch.tensor([[0.1, 0.2, 0.05, 0.15, 0.25, 0.05, 0.2]])  # text, image of 1 x 2, text, image of 2 x 1, …
     image_T = torch.tensor([False, True, True, False, True, True, False])
     latent_T = torch.tensor([False] * 6 + [True])
-    images, totals = divide(shares_kT, image_T, latent_T, [(1, 2), (2, 1)])
+    images, totals = divide_attention(shares_kT, image_T, latent_T, [(1, 2), (2, 1)])
     assert torch.equal(images[0], torch.tensor([[[0.2, 0.05]]]))
     assert torch.equal(images[1], torch.tensor([[[0.25], [0.05]]]))
     assert {name: share.item() for name, share in totals.items()} == pytest.approx(
@@ -150,7 +167,7 @@ def drawn(*shape, seed=0):
 @pytest.mark.parametrize("centred", [False, True])
 def test_resemblance_is_the_cosine_to_each_feature(centred):
     latents_kD, features_RCD, means = drawn(3, 8), drawn(2, 5, 8, seed=1), (drawn(3, 8, seed=2), drawn(8, seed=3))
-    found_kRC = resemblance(latents_kD, features_RCD, means if centred else None)
+    found_kRC = compare_patches(latents_kD, features_RCD, means if centred else None)
     assert found_kRC.shape == (3, 2, 5)
     for k in range(3):
         for row in range(2):
@@ -169,20 +186,20 @@ def test_centring_finds_the_patch_that_what_all_share_hides():
     common_D = 30 * drawn(16, seed=2)
     latents_kD = torch.stack([common_D, common_D + features_RCD[1, 2] - features_RCD.mean((0, 1))])
     means = common_D.expand(2, 16), features_RCD.mean((0, 1))
-    assert peaks(resemblance(latents_kD, features_RCD, means)[1:])[0][0] == (1, 2)
-    raw_RC = resemblance(latents_kD, features_RCD)[1]
+    assert find_peaks(compare_patches(latents_kD, features_RCD, means)[1:])[0][0] == (1, 2)
+    raw_RC = compare_patches(latents_kD, features_RCD)[1]
     assert raw_RC.max() - raw_RC.min() < 0.1
 
 
 def test_the_highest_cells_come_first_and_there_may_be_few():
     heat_kRC = torch.tensor([[[0.1, 0.9], [0.5, -1.0]], [[0.0, 0.1], [0.2, 0.3]]])
-    assert peaks(heat_kRC) == [[(0, 1), (1, 0), (0, 0)], [(1, 1), (1, 0), (0, 1)]]
-    assert peaks(heat_kRC[:1, :1]) == [[(0, 1), (0, 0)]]
+    assert find_peaks(heat_kRC) == [[(0, 1), (1, 0), (0, 0)], [(1, 1), (1, 0), (0, 1)]]
+    assert find_peaks(heat_kRC[:1, :1]) == [[(0, 1), (0, 0)]]
 
 
 def test_the_plane_is_that_of_the_singular_vectors_whatever_the_lengths():
     groups = {"few": drawn(5, 12), "many": drawn(30, 12, seed=1)}
-    found, shares = plane({"few": 100 * groups["few"], "many": groups["many"]})
+    found, shares = project_on_plane({"few": 100 * groups["few"], "many": groups["many"]})
     points_PD = torch.cat([each / each.norm(dim=1, keepdim=True) for each in groups.values()])
     points_PD = points_PD - points_PD.mean(0)
     _, values, directions = torch.linalg.svd(points_PD, full_matrices=False)
@@ -192,18 +209,18 @@ def test_the_plane_is_that_of_the_singular_vectors_whatever_the_lengths():
     assert torch.allclose(found_P2.abs(), expected_P2.abs(), atol=1e-10)
     assert torch.allclose(found_P2.T @ found_P2, expected_P2.T.abs() @ expected_P2.abs() * torch.eye(2), atol=1e-8)
     assert shares == pytest.approx((values.square() / values.square().sum())[:2].tolist())
-    assert torch.allclose(found["few"], plane(groups)[0]["few"]), "signs too"
+    assert torch.allclose(found["few"], project_on_plane(groups)[0]["few"]), "signs too"
 
 
 def test_few_vectors_are_kept_and_many_thinned_evenly():
     vectors_PD = torch.arange(10).view(-1, 1)
-    assert thin(vectors_PD, 10) is vectors_PD
-    assert thin(vectors_PD, 4).flatten().tolist() == [0, 3, 6, 9]
+    assert thin_vectors(vectors_PD, 10) is vectors_PD
+    assert thin_vectors(vectors_PD, 4).flatten().tolist() == [0, 3, 6, 9]
 
 
 def test_features_lie_on_the_grid_of_their_image(probe):
     images = probe.collate.prompts(probe.samples[:2]).images
-    found = features(probe.net, images)
+    found = compute_features(probe.net, images)
     flat = probe.net.image_features(images)
     assert [tuple(each.shape[:2]) for each in found] == [(3, 3), (4, 4)]
     assert all(torch.equal(each[1, 2], row[each.shape[1] + 2]) for each, row in zip(found, flat, strict=True))
@@ -212,21 +229,21 @@ def test_features_lie_on_the_grid_of_their_image(probe):
 def test_blocks_of_an_answer_are_counted_as_they_were_written(collator):
     start, pad, end = collator.latent_start, collator.latent_pad, collator.latent_end
     answer = [5, pad, start, pad, pad, end, start, end, 7, start, pad]  # a pad as a word, an empty block, one cut off
-    assert blocks(collator, answer) == [2, 1]
-    assert readable(collator, answer)[1] == collator.pad
+    assert count_latents(collator, answer) == [2, 1]
+    assert mask_stray_tokens(collator, answer)[1] == collator.pad
 
 
 def test_cosines_of_pairs_have_the_means_that_are_reported():
     latents = [*drawn(6, 3, 8), drawn(0, 8)]
-    assert len(pairs_within(latents)) == 6 * 3
-    assert len(pairs_across(latents)) == 3 * 15
-    assert pairs_within(latents).mean().item() == pytest.approx(cosine_within(latents))
-    assert pairs_across(latents).mean().item() == pytest.approx(cosine_across(latents))
+    assert len(compare_within(latents)) == 6 * 3
+    assert len(compare_across(latents)) == 3 * 15
+    assert compare_within(latents).mean().item() == pytest.approx(cosine_within(latents))
+    assert compare_across(latents).mean().item() == pytest.approx(cosine_across(latents))
 
 
 def test_similarities_have_the_own_helper_image_on_the_diagonal():
     latents, targets = list(drawn(5, 2, 8)), list(drawn(5, 2, 8, seed=1))
-    found_RR = similarities(latents, targets)
+    found_RR = compare_with_targets(latents, targets)
     own_RX, theirs_RX = (
         torch.stack(each).flatten(1) - torch.stack(each).flatten(1).mean(0) for each in (latents, targets)
     )
@@ -256,7 +273,7 @@ def test_rows_with_latents_are_drawn_and_those_without_are_skipped(probe):
 
 def test_a_strip_stands_for_each_block_and_image_and_blocks_without_helper_image_have_attention_alone(probe):
     panels, row = panels_of(probe), 2
-    sizes, helpers = blocks(probe.collate, panels.answers[row]), 2
+    sizes, helpers = count_latents(probe.collate, panels.answers[row]), 2
     assert sizes[:2] == [1, 5]
     strips = list(panels.strips(row))
     assert [strip.color for strip in strips] == [ATTENTION, RESEMBLANCE] * helpers + [ATTENTION] * (
@@ -265,10 +282,12 @@ def test_a_strip_stands_for_each_block_and_image_and_blocks_without_helper_image
     assert [len(strip.heat_kRC) for strip in strips[:4]] == [1, 1, 5, 5]
     assert strips[2].captions[0].startswith("latent 2\n"), "counted through the row"
     means = panels.places[1], panels.mean_D
-    expected = resemblance(panels.latents[row][1:2], panels.look(row)[1][1], (means[0].unsqueeze(0), means[1]))
+    expected = compare_patches(
+        panels.latents[row][1:2], panels.encode_images(row)[1][1], (means[0].unsqueeze(0), means[1])
+    )
     assert torch.allclose(strips[3].heat_kRC[:1], expected)
-    batch = join(probe.collate, probe.collate.prompts([probe.samples[row]]), [panels.answers[row]])
-    shares_nT = attention(probe.net, batch, embed(probe.net, batch, [panels.latents[row]])).mean(0)
+    batch = join_answers(probe.collate, probe.collate.prompts([probe.samples[row]]), [panels.answers[row]])
+    shares_nT = record_attention(probe.net, batch, embed_latents(probe.net, batch, [panels.latents[row]])).mean(0)
     image_T = batch.tokens_BT[0] == probe.collate.image_pad
     assert torch.equal(strips[2].heat_kRC.flatten(1), shares_nT[1:6][:, image_T])
 
@@ -310,7 +329,7 @@ def test_a_row_is_drawn_though_it_is_not_among_the_first_and_alone_has_a_helper_
     monkeypatch.setattr("mirage_pl.mirage.probing.panels.MAX_ROWS", 1)
     probe.samples = [sample if row == 2 else lost(sample) for row, sample in enumerate(probe.samples)]
     panels = panels_of(probe, 0, 2)
-    assert panels.looked == [0, 2]
+    assert panels.sources == [0, 2]
     assert [strip.color for strip in panels.strips(2)][:2] == [ATTENTION, RESEMBLANCE]
     assert names_of(probe, [2]) == ["geometry", "plane", "row-2"]
 

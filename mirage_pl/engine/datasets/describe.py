@@ -7,68 +7,67 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from data_modules.loading.datamodule import check_disjoint
+from mirage_pl.engine.datasets import split as data_split
+from mirage_pl.engine.datasets.sheet import write_sheet
 
 ACTIONS = ("validate", "split", "dedupe")
-"""What may be asked for in place of making and describing."""
+"""Options that replace making and describing; at most one may be set."""
 
 
 def run(cfg: DictConfig) -> None:
-    """Make what is missing and describe it; or list bad rows, divide files, or take copies out.
+    """Make missing data and describe it; or print bad rows, divide a file, or drop copies.
 
     Raises:
-        ValueError: bad rows were found, or a mistake in the config.
+        ValueError: there are bad rows, or a mistake in the config.
     """
-    from hydra.utils import instantiate
-
-    from mirage_pl.engine.datasets import split as data_split
-
     dataset: Any = instantiate(cfg.task.dataset)
     files = {split: file for split, file in cfg.task.data.files.items() if file is not None}
-    if len(asked := [action for action in ACTIONS if cfg[action]]) > 1:
-        raise ValueError(f"{asked[0]} and {asked[1]} are different things to do; give one of them")
+    if len(actions := [action for action in ACTIONS if cfg[action]]) > 1:
+        raise ValueError(f"{actions[0]} and {actions[1]} are different things to do; give one of them")
     if not cfg.validate:
-        make(instantiate(cfg.task.data.maker), files)
+        make_files(instantiate(cfg.task.data.maker), files)
     out = None if cfg.out is None else Path(cfg.out)
     if cfg.validate:
-        validate(dataset, files, instantiate(cfg.collator), cfg.loader.max_length)
+        print_bad_rows(dataset, files, instantiate(cfg.collator), cfg.loader.max_length)
     elif cfg.split:
         if "train" not in files:
             raise ValueError("split= divides the rows of task.train_file, which is null; set it")
         shares: Any = OmegaConf.to_container(cfg.split) if OmegaConf.is_config(cfg.split) else cfg.split
-        data_split.show(data_split.split(dataset, files["train"], shares, cfg.seed, out))
+        data_split.print_files(data_split.split_rows(dataset, files["train"], shares, cfg.seed, out))
     elif cfg.dedupe:
-        data_split.show(data_split.dedupe(dataset, files, out))
+        data_split.print_files(data_split.drop_copies(dataset, files, out))
     else:
-        show(cfg, {split: dataset.read(file) for split, file in files.items()}, files)
+        describe_data(cfg, {split: dataset.read(file) for split, file in files.items()}, files)
 
 
-def show(cfg: DictConfig, splits: Mapping[str, Any], files: Mapping[str, Any]) -> None:
-    """Describe splits, and draw a sheet of them where one is wanted."""
-    from hydra.utils import instantiate
-
-    describe(splits, files, instantiate(cfg.collator), cfg.loader.max_length)
+def describe_data(cfg: DictConfig, splits: Mapping[str, Any], files: Mapping[str, Any]) -> None:
+    """Print what the splits hold, and write a sheet of them if ``cfg.sheet`` names a folder."""
+    print_splits(splits, files, instantiate(cfg.collator), cfg.loader.max_length)
     if cfg.sheet:
-        from mirage_pl.engine.datasets.sheet import write_sheet
-
-        made = write_sheet(Path(cfg.sheet), cfg.task.name, splits, cfg.num_shown, cfg.seed)
-        print(f"sheet: {made[0]}, {made[1]}")
+        page, picture = write_sheet(Path(cfg.sheet), cfg.task.name, splits, cfg.num_shown, cfg.seed)
+        print(f"sheet: {page}, {picture}")
 
 
-def make(maker: Any, files: Mapping[str, Any]) -> None:
-    """Make a task's own files where they are missing."""
+def make_files(maker: Any, files: Mapping[str, Any]) -> None:
+    """Make the task's generated files that are missing."""
     if maker is not None and maker.makes(files.values()) and not maker.is_made():
         maker.make()
 
 
-def validate(dataset: Any, files: Mapping[str, Any], collate: Any, max_length: int | None) -> None:
-    """Print every bad row of every file, images included.
+def print_bad_rows(dataset: Any, files: Mapping[str, Any], collate: Any, max_length: int | None) -> None:
+    """Print every bad row of every file, bad images included.
 
     Args:
-        dataset: reads files.
-        files: what it reads, by split.
-        collate: says which rows a model can't be shown, to train on them or, of ``test``, to be asked; ``None``: none.
-        max_length: rows with more tokens are bad, too.
+        dataset: reads the files.
+        files: split -> what the data set reads.
+        collate: finds rows that a model can't be shown, with their answers except in ``test``; ``None``: not checked.
+        max_length: rows with more tokens are bad, too; ``None``: no limit.
 
     Raises:
         ValueError: there are bad rows.
@@ -87,12 +86,13 @@ def validate(dataset: Any, files: Mapping[str, Any], collate: Any, max_length: i
 
 @dataclass
 class Facts:
-    """What is counted of a split, row by row.
+    """The facts of a split's rows, collected.
 
     Attributes:
-        rows: how many.
-        words: of each fact in words, how often each was said, and of how many rows.
-        numbers: of each fact in numbers, all of them.
+        rows: their number.
+        words: fact -> how often each of its words occurs.
+        with_words: fact -> number of rows that have any word of it.
+        numbers: fact -> its number in each row that has one.
     """
 
     rows: int = 0
@@ -101,7 +101,7 @@ class Facts:
     numbers: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, facts: Mapping[str, str | float | Sequence[str]]) -> None:
-        """Count a row."""
+        """Add the facts of one row."""
         self.rows += 1
         for name, fact in facts.items():
             if isinstance(fact, int | float):
@@ -111,64 +111,59 @@ class Facts:
             self.words.setdefault(name, Counter()).update(words)
             self.with_words[name] += bool(words)
 
-    def told(self, name: str) -> str:
-        """Say what was counted under a name."""
+    def write_fact(self, name: str) -> str:
+        """Summarize a fact over all rows, as text."""
         if name in self.numbers:
-            return spread(self.numbers[name])
+            return write_spread(self.numbers[name])
         words = self.words.get(name, Counter())
         if name == "group":
             return ", ".join(f"{word} {count}" for word, count in sorted(words.items()))
         without = self.rows - self.with_words[name]
-        return commonest(words) + (f", {without} rows without" if words and without else "")
+        return list_commonest(words) + (f", {without} rows without" if words and without else "")
 
 
-def describe(splits: Mapping[str, Any], files: Mapping[str, Any], collate: Any, max_length: int | None) -> None:
-    """Print rows, groups, facts and tokens of every split, and where they lie.
+def print_splits(splits: Mapping[str, Any], files: Mapping[str, Any], collate: Any, max_length: int | None) -> None:
+    """Print the rows, groups, facts and tokens of every split, and where its files are.
 
     Args:
-        splits: name -> data set.
-        files: name -> what was read.
-        collate: knows how many tokens a row makes; ``None``: tokens aren't counted.
-        max_length: count the rows with more tokens.
+        splits: split -> data set.
+        files: split -> what was read.
+        collate: counts the tokens of a row; ``None``: they aren't counted.
+        max_length: how many rows have more tokens is printed; ``None``: it isn't.
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    from data_modules.loading.datamodule import check_disjoint
-
-    counted, tokens = {}, {}
+    facts_of, tokens = {}, {}
     for split, rows in splits.items():
-        counted[split], tokens[split] = Facts(), list[float]()
+        facts_of[split], tokens[split] = Facts(), list[float]()
         for sample in map(rows.__getitem__, range(len(rows))):
-            counted[split].add(rows.facts(sample))
+            facts_of[split].add(rows.facts(sample))
             if collate is not None:
                 tokens[split].append(sum(collate.widths(sample)))
-    names = dict.fromkeys(name for facts in counted.values() for name in (*facts.words, *facts.numbers))
+    names = dict.fromkeys(name for facts in facts_of.values() for name in (*facts.words, *facts.numbers))
     table = Table("split", "rows", *("by group" if name == "group" else name for name in names), "tokens a row")
-    for split, facts in counted.items():
-        length = spread(tokens[split]) + overflow(tokens[split], max_length) if tokens[split] else "–"
-        table.add_row(split, str(facts.rows), *map(facts.told, names), length)
-    compared = "share no sample" if check_disjoint(splits) else "were not compared"
+    for split, facts in facts_of.items():
+        length = write_spread(tokens[split]) + count_overlong(tokens[split], max_length) if tokens[split] else "–"
+        table.add_row(split, str(facts.rows), *map(facts.write_fact, names), length)
+    relation = "share no sample" if check_disjoint(splits) else "were not compared"
     Console().print(table)
-    print(f"{' and '.join(splits)} {compared}" if len(splits) > 1 else "one file only: nothing to hold apart")
+    print(f"{' and '.join(splits)} {relation}" if len(splits) > 1 else "one split only: nothing to compare")
     for split, file in files.items():
         print(f"{split}: {file}")
 
 
-def spread(numbers: Sequence[float]) -> str:
-    """Mean, smallest and largest."""
+def write_spread(numbers: Sequence[float]) -> str:
+    """Write mean, smallest and largest."""
     return f"{sum(numbers) / len(numbers):.1f} ({min(numbers):g} to {max(numbers):g})"
 
 
-def overflow(tokens: Sequence[float], max_length: int | None) -> str:
-    """How many rows are longer than allowed."""
+def count_overlong(tokens: Sequence[float], max_length: int | None) -> str:
+    """Say how many rows have more than ``max_length`` tokens."""
     if max_length is None:
         return ""
     return f", {sum(length > max_length for length in tokens)} above {max_length}"
 
 
-def commonest(words: Counter[str]) -> str:
-    """The three words said most often, and how many others there are."""
+def list_commonest(words: Counter[str]) -> str:
+    """List the three most frequent words, and the number of others."""
     first = [f"{count} of {word}" for word, count in words.most_common(3)]
     others = words.total() - sum(count for _, count in words.most_common(3))
     return ", ".join([*first, f"{others} others"] if others else first) or "none"

@@ -1,4 +1,4 @@
-"""A page and a picture of some rows of each split: each row's picture, and what is said of it."""
+"""A page and a picture that show some rows of each split: picture and caption."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -11,24 +11,24 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mirage_pl.engine.reports.page import write, write_page
+from mirage_pl.engine.reports.page import write_file, write_page
 
 WIDTH, MARGIN = 1200, 12
-"""Pixels: the sheet, and around everything."""
+"""Pixels: width of the sheet, and the margin around everything."""
 FONT = 14
 """Pixels."""
 MAX_LINES = 8
-"""Lines of text of one row in the picture; the page has all."""
+"""Lines of a caption in the picture; the page has all."""
 
 
 def write_sheet(folder: Path, title: str, splits: Mapping[str, Any], num_rows: int, seed: int) -> tuple[Path, Path]:
     """Write ``sheet.html`` and ``sheet.png``.
 
     Args:
-        folder: where to.
+        folder: where the two files go.
         title: the heading.
-        splits: name -> data set.
-        num_rows: rows drawn from each split, in order.
+        splits: split -> data set.
+        num_rows: rows drawn from each split, shown in the order of the file.
         seed: of the draw.
 
     Raises:
@@ -37,20 +37,20 @@ def write_sheet(folder: Path, title: str, splits: Mapping[str, Any], num_rows: i
     sections, strips, counts = {}, [], []
     for name, rows in splits.items():
         picks = sorted(Random(seed).sample(range(len(rows)), min(num_rows, len(rows))))
-        drawn = [(sample.where, rows.caption(sample), rows.picture(sample)) for sample in map(rows.__getitem__, picks)]
-        sections[name] = "".join(block(*row) for row in drawn)
-        strips += [strip(f"{name}  {where}\n{caption}", picture) for where, caption, picture in drawn]
-        counts.append(f"{len(drawn)} of {len(rows)} rows of {name}")
+        shown = [(sample.where, rows.caption(sample), rows.picture(sample)) for sample in map(rows.__getitem__, picks)]
+        sections[name] = "".join(lay_out_row(*row) for row in shown)
+        strips += [draw_row(f"{name}  {where}\n{caption}", picture) for where, caption, picture in shown]
+        counts.append(f"{len(shown)} of {len(rows)} rows of {name}")
     page, picture = folder / "sheet.html", folder / "sheet.png"
     write_page(page, title, f"{', '.join(counts)}, drawn with seed {seed}.", sections)
     content = BytesIO()
-    stack(strips).save(content, "PNG")
-    write(picture, content.getvalue())
+    stack_rows(strips).save(content, "PNG")
+    write_file(picture, content.getvalue())
     return page, picture
 
 
-def block(where: str, caption: str, picture: Image.Image) -> str:
-    """One row in the page."""
+def lay_out_row(where: str, caption: str, picture: Image.Image) -> str:
+    """Lay out one row for the page."""
     content = BytesIO()
     picture.save(content, "PNG")
     data = b64encode(content.getvalue()).decode()
@@ -58,8 +58,8 @@ def block(where: str, caption: str, picture: Image.Image) -> str:
     return f'<h3>{escape(where)}</h3>{image}<p style="white-space: pre-wrap">{escape(caption)}</p>'
 
 
-def strip(text: str, picture: Image.Image) -> Image.Image:
-    """One row in the picture: its own, and its text beside or below it."""
+def draw_row(text: str, picture: Image.Image) -> Image.Image:
+    """Draw one row: its picture, with the text beside or below it."""
     if picture.width > WIDTH - 2 * MARGIN:
         picture = picture.resize((WIDTH - 2 * MARGIN, max(1, picture.height * (WIDTH - 2 * MARGIN) // picture.width)))
     left = picture.width + 2 * MARGIN
@@ -75,8 +75,8 @@ def strip(text: str, picture: Image.Image) -> Image.Image:
     return canvas
 
 
-def stack(strips: Sequence[Image.Image]) -> Image.Image:
-    """Put pictures below each other, a thin line between them."""
+def stack_rows(strips: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures below each other, with a thin line between them."""
     canvas = Image.new("RGB", (WIDTH, sum(image.height for image in strips) or 1), "white")
     top = 0
     for image in strips:

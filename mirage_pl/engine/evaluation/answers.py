@@ -1,4 +1,4 @@
-"""Questions answered in text and graded by their data set: what evaluations of question-answering have in common."""
+"""Questions answered in text and graded by their data set: the part that all evaluations of answers share."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +19,11 @@ UNGRADED = "ungraded"
 
 @dataclass(frozen=True)
 class Batch:
-    """Questions that were answered together.
+    """A batch of questions and their answers.
 
     Attributes:
         samples: the questions.
-        generation: their answers: ``texts``, and ``describe(number)``; ``None`` of none.
+        generation: their answers, with ``texts`` and ``describe(number)``; ``None`` without questions.
     """
 
     samples: Sequence[Any]
@@ -31,7 +31,7 @@ class Batch:
 
 
 class Answers:
-    """Answers to questions, as the model decodes them; a family's own has conditions and numbers.
+    """Score the answers that the model decodes. A family's subclass adds conditions and numbers.
 
     Args:
         decoding: options of the module's ``generate``; ``max_new_tokens`` is one.
@@ -50,25 +50,25 @@ class Answers:
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
     ) -> "AnswersTrial":
-        """Prepare the questions of a split, or some of them."""
+        """Prepare the questions of a split, or those at ``picks``."""
         return AnswersTrial(self, module, data, once, split, picks)
 
 
 class AnswersTrial(Trial):
-    """Answers of one module.
+    """Answers of one module to the questions of one split.
 
     Args:
         evaluation: its options.
-        module: has ``generate(prompts, **decoding)`` and ``generation_type``, the class of what that returns, whose
-            attributes are plain values and tensors.
-        data: its collator has ``prompts(samples)``; its data sets grade and draw.
+        module: has ``generate(prompts, **decoding)`` and ``generation_type``, the class that it returns; attributes
+            of this class are plain values and tensors.
+        data: a data module; its collator has ``prompts(samples)``, its data sets grade and draw.
         once: see :data:`mirage_pl.engine.seams.Once`.
-        split: which of the data sets.
+        split: name of the data set.
         picks: indices of the questions; ``None``: all.
 
     Attributes:
-        batches: the answered ones, once ``own`` was scored.
-        samples: the scored ones by ``where``.
+        batches: filled while ``own`` is scored.
+        samples: scored samples by ``where``.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class AnswersTrial(Trial):
         self.samples: dict[str, Any] = {}
 
     def score(self, condition: str) -> Iterator[list[Row]]:
-        """Answer and grade, batch by batch; a question that can't be asked doesn't keep the others back."""
+        """Answer and grade, batch by batch; questions that can't be asked are listed in ``failures`` and skipped."""
         if condition == OWN:
             self.failures, self.batches = [], []
             for batch in self.ask():
@@ -94,52 +94,58 @@ class AnswersTrial(Trial):
             yield from self.score_again(condition)
 
     def score_again(self, condition: str) -> Iterator[list[Row]]:
-        """Score the questions of ``own`` under another condition."""
+        """Score the questions of ``own`` under another condition.
+
+        Raises:
+            ValueError: this evaluation has no such condition.
+        """
         raise ValueError(f"there is no condition {condition}")
 
     def ask(self) -> Iterator[Batch]:
-        """Answer all questions in order, as many at a time as the loader says."""
+        """Answer all questions in order, ``eval_batch_size`` at a time."""
         for number, first in enumerate(range(0, len(self.picks), self.width)):
             samples = [self.dataset[index] for index in self.picks[first : first + self.width]]
-            kept = self.once(f"answers-{number}", partial(ask_batch, self.module, self.collate, samples, self.decoding))
-            self.failures += kept["failures"]
-            if kept["rows"]:
-                generation = self.module.generation_type(**kept["generation"])
-                yield Batch([samples[row] for row in kept["rows"]], generation)
+            answers = self.once(
+                f"answers-{number}", partial(ask_batch, self.module, self.collate, samples, self.decoding)
+            )
+            self.failures += answers["failures"]
+            if answers["rows"]:
+                generation = self.module.generation_type(**answers["generation"])
+                yield Batch([samples[row] for row in answers["rows"]], generation)
 
     def grade(self, batch: Batch) -> list[Row]:
-        """Say of each answer what was asked, what was answered, and what that is worth."""
+        """Make a row of each answer: the question, the answer, and its scores."""
         return [
             self.grade_answer(sample, text) | batch.generation.describe(number)
             for number, (sample, text) in enumerate(zip(batch.samples, batch.generation.texts, strict=True))
         ]
 
     def grade_answer(self, sample: Any, text: str) -> Row:
-        """Grade one answer; without anything to grade it against, its measures are ``None``."""
+        """Grade one answer; where the data set holds no truth, its measures are ``None``."""
         scores: Scores = self.dataset.grade(sample, text)
         self.samples[sample.where] = sample
         values: dict[str, Any] = dict.fromkeys(self.measures)
         graded = "success" in scores.values
-        if graded:  # where length doesn't matter, what is right is optimal
-            plain = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
-            values |= {name: value for name, value in (plain | dict(scores.values)).items() if name in values}
+        if graded:  # a data set that doesn't grade length calls every right answer optimal
+            defaults = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
+            values |= {name: value for name, value in (defaults | dict(scores.values)).items() if name in values}
         facts = {"where": sample.where, "id": self.dataset.identity(sample), "group": scores.group}
         truth = sample.answer_text if sample.answer else None
-        asked = {"question": write_question(sample), "truth": truth, "text": text}
-        return facts | values | {"outcome": scores.outcome if graded else UNGRADED} | asked
+        texts = {"question": write_question(sample), "truth": truth, "text": text}
+        return facts | values | {"outcome": scores.outcome if graded else UNGRADED} | texts
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        """``outcomes``: how many answers ended how; ``cut``: how many never ended."""
+        """Count answers by outcome (``outcomes``), and those cut at ``max_new_tokens`` (``cut``)."""
         outcomes = Counter(row["outcome"] for row in rows)
         return {"outcomes": dict(outcomes), "cut": sum(not row["finished"] for row in rows)}
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
-        """Say how many answers never ended."""
+        """Say how many answers were cut."""
         cut, limit = sum(not row["finished"] for row in rows), self.decoding["max_new_tokens"]
-        return [f"{cut} answer(s) were cut at decoding.max_new_tokens={limit}; raise it?"] if cut else []
+        return [f"{cut} answer(s) were cut at decoding.max_new_tokens={limit}; consider raising it"] if cut else []
 
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
-        """Draw an answer and, where it is known, the true one, over the question."""
+        """Draw the answer over the question's picture, and the true answer where it is known."""
         sample = self.samples[row["where"]]
         yield "", self.dataset.draw(sample, row["text"])
         if row["truth"] is not None:
@@ -150,16 +156,16 @@ def ask_batch(module: Any, collate: Any, samples: Sequence[Any], decoding: Mappi
     """Answer one batch.
 
     Returns:
-        Plain values and tensors: ``rows``, the numbers of the samples that could be asked; ``generation``, the
-        attributes of their answers; ``failures``, ``where`` and ``error`` of the other samples.
+        Plain values and tensors: ``rows``, indices of the samples that could be asked; ``generation``, the attributes
+        of their answers; ``failures``, ``where`` and ``error`` of each other sample.
     """
     failures: dict[int, dict[str, str]] = {}
     try:
         prompts = collate.prompts(samples)
-    except Exception:  # of one of them: find out of which
+    except Exception:  # one sample or several: ask each alone to find out which
         errors = {row: explain_failure(collate, sample) for row, sample in enumerate(samples)}
         failures = {row: error for row, error in errors.items() if error}
-        if not failures:  # each can be asked, but not all together
+        if not failures:  # each can be asked alone, but not all together
             raise
         rest = [sample for row, sample in enumerate(samples) if row not in failures]
         prompts = collate.prompts(rest) if rest else None
@@ -171,7 +177,7 @@ def ask_batch(module: Any, collate: Any, samples: Sequence[Any], decoding: Mappi
 def explain_failure(collate: Any, sample: Any) -> dict[str, str] | None:
     """Say why a question can't be asked; ``None`` if it can.
 
-    Whatever a collator raises of one row is that row's failure: see
+    Whatever a collator raises for one row is that row's failure, see
     ``docs/develop/decisions/2026-11-29-one-bad-question.md``.
     """
     try:
@@ -180,14 +186,12 @@ def explain_failure(collate: Any, sample: Any) -> dict[str, str] | None:
         raise
     except Exception as error:
         text = " ".join(str(error).split())
-        known = isinstance(error, ValueError) and text.startswith(sample.where)
-        return {
-            "where": sample.where,
-            "error": text if known else f"{sample.where}: {type(error).__name__} {text}".strip(),
-        }
+        if not (isinstance(error, ValueError) and text.startswith(sample.where)):
+            text = f"{sample.where}: {type(error).__name__} {text}".strip()
+        return {"where": sample.where, "error": text}
     return None
 
 
 def write_question(sample: Any) -> str:
-    """A question's text; ``<image>`` stands for a picture."""
+    """Write a question as text, with ``<image>`` for each picture."""
     return "".join(getattr(part, "text", "<image>") for part in sample.question)

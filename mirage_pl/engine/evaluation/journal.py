@@ -1,4 +1,4 @@
-"""Results kept as they come, so that what was interrupted goes on where it stopped."""
+"""Results saved as they are computed, so that interrupted work continues where it stopped."""
 
 import json
 import shutil
@@ -6,46 +6,51 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mirage_pl.engine.runs.folder import finite
 
 IDENTITY = "identity.json"
 
 
 class Journal:
-    """A folder of finished pieces of one piece of work.
+    """A folder that holds the finished parts of one job.
 
     Args:
-        folder: made here, removed by :meth:`close`.
-        identity: what the work is; pieces of other work that lie there are dropped.
-        device: where kept tensors go.
+        folder: created here, removed by :meth:`close`.
+        identity: what the results depend on; parts saved under another identity are deleted.
+        device: where saved tensors are loaded to.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], device: Any = "cpu") -> None:
         self.folder, self.device = folder, device
-        written = json.dumps(finite(identity), indent=2, sort_keys=True, allow_nan=False)
-        if not (folder / IDENTITY).is_file() or (folder / IDENTITY).read_text() != written:
+        content = json.dumps(finite(identity), indent=2, sort_keys=True, allow_nan=False)
+        if not (folder / IDENTITY).is_file() or (folder / IDENTITY).read_text() != content:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            (folder / IDENTITY).write_text(written)
+            (folder / IDENTITY).write_text(content)
 
     def once(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """A piece: as it was kept, or made now and kept. Plain values and tensors; a damaged one is made again."""
-        import torch
+        """Return the saved part of this name, or compute and save it; a damaged file is computed again.
 
+        Args:
+            name: of the part.
+            make: returns plain values and tensors.
+        """
         file = self.folder / f"{name}.pt"
         if file.is_file():
             try:
-                kept: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
-            except Exception:  # cut off by a full disk, say: torch raises all sorts
+                part: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
+            except Exception:  # a file cut short by a full disk makes torch raise many types
                 file.unlink()
             else:
-                return kept
-        made = make()
+                return part
+        part = make()
         partial = file.with_suffix(".partial")
-        torch.save(made, partial)
+        torch.save(part, partial)
         partial.rename(file)
-        return made
+        return part
 
     def close(self) -> None:
-        """The work is done and written elsewhere."""
+        """Delete the folder: the job is done and its results are written elsewhere."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""A measure's numbers by its kind: intervals, differences, how they are written, and what they mean.
+"""Intervals and differences of a measure, by its kind: computed, written as text, and judged.
 
-An interval is ``mean``, ``low``, ``high``, ``n``; a difference has ``difference`` for ``mean``. ``low`` and ``high``
-are ``None`` where nothing says how far the number is to be trusted, as of a whole set within one run.
+An interval has the keys ``mean``, ``low``, ``high``, ``n``; a difference has ``difference`` instead of ``mean``.
+``low`` and ``high`` are ``None`` where there is no interval, as for one number of a whole set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from mirage_pl.engine.evaluation.statistics import (
     Array,
     bootstrap,
     bootstrap_change,
-    judge,
+    judge_interval,
     paired_difference,
-    percent,
-    points,
     wilson,
+    write_percent,
+    write_points,
 )
 from mirage_pl.engine.seams import Measure
 
@@ -27,10 +27,10 @@ Number = Mapping[str, Any]
 
 
 def read_measures(content: Any) -> dict[str, Measure]:
-    """Make measures of what ``metrics.json`` says of them, in order.
+    """Read the ``measures`` of ``metrics.json``, in order.
 
     Raises:
-        ValueError: none, or one whose kind or direction is unknown; names it.
+        ValueError: there are none, or the kind or direction of one is unknown; names it.
     """
     if not isinstance(content, dict) or not content:
         raise ValueError(f"measures must be an object with one measure or more, got {content!r}")
@@ -41,18 +41,18 @@ def read_measures(content: Any) -> dict[str, Measure]:
         except TypeError:
             raise ValueError(f"measures.{name} must have kind, better, unit, meaning; got {facts!r}") from None
         if measure.kind not in ("share", "mean", "set") or measure.better not in ("higher", "lower"):
-            wanted = "kind share, mean or set, and better higher or lower"
-            raise ValueError(f"measures.{name} needs {wanted}; got {measure.kind} and {measure.better}")
+            expected = "kind share, mean or set, and better higher or lower"
+            raise ValueError(f"measures.{name} needs {expected}; got {measure.kind} and {measure.better}")
         measures[name] = measure
     return measures
 
 
-def estimate(measure: Measure, values: Sequence[float]) -> dict[str, Any]:
-    """Interval of a share (Wilson) or of a mean (bootstrap over items).
+def estimate_interval(measure: Measure, values: Sequence[float]) -> dict[str, Any]:
+    """Compute the interval of a share (Wilson) or of a mean (bootstrap over items).
 
     Args:
         measure: of kind ``share`` or ``mean``.
-        values: one an item.
+        values: one per item.
 
     Raises:
         ValueError: no values.
@@ -64,12 +64,12 @@ def estimate(measure: Measure, values: Sequence[float]) -> dict[str, Any]:
 
 
 def estimate_change(measure: Measure, before: Sequence[float] | Array, after: Sequence[float] | Array) -> Number:
-    """By how much the same items score otherwise: after minus before, item by item.
+    """Compute the paired difference of the same items: after minus before.
 
-    Shares have Newcombe's paired interval and the exact McNemar test's ``p``, means a paired bootstrap.
+    Shares get Newcombe's paired interval and ``p`` of the exact McNemar test, means a paired bootstrap.
 
     Raises:
-        ValueError: no items, or a different number on the two sides.
+        ValueError: no items, or the two sides differ in length.
     """
     if measure.kind == "share":
         return paired_difference([bool(value) for value in before], [bool(value) for value in after])
@@ -82,80 +82,80 @@ def estimate_change(measure: Measure, before: Sequence[float] | Array, after: Se
 def write_value(measure: Measure, interval: Number) -> tuple[str, str]:
     """Write a number with its unit, and its interval: ``("81.5 %", "[77.4, 85.0]")``, ``("31.20 dB", "[30.9, 31.5]")``.
 
-    The interval is empty where there is none.
+    Without an interval the second text is empty.
     """
     if not has_interval(interval):
         mean = interval["mean"]
-        return (f"{100 * mean:.1f} %" if measure.kind == "share" else with_unit(write_number(mean), measure)), ""
+        return (f"{100 * mean:.1f} %" if measure.kind == "share" else add_unit(write_number(mean), measure)), ""
     if measure.kind == "share":
-        return percent(interval)
+        return write_percent(interval)
     digits = count_digits(interval)
     mean, low, high = (write_number(interval[key], digits) for key in ("mean", "low", "high"))
-    return with_unit(mean, measure), f"[{low}, {high}]"
+    return add_unit(mean, measure), f"[{low}, {high}]"
 
 
 def write_difference(measure: Measure, difference: Number) -> tuple[str, str]:
     """Write a difference with its unit, and its interval: ``("+2.3 points", "[-1.1, +5.7]")``.
 
-    An end just below 0 is written -0.0, so that one sees that the interval excludes 0.
+    An end just below 0 is written -0.0, which shows that the interval excludes 0.
     """
     if not has_interval(difference):
         change = difference["difference"]
         share = f"{100 * change + 0.0:+.1f} points"
-        return (share if measure.kind == "share" else with_unit(write_number(change, sign="+"), measure)), ""
+        return (share if measure.kind == "share" else add_unit(write_number(change, sign="+"), measure)), ""
     if measure.kind == "share":
-        return points(difference)
+        return write_points(difference)
     digits = count_digits(difference)
     low, high = (write_number(difference[key], digits, "+") for key in ("low", "high"))
     change = round(difference["difference"], 8 if digits is None else digits) + 0.0  # no -0.0
-    return with_unit(write_number(change, digits, "+"), measure), f"[{low}, {high}]"
+    return add_unit(write_number(change, digits, "+"), measure), f"[{low}, {high}]"
 
 
 def judge_difference(measure: Measure, difference: Number) -> str:
-    """Say whether a difference is one, and in which direction: ``p = 0.01: better``, ``not distinguishable``."""
+    """Judge a difference by its interval: ``p = 0.01: better``, ``worse``, ``not distinguishable``, ``no interval``."""
     if not has_interval(difference):
         return "no interval"
-    return judge(difference if measure.better == "higher" else negate(difference))
+    return judge_interval(difference if measure.better == "higher" else reverse_difference(difference))
 
 
-def negate(difference: Number) -> dict[str, Any]:
-    """Turn a difference round."""
+def reverse_difference(difference: Number) -> dict[str, Any]:
+    """Swap the two sides of a difference."""
     low, high = difference["low"], difference["high"]
     return {**difference, "difference": -difference["difference"], "low": -high, "high": -low}
 
 
 def is_loss(measure: Measure, difference: Number) -> bool:
-    """Whether something is shown to be worse."""
+    """Whether the interval lies wholly on the worse side of 0."""
     if not has_interval(difference):
         return False
     return bool(difference["high"] < 0 if measure.better == "higher" else difference["low"] > 0)
 
 
 def is_gain(measure: Measure, difference: Number) -> bool:
-    """Whether something is shown to be better."""
+    """Whether the interval lies wholly on the better side of 0."""
     if not has_interval(difference):
         return False
     return bool(difference["low"] > 0 if measure.better == "higher" else difference["high"] < 0)
 
 
 def has_interval(number: Number) -> bool:
-    """Whether a number has two ends."""
+    """Whether a number has an interval."""
     return number.get("low") is not None and number.get("high") is not None
 
 
-def with_unit(number: str, measure: Measure) -> str:
-    """Write the unit behind a number."""
+def add_unit(number: str, measure: Measure) -> str:
+    """Append the unit to a number."""
     return f"{number} {measure.unit}".rstrip()
 
 
 def count_digits(number: Number) -> int | None:
-    """Digits behind the point that show two figures of half an interval's width; ``None`` if it has no width."""
+    """Decimals that show two significant digits of half the interval's width; ``None`` if the width is 0."""
     width = (number["high"] - number["low"]) / 2
     return max(0, 1 - floor(log10(width))) if isfinite(width) and width > 0 else None
 
 
 def write_number(value: float, digits: int | None = None, sign: str = "") -> str:
-    """Write a number with so many digits behind the point, or with four figures."""
+    """Write a number with the given decimals; with four significant digits if ``digits`` is ``None`` or above 8."""
     if digits is None or digits > 8:
         return f"{value:{sign},.4g}" if 1e-4 <= abs(value) < 1e4 or value == 0 else f"{value:{sign}.4g}"
     return f"{value:{sign},.{digits}f}"

@@ -1,4 +1,4 @@
-"""Write what was scored into the evaluation folder: metrics, rows, pictures."""
+"""Write scores into the evaluation folder: metrics, rows, pictures."""
 
 import json
 import logging
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions.jsonl"
 FRAME_MS = 200
-"""How long a frame of a clip is shown, in milliseconds."""
+"""Milliseconds for which each frame of a clip is shown."""
 
 
-def publish(
+def write_scores(
     out: Path, evaluation: Evaluation, metrics: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]
 ) -> dict[str, Any]:
-    """Write rows and metrics, each beside and renamed.
+    """Write rows and metrics, each to a temporary file that is then renamed.
 
     Returns:
         The metrics as they were written.
@@ -37,25 +37,25 @@ def publish(
 
 
 def write_row(row: Row) -> str:
-    """A line of ``predictions.jsonl``."""
+    """Write a line of ``predictions.jsonl``."""
     return json.dumps(make_strict(row), allow_nan=False) + "\n"
 
 
-def spread(total: int, count: int) -> list[int]:
-    """``count`` indices, spread evenly over ``total``."""
+def spread_evenly(total: int, count: int) -> list[int]:
+    """Return ``count`` indices spread evenly over ``total``; all of them if there are fewer."""
     return [number * total // min(count, total) for number in range(min(count, total))]
 
 
 def draw_gallery(folder: Path, trial: Trial, rows: Sequence[Row], count: int) -> None:
-    """Draw ``count`` rows, spread evenly over the set."""
-    make_empty(folder)
-    for index in spread(len(rows), count):
+    """Draw ``count`` rows, spread evenly over the test set."""
+    empty_folder(folder)
+    for index in spread_evenly(len(rows), count):
         for name, drawn in draw_row(trial, rows[index]):
-            save(drawn, folder, f"{index}_{name}" if name else str(index))
+            save_drawing(drawn, folder, f"{index}_{name}" if name else str(index))
 
 
 def draw_row(trial: Trial, row: Row) -> Iterator[tuple[str, Drawn]]:
-    """Pictures of a row; a row that can't be drawn is named and left out, for its scores stand."""
+    """Draw a row. One that can't be drawn is logged and skipped: its scores are still valid."""
     try:
         yield from list(trial.draw(row))
     except Exception as error:
@@ -63,14 +63,14 @@ def draw_row(trial: Trial, row: Row) -> Iterator[tuple[str, Drawn]]:
 
 
 def draw_pictures(folder: Path, trial: Trial, rows: Sequence[int]) -> None:
-    """Draw what there is to see of the model, of the whole set and of some rows."""
+    """Draw the pictures about the model: of the whole test set, and of some rows."""
     shutil.rmtree(folder, ignore_errors=True)
     for name, drawn in trial.pictures(rows):
         folder.mkdir(exist_ok=True)
-        save(drawn, folder, name)
+        save_drawing(drawn, folder, name)
 
 
-def save(drawn: Drawn, folder: Path, name: str) -> None:
+def save_drawing(drawn: Drawn, folder: Path, name: str) -> None:
     """Write a picture as PNG, a clip as GIF."""
     if isinstance(drawn, Image.Image):
         drawn.save(folder / f"{name}.png", optimize=True)
@@ -79,8 +79,8 @@ def save(drawn: Drawn, folder: Path, name: str) -> None:
         first.save(folder / f"{name}.gif", save_all=True, append_images=others, duration=FRAME_MS, loop=0)
 
 
-def make_empty(folder: Path) -> None:
-    """Make a folder, without what an earlier evaluation left there."""
+def empty_folder(folder: Path) -> None:
+    """Create a folder, or empty it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 

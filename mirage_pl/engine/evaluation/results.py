@@ -1,4 +1,4 @@
-"""What an evaluation folder holds, read and checked: the format is that of ``docs/reference/metrics.md``.
+"""Read and check an evaluation folder, in the format of ``docs/reference/metrics.md``.
 
 Imports no torch.
 """
@@ -20,16 +20,16 @@ from mirage_pl.engine.seams import Measure
 
 PREDICTIONS = "predictions.jsonl"
 ROW = {"where": str, "group": str}
-"""What every row must have, besides the first measure; a report can do without its other keys."""
+"""Keys that every row must have besides the first measure, and their types; all others are optional."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """An evaluation of one run.
+    """The evaluation of one run.
 
     Attributes:
         folder: the evaluation folder, ``RUN/evaluation/LABEL``.
-        name: the run's.
+        name: the name of the run.
         metrics: the content of ``metrics.json``.
         rows: the rows of ``predictions.jsonl``.
         measures: by name; the first one ranks runs.
@@ -48,17 +48,17 @@ class Result:
 
     @property
     def task(self) -> str:
-        """The name of the task that was evaluated on."""
+        """The name of the task that the run was scored on."""
         return str(self.metrics.get("task", self.folder.name))
 
     @property
     def first(self) -> str:
-        """The measure that ranks."""
+        """The measure that ranks runs."""
         return next(iter(self.measures))
 
     @property
     def conditions(self) -> Mapping[str, Mapping[str, Any]]:
-        """Condition -> the first measure's interval, ``groups`` and ``difference`` to own; ``measures``; and more."""
+        """Condition -> the first measure's interval, ``groups`` and ``difference`` from own; ``measures``; and more."""
         return self.metrics.get(self.conditions_in) or {}
 
     @property
@@ -78,24 +78,24 @@ class Result:
 
     @cached_property
     def items(self) -> list[tuple[str, ...]]:
-        """What was scored: the same list means the same test set, so that rows can be paired."""
+        """Identities of the scored items: equal lists mean the same test set, whose rows can be paired."""
         return [tuple(str(row.get(key)) for key in ("where", "group", "id", "truth")) for row in self.rows]
 
     @property
     def remedy(self) -> str:
-        """What to do if a file of the folder is bad."""
+        """The command that repairs a bad folder."""
         return f"run python -m mirage_pl.evaluate ckpt={self.run} task={self.folder.name} again"
 
     def by_group(self, measure: str) -> Mapping[str, Mapping[str, Any]]:
-        """Group -> interval of a measure, ``all`` last; of those groups of which anything was graded."""
+        """Group -> interval of a measure, ``all`` last; groups without a graded row are left out."""
         return {group: number for group, number in self.metrics.get(measure, {}).items() if number["n"]}
 
     def values(self, measure: str, condition: str | None = None) -> Array | None:
-        """One number a row, NaN where a row wasn't graded; ``None`` if the rows don't hold it.
+        """One number per row, NaN where a row wasn't graded; ``None`` if no row has one.
 
         Args:
-            measure: a name.
-            condition: ``None``: as the model is.
+            measure: its name.
+            condition: its name; ``None``: the model as it is.
         """
         rows = self.rows
         if condition is not None:
@@ -106,7 +106,7 @@ class Result:
         return np.array([np.nan if value is None else float(value) for value in values])
 
     def lead_over(self, other: "Result", measure: str) -> Mapping[str, Any] | None:
-        """This run's measure minus another's, item by item; ``None`` if they can't be paired."""
+        """This run's measure minus another's, paired by item; ``None`` if they can't be paired."""
         ours, theirs = self.values(measure), other.values(measure)
         if self.items != other.items or ours is None or theirs is None or measure not in other.measures:
             return None
@@ -115,7 +115,7 @@ class Result:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number, or a truth value."""
+    """Whether a value is a finite number or a bool."""
     return isinstance(value, int | float) and isfinite(value)
 
 
@@ -123,8 +123,8 @@ def read_result(folder: Path) -> Result:
     """Read and check ``metrics.json`` and ``predictions.jsonl``.
 
     Raises:
-        ValueError: a file is missing or broken, or the two contradict each other; names file, line and the command to
-            run.
+        ValueError: a file is missing or broken, or the two contradict each other; names file and line, and the command
+            that repairs it.
     """
     empty = Result(folder, folder.parent.parent.name, {}, [], {})
     contents = {}
@@ -146,7 +146,7 @@ def read_result(folder: Path) -> Result:
 
 
 def check_intervals(metrics: Mapping[str, Any], measures: Mapping[str, Measure]) -> None:
-    """Refuse metrics without an interval for each group of each measure.
+    """Check that each measure has an interval for ``all`` and for each group.
 
     Raises:
         ValueError: names measure and group.
@@ -164,10 +164,10 @@ def check_intervals(metrics: Mapping[str, Any], measures: Mapping[str, Measure])
 
 
 def check_agreement(result: Result) -> None:
-    """Refuse rows that contradict the metrics.
+    """Check that the rows give the metrics' mean and count of the first measure.
 
     Raises:
-        ValueError: says what each of the two says.
+        ValueError: they don't; gives both.
     """
     name = result.first
     total, values = result.metrics[name]["all"], result.values(name)
@@ -184,10 +184,10 @@ def check_agreement(result: Result) -> None:
 
 
 def parse_row(line: bytes, where: str, measures: Mapping[str, Measure], remedy: str) -> dict[str, Any]:
-    """Read one row of predictions; its measures are truth values (shares), numbers (means), or ``null`` (ungraded).
+    """Read one row of predictions; a measure is a bool (share), a number (mean), or ``null`` (ungraded).
 
     Raises:
-        ValueError: names where, and what to do.
+        ValueError: a value of another type; names its place and the remedy.
     """
     row = parse_object(line, where, ROW, remedy)
     for number, (name, measure) in enumerate(measures.items()):
@@ -195,16 +195,16 @@ def parse_row(line: bytes, where: str, measures: Mapping[str, Measure], remedy: 
             continue
         value = row.get(name, "nothing")
         if not (value is None or (isinstance(value, bool) if measure.kind == "share" else is_number(value))):
-            wanted = "bool" if measure.kind == "share" else "a finite number"
-            raise ValueError(f"{where}: {name} must be {wanted}, got {value!r}; {remedy}")
+            expected = "bool" if measure.kind == "share" else "a finite number"
+            raise ValueError(f"{where}: {name} must be {expected}, got {value!r}; {remedy}")
     return row
 
 
 def parse_object(line: bytes, where: str, kinds: Mapping[str, type], remedy: str) -> dict[str, Any]:
-    """Read a JSON object that has certain keys.
+    """Read a JSON object that must have certain keys.
 
     Raises:
-        ValueError: it is none, or a key is missing or of another type; names where, and what to do.
+        ValueError: not an object, or a key is missing or of another type; names its place and the remedy.
     """
     try:
         content = json.loads(line)

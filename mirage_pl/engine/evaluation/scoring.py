@@ -1,4 +1,4 @@
-"""Score a checkpoint: ``python -m mirage_pl.evaluate ckpt=RUN``. Items by measures, under conditions."""
+"""Score a checkpoint: each item by each measure, as the model is and under each condition."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from mirage_pl.engine.checkpoints.weights import checkpoint_of, read_checkpoint,
 from mirage_pl.engine.evaluation import publishing, tables
 from mirage_pl.engine.evaluation.journal import Journal
 from mirage_pl.engine.evaluation.setup import build_evaluation, complete_config
-from mirage_pl.engine.evaluation.summary import describe_evaluation, summarize
+from mirage_pl.engine.evaluation.summary import describe_evaluation, summarize_scores
 from mirage_pl.engine.evaluation.test_set import TestSet, describe_test_set, open_split
 from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
@@ -25,12 +25,12 @@ from mirage_pl.engine.words import load_words
 def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], None] | None = None) -> dict[str, Any]:
     """Score the test split as the model is, then under each condition, and write metrics, rows and pictures.
 
-    Whatever was computed is kept as it comes: the same command continues an interrupted evaluation.
+    Results are saved as they are computed: the same command continues an interrupted evaluation.
 
     Args:
         cfg: composed from ``conf/evaluate.yaml``.
-        report: writes an HTML file of evaluation folders, this one first, in the words at a dotted path; ``None``:
-            there is no page.
+        report: ``report(file, folders, words)`` writes an HTML page of evaluation folders, this one first, with the
+            family's words at a dotted path; ``None``: no page is written.
 
     Returns:
         What ``metrics.json`` holds, see ``docs/reference/metrics.md``.
@@ -48,7 +48,7 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], No
     data = open_split(cfg.task, trained.collator)
     test = describe_test_set(data.datasets["test"], cfg.task.test_file, trained.config.task)
     facts = describe_run(trained, cfg, evaluation, test)
-    journal = Journal(out / "unfinished", identify(facts, trained, data), trained.device)
+    journal = Journal(out / "unfinished", identify_work(facts, trained, data), trained.device)
     trial = evaluation.open(trained.module, data, journal.once)
     scores = score(Scoring(out, evaluation, trial, facts), test, journal, cfg)
     metrics = scores.publish(finished=True, seconds=round(time.time() - started, 1))
@@ -64,13 +64,13 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], No
 
 @dataclass
 class Scoring:
-    """What was scored so far, and the folder where it is published.
+    """The scores so far, and the folder that they are written to.
 
     Attributes:
         out: the evaluation folder.
         evaluation: the kind.
-        trial: what is scored.
-        facts: what ``metrics.json`` says besides scores.
+        trial: of the module that is scored.
+        facts: what ``metrics.json`` holds besides scores.
         rows: by condition, ``own`` first.
         numbers: about the model.
     """
@@ -83,13 +83,13 @@ class Scoring:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def publish(self, **progress: Any) -> dict[str, Any]:
-        """Write metrics and rows: what was scored is kept, whatever becomes of the rest."""
-        scores = summarize(self.evaluation, self.trial, self.rows, self.numbers)
-        return publishing.publish(self.out, self.evaluation, {**self.facts, **scores, **progress}, self.rows)
+        """Write metrics and rows as they stand; ``progress`` is added to the metrics."""
+        scores = summarize_scores(self.evaluation, self.trial, self.rows, self.numbers)
+        return publishing.write_scores(self.out, self.evaluation, {**self.facts, **scores, **progress}, self.rows)
 
 
 def score(scoring: Scoring, test: TestSet, journal: Journal, cfg: DictConfig) -> Scoring:
-    """Score as the model is, then each condition, then look at the model; publish after each."""
+    """Score the model as it is, then under each condition; write the files after each. Then describe and draw it."""
     out, trial = scoring.out, scoring.trial
     own = test.mark(score_own(trial, journal.folder, test))
     scoring.rows[OWN] = own
@@ -101,7 +101,9 @@ def score(scoring: Scoring, test: TestSet, journal: Journal, cfg: DictConfig) ->
         metrics = scoring.publish(finished=False)
     scoring.numbers = trial.describe()
     tables.print_conditions(metrics, load_words(scoring.evaluation.words, trusted=scoring.evaluation.words))
-    publishing.draw_pictures(out / scoring.evaluation.numbers_in, trial, publishing.spread(len(own), cfg.num_pictured))
+    publishing.draw_pictures(
+        out / scoring.evaluation.numbers_in, trial, publishing.spread_evenly(len(own), cfg.num_pictured)
+    )
     return scoring
 
 
@@ -109,11 +111,11 @@ def score_own(trial: Trial, folder: Path, test: TestSet) -> list[Row]:
     """Score all items as the model is; rows are appended to a file in ``folder`` as they come.
 
     Raises:
-        ValueError: not one item can be scored.
+        ValueError: no item can be scored.
     """
     rows: list[Row] = []
     with (folder / publishing.PREDICTIONS).open("w") as file:
-        for batch in tables.follow(trial.score(OWN), test.facts["rows"], f"Scoring {test.facts['rows']} items"):
+        for batch in tables.show_progress(trial.score(OWN), test.facts["rows"], f"Scoring {test.facts['rows']} items"):
             rows += batch
             file.writelines(publishing.write_row(row) for row in batch)
             file.flush()
@@ -129,31 +131,31 @@ def score_condition(trial: Trial, condition: str, own: Sequence[Row]) -> list[Ro
     Raises:
         RuntimeError: the trial scored other items, or in another order.
     """
-    rows = [row for batch in tables.follow(trial.score(condition), len(own), condition) for row in batch]
+    rows = [row for batch in tables.show_progress(trial.score(condition), len(own), condition) for row in batch]
     if [row["where"] for row in rows] != [row["where"] for row in own]:
         raise RuntimeError(f"condition {condition} scored other items than {OWN}, or in another order")
     return rows
 
 
 def describe_run(trained: Trained, cfg: DictConfig, evaluation: Evaluation, test: TestSet) -> dict[str, Any]:
-    """What ``metrics.json`` says of run, kind and items."""
-    made = {"name": trained.folder.name, "command": " ".join(sys.argv), "task": cfg.task.name}
+    """Describe the run, the kind of evaluation and the test set for ``metrics.json``."""
+    origin = {"name": trained.folder.name, "command": " ".join(sys.argv), "task": cfg.task.name}
     steps = int(read_checkpoint(trained.checkpoint)["global_step"])
     checkpoint = {"ckpt": str(trained.checkpoint), "steps": steps}
-    return made | describe_evaluation(evaluation) | checkpoint | dict(evaluation.facts) | {"test": dict(test.facts)}
+    return origin | describe_evaluation(evaluation) | checkpoint | dict(evaluation.facts) | {"test": dict(test.facts)}
 
 
-def identify(facts: Mapping[str, Any], trained: Trained, data: Any) -> dict[str, Any]:
-    """What kept results depend on: with another of these an evaluation starts anew."""
-    kept = {key: value for key, value in facts.items() if key not in ("name", "command", "task", "measures")}
-    return kept | {"written": trained.checkpoint.stat().st_mtime_ns, "width": data.loader.eval_batch_size}
+def identify_work(facts: Mapping[str, Any], trained: Trained, data: Any) -> dict[str, Any]:
+    """Everything that saved results depend on: where any of it has changed, the evaluation starts anew."""
+    relevant = {key: value for key, value in facts.items() if key not in ("name", "command", "task", "measures")}
+    return relevant | {"written": trained.checkpoint.stat().st_mtime_ns, "width": data.loader.eval_batch_size}
 
 
 def find_evaluation(run_folder: str, label: str) -> Path:
-    """The evaluation of another run.
+    """Find the evaluation folder of another run.
 
     Raises:
-        ValueError: it hasn't been evaluated.
+        ValueError: the run hasn't been evaluated under this label.
     """
     folder = Path(run_folder) / "evaluation" / label
     if not (folder / METRICS).is_file():

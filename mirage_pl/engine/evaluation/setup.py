@@ -1,4 +1,4 @@
-"""What an evaluation's config leaves to the run: its task, its data folder, its kind. Imports no torch."""
+"""Complete an evaluation's config from the run: its task, its data folder, its kind. Imports no torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +17,9 @@ from mirage_pl.engine.runs.folder import COMPOSED, CONFIG
 from mirage_pl.engine.seams import Evaluation
 
 READ_AT_ONCE = ("name", "evaluation", "max_new_tokens", "dataset", "data")
-"""Keys of a task that no other key of it repeats."""
+"""Keys of a task that no other key of the task refers to."""
 KIND = "answers"
-"""The kind of evaluation of a task that names none; ``conf/evaluate.yaml`` has it as default."""
+"""The kind of evaluation of a task that names none: the default of ``conf/evaluate.yaml``."""
 
 
 def complete_config(cfg: DictConfig, config: DictConfig, folder: Path) -> DictConfig:
@@ -27,28 +27,27 @@ def complete_config(cfg: DictConfig, config: DictConfig, folder: Path) -> DictCo
 
     Args:
         cfg: composed from ``conf/evaluate.yaml``.
-        config: the run's.
-        folder: the run's.
+        config: the config of the run.
+        folder: the run folder.
 
     Returns:
-        A config in which ``task`` is whole and every value that it refers to is there: as ``cfg`` says, else as the run
-        was trained.
+        A config whose ``task`` is complete, with every value that it refers to: from ``cfg``, else from the run.
 
     Raises:
-        ValueError: a key of the run's own task that isn't there.
+        ValueError: ``cfg.task`` sets a key that the run's own task doesn't have.
     """
     trained = {key: config._get_node(key) for key in config if key not in ("task", "evaluate")}
-    given: dict[str, Any] = {str(key): cfg._get_node(key) for key in cfg if key != "task"}
+    typed: dict[str, Any] = {str(key): cfg._get_node(key) for key in cfg if key != "task"}
     if cfg.data is None:
-        given.pop("data")
+        typed.pop("data")
     task = find_own_task(cfg.task, folder) if cfg.task.get("own") else cfg.task
-    whole = OmegaConf.merge(trained, given, {"task": task})
-    assert isinstance(whole, DictConfig)
-    return whole
+    merged = OmegaConf.merge(trained, typed, {"task": task})
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
-def find_own_task(given: DictConfig, folder: Path) -> DictConfig:
-    """The task that a run was trained on, with some values set anew.
+def find_own_task(overrides: DictConfig, folder: Path) -> DictConfig:
+    """Read the task that a run was trained on, and set the values that the command line gives.
 
     Raises:
         ValueError: a key that this task doesn't have, or one that no value refers to any more.
@@ -58,7 +57,7 @@ def find_own_task(given: DictConfig, folder: Path) -> DictConfig:
     task = OmegaConf.create(OmegaConf.to_container(task))
     name = task.get("name")
     OmegaConf.set_struct(task, True)
-    values: Any = OmegaConf.to_container(given)
+    values: Any = OmegaConf.to_container(overrides)
     values.pop("own")
     lost = [key for key in values if key not in READ_AT_ONCE]
     if lost and "${" not in OmegaConf.to_yaml(task):
@@ -76,10 +75,10 @@ def find_own_task(given: DictConfig, folder: Path) -> DictConfig:
 
 
 def build_evaluation(cfg: DictConfig) -> Evaluation:
-    """Make the evaluation that a whole config names.
+    """Build the evaluation that a complete config names.
 
     Raises:
-        ValueError: a bad option; or the task is scored by another kind of evaluation: names the right one.
+        ValueError: a bad option; or the task needs another kind of evaluation: names it.
     """
     try:
         evaluation: Evaluation = instantiate(cfg.evaluation)
@@ -93,12 +92,12 @@ def build_evaluation(cfg: DictConfig) -> Evaluation:
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
-    """Make of the words that were typed those that Hydra reads."""
+    """Turn the words of the command line into overrides for Hydra."""
     return cli.prepare_words(add_kind(words))
 
 
 def add_kind(words: Sequence[str]) -> list[str]:
-    """Add ``evaluation=`` to a command line that doesn't say it, as the run that ``ckpt=`` names is to be scored."""
+    """Add the ``evaluation=`` of the run that ``ckpt=`` names, unless the command line gives one."""
     values = dict(word.split("=", 1) for word in words if "=" in word)
     if "evaluation" in values or "ckpt" not in values:
         return list(words)
@@ -107,7 +106,7 @@ def add_kind(words: Sequence[str]) -> list[str]:
 
 
 def read_kind(place: Path) -> str:
-    """The kind of evaluation of a run: its stage's, or its task's. Whatever is wrong with it is said later."""
+    """Read which kind of evaluation a run names; a config that can't be read is reported later."""
     for folder in (place, *place.absolute().parents):
         if (folder / CONFIG).is_file():
             try:
@@ -119,6 +118,6 @@ def read_kind(place: Path) -> str:
 
 
 def find_kind(config: Any) -> str:
-    """The kind of evaluation that a run's config names."""
+    """The kind of evaluation that a run's stage names, else its task, else the default."""
     kinds = (OmegaConf.select(config, key, default=None) for key in ("stage.evaluation", "task.evaluation"))
     return str(next((kind for kind in kinds if kind), KIND))

@@ -1,6 +1,6 @@
-"""Intervals and tests for shares and means, and the words for them.
+"""Intervals and tests for shares and means, and how they are written.
 
-S: seeds, which are runs of one method. Q: questions. B: draws of a bootstrap.
+Shapes: S seeds (runs of one method), Q questions, B draws of a bootstrap.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Z = 1.959963984540054
-"""The normal distribution's 97.5 % point: all intervals here are 95 %."""
+"""97.5 % point of the normal distribution: all intervals are 95 %."""
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """Student's t at 97.5 %, by degrees of freedom from 1."""
 DRAWS = 2000
-"""Draws of a bootstrap; the same ones at every call, so that the same answers give the same interval."""
+"""Draws of a bootstrap; they are the same at every call, so that equal answers give equal intervals."""
 
 
 def wilson(successes: int, n: int) -> dict[str, float]:
@@ -31,7 +31,7 @@ def wilson(successes: int, n: int) -> dict[str, float]:
         ``mean``, ``low`` and ``high`` between 0 and 1, and ``n``.
 
     Raises:
-        ValueError: no answers, or a count that is not within 0 and n.
+        ValueError: no answers, or a count outside 0 to n.
     """
     if n < 1:
         raise ValueError(f"n={n} answers have no mean; score at least one sample")
@@ -45,14 +45,14 @@ def wilson(successes: int, n: int) -> dict[str, float]:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Two-sided p of the exact McNemar test: are both sides of the discordant pairs equally likely?
+    """Two-sided p of the exact McNemar test: are the two kinds of discordant pairs equally likely?
 
     Args:
-        only_a: pairs of which only the first is right.
-        only_b: pairs of which only the second is right.
+        only_a: pairs in which only the first is right.
+        only_b: pairs in which only the second is right.
     """
     discordant = only_a + only_b
-    tail = ways = 1  # of 0 pairs on the rarer side, then 1, 2, …
+    tail = ways = 1  # with 0 pairs of the rarer kind, then 1, 2, …
     for k in range(min(only_a, only_b)):
         ways = ways * (discordant - k) // (k + 1)
         tail += ways
@@ -60,20 +60,20 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def paired_difference(a: Sequence[bool], b: Sequence[bool]) -> dict[str, float]:
-    """By how much ``b`` answers the same questions better than ``a``: mean(b) - mean(a).
+    """Difference of two shares over the same questions: mean(b) - mean(a).
 
     The interval is Newcombe's paired score interval (Newcombe 1998, Statistics in Medicine 17:2635-2650, method 10):
     the Wilson limits of both shares, combined with the continuity-corrected correlation phi of the pairs.
 
     Args:
-        a: right or wrong, one a question.
+        a: whether each question was answered right.
         b: the same for the other model, in the same order.
 
     Returns:
         ``difference``, ``low`` and ``high`` between -1 and 1, ``n``, and ``p`` of the exact McNemar test.
 
     Raises:
-        ValueError: no pairs, or a different number on the two sides.
+        ValueError: no pairs, or the two sides differ in length.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} answers can't be paired with {len(b)}; give one of each for every question")
@@ -99,11 +99,11 @@ def bootstrap(values_SQ: Array) -> dict[str, float]:
 
     Questions and seeds are drawn with replacement, crossed: all seeds of a draw answer the same questions. Noise that
     belongs neither to a seed nor to a question alone counts up to three times (Owen 2007, Annals of Applied Statistics
-    1:386-411), which errs on the safe side. Of a single seed only questions are drawn: the interval then says nothing
-    about other seeds.
+    1:386-411), so the interval is conservative. With a single seed only questions are drawn, and the interval says
+    nothing about other seeds.
 
     Args:
-        values_SQ: what each seed's answer to each question counts, e.g. 1 if it is right and 0 if not.
+        values_SQ: the score of each seed's answer to each question, e.g. 1 if it is right and 0 if not.
 
     Returns:
         ``mean``, ``low``, ``high``, and ``n``, the number of questions.
@@ -119,12 +119,12 @@ def bootstrap(values_SQ: Array) -> dict[str, float]:
 
 
 def bootstrap_difference(a_SQ: Array, b_SQ: Array) -> dict[str, float]:
-    """By how much method ``b`` answers the same questions better than method ``a``: mean(b) - mean(a).
+    """Difference of two methods over the same questions: mean(b) - mean(a).
 
-    Both answer the questions of a draw, but the seeds of each are drawn by themselves.
+    Both answer the questions of a draw; the seeds of each are drawn independently.
 
     Args:
-        a_SQ: what each answer counts: 0 or 1, a distance, a return.
+        a_SQ: the score of each answer: 0 or 1, a distance, a return.
         b_SQ: the same for the other method, with the same questions in the same order; any number of seeds.
 
     Returns:
@@ -146,13 +146,13 @@ def bootstrap_difference(a_SQ: Array, b_SQ: Array) -> dict[str, float]:
 
 
 def bootstrap_change(before_SQ: Array, after_SQ: Array) -> dict[str, float]:
-    """By how much the same runs answer better than before: like :func:`bootstrap_difference`, with paired seeds."""
+    """Difference of the same runs after and before a change: like :func:`bootstrap_difference`, with paired seeds."""
     change = bootstrap(_answers(after_SQ) - _answers(before_SQ))
     return {"difference": change.pop("mean")} | change
 
 
 def over_seeds(values_S: Array) -> dict[str, Any]:
-    """Mean of one number a seed with Student's interval; ``low`` and ``high`` are ``None`` for a single seed.
+    """Mean of one number per seed, with Student's interval; ``low`` and ``high`` are ``None`` for a single seed.
 
     Returns:
         ``mean``, ``low``, ``high``, and ``n``, the number of seeds.
@@ -165,10 +165,10 @@ def over_seeds(values_S: Array) -> dict[str, Any]:
 
 
 def seeds_difference(a_S: Array, b_S: Array) -> dict[str, Any]:
-    """Difference of two methods with one number a seed: mean(b) - mean(a), with Welch's interval.
+    """Difference of two methods with one number per seed: mean(b) - mean(a), with Welch's interval.
 
-    The degrees of freedom are those of the smaller side, which errs on the safe side. ``low`` and ``high`` are ``None``
-    where a side has a single seed.
+    The degrees of freedom are those of the smaller side, which is conservative. ``low`` and ``high`` are ``None`` where
+    a side has a single seed.
     """
     difference, n = float(b_S.mean() - a_S.mean()), min(len(a_S), len(b_S))
     if n < 2:
@@ -178,17 +178,22 @@ def seeds_difference(a_S: Array, b_S: Array) -> dict[str, Any]:
 
 
 def student(freedom: int) -> float:
-    """97.5 % point of Student's t: from a table up to 10 degrees of freedom, beyond by an expansion (error < 0.004)."""
+    """97.5 % point of Student's t: from a table up to 10 degrees of freedom, then by an expansion (error < 0.004)."""
     if freedom <= len(STUDENT):
         return STUDENT[freedom - 1]
     return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
 
 
 def resample(values_SQ: Array, questions_BQ: Array, seeds_BS: Array) -> Array:
-    """Mean of each draw. Weights say how often a question or a seed was drawn; those of a draw sum to 1.
+    """Mean of each draw, ``[B]``.
 
-    The variance between S means of S seeds, drawn with replacement, is (S-1)/S of the unbiased one, which is much for 3
-    seeds: so a draw's distance from the mean of all seeds is stretched.
+    Seeds drawn with replacement vary by (S-1)/S of the unbiased variance, which is far too little for 3 seeds; each
+    draw's distance from the mean of all seeds is stretched to make up for it.
+
+    Args:
+        values_SQ: scores.
+        questions_BQ: how often each draw has each question, as shares that sum to 1.
+        seeds_BS: the same for seeds.
     """
     means_BS = questions_BQ @ values_SQ.T
     center_B = means_BS.mean(axis=1)
@@ -198,31 +203,31 @@ def resample(values_SQ: Array, questions_BQ: Array, seeds_BS: Array) -> Array:
     return stretched_B
 
 
-def percent(share: Mapping[str, float]) -> tuple[str, str]:
+def write_percent(share: Mapping[str, float]) -> tuple[str, str]:
     """Write a share and its interval: ``("81.5 %", "[77.4, 85.0]")``."""
     return f"{100 * share['mean']:.1f} %", f"[{100 * share['low']:.1f}, {100 * share['high']:.1f}]"
 
 
-def points(difference: Mapping[str, float]) -> tuple[str, str]:
+def write_points(difference: Mapping[str, float]) -> tuple[str, str]:
     """Write a difference and its interval: ``("+2.3 points", "[-1.1, +5.7]")``.
 
-    An end just below 0 is written -0.0, so that one sees that the interval excludes 0.
+    An end just below 0 is written -0.0, which shows that the interval excludes 0.
     """
     value = f"{round(100 * difference['difference'], 1) + 0.0:+.1f}"
     low, high = (f"{100 * difference[key] + 0.0:+.1f}" for key in ("low", "high"))
     return f"{value} points", f"[{low}, {high}]"
 
 
-def judge(difference: Mapping[str, float]) -> str:
-    """Put a difference in words: it is one only if its interval excludes 0.
+def judge_interval(difference: Mapping[str, float]) -> str:
+    """Say ``better`` or ``worse`` if the interval excludes 0, else ``not distinguishable``; higher is better.
 
-    Where there is a ``p``, it is written too, and the difference is borderline unless p < 0.05.
+    With a ``p`` it is written first, and a difference whose interval excludes 0 although p >= 0.05 is ``borderline``.
     """
     p = difference.get("p")
-    written = "" if p is None else "p < 0.001: " if p < 0.001 else f"p = {p:.{2 if p >= 0.095 else 3}f}: "
+    prefix = "" if p is None else "p < 0.001: " if p < 0.001 else f"p = {p:.{2 if p >= 0.095 else 3}f}: "
     if difference["low"] <= 0 <= difference["high"]:
-        return f"{written}not distinguishable"
-    return f"{written}{'borderline ' if p and p >= 0.05 else ''}{'better' if difference['low'] > 0 else 'worse'}"
+        return f"{prefix}not distinguishable"
+    return f"{prefix}{'borderline ' if p and p >= 0.05 else ''}{'better' if difference['low'] > 0 else 'worse'}"
 
 
 def _combine(x: float, y: float, phi: float) -> float:
@@ -231,7 +236,7 @@ def _combine(x: float, y: float, phi: float) -> float:
 
 
 def _answers(values_SQ: Array) -> Array:
-    """Check that there are answers, and make numbers of them."""
+    """Check that there are answers, and convert them to floats."""
     if values_SQ.ndim != 2 or not values_SQ.size:
         raise ValueError(f"expected answers of seeds x questions, got an array of shape {values_SQ.shape}")
     return values_SQ.astype(float)
@@ -239,8 +244,8 @@ def _answers(values_SQ: Array) -> Array:
 
 @lru_cache(maxsize=32)
 def _weights(n: int, stream: int) -> Array:
-    """How often each of n things is drawn in n draws with replacement, as shares: ``[DRAWS, n]``.
+    """How often each of n things comes up in n draws with replacement, as shares: ``[DRAWS, n]``.
 
-    Questions are stream 0 and the seeds of two methods 1 and 2, so that only questions are shared.
+    Questions use stream 0, the seeds of two methods streams 1 and 2, so that two methods share only the questions.
     """
     return np.random.default_rng((0, stream)).multinomial(n, np.full(n, 1 / n), size=DRAWS) / n

@@ -1,6 +1,6 @@
-"""Numbers of scored rows: each measure by group, and each condition against the model's own, item by item.
+"""Summarize scored rows: each measure by group, and each condition against the model's own, paired by item.
 
-The form is that of ``docs/reference/metrics.md``. Rows go in, numbers come out; nothing is written into a row.
+The format is that of ``docs/reference/metrics.md``. Rows are never changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,26 +8,26 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import estimate, estimate_change
+from mirage_pl.engine.evaluation.measures import estimate_change, estimate_interval
 from mirage_pl.engine.seams import OWN, Evaluation, Measure, Row, Trial
 
 NOTHING = {"mean": None, "low": None, "high": None, "n": 0}
-"""The interval of a measure of which no item has a value."""
+"""The interval of a measure that no item has a value of."""
 
 
-def summarize(
+def summarize_scores(
     evaluation: Evaluation, trial: Trial, rows: Mapping[str, Sequence[Row]], numbers: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything that ``metrics.json`` says of scores.
+    """Build the part of ``metrics.json`` that holds scores.
 
     Args:
-        evaluation: its measures.
-        trial: what was scored.
-        rows: by condition, ``own`` first; those of each in the same order.
+        evaluation: names the measures.
+        trial: of the module that was scored.
+        rows: by condition, ``own`` first; the items of each in the same order.
         numbers: about the model, from :meth:`Trial.describe`.
     """
     own = rows[OWN]
-    made = {
+    conditions = {
         condition: summarize_condition(evaluation, trial, condition, own, scored)
         for condition, scored in rows.items()
         if condition != OWN
@@ -37,13 +37,13 @@ def summarize(
         **trial.summarize(own),
         "ungraded": count_ungraded(evaluation.measures, own),
         "failures": [dict(failure) for failure in trial.failures],
-        **({evaluation.conditions_in: made} if made else {}),
+        **({evaluation.conditions_in: conditions} if conditions else {}),
         **({evaluation.numbers_in: dict(numbers)} if numbers else {}),
     }
 
 
 def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
-    """What a reader of ``metrics.json`` needs to know of the kind of evaluation."""
+    """Build the part of ``metrics.json`` that says how to read it: kind, measures, keys."""
     measures = {name: asdict(measure) for name, measure in evaluation.measures.items()}
     places = {"conditions_in": evaluation.conditions_in, "numbers_in": evaluation.numbers_in}
     return {"evaluation": evaluation.name, "measures": measures} | places | {"words": evaluation.words}
@@ -52,7 +52,7 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
 def summarize_measure(
     evaluation: Evaluation, trial: Trial, name: str, condition: str, rows: Sequence[Row]
 ) -> dict[str, dict[str, Any]]:
-    """A measure by group, and for ``all``."""
+    """Summarize a measure by group, and for ``all``."""
     groups = split_groups(rows)
     return {
         group: estimate_rows(evaluation.measures[name], trial, name, condition, members)
@@ -61,7 +61,7 @@ def summarize_measure(
 
 
 def split_groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows by group, by name; then ``unseen``, without what the model was trained on, if any was; then ``all``."""
+    """Split rows by group; then come ``unseen``, if the model was trained on some rows but not these, and ``all``."""
     names = sorted({row["group"] for row in rows})
     groups = {name: [row for row in rows if row["group"] == name] for name in names}
     if unseen := [row for row in rows if row.get("seen") is False]:
@@ -72,68 +72,68 @@ def split_groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def estimate_rows(
     measure: Measure, trial: Trial, name: str, condition: str, rows: Sequence[Row]
 ) -> dict[str, float | None]:
-    """``mean``, ``low``, ``high`` and ``n`` of a measure over rows; of a whole set there is no interval."""
+    """Compute ``mean``, ``low``, ``high`` and ``n`` of a measure over rows; kind ``set`` has no interval."""
     if measure.kind == "set":
         value = trial.over_all(condition, rows).get(name) if rows else None
-        known = value is not None and isfinite(value)
-        return NOTHING | {"mean": value if known else None, "n": len(rows) if known else 0}
+        valid = value is not None and isfinite(value)
+        return NOTHING | {"mean": value if valid else None, "n": len(rows) if valid else 0}
     values = [value for row in rows if (value := read_value(row, name)) is not None]
-    return estimate(measure, values) if values else dict(NOTHING)
+    return estimate_interval(measure, values) if values else dict(NOTHING)
 
 
 def summarize_condition(
     evaluation: Evaluation, trial: Trial, condition: str, own: Sequence[Row], rows: Sequence[Row]
 ) -> dict[str, Any]:
-    """A condition: each measure over all items and by group, and its difference to ``own``, item by item."""
+    """Summarize a condition: each measure over all items and by group, and its paired difference from ``own``."""
     measures: dict[str, dict[str, Any]] = {}
     for name, measure in evaluation.measures.items():
         groups = summarize_measure(evaluation, trial, name, condition, rows)
         total = groups.pop("all")
         if measure.kind == "set":
             before = estimate_rows(measure, trial, name, OWN, own)
-            difference = subtract(before, total)
+            difference = subtract_means(before, total)
         else:
-            difference = compare(measure, name, own, rows)
+            difference = compare_rows(measure, name, own, rows)
         measures[name] = total | {"groups": groups, "difference": difference}
     first = next(iter(evaluation.measures))
     return measures[first] | {"measures": measures} | dict(trial.contrast(condition, own, rows))
 
 
-def compare(measure: Measure, name: str, own: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
-    """By how much the same items score otherwise than in ``own``: those with a value in both."""
+def compare_rows(measure: Measure, name: str, own: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
+    """Compute the paired difference from ``own`` over items with a value in both."""
     pairs = [(read_value(before, name), read_value(after, name)) for before, after in zip(own, rows, strict=True)]
-    known = [(before, after) for before, after in pairs if before is not None and after is not None]
-    if not known:
+    complete = [(before, after) for before, after in pairs if before is not None and after is not None]
+    if not complete:
         return {"difference": None, "low": None, "high": None, "n": 0}
-    before, after = zip(*known, strict=True)
+    before, after = zip(*complete, strict=True)
     return dict(estimate_change(measure, before, after))
 
 
-def subtract(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """The difference of two numbers of whole sets, without an interval."""
-    known = before["mean"] is not None and after["mean"] is not None
+def subtract_means(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Compute the difference of two numbers of whole sets, without an interval."""
+    complete = before["mean"] is not None and after["mean"] is not None
     return {
-        "difference": after["mean"] - before["mean"] if known else None,
+        "difference": after["mean"] - before["mean"] if complete else None,
         "low": None,
         "high": None,
-        "n": after["n"] if known else 0,
+        "n": after["n"] if complete else 0,
     }
 
 
 def read_value(row: Row, name: str) -> float | None:
-    """A row's value of a measure; ``None`` if it has none, or one that is no finite number."""
+    """A row's value of a measure; ``None`` if it has none or the value isn't finite."""
     value = row.get(name)
     return value if value is not None and isfinite(value) else None
 
 
 def count_ungraded(measures: Mapping[str, Measure], rows: Sequence[Row]) -> int:
-    """How many rows have no value of any measure."""
+    """Count rows without a value of any measure."""
     names = [name for name, measure in measures.items() if measure.kind != "set"]
     return sum(all(read_value(row, name) is None for name in names) for row in rows) if names else 0
 
 
 def join_conditions(evaluation: Evaluation, rows: Mapping[str, Sequence[Row]]) -> list[Row]:
-    """The rows of ``own``, each with its values under every condition that was made."""
+    """Add to each row of ``own`` its values under every scored condition."""
     names = [name for name, measure in evaluation.measures.items() if measure.kind != "set"]
     others = {condition: scored for condition, scored in rows.items() if condition != OWN}
     values = [
@@ -146,11 +146,11 @@ def join_conditions(evaluation: Evaluation, rows: Mapping[str, Sequence[Row]]) -
 
 
 def make_strict(content: Any) -> Any:
-    """The same content as strict JSON takes it: numbers of any library are plain, and what isn't finite is ``None``."""
+    """Convert content to strict JSON: NumPy and torch scalars become plain numbers, non-finite numbers ``None``."""
     if isinstance(content, Mapping):
         return {str(key): make_strict(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [make_strict(value) for value in content]
-    if hasattr(content, "item"):  # of NumPy and PyTorch
+    if hasattr(content, "item"):  # a scalar of NumPy or torch, which isn't imported here
         content = content.item()
     return None if isinstance(content, float) and not isfinite(content) else content

@@ -5,39 +5,42 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from hydra.utils import instantiate
+
 from mirage_pl.engine.seams import Row
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """What a test set holds.
+    """A test set as the scored model sees it.
 
     Attributes:
-        facts: ``file``, ``rows``, ``digest`` of the items in order, ``train_file``, and ``seen``: how many are in it.
-        learnt: identities of the training rows; ``None`` where they can't be told.
+        facts: ``file``, ``rows``, ``digest`` of the items in order, ``train_file``, and ``seen``: how many of the items
+            are in ``train_file``.
+        learnt: identities of the training rows; ``None`` if unknown.
     """
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # pytest would collect it by its name
 
     facts: Mapping[str, Any]
     learnt: frozenset[str] | None
 
     def mark(self, rows: list[Row]) -> list[Row]:
-        """Say of each row whether the model was trained on it, if it was on any."""
+        """Add ``seen`` to each row, if the model was trained on any item of the set."""
         if not self.facts["seen"] or self.learnt is None:
             return rows
         return [row | {"seen": row["id"] in self.learnt} for row in rows]
 
 
 def describe_test_set(dataset: Any, file: Any, training: Any) -> TestSet:
-    """Tell what is scored.
+    """Describe a test set.
 
     Args:
         dataset: the test split.
-        file: its file.
+        file: what it was read from.
         training: the ``task`` of the run's config.
     """
-    identities = [identify(dataset, dataset[index]) for index in range(len(dataset))]
+    identities = [identify_item(dataset, dataset[index]) for index in range(len(dataset))]
     learnt = read_training_identities(training)
     facts = {
         "file": str(file),
@@ -49,8 +52,8 @@ def describe_test_set(dataset: Any, file: Any, training: Any) -> TestSet:
     return TestSet(facts, learnt)
 
 
-def identify(dataset: Any, sample: Any) -> str:
-    """Identity of an item; one that can't be read, which scoring will name, has one of its own."""
+def identify_item(dataset: Any, sample: Any) -> str:
+    """Identity of an item; one that can't be read is identified by its place, and scoring reports it."""
     try:
         return str(dataset.identity(sample))
     except ValueError:
@@ -58,9 +61,7 @@ def identify(dataset: Any, sample: Any) -> str:
 
 
 def read_training_identities(task: Any) -> frozenset[str] | None:
-    """Identities of the training rows; ``None`` where the file isn't there any more, can't be read, or is too large."""
-    from hydra.utils import instantiate
-
+    """Read the identities of the training rows; ``None`` if the file is gone, can't be read, or is too large."""
     if not task.get("train_file"):
         return None
     try:
@@ -70,13 +71,11 @@ def read_training_identities(task: Any) -> frozenset[str] | None:
 
 
 def open_split(task: Any, collate: Any, split: str = "test") -> Any:
-    """The task's data module, with one split read, and made where it is missing.
+    """Build the task's data module with one split, making its data if missing.
 
     Raises:
-        ValueError: the task has no file for it, or a bad one.
+        ValueError: the task has no file for the split, or the file is bad.
     """
-    from hydra.utils import instantiate
-
     file = task.get(f"{split}_file")
     if file is None:
         raise ValueError(f"task={task.name} has no {split} file; give task.{split}_file=FILE")

@@ -1,4 +1,4 @@
-"""What tells runs apart: the keys of their configs in which they differ, in the fewest and shortest words."""
+"""Axes of a sweep: the few config keys that tell its runs apart, under short names."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,47 +9,50 @@ from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.identity import flatten
 
 WATCHING = {"init_from", "evaluate", "callbacks", "logger"}
-"""What of a config is no axis: what watches and scores a run, besides where things lie."""
+"""Config groups that are never an axis: they watch and score a run, or say where it starts."""
 
 
 def find_axes(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What tells runs apart, in the fewest and shortest words: of each run its place, axis -> value.
+    """Choose the axes, and locate each run on them.
 
-    Many keys follow from another, as a stage's losses from its name. A key is an axis only if those before it leave
-    runs together that it tells apart: a study's method first, then the keys nearest to the top, seeds last.
+    Many keys follow from others, as a stage's losses from its name. A key becomes an axis only if it tells apart runs
+    that the axes before it don't: a study's method comes first, then the keys nearest to the top, seeds last.
 
     Args:
-        configs: of each run key -> value.
+        configs: of each run, key -> value.
+
+    Returns:
+        Of each run, axis -> value.
     """
     keys = dict.fromkeys(key for config in configs for key in config)
     places: list[dict[str, Any]] = [{} for _ in configs]
-    for key in sorted(keys, key=precede):
-        finer = [{**place, shorten(key): config.get(key, "–")} for place, config in zip(places, configs, strict=True)]
+    for key in sorted(keys, key=rank_key):
+        finer = [{**place, name_axis(key): config.get(key, "–")} for place, config in zip(places, configs, strict=True)]
         if count_places(finer) > count_places(places):
             places = finer
     return places
 
 
-def precede(key: str) -> tuple[bool, bool, int, bool]:
-    """Where a key stands among those that may tell runs apart; the first come first."""
-    return key == "seed", key != "study.method", key.count("."), shorten(key) == key
+def rank_key(key: str) -> tuple[bool, bool, int, bool]:
+    """Sort key of the keys that may become axes."""
+    return key == "seed", key != "study.method", key.count("."), name_axis(key) == key
 
 
-def shorten(key: str) -> str:
-    """The name of an axis: of a config group that of the group."""
+def name_axis(key: str) -> str:
+    """Name the axis of a key: a config group by the group alone."""
     return "method" if key == "study.method" else key.removesuffix(".name").removesuffix("._target_")
 
 
 def count_places(places: Sequence[Mapping[str, Any]]) -> int:
-    """How many different ones there are."""
+    """Count the different places."""
     return len({tuple(map(str, place.values())) for place in places})
 
 
 def list_settings(file: Path) -> dict[str, Any]:
-    """Every key of a run's config that may be an axis, with its value: a number or a text. The seed stands at the top.
+    """List the keys of a run's config that may be axes, with their values: numbers or texts. Of seeds only the top one.
 
     Raises:
-        ValueError: no config of a run.
+        ValueError: the file isn't the config of a run.
     """
     config = read_config(file)
     settings = {}
@@ -66,20 +69,20 @@ def list_settings(file: Path) -> dict[str, Any]:
 
 
 def lies_in(value: str, folders: tuple[str, ...]) -> bool:
-    """Whether a value is one of some folders, or a path within."""
+    """Whether a value is one of the folders, or a path within one."""
     return any(value == folder or f"{folder}/" in value for folder in folders)
 
 
-def list_measured(results: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Which numbers of some runs are measures: of evaluations first, then of validation, where no loss is called so.
+def list_measures(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """List the numbers of some runs that are measures: of evaluations first, then of validation.
 
-    Losses are logged in training and validation, measures in validation alone.
+    Losses are logged in training and in validation, measures in validation alone.
     """
     names = dict.fromkeys(name for result in results for name in result)
-    measured = [name for name in names if name.startswith("val/") and name.replace("val/", "train/", 1) not in names]
-    return [*(name for name in names if name.startswith("test/")), *(name for name in measured if name != "val/loss")]
+    validated = [name for name in names if name.startswith("val/") and name.replace("val/", "train/", 1) not in names]
+    return [*(name for name in names if name.startswith("test/")), *(name for name in validated if name != "val/loss")]
 
 
 def write_setting(value: Any) -> str:
-    """A value of an axis, in few digits."""
+    """Write a value of an axis, with few digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

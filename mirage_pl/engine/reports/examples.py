@@ -1,4 +1,4 @@
-"""A report's section of examples: some items as they should be, and as each run made them."""
+"""The section of examples: some items, the truth, and what each run made of them."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -6,12 +6,16 @@ from typing import Any
 
 from mirage_pl.engine.evaluation.measures import write_number
 from mirage_pl.engine.evaluation.results import Result
-from mirage_pl.engine.reports.page import MEDIA, find_medium, medium, paragraphs
+from mirage_pl.engine.reports.page import MEDIA, embed_medium, find_medium, lay_out_paragraphs
 from mirage_pl.engine.seams import Measure
 
 
 def lay_out_examples(results: Sequence[Result], labels: Sequence[str]) -> str:
-    """Show some items, and what each run made of them; only of runs that were given the same test set."""
+    """Lay out the items of the galleries, from the runs with the same test set as the first.
+
+    Raises:
+        ValueError: a picture belongs to no row.
+    """
     same = [(label, result) for label, result in zip(labels, results, strict=True) if result.items == results[0].items]
     numbers = {
         int(file.stem)
@@ -24,18 +28,18 @@ def lay_out_examples(results: Sequence[Result], labels: Sequence[str]) -> str:
             raise ValueError(f"{results[0].folder}/gallery/{number} shows no row; delete gallery/, {results[0].remedy}")
     if numbers:
         return f'<div class="gallery">{"".join(lay_out_example(same, number) for number in sorted(numbers))}</div>'
-    return paragraphs(["The evaluations hold no gallery, so pictures of answers are left out."])
+    return lay_out_paragraphs(["The evaluations hold no gallery, so pictures of answers are left out."])
 
 
 def lay_out_example(same: Sequence[tuple[str, Result]], number: int) -> str:
-    """One item: what is asked or shown, how it should be, and each run's."""
+    """Lay out one item: its question, the truth, and each run's answer."""
     row = same[0][1].rows[number]
     truths = [find_medium(result.folder / "gallery", f"{number}_truth") for _, result in same]
     truth = next((file for file in truths if file), None)
     figures = ""
     if truth or row.get("truth"):
-        picture = medium(truth, "the truth") if truth else ""
-        figures = f"<figure>{picture}<figcaption>truth{code(row.get('truth'))}</figcaption></figure>"
+        picture = embed_medium(truth, "the truth") if truth else ""
+        figures = f"<figure>{picture}<figcaption>truth{lay_out_text(row.get('truth'))}</figcaption></figure>"
     figures += "".join(lay_out_answer(label, result, number) for label, result in same)
     question = f'<p class="question">{escape(str(row["question"]))}</p>' if row.get("question") else ""
     heading = f"{escape(row['group'])} <small>{escape(row['where'])}</small>"
@@ -43,20 +47,20 @@ def lay_out_example(same: Sequence[tuple[str, Result]], number: int) -> str:
 
 
 def lay_out_answer(label: str, result: Result, number: int) -> str:
-    """What one run made of one item: picture or clip, how it scored, text."""
+    """Lay out one run's answer to one item: picture or clip, score, text."""
     row = result.rows[number]
-    picture = medium(find_medium(result.folder / "gallery", str(number)), f"answer of {result.name}")
+    picture = embed_medium(find_medium(result.folder / "gallery", str(number)), f"answer of {result.name}")
     counts = "".join(
         escape(f"{row[key]} {key}") for key in [result.numbers_in] if row.get(key) and not isinstance(row[key], dict)
     )
     return (
-        f"<figure>{picture}<figcaption>{label}{mark(result.first, result.measures[result.first], row)}"
-        f"{mark_others(result, row)}{code(row.get('text'))}{counts}</figcaption></figure>"
+        f"<figure>{picture}<figcaption>{label}{mark_item(result.first, result.measures[result.first], row)}"
+        f"{write_other_measures(result, row)}{lay_out_text(row.get('text'))}{counts}</figcaption></figure>"
     )
 
 
-def mark(name: str, measure: Measure, row: Mapping[str, Any]) -> str:
-    """Whether an item was right, or how it scored; an item that can't be graded is said to be so."""
+def mark_item(name: str, measure: Measure, row: Mapping[str, Any]) -> str:
+    """Mark an item as right or wrong, with its score, or as not graded."""
     value, outcome = row.get(name), escape(str(row.get("outcome") or ""))
     if value is None:
         return '<span class="open">not graded</span>' if measure.kind != "set" else ""
@@ -65,8 +69,8 @@ def mark(name: str, measure: Measure, row: Mapping[str, Any]) -> str:
     return f'<span class="open">{escape(name)} {write_score(measure, value)} {outcome}</span>'
 
 
-def mark_others(result: Result, row: Mapping[str, Any]) -> str:
-    """What an item scored by further measures that are numbers."""
+def write_other_measures(result: Result, row: Mapping[str, Any]) -> str:
+    """Write an item's scores by the measures of kind ``mean`` after the first."""
     parts = [
         f"{name} {write_score(measure, row[name])}"
         for name, measure in list(result.measures.items())[1:]
@@ -76,12 +80,12 @@ def mark_others(result: Result, row: Mapping[str, Any]) -> str:
 
 
 def write_score(measure: Measure, value: float) -> str:
-    """A value of one item with its unit."""
+    """Write the score of one item with its unit."""
     return escape(f"{write_number(value)} {measure.unit}".rstrip())
 
 
-def code(text: Any) -> str:
-    """An answer as it was written; one without a character is said to be so."""
+def lay_out_text(text: Any) -> str:
+    """Lay out an answer as it was written; ``(empty)`` if it has no visible character."""
     if text is None:
         return ""
     return f"<code>{escape(str(text))}</code>" if str(text).strip() else " <small>(empty)</small>"

@@ -1,6 +1,6 @@
-"""What a study found: the numbers of ``results.json``, and the sentences that follow from them.
+"""The findings of a study: the numbers of ``results.json``, and the conclusions drawn from them.
 
-S: seeds, which are the runs of a method. Q: items, such as questions.
+Shapes: S seeds (the runs of a method), Q items, such as questions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,17 +32,17 @@ from mirage_pl.engine.reports.study import Method, Study
 from mirage_pl.engine.seams import Words
 from mirage_pl.engine.words import load_words
 
-Found = Mapping[str, Any]
-"""A method's entry in ``results.json``."""
+MethodNumbers = Mapping[str, Any]
+"""The entry of a method in ``results.json``."""
 
 
-def find(study: Study, baseline: str | None = None, words: str | None = None) -> dict[str, Any]:
+def compute_findings(study: Study, baseline: str | None = None, words: str | None = None) -> dict[str, Any]:
     """Compute all numbers of a report.
 
     Args:
         study: the runs.
         baseline: the method that the others are compared with; ``None``: ``sft``, ``direct_sft``, or the first by name.
-        words: dotted path of the family's words that the command itself names, if it does.
+        words: dotted path of the family's words, if the user's command names one.
 
     Returns:
         ``task``, ``label``, ``evaluation``; ``measures``, ``conditions_in``, ``numbers_in`` and ``words`` as in
@@ -50,7 +50,7 @@ def find(study: Study, baseline: str | None = None, words: str | None = None) ->
         ``test``.
 
     Raises:
-        ValueError: no method is called like the baseline.
+        ValueError: no method has the name of the baseline.
     """
     names = [method.name for method in study.methods]
     if baseline is not None and baseline not in names:
@@ -76,22 +76,22 @@ def find(study: Study, baseline: str | None = None, words: str | None = None) ->
 
 
 def describe_method(method: Method, base: Method, words: Words) -> dict[str, Any]:
-    """The numbers of one method: intervals, as ``metrics.json`` has them, and differences.
+    """Compute the numbers of one method; what is unknown is ``None``.
 
     Returns:
         By group of items: each measure's interval over items and seeds, under its name; of the first measure
-        ``by_seed``, ``difference`` to the baseline (``None`` of itself), and if it is a share ``pooled``, Wilson's
-        interval of all seeds' answers; ``differences`` of the other measures. Of all items: conditions and numbers
-        about the model, each under the key that ``metrics.json`` has them under, and ``useful``: whether the first
-        measure is better than the baseline's. Of training, mean over seeds: ``hours`` of ``device``,
-        ``steps``. ``paper``: what the paper reports. And what the family adds. What isn't known is ``None``.
+        ``by_seed``, ``difference`` from the baseline (``None`` for the baseline itself), and for a share ``pooled``,
+        Wilson's interval of all seeds' answers; ``differences`` of the other measures. Over all items: conditions and
+        numbers about the model, under the same keys as in ``metrics.json``, and ``useful``: whether the first measure
+        is better than the baseline's. Of training, mean over seeds: ``hours`` of ``device``, and ``steps``. ``paper``:
+        what the paper reports. Then whatever the family adds.
     """
     first, *others = method.measures
     leads = compare_methods(method, base, first)
     devices = dict.fromkeys(str(run.metrics["device"]) for run in method.runs if run.metrics.get("device"))
     numbers: dict[str, Any] = {
         "seeds": [run.seed for run in method.runs],
-        **{name: summarise_measure(method, name) for name in method.measures},
+        **{name: average_measure(method, name) for name in method.measures},
         "pooled": pool_answers(method) if method.measures[first].kind == "share" else {},
         "by_seed": split_by_seed(method),
         "difference": None if method is base else leads,
@@ -99,16 +99,16 @@ def describe_method(method: Method, base: Method, words: Words) -> dict[str, Any
         method.results[0].conditions_in: describe_conditions(method),
         method.results[0].numbers_in: average_numbers([result.numbers for result in method.results]),
         "useful": None if method is base or "all" not in leads else is_gain(method.measures[first], leads["all"]),
-        "hours": average(run.hours for run in method.runs),
+        "hours": average_known(run.hours for run in method.runs),
         "device": ", ".join(devices) or None,
-        "steps": average(run.steps for run in method.runs),
+        "steps": average_known(run.steps for run in method.runs),
         "paper": next((run.paper for run in method.runs if run.paper is not None), None),
     }
     return {**numbers, **words.describe_method(numbers)}
 
 
-def summarise_measure(method: Method, measure: str) -> dict[str, Number]:
-    """Group -> interval over items and seeds; over seeds alone of numbers that belong to the whole set."""
+def average_measure(method: Method, measure: str) -> dict[str, Number]:
+    """Group -> interval over items and seeds; over seeds alone for a measure of the whole set."""
     values_SQ = method.values_SQ(measure)
     if values_SQ is not None:
         graded = find_graded(values_SQ)
@@ -120,12 +120,12 @@ def summarise_measure(method: Method, measure: str) -> dict[str, Number]:
 
 
 def find_graded(*scores_SQ: Array) -> Array:
-    """Whether each item has a grade in all seeds: ``[Q]``."""
+    """Find the items graded in all seeds: bools ``[Q]``."""
     return np.asarray(np.isfinite(np.concatenate(scores_SQ)).all(axis=0))
 
 
 def compare_methods(method: Method, base: Method, measure: str) -> dict[str, Number]:
-    """Group -> difference of a method to the baseline, paired by item where there are items."""
+    """Group -> difference of a method from the baseline, paired by item where rows have values."""
     ours_SQ, theirs_SQ = method.values_SQ(measure), base.values_SQ(measure)
     if ours_SQ is not None and theirs_SQ is not None:
         graded = find_graded(ours_SQ, theirs_SQ)
@@ -144,7 +144,7 @@ def compare_methods(method: Method, base: Method, measure: str) -> dict[str, Num
 
 
 def split_by_seed(method: Method) -> dict[str, dict[str, float]]:
-    """Seed -> group -> the first measure of that run alone."""
+    """Seed -> group -> the first measure of that seed alone."""
     values_SQ = method.values_SQ(method.first)
     seeds: dict[str, dict[str, float]] = {}
     for number, (run, result) in enumerate(zip(method.runs, method.results, strict=True)):
@@ -158,7 +158,7 @@ def split_by_seed(method: Method) -> dict[str, dict[str, float]]:
 
 
 def pool_answers(method: Method) -> dict[str, Number]:
-    """Group -> Wilson's interval of all seeds' answers, as if they were independent."""
+    """Group -> Wilson's interval of all seeds' answers, taken as independent."""
     values_SQ = method.values_SQ(method.first)
     if values_SQ is None:
         return {}
@@ -168,7 +168,7 @@ def pool_answers(method: Method) -> dict[str, Number]:
 
 
 def describe_conditions(method: Method) -> dict[str, dict[str, Any]]:
-    """Condition -> the first measure and its ``difference`` to the same runs as they are; ``measures``: the others."""
+    """Condition -> the first measure and its ``difference`` from the same runs' own; ``measures``: the others."""
     first, *others = method.measures
     conditions = {name: describe_change(*pair) for name, pair in method.conditions_SQ(first).items()}
     for measure in others:
@@ -179,7 +179,7 @@ def describe_conditions(method: Method) -> dict[str, dict[str, Any]]:
 
 
 def describe_change(own_SQ: Array, changed_SQ: Array) -> dict[str, Any]:
-    """Interval of scores under a condition, and the ``difference`` to own; empty if nothing was graded."""
+    """Compute the interval under a condition, and the ``difference`` from own; empty if nothing was graded."""
     graded = ~np.isnan(own_SQ).any(axis=0)
     if not graded.any():
         return {}
@@ -188,7 +188,7 @@ def describe_change(own_SQ: Array, changed_SQ: Array) -> dict[str, Any]:
 
 
 def average_numbers(numbers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Numbers about the model: ``mean``, ``min`` and ``max`` over the seeds that have them."""
+    """Average numbers about the model: ``mean``, ``min`` and ``max`` over the seeds that have them."""
     values: dict[str, list[float]] = {}
     for by_name in numbers:
         for name, content in by_name.items():
@@ -199,34 +199,34 @@ def average_numbers(numbers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str,
 
 
 def describe_test(study: Study) -> dict[str, Any]:
-    """What the evaluations say of the test set; ``seen``: the most of its rows in any run's training file."""
+    """Describe the test set; ``seen`` is the largest number of its rows in any run's training file."""
     tests = [result.metrics.get("test") or {} for method in study.methods for result in method.results]
     counts = [test.get("seen") for test in tests]
-    known = [count for count in counts if count is not None]
-    most = max(known, default=0)
+    checked = [count for count in counts if count is not None]
+    most = max(checked, default=0)
     return {
         **tests[0],
         "rows": len(study.methods[0].results[0].rows),
-        "seen": most if most or len(known) == len(counts) else None,
+        "seen": most if most or len(checked) == len(counts) else None,
     }
 
 
-def average(numbers: Iterable[float | None]) -> float | None:
-    """Their mean, if all are known."""
-    known = list(numbers)
-    return None if None in known else sum(value for value in known if value is not None) / len(known)
+def average_known(numbers: Iterable[float | None]) -> float | None:
+    """Average numbers; ``None`` if any is unknown."""
+    values = list(numbers)
+    return None if None in values else sum(value for value in values if value is not None) / len(values)
 
 
 def draw_verdict(results: Mapping[str, Any], words: Words) -> list[str]:
-    """Say which method is best, how each stands against the baseline, and what the family makes of it."""
+    """Say which method is best, how each compares with the baseline, and what the family concludes."""
     methods, baseline = results["methods"], results["baseline"]
     sentences = [name_best(results), stand_against(results), *words.judge_methods(methods, baseline)]
-    if seen := results["test"]["seen"]:
-        sentences.append(f"{seen} of the test rows are also in a training file: no figure here can be trusted.")
+    if overlap := results["test"]["seen"]:
+        sentences.append(f"{overlap} of the test rows are also in a training file: no figure here can be trusted.")
     if single := [name for name, method in methods.items() if len(method["seeds"]) == 1]:
         sentences.append(
-            f"Of one seed: {', '.join(single)}. What is said of them is about one checkpoint, not about the method: "
-            "intervals say nothing about other seeds."
+            f"Of one seed only: {', '.join(single)}. What is said of them is about one checkpoint, not about the "
+            "method: their intervals say nothing about other seeds."
         )
     return [sentence for sentence in sentences if sentence]
 
@@ -247,7 +247,7 @@ def name_best(results: Mapping[str, Any]) -> str:
 
 
 def stand_against(results: Mapping[str, Any]) -> str:
-    """Say how each method stands against the baseline."""
+    """Say how each method compares with the baseline."""
     measure = next(iter(read_measures(results["measures"]).values()))
     leads = {
         name: method["difference"]["all"]

@@ -1,7 +1,7 @@
-"""A training run as its folder tells it, and the runs whose weights it took.
+"""A training run read from its folder, and its ancestors: the runs that its weights came from.
 
-Read are ``config.yaml``, ``metrics.json`` and ``environment.json`` of training, TensorBoard's events, and
-``evaluation/<label>/``. Cost, steps and curves add up over all ancestors; one that two of them share counts once.
+It is read from ``config.yaml``, ``metrics.json`` and ``environment.json`` of training, TensorBoard's events, and
+``evaluation/<label>/``. Cost, steps and curves add up over all ancestors; a shared ancestor counts once.
 """
 
 import re
@@ -21,18 +21,18 @@ from mirage_pl.engine.runs.folder import CONFIG, ENVIRONMENT, METRICS
 
 @dataclass(frozen=True)
 class Run:
-    """What a study reads of one run folder.
+    """One run of a study.
 
     Attributes:
         folder: the run folder.
         method: ``study.method`` of its config, else the folder's name without the seed.
         seed: of training.
-        paper: what the paper reports of this method: measure -> a number, or one number of the first measure.
-        metrics: the last of training; empty if it has not ended.
-        environment: command, git revision and versions; empty if not known.
+        paper: what the paper reports for this method: measure -> number, or one number for the first measure.
+        metrics: the last metrics of training; empty if it hasn't ended.
+        environment: command, git revision and versions; empty if unknown.
         result: its evaluation under the study's label; ``None`` if there is none.
-        ancestors: the runs whose weights it took, and those whose weights they took: each once, after its own.
-        lost: where one of them all took weights, if no run is to be found there.
+        ancestors: the runs that its weights came from, and theirs in turn: each once, after its own ancestors.
+        lost: a path that it or an ancestor took weights from, if no run is found there.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def own_hours(self) -> float | None:
-        """Hours of this training alone, times the number of devices."""
+        """Device hours of this training alone."""
         seconds, devices = read_number(self.metrics, "seconds"), read_number(self.metrics, "devices")
         return None if seconds is None or devices is None else seconds * devices / 3600
 
@@ -58,17 +58,17 @@ class Run:
 
     @property
     def hours(self) -> float | None:
-        """Device hours with those of all ancestors; ``None`` if one is not known."""
+        """Device hours including all ancestors; ``None`` if any is unknown."""
         return None if self.lost else add_up(run.own_hours for run in (*self.ancestors, self))
 
     @property
     def steps(self) -> float | None:
-        """Optimizer steps with those of all ancestors; ``None`` if one is not known."""
+        """Optimizer steps including all ancestors; ``None`` if any is unknown."""
         return None if self.lost else add_up(run.own_steps for run in (*self.ancestors, self))
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
-        """By TensorBoard tag what was logged, the ancestors' first; a run's steps count on from theirs."""
+        """TensorBoard tag -> logged points, the ancestors' first; steps continue from one run to the next."""
         joined: dict[str, list[tuple[int, float]]] = {}
         start = 0
         for run in (*self.ancestors, self):
@@ -81,13 +81,13 @@ class Run:
 
 
 def add_up(numbers: Iterable[float | None]) -> float | None:
-    """Their sum, if all are known."""
-    known = list(numbers)
-    return None if None in known else sum(value for value in known if value is not None)
+    """Add up numbers; ``None`` if any is unknown."""
+    values = list(numbers)
+    return None if None in values else sum(value for value in values if value is not None)
 
 
 def read_number(metrics: Mapping[str, Any], key: str) -> float | None:
-    """A finite number of a metrics file; ``None`` if it has none."""
+    """A finite number of a metrics file; ``None`` if there is none under the key."""
     value = metrics.get(key)
     return value if is_number(value) else None
 
@@ -97,21 +97,21 @@ def read_run(folder: Path, label: str | None) -> Run:
 
     Args:
         folder: the run folder.
-        label: name of the evaluation to read; ``None`` to read none.
+        label: name of the evaluation to read; ``None``: read none.
 
     Raises:
-        ValueError: a file is broken; says what to do.
+        ValueError: a file is broken; gives the remedy.
     """
     config = read_config(folder / CONFIG)
     study = config.get("study") or {}
-    saved = {name: read_record(folder / name) for name in (METRICS, ENVIRONMENT)}
+    records = {name: read_record(folder / name) for name in (METRICS, ENVIRONMENT)}
     return Run(
         folder,
         str(study.get("method") or re.sub(r"-seed\d+", "", folder.name)),
         config.seed,
         read_paper(study.get("paper"), folder / CONFIG),
-        saved[METRICS],
-        saved[ENVIRONMENT],
+        records[METRICS],
+        records[ENVIRONMENT],
         read_items(folder / "evaluation" / label) if label else None,
     )
 
@@ -129,10 +129,10 @@ def read_paper(paper: Any, file: Path) -> Mapping[str, float] | float | None:
 
 
 def read_items(folder: Path) -> Result | None:
-    """Read an evaluation whose rows say which item they are; ``None`` if there is none, or not all of it.
+    """Read an evaluation whose rows name their items; ``None`` if there is no ``metrics.json``.
 
     Raises:
-        ValueError: it is broken, or from before items had an ``id``.
+        ValueError: a file is broken, or a row has no ``id``.
     """
     if not (folder / METRICS).is_file():
         return None
@@ -145,11 +145,11 @@ def read_items(folder: Path) -> Result | None:
 
 
 def add_ancestors(run: Run, runs: Mapping[Path, Run]) -> Run:
-    """Give a run its ancestors, by following what each took weights from back to those that took nobody's.
+    """Add a run's ancestors, following starts back to runs without any.
 
     Args:
-        run: the youngest.
-        runs: those already read, by folder; others are read from theirs.
+        run: the descendant.
+        runs: the runs read so far, by folder; others are read from disk.
     """
     ancestors: dict[Path, Run] = {}
     lost = visit_parents(run, runs, ancestors, {run.folder})
@@ -157,8 +157,8 @@ def add_ancestors(run: Run, runs: Mapping[Path, Run]) -> Run:
 
 
 def visit_parents(child: Run, runs: Mapping[Path, Run], ancestors: dict[Path, Run], path: set[Path]) -> str | None:
-    """Add a run's ancestors to those already visited, oldest first; return a start at which no run is to be found."""
-    for start in starts_of(child):
+    """Add a run's ancestors to those visited, oldest first; return a start where no run is found, if there is one."""
+    for start in list_starts(child):
         parent = find_parent(Path(start), runs)
         if parent is None or parent.folder in path:
             return start
@@ -169,8 +169,8 @@ def visit_parents(child: Run, runs: Mapping[Path, Run], ancestors: dict[Path, Ru
     return None
 
 
-def starts_of(run: Run) -> list[str]:
-    """The runs or checkpoints whose weights a run took."""
+def list_starts(run: Run) -> list[str]:
+    """List the runs or checkpoints that a run took weights from."""
     starts = run.metrics.get("starts") or run.environment.get("starts")
     return [str(start) for start in starts.values() if start] if isinstance(starts, Mapping) else []
 
@@ -178,8 +178,8 @@ def starts_of(run: Run) -> list[str]:
 def find_parent(start: Path, runs: Mapping[Path, Run]) -> Run | None:
     """Find the run that a path or a checkpoint belongs to.
 
-    Where the path leads nowhere, as after runs were copied from another machine, it is the run whose own path ends
-    like it, if only one does.
+    If the path doesn't exist, as after runs were copied from another machine, it is the run whose path has the longest
+    end in common with it, if there is only one.
     """
     start = start.absolute()
     start = start.parents[1] if start.suffix == ".ckpt" else start
@@ -188,12 +188,12 @@ def find_parent(start: Path, runs: Mapping[Path, Run]) -> Run | None:
             return runs.get(start.resolve()) or read_run(start.resolve(), None)
         except ValueError:
             return None
-    alike = {folder: shared_end(folder, start) for folder in runs}
+    alike = {folder: count_shared_parts(folder, start) for folder in runs}
     nearest = [folder for folder, length in alike.items() if length == max(alike.values()) > 0]
     return runs[nearest[0]] if len(nearest) == 1 else None
 
 
-def shared_end(a: Path, b: Path) -> int:
-    """How many parts two paths share, counted from the end."""
+def count_shared_parts(a: Path, b: Path) -> int:
+    """Count the parts that two paths have in common, from the end."""
     pairs = zip(reversed(a.parts), reversed(b.parts), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -1,4 +1,4 @@
-"""A report's section on where a run comes from: commands, versions, settings, and what it was tested on."""
+"""The section on how a run was made: commands, versions, settings, and test set."""
 
 from collections.abc import Mapping
 from html import escape
@@ -10,18 +10,18 @@ from yaml import YAMLError
 
 from mirage_pl.engine.evaluation.measures import write_value
 from mirage_pl.engine.evaluation.results import Result, parse_object
-from mirage_pl.engine.reports.page import paragraphs
+from mirage_pl.engine.reports.page import lay_out_paragraphs
 from mirage_pl.engine.runs.folder import CONFIG, ENVIRONMENT
 from mirage_pl.engine.runs.identity import flatten
 
 PLACES = {"run_dir", "runs", "data", "init_from"}
-"""Where things lie: no setting of the run."""
+"""Config keys that say where files are: not settings of the run."""
 
 
 def describe_items(result: Result) -> str:
-    """What the items are to the model: held out, or trained on, as far as that is known."""
+    """Say whether the items were held out or trained on, as far as that is known."""
     test, total = result.metrics.get("test") or {}, len(result.rows)
-    seen = test.get("seen")
+    seen = test.get("seen")  # how many are in the training file
     if seen == 0:
         return "held-out samples"
     if seen is None:
@@ -35,7 +35,7 @@ def describe_items(result: Result) -> str:
 
 
 def lay_out_origin(result: Result, label: str) -> str:
-    """List commands, checkpoint, versions and settings of a run."""
+    """Lay out commands, checkpoint, versions and settings of a run."""
     facts = {"evaluation": result.metrics.get("command"), "checkpoint": result.metrics.get("ckpt")}
     facts |= describe_environment(result.run / ENVIRONMENT) | describe_settings(result.run / CONFIG)
     facts |= {"steps trained": result.metrics.get("steps"), "test set": describe_test(result.metrics.get("test") or {})}
@@ -47,35 +47,35 @@ def lay_out_origin(result: Result, label: str) -> str:
         if value is not None
     )
     absent = [name for name in (ENVIRONMENT, CONFIG) if not (result.run / name).is_file()]
-    return f"<h3>{label}</h3><dl>{items}</dl>" + paragraphs(
+    return f"<h3>{label}</h3><dl>{items}</dl>" + lay_out_paragraphs(
         f"{result.run} has no {name}, so what it says is left out." for name in absent
     )
 
 
 def describe_environment(file: Path) -> dict[str, Any]:
-    """Command, revision and versions of training; empty without the file.
+    """Describe command, revision and versions of training; empty without the file.
 
     Raises:
-        ValueError: it is broken.
+        ValueError: the file is broken.
     """
     if not file.is_file():
         return {}
-    saved = parse_object(file.read_bytes(), str(file), {}, "train that run again, or delete this file")
-    changed = f" with {saved['uncommitted_files']} uncommitted files" if saved.get("uncommitted_files") else ""
-    packages = {"python": saved.get("python")} | (saved.get("packages") or {})
+    record = parse_object(file.read_bytes(), str(file), {}, "train that run again, or delete this file")
+    changed = f" with {record['uncommitted_files']} uncommitted files" if record.get("uncommitted_files") else ""
+    packages = {"python": record.get("python")} | (record.get("packages") or {})
     return {
-        "training": saved.get("command"),
-        "started": saved.get("started"),
-        "git revision": f"{saved.get('git') or 'unknown'}{changed}",
+        "training": record.get("command"),
+        "started": record.get("started"),
+        "git revision": f"{record.get('git') or 'unknown'}{changed}",
         "packages": ", ".join(f"{name} {version}" for name, version in packages.items() if version),
     }
 
 
 def describe_settings(file: Path) -> dict[str, Any]:
-    """The top of a run's config: numbers and words as they are, of a group its name or class; empty without the file.
+    """List the top level of a run's config, groups by name or class; empty without the file.
 
     Raises:
-        ValueError: it is broken.
+        ValueError: the file is broken.
     """
     if not file.is_file():
         return {}
@@ -94,7 +94,7 @@ def describe_settings(file: Path) -> dict[str, Any]:
 
 
 def describe_test(test: Mapping[str, Any]) -> str | None:
-    """Say what was tested on, and whether any of it is in the training file."""
+    """Describe the test set, and how much of it is in the training file."""
     if not test:
         return None
     seen = "not known how many" if test.get("seen") is None else test["seen"]

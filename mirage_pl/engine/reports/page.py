@@ -1,6 +1,6 @@
-"""How a report looks: its page, tables, and embedded pictures and clips.
+"""The page of a report: style, tables, and embedded pictures and clips.
 
-Runs are told apart by ``COLORS`` in order, and past the last of these by ``LINES``. Arguments that end in ``_html`` are
+Runs take ``COLORS`` in order, and when these are used up the next of ``LINES``. Arguments that end in ``_html`` are
 markup; all others are escaped.
 """
 
@@ -10,11 +10,11 @@ from html import escape
 from pathlib import Path
 
 COLORS = ("#3b82d6", "#e07b00", "#169a78", "#b35ac8", "#a88a00", "#d4568c", "#3aa0b5", "#8a8f98")
-"""One a run, readable on white and on black; none is the green or red of a verdict."""
+"""One per run, readable on white and on black; none is the green or red of right and wrong."""
 LINES = ("solid", "dashed", "dotted")
-"""One for each time round the colours."""
+"""One for each pass through the colors."""
 MEDIA = {".png": "image/png", ".gif": "image/gif", ".webp": "image/webp", ".jpg": "image/jpeg", ".mp4": "video/mp4"}
-"""Endings of pictures and clips that a page can show."""
+"""Suffix -> media type of pictures and clips that a page can show."""
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1d2329; --soft: #5b6570; --line: #d9dfe5; --tint: #eef2f6;
   --good: #1a7f37; --bad: #c62828 }
@@ -63,12 +63,12 @@ dt { color: var(--soft) } summary { cursor: pointer; color: var(--soft); margin:
 
 
 def write_page(file: Path, title: str, verdict: str, sections_html: Mapping[str, str]) -> None:
-    """Write a page that loads nothing from elsewhere and runs no script.
+    """Write a page that loads nothing and runs no script.
 
     Args:
-        file: where to.
+        file: where the page goes.
         title: its heading.
-        verdict: the sentences below; each may have a line of its own.
+        verdict: the text below the heading; line breaks are kept.
         sections_html: heading -> content.
     """
     policy = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
@@ -80,44 +80,45 @@ def write_page(file: Path, title: str, verdict: str, sections_html: Mapping[str,
         f'<body><h1>{escape(title)}</h1><p class="verdict">{escape(verdict)}</p>'
     )
     page += "".join(f"\n<section><h2>{escape(name)}</h2>{html}</section>" for name, html in sections_html.items())
-    write(file, (page + "</body></html>\n").encode(errors="replace"))
+    write_file(file, (page + "</body></html>\n").encode(errors="replace"))
 
 
-def write(file: Path, content: bytes) -> None:
-    """Write beside and rename, so that a kill leaves the old file or the new one."""
+def write_file(file: Path, content: bytes) -> None:
+    """Write to a temporary file and rename it, so that an interruption leaves the old file or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     partial.write_bytes(content)
     partial.replace(file)
 
 
-def label(place: int, name: str) -> str:
-    """A run's name behind a piece of its line, in its colour."""
-    return f'<span class="run"><i style="border-top: .2em {line(place)} {color(place)}"></i>{escape(name)}</span>'
+def label_run(place: int, name: str) -> str:
+    """Write a run's name after a sample of its line."""
+    sample = f'<i style="border-top: .2em {choose_line(place)} {choose_color(place)}"></i>'
+    return f'<span class="run">{sample}{escape(name)}</span>'
 
 
-def legend(labels_html: Iterable[str]) -> str:
-    """Which colour is which run."""
+def lay_out_legend(labels_html: Iterable[str]) -> str:
+    """Lay out which line is which run."""
     return f'<p class="legend note">{" ".join(labels_html)}</p>'
 
 
-def note(text: str) -> str:
-    """How to read what stands above."""
+def lay_out_note(text: str) -> str:
+    """Lay out a note on how to read what is above it; empty without text."""
     return f'<p class="note">{escape(text)}</p>' if text else ""
 
 
-def paragraphs(sentences: Iterable[str]) -> str:
-    """Sentences, a paragraph each."""
+def lay_out_paragraphs(sentences: Iterable[str]) -> str:
+    """Lay out each sentence as a paragraph."""
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
 
 
-def folded(summary: str, content_html: str) -> str:
-    """Content that a click opens; empty without any."""
+def fold_away(summary: str, content_html: str) -> str:
+    """Hide content until its summary is clicked; empty without content."""
     return f"<details><summary>{escape(summary)}</summary>{content_html}</details>" if content_html else ""
 
 
-def table(heads_html: Iterable[str], rows_html: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """Lay out a table: a row's first entry is its heading."""
+def lay_out_table(heads_html: Iterable[str], rows_html: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """Lay out a table; a row is its heading and its cells."""
     head = "".join(f'<th scope="col">{html}</th>' for html in heads_html)
     body = "".join(
         f'<tr><th scope="row">{name}</th>{"".join(f"<td>{html}</td>" for html in cells)}</tr>'
@@ -126,13 +127,13 @@ def table(heads_html: Iterable[str], rows_html: Iterable[tuple[str, Sequence[str
     return f'<div class="scroll"><table><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def cell(value: str, detail: str) -> str:
-    """A number with its interval below."""
+def lay_out_cell(value: str, detail: str) -> str:
+    """Lay out a value with its detail below, such as an interval."""
     return f"<b>{escape(value)}</b> <small>{escape(detail)}</small>"
 
 
-def medium(file: Path | None, text: str) -> str:
-    """Embed a picture or a clip, or say that there is none."""
+def embed_medium(file: Path | None, text: str) -> str:
+    """Embed a picture or a clip, or lay out ``no picture``."""
     if file is None or not file.is_file():
         return '<div class="empty">no picture</div>'
     kind = MEDIA[file.suffix]
@@ -143,16 +144,16 @@ def medium(file: Path | None, text: str) -> str:
 
 
 def find_medium(folder: Path, stem: str) -> Path | None:
-    """The picture or clip of a folder that is called so, whatever its ending."""
+    """Find the picture or clip with this name, whatever its suffix."""
     files = (folder / f"{stem}{ending}" for ending in MEDIA)
     return next((file for file in files if file.is_file()), None)
 
 
-def color(place: int) -> str:
-    """Colour of the run at this place in the report."""
+def choose_color(place: int) -> str:
+    """Choose the color of the run at a place in the report."""
     return COLORS[place % len(COLORS)]
 
 
-def line(place: int) -> str:
-    """How the line of the run at this place is drawn."""
+def choose_line(place: int) -> str:
+    """Choose the line style of the run at a place in the report."""
     return LINES[place // len(COLORS) % len(LINES)]

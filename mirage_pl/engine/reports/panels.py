@@ -1,6 +1,6 @@
-"""Pictures of a study: many methods beside each other, and learning curves as bands over seeds.
+"""Figures of a study: many methods side by side, and learning curves as bands over seeds.
 
-They are figures, for :func:`mirage_pl.engine.reports.plots.svg` on a page and :func:`png` as files.
+Pass them to :func:`mirage_pl.engine.reports.plots.render_svg` on a page and :func:`render_png` as files.
 """
 
 import re
@@ -13,13 +13,21 @@ from matplotlib.figure import Figure
 
 from mirage_pl.engine.evaluation.measures import Number
 from mirage_pl.engine.evaluation.statistics import Array
-from mirage_pl.engine.reports.page import color, line
-from mirage_pl.engine.reports.plots import INK, draw_interval, dress, label_steps, measure_of, scale_axis, thin
+from mirage_pl.engine.reports.page import choose_color, choose_line
+from mirage_pl.engine.reports.plots import (
+    INK,
+    draw_interval,
+    find_measure,
+    label_steps,
+    scale_axis,
+    style_axes,
+    thin_curve,
+)
 from mirage_pl.engine.runs.curves import Curve
 from mirage_pl.engine.seams import Measure
 
 COLUMNS = 5
-"""Panels beside each other."""
+"""Panels in a row."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +35,9 @@ class Bar:
     """A number to draw.
 
     Attributes:
-        number: ``mean``, ``low``, ``high``; of shares between 0 and 1.
+        number: ``mean``, ``low``, ``high``; between 0 and 1 for shares.
         color: of the bar or point.
-        seeds: the number of each seed alone, drawn as dots.
+        seeds: the number of each seed, drawn as dots.
     """
 
     number: Number
@@ -38,10 +46,10 @@ class Bar:
 
 
 def draw_panels(panels: Mapping[str, Mapping[str, Bar]], measure: Measure) -> Figure:
-    """Draw lying bars (shares) or points with their intervals, so that any number of them can be read.
+    """Draw horizontal bars (shares) or points with their intervals.
 
     Args:
-        panels: title -> name beside the bar -> bar. A panel without a bar that others have leaves its line empty.
+        panels: title -> name beside the bar -> bar. A panel leaves the line of a bar that only others have empty.
         measure: what is drawn.
     """
     names = list(dict.fromkeys(name for bars in panels.values() for name in bars))
@@ -54,7 +62,7 @@ def draw_panels(panels: Mapping[str, Mapping[str, Bar]], measure: Measure) -> Fi
     grid = {**places, "wspace": 0.22, "hspace": 0.75 / (0.24 * len(names))}
     grid_of_axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=grid)
     for axes, (title, bars) in zip(grid_of_axes.flat, panels.items(), strict=False):
-        dress(axes, "x")
+        style_axes(axes, "x")
         axes.set_title(break_name(title, 24), fontsize=9, color=INK, loc="left", parse_math=False)
         for place, bar in ((names.index(name), bar) for name, bar in bars.items()):
             axes.plot(bar.seeds, [place] * len(bar.seeds), "o", color=INK, alpha=0.45, markersize=2.4)
@@ -70,7 +78,7 @@ def draw_panels(panels: Mapping[str, Mapping[str, Bar]], measure: Measure) -> Fi
 
 
 def break_name(name: str, width: int) -> str:
-    """Break a name into lines behind its spaces and underscores, where it is longer than so many characters."""
+    """Break a name into lines of at most ``width`` characters, after spaces and underscores."""
     lines = [""]
     for part in re.findall(r"[^ _]+[ _]*|[ _]+", name):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
@@ -87,7 +95,7 @@ def draw_bands(
     Args:
         curves: tag -> place of the method in the report -> the curve of each seed.
         measures: by name, for tags that end in one.
-        names: of the methods, by place, for a legend; none without.
+        names: of the methods, by place, for a legend; empty for no legend.
     """
     lines = -(-len(names) // 3)
     width, height = 4.4 * len(curves), 2.7 + 0.2 * lines
@@ -98,12 +106,14 @@ def draw_bands(
     for axes, (tag, methods) in zip(
         figure.subplots(1, len(curves), squeeze=False, gridspec_kw=grid).flat, curves.items(), strict=True
     ):
-        dress(axes)
+        style_axes(axes)
         for place, seeds in methods.items():
-            steps, mean, low, high = band(seeds)
-            axes.fill_between(steps, low, high, color=color(place), alpha=0.18, linewidth=0)
-            (handles[place],) = axes.plot(steps, mean, color=color(place), linestyle=line(place), linewidth=1.6)
-        label_steps(axes, tag, measure_of(tag, measures))
+            steps, mean, low, high = summarize_seeds(seeds)
+            axes.fill_between(steps, low, high, color=choose_color(place), alpha=0.18, linewidth=0)
+            (handles[place],) = axes.plot(
+                steps, mean, color=choose_color(place), linestyle=choose_line(place), linewidth=1.6
+            )
+        label_steps(axes, tag, find_measure(tag, measures))
     if names:
         shown = sorted(handles)
         labels = [names[place] for place in shown]
@@ -113,20 +123,20 @@ def draw_bands(
     return figure
 
 
-def band(seeds: Sequence[Curve]) -> tuple[Array, Array, Array, Array]:
-    """Steps, and at each the mean, lowest and highest of the seeds that have got so far.
+def summarize_seeds(seeds: Sequence[Curve]) -> tuple[Array, Array, Array, Array]:
+    """Steps, and at each the mean, lowest and highest value of the seeds that reach it.
 
     Args:
-        seeds: the curve of each; between two steps a curve is a straight line.
+        seeds: the curve of each seed, interpolated linearly between its steps.
     """
-    thinned = [np.array(thin(curve), dtype=float).T for curve in seeds]
+    thinned = [np.array(thin_curve(curve), dtype=float).T for curve in seeds]
     steps = np.unique(np.concatenate([x for x, _ in thinned]))
     values_ST = np.array([np.interp(steps, x, y, left=np.nan, right=np.nan) for x, y in thinned])
     return steps, np.nanmean(values_ST, axis=0), np.nanmin(values_ST, axis=0), np.nanmax(values_ST, axis=0)
 
 
-def png(figure: Figure) -> bytes:
-    """Render a figure on white."""
+def render_png(figure: Figure) -> bytes:
+    """Render a figure as PNG on white."""
     page = BytesIO()
     figure.savefig(page, format="png", dpi=110, facecolor="white")
     return page.getvalue()

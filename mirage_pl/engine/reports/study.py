@@ -1,6 +1,6 @@
-"""The runs of a study, found and grouped: a method is what its evaluated runs have in common but for the seed.
+"""The runs of a study, grouped by method: evaluated runs that differ only in their seed.
 
-S: seeds, which are the runs of a method. Q: items, such as questions.
+Shapes: S seeds (the runs of a method), Q items, such as questions.
 """
 
 import os
@@ -21,12 +21,12 @@ from mirage_pl.engine.seams import Measure
 
 @dataclass(frozen=True)
 class Method:
-    """Evaluated runs that differ only in their seed, and were given the same items.
+    """Evaluated runs that differ only in their seed, scored on the same items.
 
     Attributes:
-        name: unlike any other in the study.
-        runs: by seed.
-        results: theirs, in the same order.
+        name: unique in the study.
+        runs: ordered by seed.
+        results: of the runs, in the same order.
     """
 
     name: str
@@ -35,59 +35,59 @@ class Method:
 
     @property
     def measures(self) -> Mapping[str, Measure]:
-        """What was measured; the first one ranks."""
+        """The measures by name; the first one ranks methods."""
         return self.results[0].measures
 
     @property
     def first(self) -> str:
-        """The measure that ranks."""
+        """The measure that ranks methods."""
         return self.results[0].first
 
     @cached_property
     def groups(self) -> dict[str, Array]:
-        """Group of items -> their positions; ``all`` comes last."""
+        """Group -> positions of its items; ``all`` comes last."""
         names = np.array([row["group"] for row in self.results[0].rows])
         return {str(name): np.flatnonzero(names == name) for name in np.unique(names)} | {"all": np.arange(len(names))}
 
     def values_SQ(self, measure: str) -> Array | None:
-        """What each seed scored at each item, NaN where it isn't graded; ``None`` if the rows don't hold it."""
+        """Each seed's score of each item, NaN where not graded; ``None`` unless all seeds have scores."""
         values = [result.values(measure) for result in self.results]
-        whole = [each for each in values if each is not None]
-        return np.array(whole) if len(whole) == len(values) else None
+        scores = [each for each in values if each is not None]
+        return np.array(scores) if len(scores) == len(values) else None
 
     def values_S(self, measure: str, group: str) -> Array | None:
-        """One number a seed, as its ``metrics.json`` says; ``None`` if not all have it."""
+        """One number per seed, from its ``metrics.json``; ``None`` unless all seeds have one."""
         numbers = [result.by_group(measure).get(group) for result in self.results]
         return np.array([number["mean"] for number in numbers if number]) if all(numbers) else None
 
     def conditions_SQ(self, measure: str) -> dict[str, tuple[Array, Array]]:
-        """Condition -> scores as the model is, and under it: of those seeds that made it for all items."""
+        """Condition -> own scores, and scores under it, of the seeds that scored all items under it."""
         own_SQ = self.values_SQ(measure)
         pairs: dict[str, tuple[Array, Array]] = {}
         if own_SQ is None:
             return pairs
         for name in dict.fromkeys(name for result in self.results for name in result.conditions):
             changed = [result.values(measure, name) for result in self.results]
-            whole = [
+            complete = [
                 values is not None and bool((np.isnan(own) | ~np.isnan(values)).all())
                 for own, values in zip(own_SQ, changed, strict=True)
             ]
-            kept = [values for values, complete in zip(changed, whole, strict=True) if complete]
-            if kept:
-                pairs[name] = own_SQ[whole], np.array(kept)
+            scores = [values for values, usable in zip(changed, complete, strict=True) if usable]
+            if scores:
+                pairs[name] = own_SQ[complete], np.array(scores)
         return pairs
 
 
 @dataclass(frozen=True)
 class Study:
-    """What the runs make together.
+    """Evaluated runs, by method.
 
     Attributes:
-        root: the folder that holds all runs.
+        root: the deepest folder that contains all runs.
         task: on which they were evaluated.
         label: the name of their evaluations.
         methods: the best come first.
-        notes: what was left out, and what to do about it.
+        notes: what was left out, and the remedy.
     """
 
     root: Path
@@ -97,26 +97,26 @@ class Study:
     notes: tuple[str, ...]
 
 
-def read_study(given: Sequence[Path], label: str | None = None) -> Study:
-    """Read and group all runs in some folders. A broken run is left out with a note.
+def read_study(paths: Sequence[Path], label: str | None = None) -> Study:
+    """Read and group all runs in some folders; a broken run is left out with a note.
 
     Args:
-        given: run folders, or folders that hold some at any depth.
-        label: name of the evaluations; ``None`` if the runs have evaluations of one name only.
+        paths: run folders, or folders that contain some at any depth.
+        label: name of the evaluations; ``None``: the only name there is.
 
     Raises:
-        ValueError: no runs or no evaluations; or runs that can't be compared: of several tasks, over other items,
-            two of one method and seed.
+        ValueError: no runs or no evaluations; or runs that can't be compared: different tasks or items, or two runs
+            of one method and seed.
     """
-    folders = find_runs(given)
-    label = label or only_label(folders)
-    read, broken = {}, []
+    folders = find_runs(paths)
+    label = label or find_label(folders)
+    by_folder, broken = {}, []
     for folder in folders:
         try:
-            read[folder] = read_run(folder, label)
+            by_folder[folder] = read_run(folder, label)
         except (ValueError, OSError) as error:
             broken.append(f"{folder} is left out: {error}")
-    runs = [add_ancestors(run, read) for run in read.values()]
+    runs = [add_ancestors(run, by_folder) for run in by_folder.values()]
     notes = (*broken, *list_gaps(runs, label))
     evaluated = [(run, run.result) for run in runs if run.result]
     if not evaluated:
@@ -126,20 +126,20 @@ def read_study(given: Sequence[Path], label: str | None = None) -> Study:
     return Study(root, evaluated[0][1].task, label, group_methods(evaluated), notes)
 
 
-def find_runs(given: Iterable[Path]) -> list[Path]:
-    """All run folders in some folders, each once, by path.
+def find_runs(paths: Iterable[Path]) -> list[Path]:
+    """Find the run folders in some folders, each once, ordered by path.
 
     Raises:
-        ValueError: a folder holds none.
+        ValueError: a folder contains none.
     """
-    return sorted({run.resolve() for folder in given for run in find_runs_below(folder)})
+    return sorted({run.resolve() for folder in paths for run in find_runs_below(folder)})
 
 
-def only_label(folders: Sequence[Path]) -> str:
-    """The name that all evaluations share.
+def find_label(folders: Sequence[Path]) -> str:
+    """Find the one name that evaluations have.
 
     Raises:
-        ValueError: there is none, or more than one; names a run of each.
+        ValueError: there is no evaluation, or there are several names; gives a run of each.
     """
     holders = {file.parent.name: folder for folder in folders for file in folder.glob(f"evaluation/*/{METRICS}")}
     if len(holders) == 1:
@@ -151,26 +151,26 @@ def only_label(folders: Sequence[Path]) -> str:
 
 
 def list_gaps(runs: Sequence[Run], label: str) -> list[str]:
-    """Say which runs have no evaluation though no other starts from them, and whose cost can't be known."""
+    """List the runs that should be evaluated, since none starts from them, and those whose cost is unknown."""
     parents = {parent.folder for run in runs for parent in run.ancestors}
     task = next((run.result.task for run in runs if run.result), label)
-    named = f"task={task}" if task == label else f"task={task} label={label}"
+    options = f"task={task}" if task == label else f"task={task} label={label}"
     return [
-        f"{run.folder} is not evaluated: run python -m mirage_pl.evaluate ckpt={run.folder} {named}"
+        f"{run.folder} is not evaluated: run python -m mirage_pl.evaluate ckpt={run.folder} {options}"
         for run in runs
         if not run.result and run.folder not in parents
     ] + [
-        f"{run.folder} took weights from {run.lost}, which is no run here, so cost and steps in all are not known"
+        f"{run.folder} took weights from {run.lost}, which is no run here, so its total cost and steps are unknown"
         for run in runs
         if run.result and run.lost
     ]
 
 
 def check_alike(results: Sequence[Result]) -> None:
-    """Refuse results of several tasks or evaluations, or on other items: they can't be paired.
+    """Check that results can be paired: one task, the same measures, the same items.
 
     Raises:
-        ValueError: names two runs, how they differ, and what to do.
+        ValueError: names two runs, their difference, and the remedy.
     """
     first, *others = results
     remedy = "evaluate them alike under one --label, or give fewer runs"
@@ -208,7 +208,7 @@ def group_methods(evaluated: Iterable[tuple[Run, Result]]) -> tuple[Method, ...]
 
 
 def rank_method(method: Method) -> float:
-    """A number that is the lower the better a method does by the first measure; those without any come last."""
+    """Sort key: the best method by the first measure comes first, methods without a number last."""
     values_S = method.values_S(method.first, "all")
     if values_S is None:
         return float("inf")

@@ -1,4 +1,4 @@
-"""The runs of a sweep together: what tells them apart, one table, and one plot. Imports no torch."""
+"""The summary of a sweep: what tells its runs apart, one table, and one plot. Imports no torch."""
 
 import json
 from collections.abc import Mapping
@@ -12,26 +12,28 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from mirage_pl.engine.evaluation.measures import read_measures
-from mirage_pl.engine.reports.axes import find_axes, list_measured, list_settings, write_setting
+from mirage_pl.engine.reports.axes import find_axes, list_measures, list_settings, write_setting
 from mirage_pl.engine.runs.folder import CONFIG, METRICS, write_json
 from mirage_pl.engine.seams import Measure
 
 SHOWN = ("step", "train/loss", "val/loss")
-"""What the table shows of training, besides the measures."""
+"""Numbers of training that the table shows, besides the measures."""
 
 
 class Summary(Callback):
-    """Show what every run of a sweep came to, wherever its job ran; ``sweep.json`` and ``sweep.png`` go to ``runs``.
+    """Summarize all runs of a sweep, wherever their jobs ran, into ``sweep.json`` and ``sweep.png`` in ``runs``.
 
-    A sweep with a failed run ends with exit code 1, after that.
+    A sweep with a failed run then ends with exit code 1.
     """
 
     def __init__(self) -> None:
         self.runs: dict[str, str] = {}
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Remember the run's folder, and why it failed if it did."""
-        folder = as_typed(str(OmegaConf.select(job_return.hydra_cfg or DictConfig({}), "hydra.runtime.output_dir")))
+        """Note the run's folder, and why it failed if it did."""
+        folder = shorten_folder(
+            str(OmegaConf.select(job_return.hydra_cfg or DictConfig({}), "hydra.runtime.output_dir"))
+        )
         if job_return.status == JobStatus.FAILED:
             self.runs[folder] = repr(job_return._return_value)
         else:
@@ -39,24 +41,27 @@ class Summary(Callback):
             self.runs[folder] = value.get("failed", "") if isinstance(value, dict) else ""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Collect what the runs wrote."""
-        summarise(self.runs, Path(config.runs))
+        """Read what the runs wrote, and summarize it."""
+        summarize_runs(self.runs, Path(config.runs))
         if any(self.runs.values()):
-            print("the same command makes what failed again, and skips what is done")
+            print("the same command repeats the failed runs and skips those that are done")
             raise SystemExit(1)
 
 
-def summarise(runs: Mapping[str, str], out: Path) -> dict[str, Any]:
+def summarize_runs(runs: Mapping[str, str], out: Path) -> dict[str, Any]:
     """Print a table over some runs, and write ``sweep.json`` and, if they differ in anything, ``sweep.png``.
 
     Args:
-        runs: run folder -> why it failed; an empty word if it didn't.
-        out: where to; made if it isn't there.
+        runs: run folder -> why it failed; empty if it didn't.
+        out: folder for the files; created if missing.
 
     Returns:
         Run folder -> last metrics, ``axes``, and ``failed``.
     """
-    from mirage_pl.engine.reports.sweep_plot import draw_sweep, save_picture  # matplotlib: a run that trains needs none
+    from mirage_pl.engine.reports.sweep_plot import (
+        draw_sweep,
+        save_picture,
+    )  # loads matplotlib, which training doesn't need
 
     results, configs = {}, {}
     measures: dict[str, Measure] = {}
@@ -80,10 +85,10 @@ def summarise(runs: Mapping[str, str], out: Path) -> dict[str, Any]:
 
 
 def print_results(results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print a row a run, and why some failed."""
+    """Print one row per run, then the reasons of failures."""
     axes = list(dict.fromkeys(name for result in results.values() for name in result.get("axes", ())))
     metrics = [name for name in SHOWN if any(name in result for result in results.values())]
-    metrics += list_measured(results.values())
+    metrics += list_measures(results.values())
     table = Table(Column("run", overflow="fold"), *axes, *metrics, title="sweep")
     for folder, result in results.items():
         places = [write_setting(result.get("axes", {}).get(name, "")) for name in axes]
@@ -95,18 +100,18 @@ def print_results(results: Mapping[str, Mapping[str, Any]]) -> None:
             print(f"failed: {folder}: {result['failed']}")
 
 
-def as_typed(folder: str) -> str:
-    """A folder as the user would type it."""
+def shorten_folder(folder: str) -> str:
+    """Write a folder relative to the current one, if it lies below it."""
     path = Path(folder)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def read_outcome(run: Path, measures: dict[str, Measure]) -> dict[str, Any]:
-    """Last metrics of a run, and the first measure of its latest evaluation, as far as there are some.
+    """Read the last metrics of a run, and the first measure of its latest evaluation; what is missing is left out.
 
     Args:
         run: the run folder.
-        measures: takes up those of the evaluation, by name.
+        measures: by name; those of the evaluation are added.
 
     Raises:
         ValueError: a file is broken.

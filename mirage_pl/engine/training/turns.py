@@ -136,7 +136,7 @@ class Turns(BaseModule):
         return optimizers, [{"scheduler": schedule, "interval": "step"} for schedule in schedules]
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Take every turn that has begun; return the sum of all weighted losses, detached."""
+        """Take every turn that has begun; return its weighted losses, scaled by their share in the step, detached."""
         shares = self.shares(batch, batch_idx)
         self.num_rows = len(batch)
         last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
@@ -145,9 +145,8 @@ class Turns(BaseModule):
             if name in self.begun():
                 losses |= self.take(at, name, batch, shares, last)
         self.watch.note(self.step + 1, losses, list_rows(batch))
-        total = self.weigh(losses).detach()
-        self.log_dict(name_logged(losses, total), prog_bar=True, batch_size=len(batch))
-        return total
+        self.log_dict(name_logged(losses, self.weigh(losses)), prog_bar=True, batch_size=len(batch))
+        return self.weigh({name: shares.get(name, 1) * loss for name, loss in losses.items()})
 
     def take(self, at: int, name: str, batch: Any, shares: Mapping[str, Tensor], last: bool) -> dict[str, Tensor]:
         """Compute a turn's losses and gradients, and with the step's last batch step its optimizer."""

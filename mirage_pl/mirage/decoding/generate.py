@@ -1,7 +1,7 @@
-"""Decoding in batches: every row is a machine with two states, text and latent.
+"""Decoding in batches: every row is in one of two states, text or latent.
 
 In the latent state the hidden state is fed back (``feedback``) as the next input embedding; after k latents the row
-goes back to text with ``<|latent_end|>``. Rows change state by themselves, any number of times.
+returns to text with ``<|latent_end|>``. Rows change state independently, any number of times.
 
 Shapes: B rows, T columns so far, S new columns, D width, J blocks, k latents of a block.
 """
@@ -22,9 +22,9 @@ from mirage_pl.mirage.model.latents import LatentVLM
 
 @dataclass(frozen=True)
 class Step:
-    """One decoded column: which rows wrote in it, what, whether a latent, their states, who has ended.
+    """One decoded column: which rows wrote, their tokens, which are latents, hidden states, which rows have ended.
 
-    The state of a latent is the latent itself.
+    The hidden state of a latent is the latent itself.
     """
 
     written_B: Tensor
@@ -60,7 +60,7 @@ class Decoder:
 
     Args:
         processor: for its tokenizer.
-        latent_size: latents of a block for which the prompt's row doesn't plan another number.
+        latent_size: latents of a block, unless the prompt's row plans another number.
     """
 
     def __init__(self, processor: Any, latent_size: int) -> None:
@@ -77,7 +77,8 @@ class Decoder:
             net: the model.
             prompts: from the collator.
             decoding: the options.
-            latents: an intervention: what each row's latents are replaced by, ``[n, D]``; beyond n they come round.
+            latents: replacements of each row's latents, ``[n, D]``, repeated if a row needs more than n; ``None``:
+                rows keep their own.
         """
         steps = list(self.steps(net, prompts, decoding, latents))
         written_SB, tokens_SB, latent_SB = (
@@ -86,9 +87,9 @@ class Decoder:
         hidden_SBD = torch.stack([step.hidden_BD for step in steps])
         rows = range(len(prompts))
         tokens = [tokens_SB[written_SB[:, row], row].tolist() for row in rows]
-        found = [hidden_SBD[(written_SB & latent_SB)[:, row], row] for row in rows]
+        own_latents = [hidden_SBD[(written_SB & latent_SB)[:, row], row] for row in rows]
         texts = [decoding.cut(self.tokenizer.decode(row, skip_special_tokens=True)) for row in tokens]
-        return Generation(texts, tokens, found, steps[-1].ended_B.tolist())
+        return Generation(texts, tokens, own_latents, steps[-1].ended_B.tolist())
 
     @torch.no_grad()
     def steps(
@@ -115,7 +116,7 @@ class Decoder:
                 hidden_BD = torch.where(slots_Bk[:, :1], states_BkD.gather(1, last_B11).squeeze(1), hidden_BD)
 
     def stream(self, net: LatentVLM, prompts: Batch, decoding: Decoding) -> Iterator[str]:
-        """Answer the first prompt piece by piece, then describe its latents, a line each."""
+        """Yield the answer to the first prompt piece by piece, then a line on each of its latents."""
         tokens: list[int] = []
         states: list[Tensor] = []
         printed = ""
@@ -136,7 +137,7 @@ class Decoder:
 
     @torch.no_grad()
     def describe_latent(self, net: LatentVLM, state_D: Tensor, before_D: Tensor | None) -> str:
-        """Say a latent's norm, its cosine to the one before, and the words its hidden state is nearest to."""
+        """Describe a latent: norm, cosine to the one before, and the tokens that it would be decoded to."""
         shares, ids = net.logits(state_D.unsqueeze(0)).squeeze(0).float().softmax(-1).topk(3)
         pairs = zip(ids.tolist(), shares.tolist(), strict=True)
         words = ", ".join(f"{self.tokenizer.decode([token])!r} {share:.0%}" for token, share in pairs)
@@ -150,11 +151,11 @@ class Rows:
     """The state of every row.
 
     Attributes:
-        left_B: latents the row still has to write; 0: it leaves the block now; -1: it writes text.
-        block_B: blocks it has entered.
-        count_B: columns it has written.
-        ended_B: it wrote ``<|im_end|>`` or a stop string.
-        alive_B: it goes on.
+        left_B: latents that the row still has to write; 0: it leaves the block now; -1: it writes text.
+        block_B: number of blocks entered.
+        count_B: number of columns written.
+        ended_B: whether ``<|im_end|>`` or a stop string was written.
+        alive_B: whether the row continues.
     """
 
     def __init__(
@@ -172,12 +173,12 @@ class Rows:
         self.texts: list[list[int]] = [[] for _ in range(len(prompts))]
 
     def write(self, chosen_B: Tensor, hidden_BD: Tensor) -> Step:
-        """Write one column: what each row chose, or what its state demands."""
+        """Write one column: each row's chosen token, or what its state requires."""
         latent_B = (self.left_B > 0) & self.alive_B
         tokens_B = torch.where(self.left_B == 0, self.decoder.latent_end, chosen_B)
         tokens_B = torch.where(latent_B, self.decoder.latent_pad, tokens_B)
         if self.latents is not None:
-            hidden_BD = torch.where(latent_B.unsqueeze(1), self._given(self.latents, hidden_BD), hidden_BD)
+            hidden_BD = torch.where(latent_B.unsqueeze(1), self._replace(self.latents, hidden_BD), hidden_BD)
             self.used_B = self.used_B + latent_B
         written_B = self.alive_B & (tokens_B != self.decoder.end)
         self.left_B = torch.where(self.left_B >= 0, self.left_B - 1, self.left_B)
@@ -190,21 +191,21 @@ class Rows:
         return Step(written_B, torch.where(written_B, tokens_B, self.decoder.pad), latent_B, hidden_BD, self.ended_B)
 
     def slots(self) -> Tensor:
-        """Which rows are about to write a latent in each of the next columns, ``[B, k]``."""
+        """Which rows will write a latent in each of the next k columns, bools ``[B, k]``."""
         room_B = torch.where(self.alive_B, self.decoding.max_new_tokens - self.count_B, 0)
-        wanted_B = torch.minimum(self.left_B, room_B).clamp(min=0)
-        return torch.arange(int(wanted_B.max()), device=wanted_B.device) < wanted_B.unsqueeze(1)
+        slots_B = torch.minimum(self.left_B, room_B).clamp(min=0)
+        return torch.arange(int(slots_B.max()), device=slots_B.device) < slots_B.unsqueeze(1)
 
     def write_block(self, latents_BkD: Tensor, slots_Bk: Tensor) -> Iterator[Step]:
-        """Write the latents of a whole block, found together."""
+        """Write the latents of a whole block that were computed together."""
         self.left_B = self.left_B - slots_Bk.sum(1)
         self._count(slots_Bk.sum(1))
         for latent_BD, slot_B in zip(latents_BkD.unbind(1), slots_Bk.unbind(1), strict=True):
             tokens_B = torch.where(slot_B, self.decoder.latent_pad, self.decoder.pad)
             yield Step(slot_B, tokens_B, slot_B, latent_BD, self.ended_B)
 
-    def _given(self, latents: Sequence[Tensor], hidden_BD: Tensor) -> Tensor:
-        """The next given latent of each row; a row without any keeps its own."""
+    def _replace(self, latents: Sequence[Tensor], hidden_BD: Tensor) -> Tensor:
+        """The next replacement of each row; a row without any keeps its own latent."""
         pairs = zip(latents, self.used_B.tolist(), hidden_BD, strict=True)
         return torch.stack([row[used % len(row)].to(own) if len(row) else own for row, used, own in pairs])
 
@@ -216,7 +217,9 @@ class Rows:
         """Rows whose text now holds a stop string."""
         if not self.decoding.stop:
             return torch.zeros_like(written_B)
-        reach = max(len(stop.encode()) for stop in self.decoding.stop) + 1  # in tokens; each is a byte at least
+        reach = (
+            max(len(stop.encode()) for stop in self.decoding.stop) + 1
+        )  # in tokens, each of which is at least one byte
         for text, token, written in zip(self.texts, tokens_B.tolist(), written_B.tolist(), strict=True):
             text += [token] * written
         tails = self.decoder.tokenizer.batch_decode([text[-reach:] for text in self.texts], skip_special_tokens=True)

@@ -1,4 +1,4 @@
-"""How the next token is chosen: greedily, or drawn with a stream of random numbers that belongs to the row alone.
+"""Choose the next token: greedily, or at random from a stream of numbers that depends on the row alone.
 
 Shapes: B rows, V vocabulary, S columns to decode.
 """
@@ -19,14 +19,14 @@ from mirage_pl.engine.training.draws import row_stream
 
 @dataclass(frozen=True)
 class Decoding:
-    """How to answer; the keys of ``decoding`` in a config.
+    """Options of decoding: the keys of ``decoding`` in a config.
 
     Attributes:
-        max_new_tokens: columns decoded at most, latents included.
+        max_new_tokens: most columns to decode, latents included.
         temperature: 0 is greedy; the official evaluation samples at 0.7 with ``top_p`` 0.9.
-        top_p: draw from the fewest tokens that hold this probability.
+        top_p: draw from the fewest tokens whose probabilities sum to this.
         top_k: draw from this many of the likeliest tokens; 0: from all.
-        seed: of the draws. A row's draws depend on it and on the row's file and line, never on the batch.
+        seed: of the draws, which depend only on it and on the row's file and line, never on the batch.
         stop: an answer ends before the first of these strings.
 
     Raises:
@@ -57,7 +57,7 @@ class Decoding:
         return text[: min((place for stop in self.stop if (place := text.find(stop)) >= 0), default=len(text))]
 
     def safe(self, text: str) -> str:
-        """Cut a text that is still being written before what may become a stop string."""
+        """Cut an unfinished text before anything that may become a stop string."""
         starts = (place for place in range(len(text)) for stop in self.stop if stop.startswith(text[place:]))
         return self.cut(text)[: min(starts, default=len(text))]
 
@@ -67,7 +67,7 @@ class Choice:
 
     Args:
         decoding: the options.
-        samples: one a row; a sample that comes twice has two streams.
+        samples: one per row; a repeated sample gets another stream.
         device: of the logits.
     """
 
@@ -90,7 +90,7 @@ class Choice:
         self.random_BS = torch.stack(rows).to(device)
 
     def __call__(self, logits_BV: Tensor, count_B: Tensor) -> Tensor:
-        """Token ids ``[B]``; ``count_B`` says how many columns each row has written."""
+        """Choose token ids ``[B]``; ``count_B`` is the number of columns that each row has written."""
         if self.greedy:
             return logits_BV.argmax(-1)
         for warper in self.warpers:

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL from stock transformers: load it strictly, with the three latent tokens in its vocabulary."""
+"""Load Qwen2.5-VL from stock transformers, strictly, with the three latent tokens in its vocabulary."""
 
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,16 @@ def load_processor(path: str) -> Any:
         processor = AutoProcessor.from_pretrained(path, local_files_only=here)
     except (OSError, ValueError) as error:
         raise ValueError(f"model.path={path} has no usable processor: {first_line(error)}") from error
-    known = processor.tokenizer.get_vocab()
-    processor.tokenizer.add_tokens([token for token in LATENT_TOKENS if token not in known], special_tokens=True)
+    vocabulary = processor.tokenizer.get_vocab()
+    processor.tokenizer.add_tokens([token for token in LATENT_TOKENS if token not in vocabulary], special_tokens=True)
     return processor
 
 
 def check_family(path: str) -> None:
-    """Refuse a model of another family by its config; where there is none, whatever is loaded next says so.
+    """Check by its config that a model is a Qwen2.5-VL; without a config nothing is checked.
 
     Raises:
-        ValueError: names the family.
+        ValueError: another family; names it.
     """
     try:
         content, _ = PretrainedConfig.get_config_dict(path, local_files_only=is_only_here(path))
@@ -64,7 +64,7 @@ def load_backbone(
         random_weights: take only the architecture from ``path`` (to pretrain).
 
     Raises:
-        ValueError: no such ``dtype``, no model at ``path``, or a weight is missing, unexpected or of another shape.
+        ValueError: unknown ``dtype``, no model at ``path``, or a weight is missing, unexpected or of another shape.
     """
     if not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise ValueError(f"model.dtype={dtype} is unknown; choose float32, bfloat16 or float16")
@@ -86,7 +86,7 @@ def load_backbone(
 
 
 def load_strictly(path: str, options: dict[str, Any]) -> Qwen2_5_VLForConditionalGeneration:
-    """Load weights and refuse to start when the file and the model don't match name by name and shape by shape.
+    """Load weights whose names and shapes all match the model's.
 
     Raises:
         ValueError: they don't match.

@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class Average:
-    """The official strategy: k contiguous runs of features in raster order, each averaged; the rest is dropped.
+    """The official strategy: average k contiguous runs of features in raster order, and drop the rest.
 
-    On an image these are horizontal strips. Section 3 of the paper; ``compress_strategy=average`` in its code.
+    On an image the runs are horizontal strips. Section 3 of the paper; ``compress_strategy=average`` in its code.
     """
 
     def __call__(self, features_nD: Tensor, grid_hw: tuple[int, int], k: int) -> Tensor:
@@ -19,7 +19,7 @@ class Average:
         Args:
             features_nD: merged features in raster order.
             grid_hw: their rows and columns.
-            k: latents wanted.
+            k: number of latents.
 
         Returns:
             ``[k, D]``.
@@ -28,24 +28,28 @@ class Average:
             ValueError: fewer features than latents.
         """
         n, width = features_nD.shape
-        check(n, k)
+        check_size(n, k)
         return features_nD[: n // k * k].view(k, n // k, width).mean(1)
 
 
 class Grid:
-    """Average over the cells of a 2-D grid: k is split into rows and columns as squarely as it divides."""
+    """Average over the cells of a 2-D grid whose k cells are arranged as squarely as k divides."""
 
     def __call__(self, features_nD: Tensor, grid_hw: tuple[int, int], k: int) -> Tensor:
         """Compress one image; arguments as in :class:`Average`, cells in raster order."""
-        check(len(features_nD), k)
+        check_size(len(features_nD), k)
         rows = max(divisor for divisor in range(1, int(k**0.5) + 1) if k % divisor == 0)
         image_1DHW = features_nD.T.reshape(1, -1, *grid_hw)
         cells_1Drc = torch.nn.functional.adaptive_avg_pool2d(image_1DHW, (rows, k // rows))
         return cells_1Drc.flatten(2).squeeze(0).T
 
 
-def check(n: int, k: int) -> None:
-    """Raise if ``n`` features can't make ``k`` latents."""
+def check_size(n: int, k: int) -> None:
+    """Check that ``n`` features suffice for ``k`` latents.
+
+    Raises:
+        ValueError: they don't.
+    """
     if k > n:
         raise ValueError(
             f"latent_size={k} exceeds the {n} feature(s) of a helper image; lower latent_size or enlarge it"

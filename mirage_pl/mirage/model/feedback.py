@@ -1,4 +1,4 @@
-"""What a hidden state becomes when it is fed back: a latent's input embedding.
+"""How a hidden state becomes the input embedding of a latent.
 
 Shapes: N latents of the whole batch, D width.
 """
@@ -8,27 +8,27 @@ from torch import Tensor, nn
 
 
 class Raw(nn.Module):
-    """Itself: the paper's."""
+    """Feed the hidden state back unchanged, as the paper does."""
 
     def observe(self, targets_ND: Tensor) -> None:
-        """Take no notice of the latents that stage 1 teaches."""
+        """Ignore the latents that stage 1 teaches."""
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return it as it is."""
+        """Return hidden states unchanged."""
         return hidden
 
 
 class Matched(Raw):
-    """Scaled to the mean length of the latents that stage 1 teaches.
+    """Scale hidden states to the mean length of the latents that stage 1 teaches. Not in the paper.
 
-    A cosine loss leaves the length of a hidden state to the model, so what is fed back differs in length from what
-    stage 1 has shown as input (an option; not the paper's). Until one was seen, hidden states are fed back as they are.
+    A cosine loss doesn't constrain the length of a hidden state, which so differs from the inputs of stage 1. Before
+    the first latent is observed, hidden states are fed back unchanged.
 
     Args:
-        memory: share of the running mean that each batch leaves in place.
+        memory: weight of the old value in the running mean, per batch.
 
     Attributes:
-        norm: running mean of the latents' lengths, part of the checkpoint; 0: none seen yet.
+        norm: running mean of the latents' lengths, part of the checkpoint; 0 before the first batch.
 
     Raises:
         ValueError: ``memory`` isn't between 0 and 1.
@@ -45,10 +45,10 @@ class Matched(Raw):
 
     @torch.no_grad()
     def observe(self, targets_ND: Tensor) -> None:
-        """Learn the length, in training alone."""
+        """Update the running mean, in training only."""
         if self.training and len(targets_ND):
-            seen = targets_ND.norm(dim=-1).mean().to(self.norm)
-            self.norm = torch.where(self.norm == 0, seen, self.memory * self.norm + (1 - self.memory) * seen)
+            length = targets_ND.norm(dim=-1).mean().to(self.norm)
+            self.norm = torch.where(self.norm == 0, length, self.memory * self.norm + (1 - self.memory) * length)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Scale every vector."""

@@ -1,8 +1,8 @@
 """Floating-point operations of one training step, computed from the architecture's numbers (for MFU).
 
-What the model asks for is counted, not what the hardware happens to do: no padding, nothing recomputed by activation
-checkpointing, and half of a causal attention matrix. A multiplication with its addition is two operations; backward
-costs twice the forward. Norms, activations, rotations and biases are left out: they are no matrix products.
+Counted is what the model needs, not what the hardware does: no padding, no recomputation by activation checkpointing,
+and half of a causal attention matrix. A multiplication with its addition counts as two operations, a backward pass as
+two forward passes. Norms, activations, rotations and biases are left out: they aren't matrix products.
 """
 
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ def step_flops(
         lengths: real columns of each row, image and latent tokens included.
         supervised: positions that reach the vocabulary.
         patch_grids: of every image the tower sees, helper images included.
-        tower_trained: the tower has a backward too.
+        tower_trained: whether the tower has a backward pass, too.
     """
     tower = tower_forward_flops(config.vision_config, patch_grids)
     return decoder_flops(config.text_config, lengths, supervised) + tower * (3 if tower_trained else 1)
 
 
 def decoder_flops(text_config: Any, lengths: Sequence[int], supervised: int) -> int:
-    """Forward and backward of the language model and its head; rows attend causally, each to itself alone."""
+    """Operations of forward and backward of the language model and its head; each row attends causally to itself."""
     width, layers = text_config.hidden_size, text_config.num_hidden_layers
     matrices = 6 * decoder_parameters(text_config) * sum(lengths)
     attention = 12 * layers * width * sum(length**2 for length in lengths) // 2
@@ -43,7 +43,7 @@ def decoder_flops(text_config: Any, lengths: Sequence[int], supervised: int) -> 
 
 
 def decoder_parameters(text_config: Any) -> int:
-    """Weights in the matrices of all decoder layers, without embedding and head."""
+    """Number of weights in the matrices of all decoder layers, without embedding and head."""
     width = text_config.hidden_size
     key_width = width // text_config.num_attention_heads * text_config.num_key_value_heads
     one_layer = 2 * width * (width + key_width) + 3 * width * text_config.intermediate_size
@@ -51,7 +51,7 @@ def decoder_parameters(text_config: Any) -> int:
 
 
 def tower_forward_flops(vision_config: Any, patch_grids: Sequence[Grid]) -> int:
-    """One forward of the vision tower: patch embedding, blocks, merger."""
+    """Operations of one forward pass of the vision tower: patch embedding, blocks, merger."""
     blocks, width = range(vision_config.depth), vision_config.hidden_size
     full = sum(block in vision_config.fullatt_block_indexes for block in blocks)
     merge = vision_config.spatial_merge_size
@@ -66,7 +66,7 @@ def tower_forward_flops(vision_config: Any, patch_grids: Sequence[Grid]) -> int:
 
 
 def tower_weights_per_patch(vision_config: Any) -> int:
-    """Weights that one patch is multiplied with; the merger's serve ``spatial_merge_size**2`` patches at once."""
+    """Weights that a patch is multiplied with; the merger's serve ``spatial_merge_size**2`` patches at once."""
     width, merged = vision_config.hidden_size, vision_config.spatial_merge_size**2
     embedding = width * vision_config.in_channels * vision_config.temporal_patch_size * vision_config.patch_size**2
     block = 4 * width**2 + 3 * width * vision_config.intermediate_size
@@ -75,5 +75,5 @@ def tower_weights_per_patch(vision_config: Any) -> int:
 
 
 def squares(length: int, side: int) -> int:
-    """Sum of the squared lengths of the pieces that ``length`` patches are cut into, ``side`` at most in each."""
+    """Sum of squared lengths of the pieces that ``length`` patches are cut into, each of at most ``side``."""
     return length // side * side**2 + (length % side) ** 2

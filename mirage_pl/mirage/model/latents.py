@@ -1,7 +1,7 @@
 """The latent engine: one teacher-forced pass (stage 1), or the recurrence in which hidden states become latents.
 
-Stock transformers is enough: input embeddings and rotary positions are computed once for the whole batch, then the
-decoder's layers run on column ranges. ``reference`` says the same slowly, row by row.
+Input embeddings and rotary positions are computed once for the whole batch, then the stock decoder's layers run on
+ranges of columns. ``reference`` computes the same slowly, row by row.
 
 Shapes: B rows, T columns, S columns of one call, D width, N latent slots of the whole batch, M chosen positions or
 image features, n features of one image, V vocabulary.
@@ -29,9 +29,9 @@ class LatentVLM(nn.Module):
     Args:
         backbone: a ``Qwen2_5_VLForConditionalGeneration``.
         compression: helper-image features -> latents, see ``mirage_pl.mirage.model.compression``.
-        recurrence: how latents come about, see ``mirage_pl.mirage.model.recurrence``.
+        recurrence: how latents are computed, see ``mirage_pl.mirage.model.recurrence``.
         checkpointing: recompute each layer's activations when gradients are taken instead of keeping them.
-        feedback: hidden state -> latent, see ``mirage_pl.mirage.model.feedback``; by default itself.
+        feedback: hidden state -> latent, see ``mirage_pl.mirage.model.feedback``; by default unchanged.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class LatentVLM(nn.Module):
         return self.backbone.get_input_embeddings()(tokens)
 
     def words(self) -> Tensor:
-        """Embeddings ``[V, D]`` of all tokens, without gradient."""
+        """A copy of the embeddings ``[V, D]`` of all tokens, without gradient."""
         with whole(self.backbone.get_input_embeddings().weight) as words_VD:
             return words_VD.detach().clone()
 
     def image_features(self, images: Images) -> list[Tensor]:
-        """Merged features ``[n, D]`` of every image, in raster order; the tower sees only those that aren't known."""
+        """Merged features ``[n, D]`` of every image, in raster order; the tower runs only on unknown images."""
         merge = self.tower.spatial_merge_size**2
         sizes = [t * h * w // merge for (t, h, w), known in zip(images.grids, images.known, strict=True) if known]
         known = [] if images.features_MD is None else list(images.features_MD.split(sizes))
@@ -105,10 +105,10 @@ class LatentVLM(nn.Module):
         return embeds_BTD.masked_scatter(image_BT1, features_MD)
 
     def blank_image(self) -> Images:
-        """The smallest image there is, for a batch without any: shown in no column, it gives the tower zero gradients.
+        """The smallest possible image, for a batch without images: in no column, it gives the tower zero gradients.
 
-        Other ranks' batches may have images, and no rank may lack gradients, or have them in another order: DeepSpeed
-        adds them up as they come.
+        Other ranks' batches may have images, and every rank must have gradients, in the same order: DeepSpeed reduces
+        them as they come.
         """
         side, config = self.tower.spatial_merge_size, self.tower.config
         width = config.in_channels * config.temporal_patch_size * config.patch_size**2
@@ -116,7 +116,7 @@ class LatentVLM(nn.Module):
         return Images(((1, side, side),), (False,), pixels_PF, blank=True)
 
     def with_pixels(self, images: Images | None) -> Images:
-        """The same images, with something for the tower to see: a blank one more if they are all known, or none."""
+        """The same images with something for the tower to encode: a blank one is added if there are no pixels."""
         if images is None:
             return self.blank_image()
         if images.pixels_PF is not None:
@@ -141,7 +141,7 @@ class LatentVLM(nn.Module):
         return targets_ND
 
     def compress(self, helpers: Images, sizes: Sequence[int]) -> list[Tensor]:
-        """Compressed features ``[k, D]`` of every helper image, each of its own size; none of a blank one."""
+        """Compressed features ``[k, D]`` of every helper image, each with its own k; empty for a blank one."""
         merge = self.tower.spatial_merge_size
         grids = [(rows // merge, columns // merge) for _, rows, columns in helpers.grids]
         features, sizes = self.image_features(helpers), [*sizes, *[0] * helpers.blank]
@@ -151,7 +151,8 @@ class LatentVLM(nn.Module):
         """Stage 1: one pass with the compressed helper features as latents.
 
         Returns:
-            Hidden states ``[B, T, D]``, those that should predict each latent ``[N, D]``, and the latents ``[N, D]``.
+            Hidden states ``[B, T, D]``, those before each latent, which should predict it, ``[N, D]``, and the latents
+            ``[N, D]``.
         """
         embeds_BTD = self.embed(batch)  # first, so that its gradients come last, as they do without latents
         targets_ND = self.latent_targets(batch)
@@ -160,10 +161,10 @@ class LatentVLM(nn.Module):
         return hidden_BTD, hidden_BTD[batch.before_BT], targets_ND
 
     def recycled(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The recurrence, and what its latents should be.
+        """Run the recurrence, and compute what its latents should be.
 
         Returns:
-            As :meth:`teacher_forced`, but for latents that were fed back.
+            As :meth:`teacher_forced`, with recycled latents.
         """
         hidden_BTD = self.recurrent(batch)
         return hidden_BTD, hidden_BTD[batch.before_BT], self.latent_targets(batch)
@@ -171,8 +172,8 @@ class LatentVLM(nn.Module):
     def recurrent(self, batch: Batch) -> Tensor:
         """Stage 2 and evaluation: every latent is the hidden state before it, fed back; gradients flow through all.
 
-        The columns are run in few calls, for all rows together: up to the first block, those that the recurrence needs,
-        and on to the next block. One call without latent blocks.
+        All rows run together, in few calls: the columns up to the first block, those of the recurrence, the columns up
+        to the next block, and so on. Without latent blocks it is one call.
 
         Returns:
             Hidden states ``[B, T, D]``.
@@ -189,12 +190,12 @@ class LatentVLM(nn.Module):
         return torch.cat([*columns.hidden, last_BSD], dim=1)
 
     def recur(self, columns: Columns, state_B1D: Tensor, k: int) -> Tensor:
-        """Run a block of k latents after a hidden state; those that have not been run yet, ``[B, k or fewer, D]``."""
+        """Run a block of k latents after a hidden state; return those not yet run, ``[B, k or fewer, D]``."""
         return self.recurrence(FedBack(columns, self.feedback), self.feedback(state_B1D), k)
 
 
 class FedBack:
-    """Columns whose hidden states come back as the latents they become."""
+    """Columns that return hidden states as latents."""
 
     def __init__(self, columns: Columns, feedback: Raw) -> None:
         self.columns, self.feedback = columns, feedback
@@ -205,18 +206,18 @@ class FedBack:
         return latents_BSD
 
     def peek(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns, and take no notice of it."""
+        """Run the next S columns without keeping them."""
         latents_BSD: Tensor = self.feedback(self.columns.peek(embeds_BSD))
         return latents_BSD
 
 
 class Pass:
-    """One pass over a batch's columns, from left to right; every call sees the columns that were run before.
+    """One pass over a batch's columns, from left to right; every call attends to the columns run before.
 
     Args:
         net: the model.
         batch: gives positions and padding.
-        embeds_BTD: of the batch; for its dtype.
+        embeds_BTD: embeddings of the batch, for their dtype.
 
     Attributes:
         start: the first column that hasn't been run.
@@ -231,7 +232,7 @@ class Pass:
         self.start, self.hidden = 0, list[Tensor]()
 
     def advance(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns; their hidden states ``[B, S, D]``."""
+        """Run and keep the next S columns; return their hidden states ``[B, S, D]``."""
         hidden_BSD, new = self._run(embeds_BSD)
         self.earlier = [(*pieces, piece) for pieces, piece in zip(self.earlier, new, strict=True)]
         self.start += embeds_BSD.shape[1]
@@ -239,7 +240,7 @@ class Pass:
         return hidden_BSD
 
     def peek(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns without going on to them."""
+        """Run the next S columns without keeping them."""
         return self._run(embeds_BSD)[0]
 
     def _run(self, embeds_BSD: Tensor) -> tuple[Tensor, list[KeysValues]]:
@@ -251,7 +252,7 @@ class Pass:
 
 
 def visible(real_BT: Tensor) -> Tensor:
-    """Which columns each column may look at, ``[B, T, T]``: real ones up to itself; padding sees itself alone."""
+    """Attention mask ``[B, T, T]``: each column attends to real columns up to itself, padding only to itself."""
     T = real_BT.shape[1]
     causal_TT = torch.ones(T, T, dtype=torch.bool, device=real_BT.device).tril()
     itself_TT = torch.eye(T, dtype=torch.bool, device=real_BT.device)

@@ -1,8 +1,8 @@
-"""Run the decoder's layers on some columns of a sequence, keys and values handed out as plain tensors.
+"""Run the decoder's layers on some columns of a sequence, with keys and values as plain tensors.
 
 A transformers cache changes in place, which activation checkpointing can't replay. Here a layer is a pure function:
-hidden states and the keys and values of earlier columns go in, hidden states and the new keys and values come out. So
-it can be checkpointed like any other, in the middle of a recurrence whose gradient runs through those keys and values.
+hidden states and the keys and values of earlier columns go in, hidden states and the new keys and values come out. It
+can be checkpointed even in a recurrence whose gradient flows through those keys and values.
 
 Shapes: B rows, S columns that are run, T columns so far (S included), D width, H key heads, d head width.
 """
@@ -18,7 +18,7 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 class Joint:
-    """Stands where a layer expects a cache: earlier keys and values go before the new ones, which it keeps apart."""
+    """Takes the place of a layer's cache: puts earlier keys and values before the new ones, which it keeps separate."""
 
     def __init__(self, earlier: tuple[KeysValues, ...]) -> None:
         self.earlier = earlier
@@ -35,7 +35,7 @@ class Joint:
 def run_layer(
     layer: Any, hidden_BSD: Tensor, rotary: KeysValues, mask_B1ST: Tensor, earlier: tuple[KeysValues, ...]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one layer; hidden states, new keys, new values."""
+    """Run one layer; return hidden states, new keys and new values."""
     joint = Joint(earlier)
     hidden_BSD = layer(
         hidden_BSD, attention_mask=mask_B1ST, position_embeddings=rotary, past_key_values=joint, use_cache=True
@@ -57,9 +57,9 @@ def run_layers(
         decoder: the inner language model of a transformers Qwen2.5-VL.
         embeds_BSD: inputs of the columns to run.
         rotary: cosines and sines ``[B, S, d]`` of their positions.
-        mask_BST: the columns that each may look at.
-        earlier: of each layer, the keys and values of the columns before, piece by piece.
-        checkpointing: keep only each layer's input, keys and values, and recompute the rest when gradients are taken.
+        mask_BST: the columns that each attends to.
+        earlier: of each layer, keys and values of the columns before, piece by piece.
+        checkpointing: keep only each layer's input, keys and values, and recompute the rest in the backward pass.
 
     Returns:
         Hidden states ``[B, S, D]``, and the new keys and values of each layer.

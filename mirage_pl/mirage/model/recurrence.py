@@ -1,4 +1,4 @@
-"""How the latents of a block come about: one after another, or all together in a few sweeps.
+"""Compute the latents of a block: one after another, or all together in a few sweeps.
 
 Latent j is the hidden state of the column before it, fed back (``feedback``), which depends on the latents before j.
 The recurrence is run for all rows of a batch at once; rows whose block is shorter carry padding in its last columns.
@@ -13,39 +13,39 @@ from torch import Tensor
 
 
 class Columns(Protocol):
-    """The columns of a batch, run from left to right."""
+    """The columns of a batch, run from left to right; hidden states are returned as latents."""
 
     def advance(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns; their hidden states as latents ``[B, S, D]``."""
+        """Run and keep the next S columns; return ``[B, S, D]``."""
         ...
 
     def peek(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns, and take no notice of it."""
+        """Run the next S columns without keeping them; return ``[B, S, D]``."""
         ...
 
 
 class Recurrence(Protocol):
-    """Find the latents of a block.
+    """Compute the latents of a block.
 
     Attributes:
-        together: it finds a block's latents all at once, so that decoding does too.
+        together: whether a block's latents are computed at once; decoding then does so, too.
     """
 
     together: bool
 
     def __call__(self, columns: Columns, state_B1D: Tensor, k: int) -> Tensor:
-        """Return those of the k latents that have not been run yet, ``[B, k or fewer, D]``.
+        """Return those of the k latents that haven't been run yet, ``[B, k or fewer, D]``.
 
         Args:
-            columns: before the first latent.
-            state_B1D: the first latent: the hidden state of the column before.
+            columns: run up to the first latent.
+            state_B1D: the first latent: the hidden state of the column before it.
             k: latents of the block.
         """
         ...
 
 
 class Sequential:
-    """Each latent is the hidden state before it: k - 1 calls on one column; the last latent is left to be run."""
+    """Each latent is the hidden state before it: k - 1 calls of one column; the last latent isn't run."""
 
     together = False
 
@@ -57,7 +57,7 @@ class Sequential:
 
 
 class Jacobi:
-    """All latents of a block at once, refined in sweeps; exact after k sweeps (an option; PCCoT, arXiv 2506.18582).
+    """Refine all latents of a block at once, in sweeps; exact after k sweeps (PCCoT, arXiv 2506.18582).
 
     The first sweep sets every latent to the hidden state before the block. Each further one runs all k columns together
     and takes the hidden states as the next latents, which makes one more latent exact.
@@ -77,7 +77,7 @@ class Jacobi:
         self.sweeps = sweeps
 
     def __call__(self, columns: Columns, state_B1D: Tensor, k: int) -> Tensor:
-        """Run no latent for good."""
+        """Refine all latents; none is run."""
         latents_BkD = state_B1D.expand(-1, k, -1)
         for _ in range(min(self.sweeps, k) - 1):
             latents_BkD = torch.cat([state_B1D, columns.peek(latents_BkD)[:, :-1]], dim=1)

@@ -1,7 +1,7 @@
-"""The engine said slowly: one row, no cache, everything again for every latent and every token.
+"""The slow reference of the engine: one row, no cache, everything computed again for every latent and every token.
 
-The fast path (``latents``, ``layers``, ``recurrence``, ``generate``) is held to this by the tests. It uses the stock
-model as it stands, its own positions and its own causal mask included.
+Tests compare the fast path (``latents``, ``layers``, ``recurrence``, ``generate``) with it. It uses the stock model
+with the model's own positions and causal mask.
 
 Shapes: T columns of the row, D width, k latents of a block.
 """
@@ -23,12 +23,12 @@ def hidden_states(net: LatentVLM, tokens_T: Tensor, embeds_TD: Tensor, grids_N3:
 
 
 def recurrent_row(net: LatentVLM, batch: Batch) -> Tensor:
-    """Stage 2 for a batch of one row: every latent is the last hidden state of all that comes before it.
+    """Stage 2 for a batch of one row: every latent is the last hidden state of everything before it.
 
     Returns:
         Hidden states ``[T, D]``.
     """
-    tokens_T, embeds_TD, grids_N3 = batch.tokens_BT[0], net.embed(batch)[0], grids_of(batch)
+    tokens_T, embeds_TD, grids_N3 = batch.tokens_BT[0], net.embed(batch)[0], stack_grids(batch)
     for column in batch.latent_BT[0].nonzero().flatten().tolist():
         before_TD = hidden_states(net, tokens_T[:column], embeds_TD[:column], grids_N3)
         embeds_TD = torch.cat([embeds_TD[:column], net.feedback(before_TD[-1:]), embeds_TD[column + 1 :]])
@@ -36,7 +36,7 @@ def recurrent_row(net: LatentVLM, batch: Batch) -> Tensor:
 
 
 def teacher_forced_row(net: LatentVLM, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Stage 1 for a batch of one row, its latents being the compressed helper features, block by block.
+    """Stage 1 for a batch of one row: its latents are the compressed helper features, block by block.
 
     Returns:
         Hidden states ``[T, D]`` and the latents ``[N, D]``.
@@ -49,7 +49,7 @@ def teacher_forced_row(net: LatentVLM, batch: Batch) -> tuple[Tensor, Tensor]:
     latents_ND = torch.cat([embeds_TD[:0], *latents])
     for latent_D, column in zip(latents_ND, batch.latent_BT[0].nonzero().flatten().tolist(), strict=True):
         embeds_TD = torch.cat([embeds_TD[:column], latent_D.unsqueeze(0), embeds_TD[column + 1 :]])
-    return hidden_states(net, batch.tokens_BT[0], embeds_TD, grids_of(batch)), latents_ND
+    return hidden_states(net, batch.tokens_BT[0], embeds_TD, stack_grids(batch)), latents_ND
 
 
 def summed_losses(net: LatentVLM, batch: Batch, stage: int) -> dict[str, Tensor]:
@@ -69,8 +69,8 @@ def summed_losses(net: LatentVLM, batch: Batch, stage: int) -> dict[str, Tensor]
     return losses | {"text": text}
 
 
-def grids_of(batch: Batch) -> Tensor | None:
-    """Grids of the input images as stock transformers wants them."""
+def stack_grids(batch: Batch) -> Tensor | None:
+    """Stack the grids of the input images as stock transformers expects them."""
     return None if batch.images is None else torch.tensor(batch.images.grids)
 
 
@@ -78,22 +78,22 @@ def grids_of(batch: Batch) -> Tensor | None:
 def greedy_answer(
     net: LatentVLM, prompt: Batch, sizes: list[int], end: int, start: int, pad: int, stop: int, max_new_tokens: int
 ) -> list[int]:
-    """Answer one prompt greedily, the whole sequence again for every token.
+    """Answer one prompt greedily, running the whole sequence for every token.
 
     Args:
         net: the model.
         prompt: of one row.
-        sizes: latents of each block that may come.
+        sizes: latents of each possible block.
         end: id of ``<|latent_end|>``.
         start: id of ``<|latent_start|>``.
         pad: id of ``<|latent_pad|>``.
         stop: id of ``<|im_end|>``.
-        max_new_tokens: tokens and latents at most.
+        max_new_tokens: most tokens and latents to write.
 
     Raises:
         ValueError: the model opens more blocks than ``sizes`` has.
     """
-    tokens_T, embeds_TD, grids_N3 = prompt.tokens_BT[0], net.embed(prompt)[0], grids_of(prompt)
+    tokens_T, embeds_TD, grids_N3 = prompt.tokens_BT[0], net.embed(prompt)[0], stack_grids(prompt)
     written: list[int] = []
     queue: list[int] = []
     blocks = list(sizes)

@@ -1,9 +1,9 @@
 """A faster stock vision tower: one attention call for all chunks of one length, patches embedded by one product.
 
-A batch's images lie behind one another in one row of patches, cut into chunks (windows, or whole images) that see only
-themselves. Stock SDPA attention loops over the chunks in Python; many small images then cost many tiny calls in every
-layer. Here chunks of equal length become the batch dimension of one call. The weights are the stock modules
-themselves, so checkpoints and exports don't change. Flash attention has its own kernel for packed chunks.
+A batch's images are concatenated into one row of patches, cut into chunks (windows or whole images) that attend only to
+themselves. Stock SDPA attention loops over the chunks in Python, so many small images cost many tiny calls in every
+layer. Here chunks of equal length become the batch dimension of one call. The weights are those of the stock modules,
+so checkpoints and exports don't change. Flash attention has its own kernel for packed chunks.
 
 Shapes: P patches of the batch, W the tower's width, H heads, E width of a head, C chunks of one length, L that length.
 """
@@ -24,7 +24,7 @@ class Grouping(NamedTuple):
 
     Attributes:
         shapes: ``(C, L)`` for every distinct length.
-        order_P: the patches, group after group; None if they stand so already.
+        order_P: indices of the patches, group after group; ``None`` if they are in this order already.
         back_P: the inverse of ``order_P``.
     """
 
@@ -33,9 +33,9 @@ class Grouping(NamedTuple):
     back_P: Tensor | None = None
 
 
-# A tensor hashes by identity, so all layers of a pass, which are handed the same object, share one grouping (and one
-# wait for the device); the cache keeps its keys alive, so no later tensor can be taken for one of them. Four: windows
-# and whole images, of the input and of the helper images, should gradient checkpointing ask for them again.
+# Tensors hash by identity: all layers of a pass get the same object and share one grouping (and one device sync), and
+# the cache keeps its keys alive, so that no later tensor has the same identity. Four entries: windows and whole images,
+# of input and helper images, in case gradient checkpointing needs them again.
 @lru_cache(maxsize=4)
 def group_chunks(cu_seqlens: Tensor) -> Grouping:
     """Group chunks by length.
@@ -100,16 +100,16 @@ class GroupedVisionAttention(nn.Module):
         return self.proj(mixed_PW)
 
     def attend(self, shape: tuple[int, int], *query_key_value: Tensor) -> Tensor:
-        """Attention within C chunks of length L, which lie behind one another: ``[C * L, H, E]`` -> ``[C * L, W]``."""
+        """Attend within C consecutive chunks of length L: ``[C * L, H, E]`` -> ``[C * L, W]``."""
         query_CHLE, key_CHLE, value_CHLE = (each.unflatten(0, shape).transpose(1, 2) for each in query_key_value)
         mixed_CHLE = functional.scaled_dot_product_attention(query_CHLE, key_CHLE, value_CHLE, scale=self.scaling)
         return mixed_CHLE.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 class PatchProduct(nn.Module):
-    """A convolution whose kernel never overlaps itself, as the matrix product it is.
+    """A convolution with non-overlapping patches, computed as a matrix product.
 
-    A module of its own, since strategies that split weights fetch those of the module that is called.
+    It is a module of its own because strategies that shard weights gather those of the module that is called.
 
     Args:
         stock: the ``Conv3d`` whose weight it uses.

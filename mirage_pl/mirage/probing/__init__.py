@@ -1,1 +1,1 @@
-"""What the latents do: answers with others in their place, and what they see."""
+"""Probes of the latents: answers with other latents in their place, and what latents look like and attend to."""

@@ -18,8 +18,16 @@ from data_modules.samples import Latent, Picture, Sample
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.probing import geometry
-from mirage_pl.mirage.probing.reading import blocks, embed, join
-from mirage_pl.mirage.probing.sight import attention, divide, features, peaks, plane, resemblance, thin
+from mirage_pl.mirage.probing.reading import count_latents, embed_latents, join_answers
+from mirage_pl.mirage.probing.sight import (
+    compare_patches,
+    compute_features,
+    divide_attention,
+    find_peaks,
+    project_on_plane,
+    record_attention,
+    thin_vectors,
+)
 from mirage_pl.mirage.probing.sight_pictures import (
     ATTENTION,
     RESEMBLANCE,
@@ -30,17 +38,17 @@ from mirage_pl.mirage.probing.sight_pictures import (
 )
 
 MAX_ROWS = 100
-"""Rows whose images are looked at for the plane and for the mean helper image, besides those that are drawn."""
+"""Rows whose images are used for the plane and the mean helper feature, besides the rows that are drawn."""
 MAX_POINTS = 300
 """Points of each kind in the plane."""
 
 
-def helpers_known(collate: Collator, sample: Sample) -> bool:
-    """Whether a row has helper images that can be read, each large enough for the latents of its block."""
+def has_helpers(collate: Collator, sample: Sample) -> bool:
+    """Whether a row has readable helper images, each large enough for the latents of its block."""
     parts = [part for part in sample.answer if isinstance(part, Latent)]
     try:
         tokens = [collate.pictures.num_tokens(part, sample.where) for part in parts]
-    except ValueError:  # the file is missing, or no image
+    except ValueError:  # the file is missing or isn't an image
         return False
     return bool(parts) and all(n >= (part.size or collate.latent_size) for n, part in zip(tokens, parts, strict=True))
 
@@ -52,11 +60,11 @@ class Panels:
     Args:
         net: the model.
         collate: makes prompts and helper images.
-        samples: the test set, in order; some of its answers have latents.
-        answers: their tokens, latent slots included.
+        samples: the test set, in order; at least one answer has latents.
+        answers: tokens of each answer, latent slots included.
         latents: of each row, ``[n, D]``.
-        targets: compressed helper features of each row; empty unless all rows have them, and latents.
-        rows: to be drawn one by one; those without latents are left out.
+        targets: compressed helper features of each row; empty unless all rows have both these and latents.
+        rows: to draw one by one; those without latents are skipped.
     """
 
     net: LatentVLM
@@ -69,82 +77,82 @@ class Panels:
 
     def __post_init__(self) -> None:
         self.latents, self.targets = ([row.cpu() for row in rows] for rows in (self.latents, self.targets))
-        self.places = [place_RD.double().mean(0) for place_RD in geometry.by_place(self.latents)]
+        self.places = [place_RD.double().mean(0) for place_RD in geometry.group_by_place(self.latents)]
         self.rows = [row for row in self.rows if len(self.latents[row])]
         having = [row for row, latents in enumerate(self.latents) if len(latents)]
-        self.looked = sorted({*having[:MAX_ROWS], *self.rows})
+        self.sources = sorted({*having[:MAX_ROWS], *self.rows})
 
     def draw(self) -> Iterator[tuple[str, Image]]:
-        """All pictures by name."""
+        """Yield all pictures by name."""
         yield "geometry", self.geometry()
-        yield "plane", draw_plane(*plane(self.points()))
+        yield "plane", draw_plane(*project_on_plane(self.points()))
         for row in self.rows:
             if strips := list(self.strips(row)):
                 text = self.collate.tokenizer.decode(self.answers[row], skip_special_tokens=True)
                 yield f"row-{row}", draw_strips(f"{Path(self.samples[row].where).name}, answered: {text}", strips)
 
     def geometry(self) -> Image:
-        """Draw the distributions behind the numbers of ``Interventions.describe``."""
+        """Draw the distributions behind the numbers of :meth:`Interventions.describe`."""
         words_VD = self.net.words().cpu()
         vectors = {"latents": self.latents, "token embeddings": [words_VD], "targets": self.targets}
         norms = {name: torch.cat(list(rows)).double().norm(dim=-1) for name, rows in vectors.items() if rows}
         within, across = geometry.cosine_within(self.latents), geometry.cosine_across(self.latents)
         return draw_geometry(
             {
-                f"same row: mean {within:.3g}": geometry.pairs_within(self.latents),
-                f"same place, other row: mean {across:.3g}": geometry.pairs_across(
-                    [self.latents[row] for row in self.looked]
+                f"same row: mean {within:.3g}": geometry.compare_within(self.latents),
+                f"same place, other row: mean {across:.3g}": geometry.compare_across(
+                    [self.latents[row] for row in self.sources]
                 ),
             },
-            geometry.spectrum(self.latents),
+            geometry.compute_spectrum(self.latents),
             {f"{name}: mean {lengths.mean():.3g}": lengths for name, lengths in norms.items()},
-            geometry.similarities(self.latents, self.targets) if self.targets else None,
+            geometry.compare_with_targets(self.latents, self.targets) if self.targets else None,
         )
 
     @cached_property
-    def seen(self) -> dict[int, tuple[list[Tensor], list[Tensor]]]:
-        """Features of input images and of helper images of the rows that are looked at."""
-        return {row: self.look(row) for row in self.looked}
+    def features(self) -> dict[int, tuple[list[Tensor], list[Tensor]]]:
+        """Row -> features of its input images and of its helper images, for all rows in ``sources``."""
+        return {row: self.encode_images(row) for row in self.sources}
 
     @torch.no_grad()
-    def look(self, row: int) -> tuple[list[Tensor], list[Tensor]]:
+    def encode_images(self, row: int) -> tuple[list[Tensor], list[Tensor]]:
         """Features ``[R, C, D]`` of a row's input images and of its helper images."""
         sample = self.samples[row]
         images = self.collate.prompts([sample]).images
-        helpers = self.collate.helper_images([sample])[0] if helpers_known(self.collate, sample) else None
-        inputs, theirs = (features(self.net, each) if each else [] for each in (images, helpers))
+        helpers = self.collate.helper_images([sample])[0] if has_helpers(self.collate, sample) else None
+        inputs, theirs = (compute_features(self.net, each) if each else [] for each in (images, helpers))
         return inputs, theirs
 
     @cached_property
     def mean_D(self) -> Tensor:
-        """The mean helper feature: of all features of an image, then of all images."""
-        means = [f_RCD.double().mean((0, 1)) for _, helpers in self.seen.values() for f_RCD in helpers]
+        """The mean helper feature: averaged within each image, then over images."""
+        means = [f_RCD.double().mean((0, 1)) for _, helpers in self.features.values() for f_RCD in helpers]
         return torch.stack(means).mean(0)
 
     @torch.no_grad()
     def points(self) -> dict[str, Tensor]:
-        """What the plane shows, ``[N, D]`` each, by name."""
-        prompts = [self.collate.prompts([self.samples[row]]).tokens_BT[0].tolist() for row in self.looked]
+        """Vectors that the plane shows, ``[N, D]`` each, by name."""
+        prompts = [self.collate.prompts([self.samples[row]]).tokens_BT[0].tolist() for row in self.sources]
         groups = {
-            "input images": [f_RCD.flatten(0, 1) for inputs, _ in self.seen.values() for f_RCD in inputs],
-            "helper images": [f_RCD.flatten(0, 1) for _, helpers in self.seen.values() for f_RCD in helpers],
+            "input images": [f_RCD.flatten(0, 1) for inputs, _ in self.features.values() for f_RCD in inputs],
+            "helper images": [f_RCD.flatten(0, 1) for _, helpers in self.features.values() for f_RCD in helpers],
             "words of questions": [self.words(prompts)],
-            "words of answers": [self.words([self.answers[row] for row in self.looked])],
-            "latents": [self.latents[row] for row in self.looked],
+            "words of answers": [self.words([self.answers[row] for row in self.sources])],
+            "latents": [self.latents[row] for row in self.sources],
         }
-        found = {name: thin(torch.cat(parts), MAX_POINTS) for name, parts in groups.items() if parts}
-        return {name: vectors_ND for name, vectors_ND in found.items() if len(vectors_ND)}
+        vectors = {name: thin_vectors(torch.cat(parts), MAX_POINTS) for name, parts in groups.items() if parts}
+        return {name: vectors_ND for name, vectors_ND in vectors.items() if len(vectors_ND)}
 
     def words(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        """Embeddings of the different tokens of some texts, special ones left out."""
+        """Embeddings of the distinct tokens of some texts, without special tokens."""
         special = {*self.collate.tokenizer.all_special_ids, self.collate.image_pad, self.collate.latent_pad}
         tokens = sorted({token for text in texts for token in text} - special)
         return self.net.embed_tokens(torch.tensor(tokens, device=self.net.backbone.device, dtype=torch.long)).cpu()
 
     def strips(self, row: int) -> Iterator[Strip]:
-        """Block by block: what its latents attend to in each input image, what they resemble in the helper image."""
-        sample, sizes = self.samples[row], blocks(self.collate, self.answers[row])
-        inputs, helpers = self.seen[row]
+        """Yield, block by block, what the latents attend to in each input image, and resemble in the helper image."""
+        sample, sizes = self.samples[row], count_latents(self.collate, self.answers[row])
+        inputs, helpers = self.features[row]
         pictures = [open_image(part.path, sample.where) for part in sample.question if isinstance(part, Picture)]
         planned = [part.path for part in sample.answer if isinstance(part, Latent)]
         heats, totals = self.attended(row, [(len(f_RCD), f_RCD.shape[1]) for f_RCD in inputs])
@@ -165,19 +173,19 @@ class Panels:
 
     @torch.no_grad()
     def attended(self, row: int, sides: Sequence[tuple[int, int]]) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Attention of a row's latents, mean over layers, divided as :func:`.sight.divide` says."""
+        """Attention of a row's latents, averaged over layers, as :func:`.sight.divide_attention` returns it."""
         prompt = self.collate.prompts([self.samples[row]])
-        batch = join(self.collate, prompt, [self.answers[row]]).to(self.net.backbone.device)
-        shares_nT = attention(self.net, batch, embed(self.net, batch, [self.latents[row]])).mean(0).cpu()
+        batch = join_answers(self.collate, prompt, [self.answers[row]]).to(self.net.backbone.device)
+        shares_nT = record_attention(self.net, batch, embed_latents(self.net, batch, [self.latents[row]])).mean(0).cpu()
         image_T = (batch.tokens_BT[0] == self.collate.image_pad).cpu()
-        return divide(shares_nT, image_T, batch.latent_BT[0].cpu(), sides)
+        return divide_attention(shares_nT, image_T, batch.latent_BT[0].cpu(), sides)
 
     def resembled(self, picture: Image, label: str, row: int, block: slice, features_RCD: Tensor) -> Strip:
-        """A strip on what the latents of one block resemble in its helper image."""
+        """Make a strip of the patches that the latents of one block resemble in its helper image."""
         latents_kD = self.latents[row][block]
         means = torch.stack(self.places[block]), self.mean_D
-        heat_kRC, raw_kRC = resemblance(latents_kD, features_RCD, means), resemblance(latents_kD, features_RCD)
-        cells = peaks(heat_kRC)
+        heat_kRC, raw_kRC = compare_patches(latents_kD, features_RCD, means), compare_patches(latents_kD, features_RCD)
+        cells = find_peaks(heat_kRC)
         captions = []
         for latent, best in enumerate(cells):
             cosines = " ".join(f"{heat_kRC[latent][cell]:.2f}" for cell in best)

@@ -1,4 +1,4 @@
-"""Read answers again: questions and given answers in one batch, other latents in the answers' slots.
+"""Read answers again: questions and their answers in one batch, with other latents in the answers' slots.
 
 Shapes: B rows, T columns, n latents of one row, D width.
 """
@@ -14,7 +14,7 @@ from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.latents import LatentVLM
 
 
-def join(collate: Collator, prompts: Batch, answers: Sequence[Sequence[int]], without: bool = False) -> Batch:
+def join_answers(collate: Collator, prompts: Batch, answers: Sequence[Sequence[int]], without: bool = False) -> Batch:
     """Place each question and its answer in one row; targets are the answer's tokens after its first latent.
 
     Args:
@@ -25,17 +25,18 @@ def join(collate: Collator, prompts: Batch, answers: Sequence[Sequence[int]], wi
     """
     rows = []
     for tokens_T, real_T, tokens in zip(prompts.tokens_BT, prompts.real_BT, answers, strict=True):
-        asked, answer = tokens_T[real_T].tolist(), readable(collate, tokens)
+        question, answer = tokens_T[real_T].tolist(), mask_stray_tokens(collate, tokens)
         after = answer.index(collate.latent_pad) if collate.latent_pad in answer else len(answer)
         labels = [IGNORE] * after + [IGNORE if token == collate.latent_pad else token for token in answer[after:]]
-        kept = [pair for pair in zip(answer, labels, strict=True) if not (without and pair[0] == collate.latent_pad)]
-        rows.append(Row(asked + [token for token, _ in kept], [IGNORE] * len(asked) + [label for _, label in kept]))
+        pairs = [pair for pair in zip(answer, labels, strict=True) if not (without and pair[0] == collate.latent_pad)]
+        tokens, labels = [token for token, _ in pairs], [label for _, label in pairs]
+        rows.append(Row(question + tokens, [IGNORE] * len(question) + labels))
     grids = collate.pictures.merged(prompts.images)
     batch = place(rows, collate.latent_pad, collate.pad, collate.image_pad, grids)
     return replace(batch, images=prompts.images)
 
 
-def embed(net: LatentVLM, batch: Batch, latents: Sequence[Tensor]) -> Tensor:
+def embed_latents(net: LatentVLM, batch: Batch, latents: Sequence[Tensor]) -> Tensor:
     """Input embeddings ``[B, T, D]`` with the latents of each row, ``[n, D]``, in its slots."""
     embeds_BTD = net.embed(batch)
     if not batch.latent_BT.any():
@@ -44,11 +45,8 @@ def embed(net: LatentVLM, batch: Batch, latents: Sequence[Tensor]) -> Tensor:
     return embeds_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), latents_ND)
 
 
-def readable(collate: Collator, answer: Sequence[int]) -> list[int]:
-    """An answer in which every latent pad is a slot and no image is asked for.
-
-    A model may say those tokens as words, outside a block; padding stands for them.
-    """
+def mask_stray_tokens(collate: Collator, answer: Sequence[int]) -> list[int]:
+    """Replace stray latent pads and image tokens by padding: a model may write them as words, outside a block."""
     slot, tokens = collate.latent_pad, list[int]()
     for token in answer:
         in_block = bool(tokens) and tokens[-1] in (collate.latent_start, slot)
@@ -57,9 +55,9 @@ def readable(collate: Collator, answer: Sequence[int]) -> list[int]:
     return tokens
 
 
-def blocks(collate: Collator, answer: Sequence[int]) -> list[int]:
-    """Latents of each block of an answer, in order."""
-    tokens, sizes = readable(collate, answer), list[int]()
+def count_latents(collate: Collator, answer: Sequence[int]) -> list[int]:
+    """Count the latents of each block of an answer, in order."""
+    tokens, sizes = mask_stray_tokens(collate, answer), list[int]()
     for before, token in zip([collate.pad, *tokens], tokens, strict=False):
         if token == collate.latent_pad:
             if before == collate.latent_pad:

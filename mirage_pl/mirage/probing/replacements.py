@@ -1,4 +1,4 @@
-"""What latents are replaced by: zeros, noise, another row's, or targets that speak their dialect.
+"""Replacements of latents: zeros, noise, another row's latents, or targets with the latents' statistics.
 
 Shapes: R rows of the whole test set, n latents of one row, N of all rows, D width.
 """
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 ORACLES = ("oracle", "matched_oracle")
-"""They need helper images."""
+"""Interventions that need helper images."""
 NAMES = ("identity", "zero", "noise", "matched_noise", "first_repeated", "shuffled", *ORACLES, "none")
-"""In the order in which they are shown."""
+"""All interventions, in the order in which they are shown."""
 
 
-def replacements(name: str, latents: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
-    """What each row's latents are replaced by.
+def build_replacements(name: str, latents: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+    """Build the replacement of each row's latents.
 
     Args:
         name: ``identity``: themselves; ``zero``; ``noise``: Gaussian of the latents' overall mean and variance;
@@ -25,7 +25,7 @@ def replacements(name: str, latents: Sequence[Tensor], seed: int = 0) -> list[Te
         seed: of noise and shuffling.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: the name is unknown.
     """
     random = torch.Generator().manual_seed(seed)
     if name == "identity":
@@ -35,14 +35,14 @@ def replacements(name: str, latents: Sequence[Tensor], seed: int = 0) -> list[Te
     if name == "first_repeated":
         return [row[:1].expand_as(row) for row in latents]
     if name == "shuffled":
-        return shuffled(latents, random)
+        return shuffle_latents(latents, random)
     if name in ("noise", "matched_noise"):
-        return noise(latents, random, matched=name == "matched_noise")
+        return draw_noise(latents, random, matched=name == "matched_noise")
     raise ValueError(f"interventions={name} is unknown; choose from {', '.join(NAMES)}, or all")
 
 
-def shuffled(latents: Sequence[Tensor], random: torch.Generator) -> list[Tensor]:
-    """Give every row that has latents those of another; where there are too few, they come round again."""
+def shuffle_latents(latents: Sequence[Tensor], random: torch.Generator) -> list[Tensor]:
+    """Give every row with latents those of another row, repeated where there are too few."""
     rows = [number for number, row in enumerate(latents) if len(row)]
     order = torch.randperm(len(rows), generator=random).tolist()
     donors = {rows[order[i]]: rows[order[(i + 1) % len(rows)]] for i in range(len(rows))}
@@ -52,28 +52,28 @@ def shuffled(latents: Sequence[Tensor], random: torch.Generator) -> list[Tensor]
     return result
 
 
-def noise(latents: Sequence[Tensor], random: torch.Generator, matched: bool) -> list[Tensor]:
+def draw_noise(latents: Sequence[Tensor], random: torch.Generator, matched: bool) -> list[Tensor]:
     """Draw Gaussian vectors: with the latents' mean and covariance, or with one mean and variance for all numbers."""
     all_ND = torch.cat(list(latents)).double().cpu()
     mean_D = all_ND.mean(0) if matched else all_ND.mean().expand(all_ND.shape[1])
     if matched:
-        # Real latents less their mean, mixed with Gaussian weights: exactly their covariance, without a root of it.
+        # Centered latents mixed with Gaussian weights have exactly their covariance, without a matrix root.
         directions_ND = (all_ND - mean_D) / max(1, len(all_ND) - 1) ** 0.5
-    drawn = []
+    noise = []
     for row in latents:
         if matched:
             vectors_nD = torch.randn(len(row), len(all_ND), generator=random, dtype=torch.float64) @ directions_ND
         else:
             vectors_nD = torch.randn(row.shape, generator=random, dtype=torch.float64) * all_ND.std()
-        drawn.append((mean_D + vectors_nD).to(row))
-    return drawn
+        noise.append((mean_D + vectors_nD).to(row))
+    return noise
 
 
-def matched(targets: Sequence[Tensor], latents: Sequence[Tensor]) -> list[Tensor]:
-    """Move and scale targets, slot by slot of the row, to the latents' mean and spread.
+def match_targets(targets: Sequence[Tensor], latents: Sequence[Tensor]) -> list[Tensor]:
+    """Shift and scale targets, slot by slot, to the latents' mean and spread.
 
-    A cosine leaves a latent's length to the model, and a centred one its mean too: raw targets then speak another
-    dialect than the latents that the model is used to.
+    A cosine loss doesn't constrain a latent's length, and a centered one not its mean either, so raw targets may differ
+    in both from the latents that the model is used to.
     """
     result = [row.clone() for row in targets]
     for slot in range(min(max(map(len, targets)), max(map(len, latents)))):
@@ -87,7 +87,7 @@ def matched(targets: Sequence[Tensor], latents: Sequence[Tensor]) -> list[Tensor
     return result
 
 
-def fit(given: Sequence[Tensor], latents: Sequence[Tensor]) -> list[Tensor]:
-    """As many vectors for each row as it has latents; where too few are given, they come round again."""
-    pairs = zip(given, latents, strict=True)
+def fit_slots(vectors: Sequence[Tensor], latents: Sequence[Tensor]) -> list[Tensor]:
+    """Give each row as many vectors as it has latents, repeated where there are too few."""
+    pairs = zip(vectors, latents, strict=True)
     return [g[torch.arange(len(row)) % len(g)] if len(row) else row for g, row in pairs]

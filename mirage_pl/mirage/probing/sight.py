@@ -1,4 +1,4 @@
-"""What latents see: the patches they resemble, the patches they attend to, and where they lie among words and images.
+"""Patches that latents resemble and attend to, and where latents lie among words and images.
 
 Shapes: B rows, T columns, D width, N latent slots of the whole batch, k latents of one block, L layers, P points,
 R rows and C columns of an image's merged features.
@@ -17,21 +17,23 @@ from mirage_pl.mirage.model.latents import LatentVLM, Pass
 
 
 @torch.no_grad()
-def features(net: LatentVLM, images: Images) -> list[Tensor]:
+def compute_features(net: LatentVLM, images: Images) -> list[Tensor]:
     """Merged features ``[R, C, D]`` of every image, on the CPU."""
     merge = net.tower.spatial_merge_size
-    found = net.image_features(images.to(net.backbone.device))
-    return [f_nD.view(-1, w // merge, f_nD.shape[1]).cpu() for f_nD, (_, _, w) in zip(found, images.grids, strict=True)]
+    features = net.image_features(images.to(net.backbone.device))
+    return [
+        f_nD.view(-1, w // merge, f_nD.shape[1]).cpu() for f_nD, (_, _, w) in zip(features, images.grids, strict=True)
+    ]
 
 
-def resemblance(latents_kD: Tensor, features_RCD: Tensor, means: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def compare_patches(latents_kD: Tensor, features_RCD: Tensor, means: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Cosine of each latent to each feature of an image, ``[k, R, C]``.
 
     Args:
         latents_kD: of one block.
         features_RCD: of an image.
-        means: ``[k, D]`` and ``[D]``, taken from latents and from features first. Features of one image are nearly
-            parallel, and so are the latents that were drawn to them: without this all cosines look alike.
+        means: ``[k, D]`` and ``[D]``, subtracted from latents and features first. Features of one image are nearly
+            parallel, and so are latents trained towards them: without this all cosines look alike.
     """
     if means is not None:
         latents_kD, features_RCD = latents_kD - means[0], features_RCD - means[1]
@@ -39,46 +41,46 @@ def resemblance(latents_kD: Tensor, features_RCD: Tensor, means: tuple[Tensor, T
     return torch.einsum("kd,rcd->krc", units_kD, units_RCD)
 
 
-def peaks(heat_kRC: Tensor, count: int = 3) -> list[list[tuple[int, int]]]:
-    """The cells (row, column) with the highest values, the highest first, for each latent."""
+def find_peaks(heat_kRC: Tensor, count: int = 3) -> list[list[tuple[int, int]]]:
+    """Find the ``count`` cells (row, column) with the highest values for each latent, the highest first."""
     columns = heat_kRC.shape[2]
     flat_kn = heat_kRC.flatten(1)
-    found = flat_kn.topk(min(count, flat_kn.shape[1])).indices.tolist()
-    return [[divmod(cell, columns) for cell in cells] for cells in found]
+    indices = flat_kn.topk(min(count, flat_kn.shape[1])).indices.tolist()
+    return [[divmod(cell, columns) for cell in cells] for cells in indices]
 
 
 @torch.no_grad()
-def attention(net: LatentVLM, batch: Batch, embeds_BTD: Tensor) -> Tensor:
-    """How each latent's column shares its attention among the columns of its row, mean over heads: ``[L, N, T]``.
+def record_attention(net: LatentVLM, batch: Batch, embeds_BTD: Tensor) -> Tensor:
+    """Attention of each latent's column to the columns of its row, averaged over heads: ``[L, N, T]``.
 
-    One layer's weights exist at a time, for all columns; those of the latents' columns are kept.
+    Only one layer's weights are in memory at a time; those of the latents' columns are kept.
 
     Args:
         net: the model.
-        batch: with latent slots, see :func:`mirage_pl.mirage.probing.reading.join`.
+        batch: with latent slots, see :func:`mirage_pl.mirage.probing.reading.join_answers`.
         embeds_BTD: its inputs, latents in their slots.
     """
-    kept: list[Tensor] = []
+    weights: list[Tensor] = []
 
     def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
-        kept.append(outputs[1].float().mean(1)[batch.latent_BT])
+        weights.append(outputs[1].float().mean(1)[batch.latent_BT])
 
     columns = Pass(net, batch, embeds_BTD)
     lowest = torch.finfo(embeds_BTD.dtype).min  # stock eager attention adds its mask
     columns.mask_BTT = torch.zeros_like(columns.mask_BTT, dtype=embeds_BTD.dtype).masked_fill(~columns.mask_BTT, lowest)
     hooks = [layer.self_attn.register_forward_hook(keep) for layer in net.decoder.layers]
     try:
-        with eager(net.decoder):
+        with use_eager_attention(net.decoder):
             columns.peek(embeds_BTD)
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.stack(kept)
+    return torch.stack(weights)
 
 
 @contextmanager
-def eager(decoder: Any) -> Iterator[None]:
-    """Run the stock attention that hands out its weights; afterwards the one from before again."""
+def use_eager_attention(decoder: Any) -> Iterator[None]:
+    """Use the stock attention that returns its weights, and restore the former one afterwards."""
     before = decoder.config._attn_implementation
     decoder.set_attn_implementation("eager")
     try:
@@ -87,17 +89,19 @@ def eager(decoder: Any) -> Iterator[None]:
         decoder.set_attn_implementation(before)
 
 
-def divide(shares_kT: Tensor, image_T: Tensor, latent_T: Tensor, sides: Sequence[tuple[int, int]]) -> "Division":
-    """Tell attention to patches, to latents and to text apart.
+def divide_attention(
+    shares_kT: Tensor, image_T: Tensor, latent_T: Tensor, sides: Sequence[tuple[int, int]]
+) -> "Division":
+    """Divide attention into that to patches, to latents and to text.
 
     Args:
-        shares_kT: of the latents of one row.
+        shares_kT: attention of the latents of one row.
         image_T: true on its image tokens.
         latent_T: true on its latent slots.
         sides: rows and columns of each of its images.
 
     Returns:
-        The share of each patch of each image ``[k, R, C]``, and of all ``image``, ``latents`` and ``text`` ``[k]``.
+        The share of each patch, ``[k, R, C]`` per image, and the totals ``image``, ``latents`` and ``text``, ``[k]``.
     """
     patches = shares_kT[:, image_T].split([rows * columns for rows, columns in sides], dim=1)
     images = [share_kn.unflatten(1, side) for share_kn, side in zip(patches, sides, strict=True)]
@@ -108,10 +112,10 @@ def divide(shares_kT: Tensor, image_T: Tensor, latent_T: Tensor, sides: Sequence
 Division = tuple[list[Tensor], dict[str, Tensor]]
 
 
-def plane(groups: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[float]]:
+def project_on_plane(groups: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[float]]:
     """Project groups of vectors onto the plane in which they vary most.
 
-    Vectors are brought to length 1 first: a word's embedding may be many times shorter than an image's features.
+    Vectors are normalized first: a word's embedding may be many times shorter than an image's features.
 
     Args:
         groups: ``[P, D]`` by name.
@@ -124,14 +128,14 @@ def plane(groups: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[float]]
     directions_PP, values_P, _ = torch.linalg.svd(points_PD @ points_PD.T)  # P is small, D may be thousands
     axes_P2 = directions_PP[:, :2] * values_P[:2].sqrt()
     extreme_2 = axes_P2.gather(0, axes_P2.abs().argmax(0, keepdim=True))
-    axes_P2 = axes_P2 * extreme_2.sign()  # a sign is arbitrary: the same vectors give the same picture
+    axes_P2 = axes_P2 * extreme_2.sign()  # signs are arbitrary; fixing them makes the picture reproducible
     parts = axes_P2.split([len(group) for group in groups.values()])
     shares = (values_P[:2] / values_P.sum().clamp(min=1e-30)).tolist()
     return dict(zip(groups, parts, strict=True)), shares
 
 
-def thin(vectors_PD: Tensor, limit: int) -> Tensor:
-    """At most so many of the vectors, evenly spaced."""
+def thin_vectors(vectors_PD: Tensor, limit: int) -> Tensor:
+    """Keep at most ``limit`` of the vectors, evenly spaced."""
     if len(vectors_PD) <= limit:
         return vectors_PD
     return vectors_PD[torch.linspace(0, len(vectors_PD) - 1, limit).long()]

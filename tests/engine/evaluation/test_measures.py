@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mirage_pl.engine.evaluation.measures import (
-    estimate,
     estimate_change,
+    estimate_interval,
     is_gain,
     is_loss,
     judge_difference,
@@ -81,15 +81,15 @@ def test_better_and_worse_follow_the_direction(measure, change, judged, gain, lo
 
 
 def test_shares_have_wilsons_interval_and_means_a_bootstrap_that_holds_their_mean():
-    assert estimate(SHARE, [True, False, True]) == wilson(2, 3)
+    assert estimate_interval(SHARE, [True, False, True]) == wilson(2, 3)
     values = np.random.default_rng(0).normal(20, 2, 100)
-    interval = estimate(DECIBEL, values)
+    interval = estimate_interval(DECIBEL, values)
     assert interval["mean"] == pytest.approx(values.mean())
     half = 1.96 * values.std() / 10
     assert (interval["mean"] - interval["low"], interval["high"] - interval["mean"]) == pytest.approx(
         (half, half), rel=0.1
     )
-    alone = estimate(DECIBEL, [31.0])
+    alone = estimate_interval(DECIBEL, [31.0])
     assert (alone["mean"], alone["low"], alone["high"]) == (31.0, None, None)
 
 

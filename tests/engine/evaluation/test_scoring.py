@@ -15,6 +15,7 @@ from mirage_pl.engine.evaluation.scoring import Scoring, score
 from mirage_pl.engine.evaluation.summary import describe_evaluation
 from mirage_pl.engine.evaluation.test_set import TestSet
 from mirage_pl.engine.seams import Measure, Trial
+from mirage_pl.engine.words import PlainWords
 
 OWN_MISSES = {2, 7}
 BLIND_MISSES = {0, 1, 2, 3, 7, 8}
@@ -260,9 +261,8 @@ def test_where_all_items_were_trained_on_no_group_unseen_is_pointed_to(tmp_path,
 
 
 def test_the_familys_verdict_is_printed_below_the_conditions(tmp_path, capsys, monkeypatch):
-    words = SimpleNamespace(
-        verdict=lambda metrics: [f"This checkpoint sees {metrics['conditions']['blind']['mean']:.0%}."]
-    )
+    words = SimpleNamespace(**vars(PlainWords))
+    words.verdict = lambda metrics: [f"This checkpoint sees {metrics['conditions']['blind']['mean']:.0%}."]
     monkeypatch.setitem(sys.modules, "words_of_throws", words)
     evaluation = Throws()
     evaluation.words = "words_of_throws"

@@ -9,13 +9,13 @@ from mirage_pl.engine.evaluation.statistics import (
     bootstrap,
     bootstrap_change,
     bootstrap_difference,
-    judge,
+    judge_interval,
     mcnemar,
     paired_difference,
-    percent,
-    points,
     resample,
     wilson,
+    write_percent,
+    write_points,
 )
 
 
@@ -119,10 +119,10 @@ def test_paired_difference_refuses_sides_of_different_length_and_none_at_all() -
 
 
 def test_numbers_are_written_in_percent_and_points() -> None:
-    assert percent({"mean": 0.815, "low": 0.7742, "high": 0.85}) == ("81.5 %", "[77.4, 85.0]")
-    assert points({"difference": 0.023, "low": -0.011, "high": 0.0571}) == ("+2.3 points", "[-1.1, +5.7]")
-    assert points({"difference": -0.0002, "low": -0.1, "high": -0.0001}) == ("+0.0 points", "[-10.0, -0.0]")
-    assert points({"difference": 0.0, "low": -0.0, "high": 0.0}) == ("+0.0 points", "[+0.0, +0.0]")
+    assert write_percent({"mean": 0.815, "low": 0.7742, "high": 0.85}) == ("81.5 %", "[77.4, 85.0]")
+    assert write_points({"difference": 0.023, "low": -0.011, "high": 0.0571}) == ("+2.3 points", "[-1.1, +5.7]")
+    assert write_points({"difference": -0.0002, "low": -0.1, "high": -0.0001}) == ("+0.0 points", "[-10.0, -0.0]")
+    assert write_points({"difference": 0.0, "low": -0.0, "high": 0.0}) == ("+0.0 points", "[+0.0, +0.0]")
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_a_difference_is_called_one_only_if_its_interval_excludes_0(
     low: float, high: float, p: float, words: str
 ) -> None:
     found = {"difference": (low + high) / 2, "low": low, "high": high, "n": 400}
-    assert judge({**found, "p": p}) == words
-    assert judge(found) == words.partition(": ")[2].removeprefix("borderline ")
+    assert judge_interval({**found, "p": p}) == words
+    assert judge_interval(found) == words.partition(": ")[2].removeprefix("borderline ")
 
 
 def loop_bootstrap(values_SQ: np.ndarray, questions_BQ: np.ndarray, seeds_BS: np.ndarray) -> list[float]:
@@ -195,7 +195,7 @@ def test_paired_changes_cancel_what_runs_and_questions_have_in_common() -> None:
     assert change["high"] - change["low"] < apart["high"] - apart["low"]
     same = bootstrap_change(before_SQ, before_SQ)
     assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
-    assert judge(same) == "not distinguishable"
+    assert judge_interval(same) == "not distinguishable"
 
 
 def test_two_methods_share_questions_but_not_seeds() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from mirage_pl.engine.evaluation.measures import estimate, estimate_change, read_measures
+from mirage_pl.engine.evaluation.measures import estimate_change, estimate_interval, read_measures
 
 TRAINED = {"step": 100, "seconds": 1800.0, "devices": 2, "device": "cpu"}
 ANSWERS = {
@@ -36,7 +36,7 @@ def interval(measures: Mapping[str, Any], name: str, rows: Sequence[Scores], set
     if measure.kind == "set":
         return {"mean": sets[name], "low": None, "high": None, "n": len(rows)}
     values = [row[name] for row in rows if row.get(name) is not None]
-    return estimate(measure, values) if values else NOTHING
+    return estimate_interval(measure, values) if values else NOTHING
 
 
 def condition(measures: Mapping[str, Any], own: Sequence[Scores], rows: Sequence[Scores], sets: Scores) -> Scores:

@@ -290,7 +290,7 @@ def test_a_page_of_clips_has_units_directions_and_a_paired_bootstrap(tmp_path):
     assert re.search(r"lead of world – \+1 dB \[\+1, \+1\], better", groups)
     assert re.search(r"lead of world lpips – -0\.02 \[-0\.02, -0\.02\], better", groups)
     assert "lpips (lower is better)" in groups
-    assert "of means a bootstrap's, paired for differences" in groups
+    assert "for means a bootstrap's, paired for differences" in groups
     assert "Wilson" not in groups
     conditions = page.section("Under other conditions")
     assert re.search(r"copy_last 2\d\.\d+ dB \[.*?\] -4 dB \[-4, -4\], worse", conditions)

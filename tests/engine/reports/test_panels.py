@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mirage_pl.engine.reports.page import COLORS, LINES, label
-from mirage_pl.engine.reports.panels import COLUMNS, Bar, band, draw_bands, draw_panels, png
-from mirage_pl.engine.reports.plots import svg
+from mirage_pl.engine.reports.page import COLORS, LINES, label_run
+from mirage_pl.engine.reports.panels import COLUMNS, Bar, draw_bands, draw_panels, render_png, summarize_seeds
+from mirage_pl.engine.reports.plots import render_svg
 from mirage_pl.engine.seams import Measure
 
 SHARE = Measure("share")
@@ -27,11 +27,16 @@ def loop_band(seeds):
 def test_a_band_follows_mean_and_range_of_the_seeds_that_have_got_so_far():
     rng = np.random.default_rng(0)
     seeds = [[(step, rng.random()) for step in range(start, end, 10)] for start, end in [(10, 60), (5, 40), (30, 90)]]
-    np.testing.assert_allclose(np.transpose(band(seeds)), loop_band(seeds))
+    np.testing.assert_allclose(np.transpose(summarize_seeds(seeds)), loop_band(seeds))
 
 
 def test_a_band_of_one_seed_is_its_curve():
-    assert [list(values) for values in band([[(1, 0.5), (2, 0.25)]])] == [[1, 2], [0.5, 0.25], [0.5, 0.25], [0.5, 0.25]]
+    assert [list(values) for values in summarize_seeds([[(1, 0.5), (2, 0.25)]])] == [
+        [1, 2],
+        [0.5, 0.25],
+        [0.5, 0.25],
+        [0.5, 0.25],
+    ]
 
 
 def test_methods_past_the_last_colour_have_lines_of_their_own():
@@ -39,7 +44,7 @@ def test_methods_past_the_last_colour_have_lines_of_their_own():
     figure = draw_bands({"val/loss": {place: [[(0, place), (1, place)]] for place in range(count)}}, {})
     drawn = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(drawn) == count
-    assert len({label(place, "name") for place in range(count)}) == count
+    assert len({label_run(place, "name") for place in range(count)}) == count
 
 
 def test_curves_have_a_panel_a_tag_and_name_the_methods_that_have_any():
@@ -66,8 +71,8 @@ def test_panels_draw_each_bar_on_its_line_with_interval_and_seeds():
 
 def test_pictures_are_png_on_white_and_svg_in_the_page_s_colour():
     figure = draw_panels({"all": {"<b>": Bar({"mean": 0.5, "low": 0.4, "high": 0.6}, "#ff0000")}}, SHARE)
-    assert png(figure).startswith(b"\x89PNG")
-    page = svg(figure, "success")
+    assert render_png(figure).startswith(b"\x89PNG")
+    page = render_svg(figure, "success")
     assert "currentColor" in page
     assert "<b>" not in page
 

@@ -5,15 +5,15 @@ from math import inf, nan
 import pytest
 
 from mirage_pl.engine.reports import plots
-from mirage_pl.engine.reports.plots import MAX_POINTS, draw_by, draw_curves, sort_curves, thin
+from mirage_pl.engine.reports.plots import MAX_POINTS, draw_by, draw_curves, sort_curves, thin_curve
 from mirage_pl.engine.seams import Measure
 
 SHARE, DECIBEL = Measure("share"), Measure("mean", "higher", "dB")
 
 
 def test_long_curves_are_averaged_and_short_ones_kept() -> None:
-    assert thin([(0, 1.0), (10, 3.0)]) == [(0, 1.0), (10, 3.0)]
-    long = thin([(step, float(step % 2)) for step in range(4 * MAX_POINTS)])
+    assert thin_curve([(0, 1.0), (10, 3.0)]) == [(0, 1.0), (10, 3.0)]
+    long = thin_curve([(step, float(step % 2)) for step in range(4 * MAX_POINTS)])
     assert len(long) == MAX_POINTS
     assert long[:2] == [(1.5, 0.5), (5.5, 0.5)]
 
@@ -35,7 +35,7 @@ def test_plots_are_small_and_take_the_page_s_colour() -> None:
 def axes_of(values, measure, monkeypatch):
     """The axes of a plot of some means with intervals of 1 to each side."""
     figures = []
-    monkeypatch.setattr(plots, "svg", lambda figure, label: figures.append((figure, label)))
+    monkeypatch.setattr(plots, "render_svg", lambda figure, label: figures.append((figure, label)))
     numbers = {f"g{place}": {"mean": mean, "low": mean - 1, "high": mean + 1} for place, mean in enumerate(values)}
     plots.draw_by(list(numbers), {0: numbers}, "score", measure, "group")
     return figures[0][0].axes[0]
@@ -59,7 +59,7 @@ def test_a_scale_on_which_0_lies_has_a_line_there(values, lines_at_0, monkeypatc
 
 def test_a_number_without_an_interval_is_a_point_alone(monkeypatch):
     figures = []
-    monkeypatch.setattr(plots, "svg", lambda figure, label: figures.append(figure))
+    monkeypatch.setattr(plots, "render_svg", lambda figure, label: figures.append(figure))
     plots.draw_by(["all"], {0: {"all": {"mean": 140.0, "low": None, "high": None}}}, "fvd", Measure("set"), "group")
     assert len(figures[0].axes[0].collections) == 0
     assert len(figures[0].axes[0].lines) == 1
@@ -82,6 +82,6 @@ def test_curves_of_measures_come_first_and_those_of_the_machine_last():
     ("tag", "measures", "unit"), [("val/psnr", {"psnr": DECIBEL}, True), ("val/success", {"psnr": DECIBEL}, False)]
 )
 def test_a_tag_has_the_scale_of_the_measure_that_it_names_and_of_no_other_word(tag, measures, unit):
-    drawn = draw_curves(tag, {0: [(0, 20.0), (1, 30.0)]}, plots.measure_of(tag, measures))
+    drawn = draw_curves(tag, {0: [(0, 20.0), (1, 30.0)]}, plots.find_measure(tag, measures))
     assert ("dB" in drawn) == unit
     assert "100%" not in drawn

@@ -8,8 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from mirage_pl.engine.reports import command as report
-from mirage_pl.engine.reports.axes import find_axes, list_measured, list_settings
-from mirage_pl.engine.reports.sweep import summarise
+from mirage_pl.engine.reports.axes import find_axes, list_measures, list_settings
+from mirage_pl.engine.reports.sweep import summarize_runs
 from mirage_pl.engine.reports.sweep_plot import draw_sweep
 from mirage_pl.engine.seams import Measure
 from tests.conftest import compose
@@ -112,7 +112,7 @@ def test_values_that_span_a_factor_of_ten_stand_on_a_logarithmic_scale(values, s
 
 def test_nothing_to_compare_is_no_plot(tmp_path, capsys):
     runs = [write_run(tmp_path, 1.0), write_run(tmp_path, 2.0)]
-    summarise(dict.fromkeys(map(str, runs), ""), tmp_path / "out")
+    summarize_runs(dict.fromkeys(map(str, runs), ""), tmp_path / "out")
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["sweep.json"]
     assert draw_sweep([{"axes": {"k": 1}}, {"axes": {"k": 2}}], {}) is None
 
@@ -146,7 +146,7 @@ def test_a_report_asked_for_evaluations_that_are_not_there_is_a_mistake(tmp_path
 def test_a_sweep_shows_the_first_measure_whatever_it_is_called(tmp_path, capsys):
     for k in (2, 4):
         score_clips(write_run(tmp_path, 1.0 / k, f"seed={k}"), shift=k)
-    results = summarise(dict.fromkeys(map(str, sorted(tmp_path.glob("run*"))), ""), tmp_path / "out")
+    results = summarize_runs(dict.fromkeys(map(str, sorted(tmp_path.glob("run*"))), ""), tmp_path / "out")
     assert [round(each["test/psnr"], 2) for each in results.values()] == [27.83, 29.83]
     assert "test/psnr" in capsys.readouterr().out
     figure = draw_sweep(list(results.values()), {"psnr": Measure("mean", "higher", "dB")})
@@ -155,5 +155,5 @@ def test_a_sweep_shows_the_first_measure_whatever_it_is_called(tmp_path, capsys)
 
 def test_what_is_logged_in_validation_alone_is_a_measure():
     logged = {"train/text": 1.0, "train/loss": 1.0, "val/loss": 1.0, "val/text": 1.0, "val/psnr": 30.0, "step": 5}
-    assert list_measured([logged]) == ["val/psnr"]
-    assert list_measured([logged, {"test/lpips": 0.1}]) == ["test/lpips", "val/psnr"]
+    assert list_measures([logged]) == ["val/psnr"]
+    assert list_measures([logged, {"test/lpips": 0.1}]) == ["test/lpips", "val/psnr"]

@@ -106,6 +106,8 @@ def serve() -> None:
     """Train what is asked for until nobody asks."""
     for name in TRAINING:
         import_module(name)
+    # DeepSpeed would compile an operation of CPUs alone, up to four minutes of a busy machine; without it gloo reduces.
+    import_module("deepspeed").ops.__compatible_ops__["deepspeed_shm_comm"] = False
     multiprocessing.set_forkserver_preload(LOADING)
     for line in sys.stdin:
         folder, jobs = json.loads(line)
