@@ -18,6 +18,7 @@ CONF = REPO / "conf"
 VERBS = {
     "decoding": ("infer", "ckpt=RUN"),
     "session": ("infer", "ckpt=RUN"),
+    "tokens": ("data",),
     "evaluation": ("evaluate", "ckpt=RUN", "task.name=it", "task.max_new_tokens=8"),
 }
 """Groups that training doesn't have: the verb that does, and what it can't do without."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -230,9 +231,13 @@ def _images(file: Path, stamp: Stamp, group: int, column: str) -> Any:
     return _parquet(file, stamp).file.read_row_group(group, columns=[column], use_threads=False)[column]
 
 
+_READING = Lock()
+"""An opened Parquet file may be read by one thread at a time, and images are decoded by several."""
+
+
 def _read_cell(image: PackedImage) -> bytes:
     row = int(image.row)
-    with plain_errors():
+    with plain_errors(), _READING:
         stamp = _stamp(image.file)
         group, first = _parquet(image.file, stamp).place(row)
         cell = _images(image.file, stamp, group, image.column)[row - first]

@@ -3,11 +3,16 @@
 import os
 import time
 import warnings
+from io import BytesIO
+from threading import Lock
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from data_modules import image_check
+from data_modules.files import packed
 from data_modules.files.inline import InlineImage
 from data_modules.image_check import check_image, check_images
 
@@ -118,3 +123,23 @@ def test_threads_leave_the_warning_filters_as_they_were(files):
     before = list(warnings.filters)
     check_images(files * 50, None, 8)
     assert warnings.filters == before
+
+
+def test_one_thread_at_a_time_reads_a_parquet_file(tmp_path, decoded, monkeypatch):
+    content = BytesIO()
+    Image.new("RGB", (4, 4), "red").save(content, "png")
+    pq.write_table(pa.table({"image": [content.getvalue()] * 64}), tmp_path / "rows.parquet", row_group_size=2)
+    busy, read = Lock(), packed._images
+
+    def read_alone(*place):
+        assert busy.acquire(blocking=False), "an opened Parquet file isn't made for several readers"
+        time.sleep(0.002)
+        busy.release()
+        return read(*place)
+
+    monkeypatch.setattr(packed, "_images", read_alone)
+    monkeypatch.setattr(image_check, "SETTLED_S", -1)
+    sources = [packed.PackedImage(tmp_path / "rows.parquet", row, "image") for row in range(64)]
+    check_images(sources, tmp_path / "decoded.txt", num_threads=8)
+    assert len(decoded) == 64
+    assert len(set((tmp_path / "decoded.txt").read_text().split())) == 64

@@ -34,7 +34,6 @@ DEFINING = (
     "trainer.gradient_clip_algorithm",
     "trainer.limit_train_batches",
     "trainer.overfit_batches",
-    "trainer.fast_dev_run",
 )
 """Keys that define a run, with everything below them except ``FREE`` and what ``stage.may_change`` lists."""
 FREE = (
@@ -46,7 +45,6 @@ FREE = (
     "loader.prefetch",
     "loader.decoded",
     "loader.eval_batch_size",
-    "loader.decoded",
     "task.data.loader",
 )
 """Keys below these that change no result: names, limits, and defaults of other keys."""

@@ -89,7 +89,6 @@ CHANGES = [
     "trainer.gradient_clip_val=null",
     "trainer.limit_train_batches=3",
     "trainer.overfit_batches=1",
-    "trainer.fast_dev_run=true",
     "experiment=study/vsp",
 ]
 
