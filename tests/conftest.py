@@ -1,7 +1,7 @@
 """Small real parts for every test: generated mazes, the tiny backbone with random weights, composed configs."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -34,6 +34,15 @@ def compose(config: str, *overrides: str, return_hydra_config: bool = False) -> 
 
     with hydra.initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         return hydra.compose(config, list(overrides), return_hydra_config=return_hydra_config)
+
+
+@pytest.fixture(autouse=True)
+def no_command_left() -> Iterator[None]:
+    """A verb that a test ran in this process is over when the test is: what it was asked for names no later run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    yield
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def test_a_run_on_this_machine_is_preempted_queued_again_and_ends(submitted, mon
     assert read_status(folder).state == "starting"
     with pytest.raises(ValueError, match="is starting as job"):
         submitted(LOCAL, "trainer.max_steps=60")
-    running = wait_for(folder, lambda status: status.state == "running" and (status.step or 0) >= 3)
+    running = wait_for(folder, lambda status: status.state == "running" and (status.step or 0) >= 3 and status.node)
     with pytest.raises(ValueError, match="is being trained by process"):
         submitted(LOCAL, "trainer.max_steps=60")
     os.kill(json.loads((folder / "status.json").read_text())["pid"], signal.SIGUSR2)
