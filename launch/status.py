@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mirage_pl.engine.cli import command
-from mirage_pl.engine.runs.folder import CONFIG, METRICS, find_runs_below, finite, is_finished
+from mirage_pl.engine.runs.folder import CONFIG, METRICS, find_runs_below, is_finished, make_strict
 from mirage_pl.engine.runs.lock import job_state, process_lives
 
 STATUS, JOB = "status.json", "job.json"
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> list[Status]:
     options = parser().parse_args(arguments)
     found = [read_status(folder, options.quiet) for folder in find_runs(options.runs)]
     if options.json:
-        rows = finite([asdict(status) | {"run": str(status.run)} for status in found])
+        rows = make_strict([asdict(status) | {"run": str(status.run)} for status in found])
         print(json.dumps(rows, indent=2, allow_nan=False))
         return found
     lines = [status.line() for status in found]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mirage_pl.engine.runs.folder import finite
+from mirage_pl.engine.runs.folder import make_strict
 
 IDENTITY = "identity.json"
 
@@ -24,7 +24,7 @@ class Journal:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], device: Any = "cpu") -> None:
         self.folder, self.device = folder, device
-        content = json.dumps(finite(identity), indent=2, sort_keys=True, allow_nan=False)
+        content = json.dumps(make_strict(identity), indent=2, sort_keys=True, allow_nan=False)
         if not (folder / IDENTITY).is_file() or (folder / IDENTITY).read_text() != content:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)

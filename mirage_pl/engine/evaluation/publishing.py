@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from data_modules.images import open_image
-from mirage_pl.engine.evaluation.summary import join_conditions, make_strict
-from mirage_pl.engine.runs.folder import METRICS, write_json, write_text
+from mirage_pl.engine.evaluation.summary import join_conditions
+from mirage_pl.engine.runs.folder import METRICS, make_strict, write_json, write_text
 from mirage_pl.engine.seams import Drawn, Evaluation, Row, Trial
 
 log = logging.getLogger(__name__)

@@ -143,14 +143,3 @@ def join_conditions(evaluation: Evaluation, rows: Mapping[str, Sequence[Row]]) -
     if not others:
         return list(rows[OWN])
     return [row | {evaluation.conditions_in: value} for row, value in zip(rows[OWN], values, strict=True)]
-
-
-def make_strict(content: Any) -> Any:
-    """Convert content to strict JSON: NumPy and torch scalars become plain numbers, non-finite numbers ``None``."""
-    if isinstance(content, Mapping):
-        return {str(key): make_strict(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [make_strict(value) for value in content]
-    if hasattr(content, "item"):  # a scalar of NumPy or torch, which isn't imported here
-        content = content.item()
-    return None if isinstance(content, float) and not isfinite(content) else content

@@ -26,16 +26,18 @@ PACKAGES = ["torch", "torchvision", "pytorch-lightning", "transformers", "hydra-
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """Write JSON atomically; numbers that aren't finite, which JSON doesn't have, become ``null``."""
-    write_text(file, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+    write_text(file, json.dumps(make_strict(content), indent=2, allow_nan=False) + "\n")
 
 
-def finite(value: Any) -> Any:
-    """The same value with ``None`` in place of every number that isn't finite."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
+def make_strict(content: Any) -> Any:
+    """Convert content to strict JSON: NumPy and torch scalars become plain numbers, non-finite numbers ``None``."""
+    if isinstance(content, Mapping):
+        return {str(key): make_strict(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [make_strict(value) for value in content]
+    if hasattr(content, "item"):  # a scalar of NumPy or torch, which isn't imported here
+        content = content.item()
+    return None if isinstance(content, float) and not isfinite(content) else content
 
 
 def write_text(file: Path, text: str) -> None:
