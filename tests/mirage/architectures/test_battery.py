@@ -16,6 +16,7 @@ from mirage_pl.mirage.model import reference
 from mirage_pl.mirage.model.backbone import load_backbone
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi
+from mirage_pl.mirage.probing.sight import use_eager_attention
 from mirage_pl.mirage.stock.find import find_architecture
 
 
@@ -172,3 +173,12 @@ def test_a_trained_tower_learns_from_its_images_and_a_blank_one_gives_zeros(net,
         assert [feature.shape[1] for feature in blank] == [net.width * (1 + net.architecture.deep)]
     finally:
         net.tower.requires_grad_(False)
+
+
+@pytest.mark.usefixtures("exact")
+@torch.no_grad()
+def test_eager_attention_sees_the_same_columns(net, collator, rows):
+    batch = collator(rows)
+    fused = net.recurrent(batch)[batch.real_BT]
+    with use_eager_attention(net.decoder):
+        assert same(net.recurrent(batch)[batch.real_BT], fused)
