@@ -11,6 +11,8 @@ from data_modules.images import open_image
 from data_modules.rows.boxes import Region
 from data_modules.samples import Latent, Picture, Text, image_problems
 from mirage_pl.engine.datasets.describe import run
+from mirage_pl.engine.evaluation import scoring
+from mirage_pl.engine.training import fit
 from mirage_pl.mirage.collator import Collator
 from tests.conftest import compose
 from tests.data_modules.published import (
@@ -125,6 +127,25 @@ def test_stage_1_learns_a_batch_of_regions(tmp_path, processor):
     lvr(tmp_path, *(lvr_row(number, [[0.0, 0.0, 1.0, 1.0]]) for number in range(2)))
     batch = Collator(processor, latent_size=1, latents=True, helpers=True)(list(read("lvr", tmp_path)))
     assert len(batch.helpers.grids) == 2
+
+
+def test_stage_1_trains_on_visual_cot_and_the_run_is_scored_on_multiple_choice(tmp_path):
+    visual_cot(tmp_path / "train", *["[10, 4, 60, 44]"] * 4)
+    mmvp(tmp_path / "test", [("Are the wings open?", "(a) Open (b) Closed", "(a)")] * 2)
+    few = [
+        "trainer.max_steps=2",
+        "loader.batch_size=2",
+        "callbacks.scores=null",
+        "callbacks.progress=null",
+        "logger=[]",
+    ]
+    places = [f"task.folder={tmp_path / 'train'}", f"run_dir={tmp_path / 'run'}", f"features={tmp_path / 'features'}"]
+    metrics = fit.run(compose("train", "stage=stage1", "task=visual_cot", LARGE, *few, *places))
+    assert metrics["step"] == 2
+    short = ["decoding.max_new_tokens=8", "interventions=null"]
+    options = [f"ckpt={tmp_path / 'run'}", "task=mmvp", f"task.folder={tmp_path / 'test'}", *short]
+    scores = scoring.run(compose("evaluate", *options))
+    assert (scores["success"]["all"]["n"], scores["test"]["rows"], scores["test"]["seen"]) == (2, 2, 0)
 
 
 LARGE = "pixels.helper.min=3136"
