@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mirage_pl.engine import evaluate
-from mirage_pl.engine.checkpoints import export
+from mirage_pl.engine import export
 from mirage_pl.engine.datasets import describe as data_verb
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit

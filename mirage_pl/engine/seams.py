@@ -270,8 +270,20 @@ class Session(Protocol):
 class Exporting(Protocol):
     """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
 
-    def export(self, folder: Path, collator: Any) -> Mapping[str, Tensor]:
-        """Write ``config.json``, weights and the rest; return tensors, by name in the module, as others read them."""
+    def export(self, folder: Path, trained: Any, shard_size: str) -> Mapping[str, Tensor]:
+        """Write ``config.json``, weights and the rest, and in ``README.md`` how they are used, for the card.
+
+        Args:
+            folder: empty.
+            trained: the run, a :class:`~mirage_pl.engine.checkpoints.trained.Trained`.
+            shard_size: of the largest file of weights, such as ``5GB``, where there may be several.
+
+        Returns:
+            Tensors, by name in the module, as others read them.
+
+        Raises:
+            ValueError: what others read isn't what was trained.
+        """
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from mirage_pl.engine.checkpoints import export
-from mirage_pl.engine.checkpoints.export import MARK, check_export, read_dtype
+from mirage_pl.engine import export
+from mirage_pl.engine.export import MARK, check_export, read_dtype
 
 
 @pytest.mark.parametrize("name", ["bfloat61", "int64", "Tensor", "16"])
