@@ -34,8 +34,8 @@ def run(cfg: DictConfig) -> Path:
     check_place(out, cfg.replace)
     dtype = read_dtype(cfg.dtype)
     trained = load_trained(cfg.ckpt)
-    module = trained.module
-    if not isinstance(module, Exporting):
+    module: Any = trained.module
+    if not isinstance(trained.module, Exporting):
         raise ValueError(f"stage={trained.config.stage.name} can't be exported: its module has no export()")
     if dtype:
         convert(module, dtype)

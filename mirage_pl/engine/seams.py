@@ -271,18 +271,10 @@ class Exporting(Protocol):
     """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
 
     def export(self, folder: Path, trained: Any, shard_size: str) -> Mapping[str, Tensor]:
-        """Write ``config.json``, weights and the rest, and in ``README.md`` how they are used, for the card.
+        """Write ``config.json``, weights in files of ``shard_size``, and in ``README.md`` how to use them.
 
-        Args:
-            folder: empty.
-            trained: the run, a :class:`~mirage_pl.engine.checkpoints.trained.Trained`.
-            shard_size: of the largest file of weights, such as ``5GB``, where there may be several.
-
-        Returns:
-            Tensors, by name in the module, as others read them.
-
-        Raises:
-            ValueError: what others read isn't what was trained.
+        ``trained`` is the run (``checkpoints/trained.py``). Return tensors, by name in the module, as others read them.
+        ``ValueError`` if they read something else than was trained.
         """
 
 

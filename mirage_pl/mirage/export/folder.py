@@ -1,6 +1,5 @@
 """Write a trained network as a folder of stock transformers, with what decoding its latents needs beside it."""
 
-from importlib.metadata import version
 import json
 from pathlib import Path
 from shutil import copyfile
@@ -38,8 +37,8 @@ answers = mirage.generate([{question}], [["image.png"]], max_new_tokens={max_new
 print(answers[0].text, len(answers[0].latents))
 ```
 
-The model writes latents among its words, {latents} a block: its own hidden states, fed back as input. Stock `generate` loads
-this folder, too, but feeds nothing back.
+The model writes latents among its words, {latents} a block: its own hidden states, fed back as input. Stock `generate`
+runs on this folder, too, but feeds nothing back.
 """
 
 

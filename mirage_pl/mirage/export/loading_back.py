@@ -16,7 +16,7 @@ from data_modules.files.inline import InlineImage
 from data_modules.samples import Latent, Picture, Sample, Text
 from mirage_pl.mirage.batch import LATENT_START
 from mirage_pl.mirage.collator import Collator
-from mirage_pl.mirage.export.mirage_generate import Mirage, Row
+from mirage_pl.mirage.export.mirage_generate import Choice, Mirage, Row
 from mirage_pl.mirage.model.latents import LatentVLM
 
 QUESTION, WORDS = "What is in this image?", "An image of noise."
@@ -25,11 +25,12 @@ TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3}
 ROUGH = 0.05
 
 
-class Dictated:
-    """What :class:`Choice` is to a decoding loop, but it writes a given answer, and keeps each column's logits."""
+class Dictated(Choice):
+    """Choose the tokens of a given answer, and keep each column's logits."""
 
     def __init__(self, tokens: list[int]) -> None:
-        self.tokens, self.columns = tokens, len(tokens)
+        super().__init__(1, len(tokens))
+        self.tokens = tokens
         self.logits: list[Tensor] = []
 
     def __call__(self, logits_BV: Tensor, column: int) -> Tensor:
