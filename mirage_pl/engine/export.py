@@ -1,6 +1,7 @@
 """Write a checkpoint as a folder that others load: ``python -m mirage_pl.export ckpt=RUN out=DIR``."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.checkpoints.weights import read_checkpoint
+from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.reports.card import complete_card
 from mirage_pl.engine.runs.folder import CONFIG, LAST
 from mirage_pl.engine.seams import Exporting
@@ -30,9 +32,12 @@ def run(cfg: DictConfig) -> Path:
     Raises:
         ValueError: ``out`` can't be used, the stage can't be exported, or what was written doesn't load back.
     """
+    check_keys(cfg, "export")
     out = Path(cfg.out)
     check_place(out, cfg.replace)
     dtype = read_dtype(cfg.dtype)
+    if not re.fullmatch(r"\d+[KMG]i?B", cfg.shard_size):
+        raise ValueError(f"shard_size={cfg.shard_size} is no size of a file; write it as 5GB or 500MB")
     trained = load_trained(cfg.ckpt)
     module: Any = trained.module
     if not isinstance(trained.module, Exporting):

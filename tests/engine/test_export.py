@@ -23,6 +23,12 @@ def test_types_of_weights_are_read():
     assert [read_dtype(name) for name in (None, "float16", "bfloat16")] == [None, torch.float16, torch.bfloat16]
 
 
+def test_what_is_no_size_of_a_file_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
+    for size in ("5", "large", "-1GB", "5 gigabytes"):
+        with pytest.raises(ValueError, match=f"shard_size={size} is no size of a file; write it as 5GB"):
+            export_it(monkeypatch, tmp_path / "out", shard_size=size)
+
+
 def test_only_what_is_saved_is_converted():
     module = torch.nn.BatchNorm1d(2)
     module.register_buffer("angles", torch.rand(2), persistent=False)
