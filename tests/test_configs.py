@@ -25,7 +25,8 @@ VERBS = {
 GROUPS = sorted(
     folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("hydra", "experiment")
 )
-ALONE = {"model/qwen2_5_vl": ("model.path=DIR",)}
+CLIPS = ("callbacks.scores=null",)
+ALONE = {"model/qwen2_5_vl": ("model.path=DIR",), "task/pushing": CLIPS, "task/episodes": CLIPS}
 """What an option can't do without."""
 INTERFACE = (
     "model",
