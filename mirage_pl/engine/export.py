@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> Path:
     try:
         check_export(module.state_dict(), module.export(partial, trained, cfg.shard_size), partial)
         step = int(read_checkpoint(trained.checkpoint)["global_step"])
-        complete_card(partial, trained.folder, trained.checkpoint, step, " ".join(sys.argv))
+        complete_card(partial, trained.folder, trained.checkpoint, step, cfg.dtype, " ".join(sys.argv))
         put_in_place(partial, out)
     except SafetensorError as error:
         raise ValueError(f"out={out} cannot be written ({error}); nothing was kept") from None

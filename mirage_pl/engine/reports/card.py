@@ -26,7 +26,7 @@ ADDED = re.compile(r" (?:--config-name=\w+|hydra\.mode=RUN)")
 """What we add to a command that was typed."""
 
 
-def complete_card(folder: Path, run: Path, checkpoint: Path, step: int, command: str) -> None:
+def complete_card(folder: Path, run: Path, checkpoint: Path, step: int, rounded: str | None, command: str) -> None:
     """Write the card of an exported folder around the ``README.md`` that the module wrote: how it is used.
 
     Args:
@@ -34,6 +34,7 @@ def complete_card(folder: Path, run: Path, checkpoint: Path, step: int, command:
         run: the run folder.
         checkpoint: the file whose weights were exported.
         step: optimizer steps of the checkpoint.
+        rounded: the type that the weights were converted to for the export; ``None``: they are as trained.
         command: of the export.
     """
     card = folder / CARD
@@ -47,7 +48,7 @@ def complete_card(folder: Path, run: Path, checkpoint: Path, step: int, command:
     base = describe_base(OmegaConf.select(config, "model.path"), bool(OmegaConf.select(config, "model.random_weights")))
     parts = {
         "Training": describe_training(trained, checkpoint, step),
-        "Figures": describe_figures(run, checkpoint, step),
+        "Figures": describe_figures(run, checkpoint, step, rounded),
         "Commands": describe_commands([*trained.ancestors, trained], command),
         "Versions": describe_versions(trained.environment),
         "Licence": base.pop("sentence"),
@@ -74,7 +75,7 @@ def describe_training(run: Run, checkpoint: Path, step: int) -> str:
     return f"Weights of `{checkpoint.name}`.\n\n{table}{lost}\n\nData:\n\n{files}"
 
 
-def describe_figures(run: Path, checkpoint: Path, step: int) -> str:
+def describe_figures(run: Path, checkpoint: Path, step: int, rounded: str | None) -> str:
     """The run's own evaluations of this checkpoint, with intervals; a sentence if there is none."""
     texts, others = [], 0
     for file in sorted(run.glob(f"evaluation/*/{METRICS}")):
@@ -84,6 +85,8 @@ def describe_figures(run: Path, checkpoint: Path, step: int) -> str:
             continue
         texts.append("\n\n".join(describe_evaluation(metrics)))
     more = f" {others} evaluation(s) of other checkpoints of the run say nothing of it." if others else ""
+    if rounded and texts:
+        texts.append(f"Scored with the weights as they were trained; in this folder they are {rounded}.")
     return "\n\n".join(texts) or f"Not evaluated.{more}"
 
 

@@ -37,7 +37,7 @@ def test_an_export_answers_token_by_token_as_we_do(net, processor, rows, tmp_pat
     decoder, collator = Decoder(processor, SIZE), Collator(processor, SIZE, latents=True, helpers=False)
     prompts = collator.prompts(rows)
     talkative, ours = open_blocks(net, decoder, prompts)
-    run = SimpleNamespace(collator=collator, config=SimpleNamespace(task={}))
+    run = SimpleNamespace(collator=collator, config=SimpleNamespace(stage=SimpleNamespace(name="stage2"), task={}))
     write_folder(tmp_path, SimpleNamespace(net=talkative, decoder=decoder), run, "5GB")
     texts = ["".join("<image>" if isinstance(p, Picture) else p.text for p in row.question) for row in rows]
     images = [[part.path for part in row.question if isinstance(part, Picture)] for row in rows]
