@@ -74,6 +74,8 @@ def test_it_is_scored_asked_and_exported_by_a_run_of_no_steps(official, data, tm
 
 def test_without_a_processor_the_error_names_the_key(official, tmp_path):
     _, folder = official
+    with pytest.raises(ValueError, match=f"model.path={tmp_path} is no model: it has no config.json"):
+        load_backbone(str(tmp_path))
     with pytest.raises(ValueError, match="model.path=.* has no usable processor.*model.processor_path="):
         load_processor(str(folder))
     with pytest.raises(ValueError, match="model.processor_path=.* has no usable processor"):
@@ -176,10 +178,11 @@ def test_a_flat_config_is_read_as_the_nested_one(tmp_path):
         return {
             name: plain(value) if isinstance(value, dict) else value
             for name, value in config.items()
-            if name not in ("dtype", "torch_dtype", "_name_or_path", "type")
+            if name not in ("dtype", "_name_or_path", "type", "tie_word_embeddings")
         }
 
     assert plain(flat.to_dict()) == plain(nested.to_dict())
+    assert (flat.tie_word_embeddings, flat.dtype) == (nested.tie_word_embeddings, nested.dtype)
 
 
 def test_the_processors_of_both_versions_say_the_same():

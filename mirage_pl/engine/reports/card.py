@@ -18,6 +18,7 @@ from mirage_pl.engine.evaluation.measures import judge_difference, read_measures
 from mirage_pl.engine.reports.lineage import Run, add_ancestors, read_run
 from mirage_pl.engine.runs.config import read_config, read_record
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
+from mirage_pl.engine.words import load_words
 
 CARD = "README.md"
 PROGRAM = re.compile(r"^\S*?mirage_pl[/.](\w+)(?:\.py)?(?= |$)")
@@ -106,15 +107,20 @@ def describe_evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
     yield lay_out_table(["measure", "group", "value", "95 % interval", "items"], rows)
     first, measure = next(iter(measures.items()))
     conditions = metrics.get(str(metrics.get("conditions_in"))) or {}
+    words = load_words(metrics.get("words")).CONDITIONS
     changes = [
-        [name, " ".join(write_value(measure, number)), " ".join(write_difference(measure, number["difference"]))]
+        [
+            words.get(name, name),
+            " ".join(write_value(measure, number)),
+            " ".join(write_difference(measure, number["difference"])),
+        ]
         + [judge_difference(measure, number["difference"])]
         for name, number in conditions.items()
         if number.get("n")
     ]
     if changes:
         yield f"The same rows with something replaced in the model, {first}:"
-        yield lay_out_table(["replaced", first, "difference", ""], changes)
+        yield lay_out_table(["replaced by", first, "difference", "so it is"], changes)
     if decoding := metrics.get("decoding"):
         yield "Decoded with " + ", ".join(f"{key} {value}" for key, value in decoding.items()) + "."
 

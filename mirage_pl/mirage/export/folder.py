@@ -34,8 +34,8 @@ python mirage_generate.py --image image.png --question {quoted}
 ```python
 from mirage_generate import Mirage
 
-mirage = Mirage.load(".")
-answers = mirage.generate([{question}], [["image.png"]], max_new_tokens={max_new_tokens})
+question = {question}
+answers = Mirage.load(".").generate([question], [["image.png"]], max_new_tokens={max_new_tokens})
 print(answers[0].text, len(answers[0].latents))
 ```
 

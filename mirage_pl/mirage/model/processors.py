@@ -21,6 +21,8 @@ def read_processor(path: str, elsewhere: str | None) -> Any:
         ValueError: there is no processor, or the tokenizer isn't one of that processor.
     """
     place = elsewhere or path
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        raise ValueError(f"model.path={path} is no model: it has no config.json; give a Hugging Face folder, or a name")
     try:
         processor = AutoProcessor.from_pretrained(place, local_files_only=is_only_here(place))
         if not hasattr(processor, "image_processor"):  # of a tokenizer alone
