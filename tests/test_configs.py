@@ -25,7 +25,7 @@ VERBS = {
 GROUPS = sorted(
     folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("hydra", "experiment")
 )
-ALONE = {"model/qwen2_5_vl": ("model.path=DIR",)}
+ALONE = {f"model/{name}": ("model.path=DIR",) for name in ("qwen2_5_vl", "qwen3_vl", "qwen3_5")}
 """What an option can't do without."""
 INTERFACE = (
     "model",
