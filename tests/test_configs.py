@@ -25,7 +25,8 @@ VERBS = {
 GROUPS = sorted(
     folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("hydra", "experiment")
 )
-ALONE = {f"model/{name}": ("model.path=DIR",) for name in ("qwen2_5_vl", "qwen3_vl", "qwen3_5")}
+ANY = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "internvl", "gemma3", "smolvlm")
+ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY}
 """What an option can't do without."""
 INTERFACE = (
     "model",
