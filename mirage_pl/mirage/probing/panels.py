@@ -163,15 +163,11 @@ class Panels:
         for number, size in enumerate(sizes):
             block = slice(first, first + size)
             name = f"block {number + 1}: " if len(sizes) > 1 else ""
-<<<<<<< HEAD
-            label = f"{name}attention\nto the\ninput image{some}"
-            for picture, heat_nRC in zip(pictures, heats, strict=True):
-=======
             for picture, tiled_nRC in zip(pictures, heats, strict=True):
                 rows, columns = self.collate.pictures.tiles(picture.size)
                 heat_nRC = join_tiles(tiled_nRC, rows, columns)
-                label = f"{name}attention\nto the\ninput image" + f"\n({rows} × {columns} tiles)" * (rows * columns > 1)
->>>>>>> main
+                tiles = f"\n({rows} × {columns} tiles)" if rows * columns > 1 else ""
+                label = f"{name}attention\nto the\ninput image{some}{tiles}"
                 captions = [
                     f"latent {latent + 1}\n{totals['image'][latent]:.0%} on images\npeak {heat_nRC[latent].max():.1%}"
                     for latent in range(*block.indices(len(heat_nRC)))
