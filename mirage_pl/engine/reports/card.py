@@ -23,6 +23,7 @@ from mirage_pl.engine.words import load_words
 CARD = "README.md"
 PROGRAM = re.compile(r"^\S*?mirage_pl[/.](\w+)(?:\.py)?(?= |$)")
 """How a command that was recorded begins."""
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 ADDED = re.compile(r" (?:--config-name=\w+|hydra\.mode=RUN)")
 """What we add to a command that was typed."""
 
@@ -165,13 +166,14 @@ def describe_base(path: str | None, fresh: bool) -> dict[str, str]:
         facts = (metadata_load(card) if card else None) or {}
     except Exception:  # front matter of others may be any kind of broken
         facts = {}
-    name = Path(path).name if Path(path).is_dir() else path
+    from_hub = not Path(path).is_dir() and HUB_NAME.fullmatch(path)
+    name = path if from_hub else Path(path).name
     taken = "Only the architecture and the tokenizer come from" if fresh else "The weights come from"
     licence = facts.get("license_name") if facts.get("license") == "other" else facts.get("license")
     said = f"says `license: {licence}`" if licence else "isn't at hand or names no licence: look it up before you share"
     sentence = f"{taken} `{name}`, whose terms hold for what was made of it. Its card {said}."
     known = {key: str(facts[key]) for key in ("license", "license_name", "license_link") if facts.get(key)}
-    return {"sentence": sentence} | ({} if Path(path).is_dir() else {"base_model": path}) | known
+    return {"sentence": sentence} | ({"base_model": path} if from_hub else {}) | known
 
 
 def find_card(path: str) -> Path | None:
