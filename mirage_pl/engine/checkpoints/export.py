@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from mirage_pl.engine.checkpoints.trained import load_trained
+from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.seams import Exporting
 
 MARK = "config.json"
@@ -23,6 +24,7 @@ def run(cfg: DictConfig) -> Path:
     Raises:
         ValueError: ``out`` holds something else, the stage can't be exported, or what was written doesn't load back.
     """
+    check_keys(cfg, "export")
     out = Path(cfg.out)
     if out.exists() and not (out / MARK).is_file():
         raise ValueError(f"out={out} exists and is no earlier export; choose a new folder")

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from math import cos, pi
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from torch.nn import Embedding, Module
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -46,7 +47,13 @@ def parameter_groups(
     return [groups[key] for key in sorted(groups, key=lambda key: (key[0], not key[1]))]
 
 
-def warmup(optimizer: Optimizer, total_steps: int, warmup_steps: int, shape: str, final: float) -> LambdaLR:
+def warmup(
+    optimizer: Optimizer,
+    total_steps: int,
+    warmup_steps: Annotated[int, Ge(0)],
+    shape: Literal["cosine", "linear", "constant"],
+    final: Annotated[float, Ge(0)],
+) -> LambdaLR:
     """Linear warm-up, then ``cosine``, ``linear`` or ``constant`` decay to ``final`` times the learning rate.
 
     Args:
@@ -55,13 +62,8 @@ def warmup(optimizer: Optimizer, total_steps: int, warmup_steps: int, shape: str
         warmup_steps: steps until the full learning rate.
         shape: of the decay.
         final: final learning rate as a fraction of the full one.
-
-    Raises:
-        ValueError: unknown shape.
     """
     shapes = {"cosine": lambda x: (1 + cos(pi * x)) / 2, "linear": lambda x: 1 - x, "constant": lambda x: 1.0}
-    if shape not in shapes:
-        raise ValueError(f"stage.schedule.shape={shape} is unknown; choose one of {', '.join(shapes)}")
 
     def factor(step: int) -> float:
         if step < warmup_steps:
