@@ -1,7 +1,7 @@
 """How much a server takes on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,6 @@ class Limits:
         images: most images of a request.
         megapixels: most millions of pixels of a request's images together.
         hosts: further names of this server, as a proxy gives them.
-
-    Raises:
-        ValueError: a number that isn't above 0.
     """
 
     batch_size: int
@@ -33,11 +30,4 @@ class Limits:
     characters: int
     images: int
     megapixels: float
-    hosts: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        least: dict[str, Any] = {"gather_ms": 0, "waiting": 0, "images": 0}
-        for name, value in vars(self).items():
-            if name != "hosts" and not value >= least.get(name, 1e-9):
-                raise ValueError(f"serving.{name}={value} must be {'0 or more' if name in least else 'above 0'}")
-        object.__setattr__(self, "hosts", tuple(self.hosts))
+    hosts: Sequence[str] = ()

@@ -31,8 +31,6 @@ def listen(port: int) -> socket.socket:
     Raises:
         ValueError: it can't be used.
     """
-    if not 0 <= port <= 65535:
-        raise ValueError(f"port={port} must be from 0, for any that is free, to 65535")
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

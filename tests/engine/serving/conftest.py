@@ -2,11 +2,13 @@
 
 import io
 import json
+import shutil
 from base64 import b64encode
 
 import httpx
 import pytest
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from tests.engine.serving.echo import LIMITS, served_chat
 
@@ -16,6 +18,18 @@ def server():
     """An echo at an address; tests that share it leave it as they found it."""
     with served_chat() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real browser without a window."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,8 @@ LIMITS = Limits(
     images=2,
     megapixels=1,
 )
-LOOKS = (((0.1, 0.0, 0.2), (0.0, 0.4, 0.0)),)
+LOOK = ((0.1, 0.0, 0.2), (0.0, 0.4, 0.0))
+MARK = "<mark>"
 
 
 @dataclass
@@ -62,8 +63,7 @@ class Echo:
         if "refuse" in words:
             raise ValueError("refuse is a word\nthat can't be asked")
         words += [f"{image.width}x{image.height}" for image in images]
-        if images and question.marks:
-            words.append("<mark>")
+        words += [MARK] * (len(images) * question.marks)
         return Line(words, question.options.max_tokens or 100, question.marks, len(words))
 
     def answer(self, prompts):
@@ -82,24 +82,31 @@ class Words:
         self.chat.gone |= {" ".join(self.prompts[number].words) for number in gone}
         events = []
         for number, prompt in enumerate(self.prompts):
-            words = prompt.words
+            words, stuck = prompt.words, "stick" in prompt.words
             if "fail" in words:
                 raise RuntimeError("fail can't be said")
-            said = self.count if "stick" not in words else 0
-            if number in gone or (self.count > min(len(words), prompt.most) and "stick" not in words):
+            last = min(len(words), prompt.most)
+            if number in gone or (self.count > last and not stuck):
                 continue
-            if said >= min(len(words), prompt.most):
-                reason = "length" if prompt.most < len(words) else "stop"
-                marks = [(number, replace(mark(), looks=LOOKS))] if "<mark>" in words else []
-                events += [*marks, (number, End(reason, said, words.count("<mark>")))]
-            else:
-                events.append((number, mark() if words[said] == "<mark>" else f"{words[said]} "))
+            events += [(number, event) for event in say(words, 0 if stuck else self.count, last)]
         self.count += 1
         return events
 
 
-def mark():
-    return Mark(0, "place 1", "norm 1.00", (("up <b>", 0.7), ("down", 0.2)))
+def say(words, place, last):
+    """What is said at a place of an answer; at its end the marks say where they look."""
+    count = words[:last].count(MARK)
+    if place == last:
+        yield from (replace(mark(number), looks=(LOOK,) * count) for number in range(count))
+        yield End("stop" if last == len(words) else "length", last, count)
+    elif words[place] == MARK:
+        yield mark(words[:place].count(MARK))
+    else:
+        yield f"{words[place]} "
+
+
+def mark(number):
+    return Mark(number, f"place {number + 1}", f"norm {number + 1}.00", (("up <b>", 0.7), ("down", 0.2)))
 
 
 @contextmanager
