@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from data_modules.images import image_size
 from data_modules.rows.jsonl import joined
 from data_modules.samples import Picture, Sample, Text
 from mirage_pl.engine.serving.chat import End, Event, Mark, Message, Options, Question
@@ -21,7 +22,7 @@ from mirage_pl.mirage.decoding.prompts import join_prompts
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.decoding.writing import Writing
 from mirage_pl.mirage.probing.reading import embed_latents, join_answers
-from mirage_pl.mirage.probing.sight import divide_attention, record_attention
+from mirage_pl.mirage.probing.sight import divide_attention, join_tiles, record_attention
 from mirage_pl.mirage.tokens import encode_question
 
 SPEAKERS = {"user": "User: ", "assistant": "Assistant: "}
@@ -178,7 +179,11 @@ class Together:
         embeds = embed_latents(self.net, whole, [torch.stack(row.latents)])
         shares_nT = record_attention(self.net, whole, embeds).mean(0).cpu()
         image_T = (whole.tokens_BT[0] == self.collate.image_pad).cpu()
-        heats, _ = divide_attention(shares_nT, image_T, whole.latent_BT[0].cpu(), [(t * h, w) for t, h, w in grids])
+        tiled, _ = divide_attention(shares_nT, image_T, whole.latent_BT[0].cpu(), [(t * h, w) for t, h, w in grids])
+        (sample,) = batch.samples
+        sizes = [image_size(part.path, sample.where) for part in sample.question if isinstance(part, Picture)]
+        tiles = map(self.collate.pictures.tiles, sizes)
+        heats = [join_tiles(heat_nRC, *sides) for heat_nRC, sides in zip(tiled, tiles, strict=True)]
         for number, mark in enumerate(row.marks):
             yield replace(mark, looks=tuple(tuple(map(tuple, heat_nRC[number].tolist())) for heat_nRC in heats))
 

@@ -83,7 +83,7 @@ class LatentVLM(nn.Module):
     def words(self) -> Tensor:
         """A copy of the embeddings ``[V, D]`` of all tokens, without gradient."""
         with whole(self.backbone.get_input_embeddings().weight) as words_VD:
-            return words_VD.detach().clone()
+            return words_VD.detach() * self.architecture.word_scale
 
     def image_features(self, images: Images) -> list[Tensor]:
         """Merged features ``[n, D]`` of every image, in raster order; the tower runs only on unknown images.

@@ -33,11 +33,13 @@ class Architecture:
         merge: an image's features are its patches, merged in squares of this side.
         deep: further features of each image feature, which are added to hidden states after the first layers.
         whole_images: an image's columns attend to the whole image.
+        word_scale: what the embedding multiplies its weights with.
     """
 
     merge: int = 1
     deep: int = 0
     whole_images: bool = False
+    word_scale: float = 1.0
 
     def __init__(self, model: Any) -> None:
         self.model = model
