@@ -27,7 +27,7 @@ def run(cfg: DictConfig) -> Path:
     if out.exists() and not (out / MARK).is_file():
         raise ValueError(f"out={out} exists and is no earlier export; choose a new folder")
     dtype = read_dtype(cfg.dtype)
-    trained = load_trained(cfg.ckpt)
+    trained = load_trained(cfg.ckpt, merged=True)
     module = trained.module.to(dtype) if dtype else trained.module
     if not isinstance(trained.module, Exporting):
         raise ValueError(f"stage={trained.config.stage.name} can't be exported: its module has no export()")

@@ -41,7 +41,7 @@ def read_whole_weights(folder: Path) -> dict[str, Tensor]:
     optims = [read_part(optimizer_part(folder, rank)) for rank in range(ranks)]
     first = models[0]
     weights: dict[str, Tensor] = {name: first["module"][name] for name in first["buffer_names"]}
-    for name, shape in first["frozen_param_shapes"].items():
+    for name, shape in (first["frozen_param_shapes"] or {}).items():
         weights[name] = join_parts([model["frozen_param_fragments"][name] for model in models], shape)
     flats = [optim["optimizer_state_dict"]["fp32_flat_groups"] for optim in optims]
     for group, name, shape, span in list_spans(first["param_shapes"], ranks):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mirage_pl.engine.checkpoints.recut import count_ranks, recut_state
 from mirage_pl.engine.checkpoints.saving import replace_checkpoint, written_beside
+from mirage_pl.engine.checkpoints.adapted import load_own
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
 from mirage_pl.engine.checkpoints.zero3 import read_part
 
@@ -119,7 +120,8 @@ class DeepSpeed(DeepSpeedStrategy):
         Raises:
             ValueError: it can't be written: the disk is full, for example.
         """
-        path = Path(filepath)
+        path, module = Path(filepath), self.lightning_module
+        self.exclude_frozen_parameters = bool(getattr(module, "base", ""))  # an adapter's base is elsewhere
         with written_beside(path) as partial:
             super().save_checkpoint(checkpoint, partial, storage_options)
             self.barrier()
@@ -136,7 +138,8 @@ class DeepSpeed(DeepSpeedStrategy):
             log.info("the optimizer's state was written by %d processes: cut anew for %d", num_written, self.world_size)
         if self.zero_stage_3:
             engine.optimizer.checkpoint_event_prologue()
-        load_weights(engine.module, checkpoint_of(checkpoint))
+        load = load_own if getattr(engine.module, "base", "") else load_weights
+        load(engine.module, checkpoint_of(checkpoint))
         mine = recut_state(checkpoint, engine, self.global_rank, self.world_size)
         engine.optimizer.load_state_dict([mine] * self.world_size, load_from_fp32_weights=True)
         if self.zero_stage_3:
