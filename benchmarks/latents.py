@@ -23,9 +23,9 @@ from benchmarks.timing import in_turns, seconds
 from benchmarks.workload import Workload, losses, step
 from mirage_pl.engine.training.allocator import keep_freed_memory
 from mirage_pl.mirage.decoding.sampling import Decoding
-from mirage_pl.mirage.model.flops import step_flops
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi
+from mirage_pl.mirage.stock.flops import step_flops
 
 PEAK_TFLOPS = 790
 """Dense bfloat16 matrix products as measured on one H200; for ``stage1_mfu``."""
@@ -174,7 +174,7 @@ def stage1_mfu(setting: Setting) -> Iterator[Figure]:
             times = [seconds(lambda: losses(net, batch, 1).backward()) for _ in range(setting.repeats + 2)]  # noqa: B023
         except torch.OutOfMemoryError:
             break
-        work_done = step_flops(work.backbone.config, batch.lengths, batch.supervised, [])
+        work_done = step_flops(work.backbone.config.text_config, len, batch.lengths, batch.supervised, [])
         found.append((work_done / median(times[2:]) / PEAK_TFLOPS / 1e12, rows))
     value, rows = max(found)
     what = f"stage-1 step, 7B-shaped, {rows} rows of about 500 tokens: share of {PEAK_TFLOPS} TFLOP/s"

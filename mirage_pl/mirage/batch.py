@@ -12,7 +12,7 @@ so that one step of the recurrence serves all rows. Explicit positions make padd
 Shapes: B rows, T columns, N images, P patches, M features, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from typing import Any
@@ -157,84 +157,8 @@ def cut(row: Row, latent_id: int) -> list[Row]:
     return pieces if len(pieces) % 2 else [*pieces, Row([], [])]
 
 
-def place(
-    rows: Sequence[Row], latent_id: int, pad_id: int, image_id: int = -1, grids: Sequence[tuple[int, int, int]] = ()
-) -> Batch:
-    """Place rows in columns.
-
-    Text is padded on the left, so that the token before a latent block is in the column before it. Latent blocks, and
-    the last text segment after them, are padded on the right, so that they start in the same column in every row.
-
-    Args:
-        rows: at least one.
-        latent_id: id of ``<|latent_pad|>``.
-        pad_id: fills padding columns.
-        image_id: id of image tokens.
-        grids: merged grid (frames, rows, columns) of every image, row after row.
-    """
-    table = [cut(row, latent_id) for row in rows]
-    depth = max(len(pieces) for pieces in table)
-    tokens: list[list[int]] = [[] for _ in rows]
-    labels: list[list[int]] = [[] for _ in rows]
-    real: list[list[bool]] = [[] for _ in rows]
-    segments: list[Segment] = []
-    for index in range(depth):
-        column = [pieces[index] if index < len(pieces) else Row([], []) for pieces in table]
-        width, latent = max(len(piece.tokens) for piece in column), index % 2 == 1
-        segments.append(Segment(len(tokens[0]), len(tokens[0]) + width, latent))
-        on_right = latent or (index == depth - 1 and depth > 1)
-        for number, piece in enumerate(column):
-            gap = width - len(piece.tokens)
-            before, after = (0, gap) if on_right else (gap, 0)
-            tokens[number] += [pad_id] * before + piece.tokens + [pad_id] * after
-            labels[number] += [IGNORE] * before + piece.labels + [IGNORE] * after
-            real[number] += [False] * before + [True] * len(piece.tokens) + [False] * after
-    tokens_BT, real_BT = torch.tensor(tokens), torch.tensor(real)
-    targets_BT = next_targets(torch.tensor(labels), real_BT)
-    return Batch(
-        tokens_BT=tokens_BT,
-        real_BT=real_BT,
-        latent_BT=(tokens_BT == latent_id) & real_BT,
-        targets_BT=targets_BT,
-        positions_3BT=rotary_positions(
-            (tokens_BT == image_id) & real_BT, real_BT, torch.tensor(grids, dtype=torch.long).view(-1, 3)
-        ),
-        segments=tuple(segments),
-        lengths=tuple(len(row.tokens) for row in rows),
-        supervised=int((targets_BT != IGNORE).sum()),
-        sizes=tuple(tuple(len(piece.tokens) for piece in pieces[1::2]) for pieces in table),
-    )
-
-
-def widen(batch: Batch, widths: Sequence[int]) -> Batch:
-    """Widen latent segments, or add some; the new columns are padding.
-
-    Args:
-        batch: from :func:`place`.
-        widths: least number of columns of each latent segment; at least one entry per segment of the batch.
-    """
-    columns: list[int] = []  # of the batch, -1 for a new one
-    segments: list[Segment] = []
-    for index in range(2 * len(widths) + 1):
-        start, latent = len(columns), index % 2 == 1
-        if index < len(batch.segments):
-            columns += range(batch.segments[index].start, batch.segments[index].stop)
-        if latent:
-            columns += [-1] * (widths[index // 2] - (len(columns) - start))
-        segments.append(Segment(start, len(columns), latent))
-    device = batch.tokens_BT.device
-    from_T, added_T = torch.tensor(columns, device=device).clamp(min=0), torch.tensor(columns, device=device) < 0
-    fills = {"tokens_BT": 0, "real_BT": False, "latent_BT": False, "targets_BT": IGNORE, "positions_3BT": 0}
-    widened = {n: getattr(batch, n).index_select(-1, from_T).masked_fill(added_T, fill) for n, fill in fills.items()}
-    return replace(batch, segments=tuple(segments), **widened)
-
-
-def next_targets(labels_BT: Tensor, real_BT: Tensor) -> Tensor:
-    """Move every label to the real column before it, which has to predict it."""
-    targets_BT = torch.full_like(labels_BT, IGNORE)
-    for row, columns in enumerate(real.nonzero().squeeze(1) for real in real_BT):
-        targets_BT[row, columns[:-1]] = labels_BT[row, columns[1:]]
-    return targets_BT
+Positions = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Image tokens, real columns (both ``[B, T]``) and merged grids ``[N, 3]`` -> rotary positions ``[3, B, T]``."""
 
 
 def rotary_positions(image_BT: Tensor, real_BT: Tensor, grids_N3: Tensor) -> Tensor:
@@ -268,3 +192,96 @@ def rotary_positions(image_BT: Tensor, real_BT: Tensor, grids_N3: Tensor) -> Ten
             [start_n, start_n + offset_n // columns_n, start_n + offset_n % columns_n]
         )
     return positions_3BT
+
+
+def place(
+    rows: Sequence[Row],
+    latent_id: int,
+    pad_id: int,
+    image_id: int = -1,
+    grids: Sequence[tuple[int, int, int]] = (),
+    positions: Positions = rotary_positions,
+) -> Batch:
+    """Place rows in columns.
+
+    Text is padded on the left, so that the token before a latent block is in the column before it. Latent blocks, and
+    the last text segment after them, are padded on the right, so that they start in the same column in every row.
+
+    Args:
+        rows: at least one.
+        latent_id: id of ``<|latent_pad|>``.
+        pad_id: fills padding columns.
+        image_id: id of image tokens.
+        grids: merged grid of every image, row after row.
+        positions: of image tokens, real columns and grids.
+    """
+    table = [cut(row, latent_id) for row in rows]
+    tokens, labels, real, segments = align(table, pad_id)
+    tokens_BT, real_BT = torch.tensor(tokens), torch.tensor(real)
+    image_BT, grids_N3 = (tokens_BT == image_id) & real_BT, torch.tensor(grids, dtype=torch.long).view(-1, 3)
+    targets_BT = next_targets(torch.tensor(labels), real_BT)
+    return Batch(
+        tokens_BT=tokens_BT,
+        real_BT=real_BT,
+        latent_BT=(tokens_BT == latent_id) & real_BT,
+        targets_BT=targets_BT,
+        positions_3BT=positions(image_BT, real_BT, grids_N3),
+        segments=tuple(segments),
+        lengths=tuple(len(row.tokens) for row in rows),
+        supervised=int((targets_BT != IGNORE).sum()),
+        sizes=tuple(tuple(len(piece.tokens) for piece in pieces[1::2]) for pieces in table),
+    )
+
+
+def align(
+    table: Sequence[Sequence[Row]], pad_id: int
+) -> tuple[list[list[int]], list[list[int]], list[list[bool]], list[Segment]]:
+    """Pad the pieces of rows, as :func:`place` says: tokens, labels and which are real, of each row; and segments."""
+    depth = max(len(pieces) for pieces in table)
+    tokens: list[list[int]] = [[] for _ in table]
+    labels: list[list[int]] = [[] for _ in table]
+    real: list[list[bool]] = [[] for _ in table]
+    segments: list[Segment] = []
+    for index in range(depth):
+        column = [pieces[index] if index < len(pieces) else Row([], []) for pieces in table]
+        width, latent = max(len(piece.tokens) for piece in column), index % 2 == 1
+        segments.append(Segment(len(tokens[0]), len(tokens[0]) + width, latent))
+        on_right = latent or (index == depth - 1 and depth > 1)
+        for number, piece in enumerate(column):
+            gap = width - len(piece.tokens)
+            before, after = (0, gap) if on_right else (gap, 0)
+            tokens[number] += [pad_id] * before + piece.tokens + [pad_id] * after
+            labels[number] += [IGNORE] * before + piece.labels + [IGNORE] * after
+            real[number] += [False] * before + [True] * len(piece.tokens) + [False] * after
+    return tokens, labels, real, segments
+
+
+def widen(batch: Batch, widths: Sequence[int]) -> Batch:
+    """Widen latent segments, or add some; the new columns are padding.
+
+    Args:
+        batch: from :func:`place`.
+        widths: least number of columns of each latent segment; at least one entry per segment of the batch.
+    """
+    columns: list[int] = []  # of the batch, -1 for a new one
+    segments: list[Segment] = []
+    for index in range(2 * len(widths) + 1):
+        start, latent = len(columns), index % 2 == 1
+        if index < len(batch.segments):
+            columns += range(batch.segments[index].start, batch.segments[index].stop)
+        if latent:
+            columns += [-1] * (widths[index // 2] - (len(columns) - start))
+        segments.append(Segment(start, len(columns), latent))
+    device = batch.tokens_BT.device
+    from_T, added_T = torch.tensor(columns, device=device).clamp(min=0), torch.tensor(columns, device=device) < 0
+    fills = {"tokens_BT": 0, "real_BT": False, "latent_BT": False, "targets_BT": IGNORE, "positions_3BT": 0}
+    widened = {n: getattr(batch, n).index_select(-1, from_T).masked_fill(added_T, fill) for n, fill in fills.items()}
+    return replace(batch, segments=tuple(segments), **widened)
+
+
+def next_targets(labels_BT: Tensor, real_BT: Tensor) -> Tensor:
+    """Move every label to the real column before it, which has to predict it."""
+    targets_BT = torch.full_like(labels_BT, IGNORE)
+    for row, columns in enumerate(real.nonzero().squeeze(1) for real in real_BT):
+        targets_BT[row, columns[:-1]] = labels_BT[row, columns[1:]]
+    return targets_BT

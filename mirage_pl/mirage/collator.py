@@ -12,6 +12,7 @@ from data_modules.samples import Latent, Picture, Sample, Text
 from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Row, cut, place
 from mirage_pl.mirage.features import FeatureCache
 from mirage_pl.mirage.pictures import Pictures
+from mirage_pl.mirage.stock.find import find_inputs
 from mirage_pl.mirage.tokens import encode, encode_question
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ MOST_COUNTED = 10_000
 class Collator:
     """Turn samples into a batch.
 
-    Targets are the answer's text, ``<|latent_start|>``, ``<|latent_end|>`` and ``<|im_end|>``; never a latent slot.
+    Targets are the answer's text, ``<|latent_start|>``, ``<|latent_end|>`` and the turn's end; never a latent slot.
 
     Args:
         processor: the backbone's own, with the latent tokens in its tokenizer.
@@ -51,10 +52,10 @@ class Collator:
                 f"latent_size={latent_size} must be a whole number of 1 or more; for no latents choose stage=sft"
             )
         self.processor, self.latent_size, self.latents, self.helpers = processor, latent_size, latents, helpers
-        self.tokenizer, self.pictures = processor.tokenizer, Pictures(processor.image_processor, pixels or {}, features)
+        self.inputs, self.tokenizer = find_inputs(processor), processor.tokenizer
+        self.pictures = Pictures(self.inputs, pixels or {}, features)
         self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
-        self.end, self.pad = self.tokenizer.convert_tokens_to_ids("<|im_end|>"), self.tokenizer.pad_token_id
-        self.image_pad = processor.image_token_id
+        self.end, self.pad, self.image_pad = self.inputs.end, self.tokenizer.pad_token_id, self.inputs.image_id
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Build a training batch.
@@ -147,6 +148,10 @@ class Collator:
         processor.image_processor = self.pictures.processors[Picture]
         return processor
 
+    def place(self, rows: Sequence[Row], grids: Sequence[tuple[int, int, int]]) -> Batch:
+        """Place rows in columns; ``grids`` are those of their images in tokens, row after row."""
+        return place(rows, self.latent_pad, self.pad, self.image_pad, grids, self.inputs.positions)
+
     def _build(self, samples: Sequence[Sample], answers: bool) -> Batch:
         images = self.pictures.collect([asked for sample in samples for asked in shown(sample)])
         grids = self.pictures.merged(images)
@@ -155,7 +160,7 @@ class Collator:
         for sample in samples:
             own, counts = counts[: len(shown(sample))], counts[len(shown(sample)) :]
             rows.append(self._row(sample, own, answers))
-        batch = place(rows, self.latent_pad, self.pad, self.image_pad, grids)
+        batch = self.place(rows, grids)
         return replace(batch, images=images, samples=tuple(samples))
 
     def _row(self, sample: Sample, counts: Sequence[int], answers: bool) -> Row:
@@ -163,7 +168,7 @@ class Collator:
         texts = tuple(part.text if isinstance(part, Text) else None for part in sample.question)
         tokens: list[int] = []
         try:
-            question, left = encode_question(self.processor, texts), list(counts)
+            question, left = encode_question(self.inputs, texts), list(counts)
             for token in question:
                 tokens += [token] * left.pop(0) if token == self.image_pad else [token]
             labels = [IGNORE] * len(tokens)

@@ -18,8 +18,8 @@ from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
-from mirage_pl.mirage.model.flops import step_flops
 from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.stock.flops import step_flops
 
 
 class MirageModule(BaseModule):
@@ -44,8 +44,15 @@ class MirageModule(BaseModule):
     def units(self) -> list[torch.nn.Module]:
         """Embedding, every layer, last norm, head, and the vision tower with its blocks."""
         net = self.net
-        words, head = net.backbone.get_input_embeddings(), net.backbone.lm_head
-        return [words, *net.decoder.layers, net.decoder.norm, head, *net.tower.blocks, net.tower]
+        words, head = net.backbone.get_input_embeddings(), net.architecture.head
+        return [
+            words,
+            *net.decoder.layers,
+            net.decoder.norm,
+            head,
+            *net.architecture.tower_blocks,
+            *net.architecture.tower,
+        ]
 
     def parts(self) -> dict[str, Sequence[torch.nn.Module]]:
         """``vision`` without its ``merger``, and ``language``: embedding, decoder and head."""
@@ -76,7 +83,7 @@ class MirageModule(BaseModule):
         hidden_MD, targets_M, head = (
             hidden_BTD[supervised_BT],
             batch.targets_BT[supervised_BT],
-            self.net.backbone.lm_head,
+            self.net.architecture.head,
         )
         if self.ce_fused and can_fuse(hidden_MD, head):
             return fused_ce(hidden_MD, head, targets_M)
@@ -93,7 +100,9 @@ class MirageModule(BaseModule):
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch."""
         grids = [grid for images in (batch.images, batch.helpers) if images for grid in images.unknown_grids()]
-        return step_flops(self.net.backbone.config, batch.lengths, batch.supervised, grids, self.net.tower_trained)
+        architecture, trained = self.net.architecture, self.net.tower_trained
+        tower = architecture.tower_flops
+        return step_flops(architecture.text_config, tower, batch.lengths, batch.supervised, grids, trained)
 
     def generate(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Generation:
         """Answer a batch of prompts, with latents where the model opens a block.
@@ -206,7 +215,7 @@ class Auxiliary(Supervised):
 
     def __init__(self, latent_size: int, **options: Any) -> None:
         super().__init__(**options)
-        width = self.net.backbone.config.text_config.hidden_size
+        width = self.net.width
         self.latent_size = latent_size
         self.head = torch.nn.Linear(width, latent_size * width, bias=False)
 

@@ -4,7 +4,6 @@ Shapes: N images, P patches, F pixels of a patch, M features, D width.
 """
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from data_modules.images import image_size, open_image
 from data_modules.samples import Latent, Picture
 from mirage_pl.mirage.batch import Images
 from mirage_pl.mirage.features import FeatureCache
+from mirage_pl.mirage.stock.inputs import Inputs
 
 Grid = tuple[int, int, int]
 """Frames, patch rows and patch columns of an image."""
@@ -26,7 +26,7 @@ class Pictures:
     """Turn images into what the vision tower takes.
 
     Args:
-        images: the backbone's image processor.
+        inputs: how the backbone's architecture reads images.
         pixels: for ``input`` and ``helper`` images the ``min`` and ``max`` of width times height, to which others are
             resized; ``None`` for the processor's own.
         features: where features of images are looked up once it is in use; ``None``: nowhere.
@@ -39,14 +39,15 @@ class Pictures:
     """
 
     def __init__(
-        self, images: Any, pixels: Mapping[str, Mapping[str, int | None]], features: FeatureCache | None = None
+        self, inputs: Inputs, pixels: Mapping[str, Mapping[str, int | None]], features: FeatureCache | None = None
     ) -> None:
         if unknown := pixels.keys() - {"input", "helper"}:
             raise ValueError(f"pixels.{min(unknown)} is unknown; there are pixels.input and pixels.helper")
-        shown = bounded(images, "input", pixels.get("input") or {})
-        helper = bounded(images, "helper", pixels.get("helper") or {})
-        self.images, self.merge, self.features = images, int(images.merge_size), features
-        self.processors = {Picture: shown, Latent: shown if helper.size == shown.size else helper}
+        shown = inputs.bounded("input", pixels.get("input") or {})
+        helper = inputs.bounded("helper", pixels.get("helper") or {})
+        self.inputs, self.images, self.features = inputs, inputs.images, features
+        same = inputs.bounds_name(helper) == inputs.bounds_name(shown)
+        self.processors: dict[type, Any] = {Picture: shown, Latent: shown if same else helper}
 
     def num_tokens(self, part: Picture | Latent, where: str) -> int:
         """Tokens an image makes, from its header alone.
@@ -55,16 +56,15 @@ class Pictures:
             ValueError: it can't be read, or is too long for its width; names the row.
         """
         width, height = image_size(part.path, where)
-        images = self.processors[type(part)]
-        bounds = {"min_pixels": images.size["shortest_edge"], "max_pixels": images.size["longest_edge"]}
         try:
-            return int(images.get_number_of_image_patches(height, width, bounds)) // self.merge**2
+            return self.inputs.num_tokens(self.processors[type(part)], width, height)
         except ValueError as error:
             raise ValueError(f"{where}: image {part.path} of {width}×{height} pixels can't be shown: {error}") from None
 
     def merged(self, images: Images | None) -> list[Grid]:
         """Grids of images in tokens."""
-        return [] if images is None else [(t, h // self.merge, w // self.merge) for t, h, w in images.grids]
+        merge = self.inputs.merge
+        return [] if images is None else [(t, h // merge, w // merge) for t, h, w in images.grids]
 
     def collect(self, parts: Sequence[Asked]) -> Images | None:
         """Look images, all of one role, up in the store and decode the others; ``None`` of none.
@@ -97,12 +97,11 @@ class Pictures:
             return None, []
         decoded = [open_image(part.path, where) for part, where in parts]
         try:
-            patches = self.processors[type(parts[0][0])](images=decoded, return_tensors="pt")
+            return self.inputs.patches(self.processors[type(parts[0][0])], decoded)
         except ValueError:
             for part, where in parts:
                 self.num_tokens(part, where)  # says which one is too long
             raise
-        return patches["pixel_values"], [(t, h, w) for t, h, w in patches["image_grid_thw"].tolist()]
 
     def known(self, part: Picture | Latent, where: str) -> tuple[Tensor, Grid] | None:
         """Features and grid of an image that the store has.
@@ -127,35 +126,4 @@ class Pictures:
         images, key = self.processors[type(part)], features.key(part.path)
         if images is self.images:
             return key
-        return f"{key}-{images.size['shortest_edge']}-{images.size['longest_edge']}"
-
-
-def bounded(images: Any, role: str, bounds: Mapping[str, int | None]) -> Any:
-    """An image processor that resizes to other numbers of pixels.
-
-    Args:
-        images: the processor.
-        role: ``input`` or ``helper``, for errors.
-        bounds: ``min`` and ``max`` of width times height; ``None``: the processor's own.
-
-    Returns:
-        The processor itself where its own bounds are these.
-
-    Raises:
-        ValueError: bounds that leave nothing between them.
-    """
-    smallest, largest = images.size["shortest_edge"], images.size["longest_edge"]
-    size = {
-        "shortest_edge": smallest if bounds.get("min") is None else bounds["min"],
-        "longest_edge": largest if bounds.get("max") is None else bounds["max"],
-    }
-    if not 0 < size["shortest_edge"] <= size["longest_edge"]:  # type: ignore[operator]
-        raise ValueError(
-            f"pixels.{role}: images of {size['shortest_edge']} to {size['longest_edge']} pixels can't be; "
-            f"min must be 1 or more, and at most max (the model's own: {smallest} to {largest})"
-        )
-    if size == dict(images.size):
-        return images
-    other = copy(images)
-    other.size = type(images.size)(**size)
-    return other
+        return f"{key}-{self.inputs.bounds_name(images)}"

@@ -38,17 +38,17 @@ class Prefill(pl.Callback):
         cache = data.collate.pictures.features
         if cache is None or not cache.root or module.net.tower_trained:
             return
-        cache.use(fingerprint(module.net.tower, settings(module.net.tower, data.collate, trainer.precision)))
+        cache.use(fingerprint(module.net.tower, settings(module.net, data.collate, trainer.precision)))
         if trainer.estimated_stepping_batches * trainer.accumulate_grad_batches > trainer.num_training_batches:
             samples = (dataset[index] for dataset in data.datasets.values() for index in range(len(dataset)))
             fill(cache, module, data.collate, samples, trainer)
 
 
-def settings(tower: Any, collate: Collator, precision: str) -> dict[str, Any]:
+def settings(net: Any, collate: Collator, precision: str) -> dict[str, Any]:
     """What features depend on besides the tower's weights and an image's bytes, as JSON has it."""
     values = {
-        "tower": tower.config.to_dict(),
-        "attention": tower.config._attn_implementation,
+        "tower": net.backbone.config.vision_config.to_dict(),
+        "attention": net.backbone.config.vision_config._attn_implementation,
         "images": collate.pictures.images.to_dict(),
         "decoding": DECODING,
         "precision": precision,

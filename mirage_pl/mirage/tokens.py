@@ -8,6 +8,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from mirage_pl.mirage.stock.inputs import Inputs
+
 PRIVATE = range(0xE000, 0xF900)
 """Characters without a meaning: one that no text has marks where texts go in the template."""
 
@@ -24,22 +26,22 @@ def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
 
 
 @lru_cache(65536)
-def encode_question(processor: Any, texts: tuple[str | None, ...]) -> tuple[int, ...]:
+def encode_question(inputs: Inputs, texts: tuple[str | None, ...]) -> tuple[int, ...]:
     """Token ids of a question in the chat template, up to where the answer starts.
 
     Args:
-        processor: the backbone's own.
-        texts: ``None`` is an image, which becomes one token.
+        inputs: how the backbone's architecture reads questions.
+        texts: ``None`` is an image, whose features become one token.
 
     Raises:
         ValueError: as :func:`encode`; or the template doesn't make one token of each image.
     """
-    tokenizer, runs = processor.tokenizer, joined(texts)
+    tokenizer, runs = inputs.tokenizer, joined(texts)
     if any(run is not None and names_token(tokenizer, run) for run in runs):
-        tokens = fill_in(processor, runs)
+        tokens = fill_in(inputs, runs)
     else:
-        tokens = tuple(tokenizer(render(processor, texts), add_special_tokens=False)["input_ids"])
-    if (count := tokens.count(processor.image_token_id)) != texts.count(None):
+        tokens = tuple(tokenizer(render(inputs, texts), add_special_tokens=False)["input_ids"])
+    if (count := tokens.count(inputs.image_id)) != texts.count(None):
         raise ValueError(f"the chat template makes {count} image token(s) of {texts.count(None)} image(s)")
     return tokens
 
@@ -60,18 +62,18 @@ def joined(texts: Sequence[str | None]) -> list[str | None]:
     return runs
 
 
-def render(processor: Any, texts: Sequence[str | None]) -> str:
+def render(inputs: Inputs, texts: Sequence[str | None]) -> str:
     """The chat template around a question."""
     content = [{"type": "image"} if text is None else {"type": "text", "text": text} for text in texts]
     chat = [{"role": "user", "content": content}]
-    return str(processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+    return inputs.expand(str(inputs.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)))
 
 
-def fill_in(processor: Any, runs: Sequence[str | None]) -> tuple[int, ...]:
+def fill_in(inputs: Inputs, runs: Sequence[str | None]) -> tuple[int, ...]:
     """Token ids of a question whose texts go into the template only after its special tokens were found."""
-    tokenizer, texts = processor.tokenizer, [run for run in runs if run is not None]
+    tokenizer, texts = inputs.tokenizer, [run for run in runs if run is not None]
     mark = chr(min(set(PRIVATE) - {ord(character) for text in texts for character in text}))
-    rendered = render(processor, [run if run is None else mark for run in runs])
+    rendered = render(inputs, [run if run is None else mark for run in runs])
     names = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
     tokens: list[int] = []
     for number, piece in enumerate(re.split(f"({'|'.join(map(re.escape, names))})", rendered)):

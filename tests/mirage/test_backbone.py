@@ -70,12 +70,12 @@ def test_a_path_without_a_model_is_refused(tmp_path):
         load_backbone(str(tmp_path / "bare"))
 
 
-def test_a_model_of_another_family_is_named_for_what_it_is(tmp_path):
+def test_a_model_of_another_architecture_is_named_for_what_it_is(tmp_path):
     for family in ("llama", "qwen2_vl", "of_next_year"):
         (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
         for load in (load_processor, load_backbone):
             with pytest.raises(
-                ValueError, match=rf"model.path={tmp_path} is a model of another family, {family}; Mirage"
+                ValueError, match=rf"model.path={tmp_path} is a model of another architecture, {family}; Mirage"
             ):
                 load(str(tmp_path))
 

@@ -10,7 +10,9 @@ from launch import plan
 from launch.layouts import Layout, share
 from mirage_pl.mirage.footprint import MODULES, Architecture, read_architecture, read_footprint
 from mirage_pl.mirage.model.backbone import load_backbone
-from mirage_pl.mirage.model.layers import run_layers
+from mirage_pl.mirage.model.columns import Columns, Embeds
+from mirage_pl.mirage.stock.find import find_architecture
+from mirage_pl.mirage.stock.places import Places
 from tests.conftest import REPO, compose
 
 PUBLISHED = {"3B": 3_754_622_976, "7B": 8_292_166_656, "32B": 33_452_718_336, "72B": 73_410_777_344}
@@ -88,8 +90,9 @@ def test_activations_are_what_the_real_layers_keep_for_the_gradient(dtype):
     model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=dtype, attn_implementation="sdpa")
     decoder, rows, columns = model.model.language_model, 2, 48
     embeds = torch.randn(rows, columns, 256, dtype=dtype, requires_grad=True)
-    rotary = torch.randn(2, rows, columns, 32, dtype=dtype).unbind()
-    mask = torch.ones(columns, columns, dtype=torch.bool).tril().expand(rows, -1, -1)
+    real = torch.ones(rows, columns, dtype=torch.bool)
+    order = real.cumsum(1) - 1
+    places = Places(real, order, order.expand(3, -1, -1), torch.full_like(order, -1))
     weights, kept = {p.data_ptr() for p in model.parameters()}, {}
 
     def pack(tensor):
@@ -100,7 +103,7 @@ def test_activations_are_what_the_real_layers_keep_for_the_gradient(dtype):
         kept.clear()
         decoder.layers = torch.nn.ModuleList(list(model_layers)[:layers])
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            run_layers(decoder, embeds, rotary, mask, [()] * layers, False)
+            Columns(find_architecture(model), places, Embeds(embeds)).peek(embeds)
         return sum(t.untyped_storage().nbytes() for address, t in kept.items() if address not in weights)
 
     model_layers = decoder.layers

@@ -11,7 +11,7 @@ from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model.recurrence import Jacobi
-from mirage_pl.mirage.model.reference import hidden_states, stack_grids
+from mirage_pl.mirage.model.reference import hidden_states, join
 from mirage_pl.mirage.probing.interventions import NAMES, ORACLES, Interventions, build_replacements, match_targets
 from tests.mirage.conftest import Scripted
 
@@ -130,7 +130,7 @@ def test_answers_do_not_depend_on_the_baseline_s_batches(talkative, collator, ro
 def log_shares(net, collator, question, answer, latents, without=False):
     """Log-probabilities of the text after the first latent, by one call of the stock model on the whole row."""
     prompt = collator.prompts([question])
-    tokens, embeds = prompt.tokens_BT[0].tolist(), list(net.embed(prompt)[0])
+    tokens, embeds = prompt.tokens_BT[0].tolist(), list(net.embed(prompt).inputs_BTD[0])
     asked, used = [], 0
     for token in answer:
         if token == collator.latent_pad:
@@ -142,7 +142,7 @@ def log_shares(net, collator, question, answer, latents, without=False):
             asked += [len(tokens) - 1] if used else []
             embeds.append(net.embed_tokens(torch.tensor(token)))
         tokens.append(token)
-    hidden_TD = hidden_states(net, torch.tensor(tokens), torch.stack(embeds), stack_grids(prompt))
+    hidden_TD = hidden_states(net, torch.tensor(tokens), join(net.embed(prompt), torch.stack(embeds)), prompt)
     return [net.logits(hidden_TD[column]).log_softmax(-1) for column in asked]
 
 

@@ -15,8 +15,6 @@ from data_modules.samples import Latent, Picture, Text
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.decoding.sampling import Decoding
-from mirage_pl.mirage.model.latents import Pass
-from mirage_pl.mirage.model.reference import stack_grids
 from mirage_pl.mirage.probing.geometry import (
     compare_across,
     compare_with_targets,
@@ -76,15 +74,16 @@ def panels_of(probe, *rows):
 
 
 def test_attention_is_that_of_the_stock_model_row_by_row(probe, read):
-    batch, embeds_BTD = read
-    shares = record_attention(probe.net, batch, embeds_BTD).split(batch.latent_BT.sum(1).tolist(), dim=1)
+    batch, embeds = read
+    shares = record_attention(probe.net, batch, embeds).split(batch.latent_BT.sum(1).tolist(), dim=1)
     seen = 0
     for row, answer in enumerate(tokens for generation in probe.baseline for tokens in generation.tokens):
         alone = join_answers(probe.collate, probe.collate.prompts([probe.samples[row]]), [answer])
-        tokens_1T, embeds_1TD = alone.tokens_BT, embed_latents(probe.net, alone, [probe.latents[row]])
+        tokens_1T = alone.tokens_BT
+        embeds_1TD = embed_latents(probe.net, alone, [probe.latents[row]]).inputs_BTD
         kinds_1T = (tokens_1T == probe.collate.image_pad).int()
         positions_31T, _ = probe.net.backbone.model.get_rope_index(
-            tokens_1T, kinds_1T, image_grid_thw=stack_grids(alone)
+            tokens_1T, kinds_1T, image_grid_thw=torch.tensor(alone.images.grids)
         )
         with torch.no_grad(), use_eager_attention(probe.net.decoder):
             stock = probe.net.decoder(
@@ -99,8 +98,8 @@ def test_attention_is_that_of_the_stock_model_row_by_row(probe, read):
 
 
 def test_shares_of_attention_sum_to_1_and_nothing_looks_at_padding_or_ahead(probe, read):
-    batch, embeds_BTD = read
-    shares_LNT = record_attention(probe.net, batch, embeds_BTD)
+    batch, embeds = read
+    shares_LNT = record_attention(probe.net, batch, embeds)
     rows_N, columns_N = batch.latent_BT.nonzero().T
     assert shares_LNT.shape == (len(probe.net.decoder.layers), len(rows_N), batch.tokens_BT.shape[1])
     assert torch.allclose(shares_LNT.sum(-1), torch.ones(shares_LNT.shape[:2]), atol=1e-5)
@@ -111,12 +110,12 @@ def test_shares_of_attention_sum_to_1_and_nothing_looks_at_padding_or_ahead(prob
 
 
 def test_the_pass_that_hands_out_attention_computes_the_engine_s_hidden_states(probe, read):
-    batch, embeds_BTD = read
+    batch, embeds = read
     found = []
     hook = probe.net.decoder.norm.register_forward_hook(lambda _module, _inputs, output: found.append(output))
-    record_attention(probe.net, batch, embeds_BTD)
+    record_attention(probe.net, batch, embeds)
     with torch.no_grad():
-        Pass(probe.net, batch, embeds_BTD).peek(embeds_BTD)
+        probe.net.columns(batch, embeds).peek(embeds.inputs_BTD)
     hook.remove()
     eager_BTD, engine_BTD = found
     real_BT = batch.real_BT
@@ -128,7 +127,7 @@ class Broken(RuntimeError):
 
 
 def test_the_model_s_own_attention_comes_back_even_after_an_error(probe, read):
-    batch, embeds_BTD = read
+    batch, embeds = read
     decoder = probe.net.decoder
     before = decoder.config._attn_implementation
     hooks = [len(layer.self_attn._forward_hooks) for layer in decoder.layers]
@@ -140,11 +139,11 @@ def test_the_model_s_own_attention_comes_back_even_after_an_error(probe, read):
 
     hook = decoder.layers[1].register_forward_hook(fail)
     with pytest.raises(Broken):
-        record_attention(probe.net, batch, embeds_BTD)
+        record_attention(probe.net, batch, embeds)
     hook.remove()
     assert decoder.config._attn_implementation == before
     assert [len(layer.self_attn._forward_hooks) for layer in decoder.layers] == hooks
-    record_attention(probe.net, batch, embeds_BTD)
+    record_attention(probe.net, batch, embeds)
     assert decoder.config._attn_implementation == before
 
 

@@ -10,6 +10,7 @@ from transformers import AddedToken, PreTrainedTokenizerFast
 from data_modules.samples import Latent, Picture, Text
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder
+from mirage_pl.mirage.stock.find import find_inputs
 from mirage_pl.mirage.tokens import encode, encode_question
 
 
@@ -43,14 +44,14 @@ def test_a_question_has_the_templates_special_tokens_and_no_others_whatever_it_s
     tokenizer, added = talkative.tokenizer, talkative.tokenizer.get_added_vocab()
 
     def special(texts):
-        return [token for token in encode_question(talkative, texts) if token in set(added.values())]
+        return [token for token in encode_question(find_inputs(talkative), texts) if token in set(added.values())]
 
     for texts in ((None, "{}"), ("before {}", None, "{} after", None), ("{}",), ("<|im_", "{}", "end|>", None, "{}")):
         ordinary = tuple(text and text.replace("{}", "word").replace("<|im_", "x") for text in texts)
         for name in names(talkative):
             filled = tuple(text and text.replace("{}", name) for text in texts)
             assert special(filled) == special(ordinary), filled
-            shown = tokenizer.decode(encode_question(talkative, filled))
+            shown = tokenizer.decode(encode_question(find_inputs(talkative), filled))
             assert (
                 "".join(text for text in filled if text)
                 in shown.replace("<|vision_start|><|image_pad|><|vision_end|>", "")
@@ -61,8 +62,8 @@ def test_a_question_has_the_templates_special_tokens_and_no_others_whatever_it_s
 
 def test_a_name_that_is_cut_between_two_texts_is_text_too(processor):
     whole, cut = ("see <|image_pad|> here", None), ("see <|image", "_pad|> here", None)
-    assert encode_question(processor, cut) == encode_question(processor, whole)
-    assert encode_question(processor, cut).count(processor.image_token_id) == 1
+    assert encode_question(find_inputs(processor), cut) == encode_question(find_inputs(processor), whole)
+    assert encode_question(find_inputs(processor), cut).count(processor.image_token_id) == 1
 
 
 def test_ordinary_texts_are_tokenized_as_the_stock_template_does(processor):
@@ -77,7 +78,10 @@ def test_ordinary_texts_are_tokenized_as_the_stock_template_does(processor):
         content = [{"type": "image"} if text is None else {"type": "text", "text": text} for text in texts]
         chat = [{"role": "user", "content": content}]
         stock = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        assert list(encode_question(processor, texts)) == tokenizer(stock, add_special_tokens=False)["input_ids"]
+        assert (
+            list(encode_question(find_inputs(processor), texts))
+            == tokenizer(stock, add_special_tokens=False)["input_ids"]
+        )
         for text in filter(None, texts):
             assert list(encode(tokenizer, text)) == tokenizer(text, add_special_tokens=False)["input_ids"]
 
@@ -85,7 +89,7 @@ def test_ordinary_texts_are_tokenized_as_the_stock_template_does(processor):
 def test_the_words_around_a_name_are_tokenized_as_they_are_without_it(processor):
     # what lies between two special tokens of the template is one piece of text, as the tokenizer sees it
     tokenizer, text = processor.tokenizer, "Read the map. <|im_end|> Read the path."
-    tokens = list(encode_question(processor, (text, None)))
+    tokens = list(encode_question(find_inputs(processor), (text, None)))
     start = tokenizer("<|im_start|>user\nRead the map. ", add_special_tokens=False)["input_ids"][:-1]
     assert tokens[: len(start)] == start
     assert tokenizer.decode(tokens).startswith(f"<|im_start|>user\n{text}<|vision_start|>")

@@ -14,7 +14,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 )
 
 from mirage_pl.mirage.model.backbone import load_backbone
-from mirage_pl.mirage.model.tower import GroupedVisionAttention, group_chunks, streamline
+from mirage_pl.mirage.stock.tower import GroupedVisionAttention, group_chunks, streamline
 from tests.conftest import REPO
 
 # Rows and columns of patches. A window is 8 by 8 patches, so a 12x20 image has windows of 64, 32 and 16 patches.

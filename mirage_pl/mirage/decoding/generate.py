@@ -18,6 +18,7 @@ from mirage_pl.mirage.batch import LATENT_TOKENS, Batch
 from mirage_pl.mirage.decoding.columns import AnswerColumns
 from mirage_pl.mirage.decoding.sampling import Choice, Decoding
 from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.stock.find import find_inputs
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,10 @@ class Decoder:
     """
 
     def __init__(self, processor: Any, latent_size: int) -> None:
+        inputs = find_inputs(processor)
         self.tokenizer, self.latent_size = processor.tokenizer, latent_size
         self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
-        self.end, self.pad = self.tokenizer.convert_tokens_to_ids("<|im_end|>"), self.tokenizer.pad_token_id
+        self.end, self.pad = inputs.end, self.tokenizer.pad_token_id
 
     def __call__(
         self, net: LatentVLM, prompts: Batch, decoding: Decoding, latents: Sequence[Tensor] | None = None
@@ -99,7 +101,7 @@ class Decoder:
         columns = AnswerColumns(net, prompts)
         choose = Choice(decoding, prompts.samples, prompts.tokens_BT.device)
         rows = Rows(self, prompts, decoding, latents)
-        hidden_BD = columns.prefill(prompts)
+        hidden_BD = columns.prefill()
         while True:
             step = rows.write(choose(net.logits(hidden_BD), rows.count_B), net.feedback(hidden_BD))
             yield step
@@ -154,7 +156,7 @@ class Rows:
         left_B: latents that the row still has to write; 0: it leaves the block now; -1: it writes text.
         block_B: number of blocks entered.
         count_B: number of columns written.
-        ended_B: whether ``<|im_end|>`` or a stop string was written.
+        ended_B: whether the end token or a stop string was written.
         alive_B: whether the row continues.
     """
 

@@ -1,4 +1,4 @@
-"""Load Qwen2.5-VL from stock transformers, strictly, with the three latent tokens in its vocabulary."""
+"""Load a model of stock transformers, strictly, with the three latent tokens in its vocabulary."""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +6,14 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
+    AutoModelForImageTextToText,
     AutoProcessor,
     PretrainedConfig,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
 )
 
 from mirage_pl.engine.hub import is_only_here
 from mirage_pl.mirage.batch import LATENT_TOKENS
-from mirage_pl.mirage.model.tower import streamline
+from mirage_pl.mirage.stock.find import find_architecture, list_architectures
 
 
 def load_processor(path: str) -> Any:
@@ -24,9 +23,9 @@ def load_processor(path: str) -> Any:
         path: a Hugging Face folder or a hub name.
 
     Raises:
-        ValueError: there is no processor at ``path``, or a model of another family.
+        ValueError: there is no processor at ``path``, or a model of another architecture.
     """
-    check_family(path)
+    check_architecture(path)
     here = is_only_here(path)
     try:
         processor = AutoProcessor.from_pretrained(path, local_files_only=here)
@@ -37,24 +36,24 @@ def load_processor(path: str) -> Any:
     return processor
 
 
-def check_family(path: str) -> None:
-    """Check by its config that a model is a Qwen2.5-VL; without a config nothing is checked.
+def check_architecture(path: str) -> None:
+    """Check by its config that the engine runs a model; without a config nothing is checked.
 
     Raises:
-        ValueError: another family; names it.
+        ValueError: it doesn't; names its architecture, and those that it runs.
     """
     try:
         content, _ = PretrainedConfig.get_config_dict(path, local_files_only=is_only_here(path))
     except (OSError, ValueError):
         return
-    family = content.get("model_type")
-    if family != Qwen2_5_VLConfig.model_type and content:
-        raise ValueError(f"model.path={path} is a model of another family, {family}; Mirage trains Qwen2.5-VL")
+    architecture, known = content.get("model_type"), list_architectures()
+    if architecture not in known and content:
+        raise ValueError(
+            f"model.path={path} is a model of another architecture, {architecture}; Mirage trains {', '.join(known)}"
+        )
 
 
-def load_backbone(
-    path: str, dtype: str = "float32", attention: str = "sdpa", random_weights: bool = False
-) -> Qwen2_5_VLForConditionalGeneration:
+def load_backbone(path: str, dtype: str = "float32", attention: str = "sdpa", random_weights: bool = False) -> Any:
     """Load the model; its embedding grows only if a latent token's id does not fit, and never shrinks.
 
     Args:
@@ -73,7 +72,7 @@ def load_backbone(
     try:
         if random_weights:
             config = AutoConfig.from_pretrained(path, local_files_only=is_only_here(path))
-            model = Qwen2_5_VLForConditionalGeneration._from_config(config, **options)
+            model = AutoModelForImageTextToText.from_config(config, **options)
         else:
             model = load_strictly(path, options)
     except OSError as error:
@@ -81,11 +80,11 @@ def load_backbone(
     needed = max(processor.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))) + 1
     if needed > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(needed, mean_resizing=False)
-    streamline(model.model.visual)
+    find_architecture(model).streamline()
     return model
 
 
-def load_strictly(path: str, options: dict[str, Any]) -> Qwen2_5_VLForConditionalGeneration:
+def load_strictly(path: str, options: dict[str, Any]) -> Any:
     """Load weights whose names and shapes all match the model's.
 
     Raises:
@@ -95,14 +94,14 @@ def load_strictly(path: str, options: dict[str, Any]) -> Qwen2_5_VLForConditiona
         raise ValueError(
             f"model.path={path} holds no *.safetensors; give a folder with weights, or model.random_weights=true"
         )
-    model, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+    model, report = AutoModelForImageTextToText.from_pretrained(
         path, local_files_only=is_only_here(path), output_loading_info=True, ignore_mismatched_sizes=True, **options
     )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if names := sorted(str(name) for name in report.get(kind) or ()):
             raise ValueError(
-                f"model.path={path} does not fit Qwen2.5-VL: {len(names)} {kind.replace('_', ' ')}, e.g. {names[0]}; "
-                "the checkpoint is damaged or made by another transformers version"
+                f"model.path={path} does not fit {type(model).__name__}: {len(names)} {kind.replace('_', ' ')}, "
+                f"e.g. {names[0]}; the checkpoint is damaged, or from another transformers version"
             )
     return model
 

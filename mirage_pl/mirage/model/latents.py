@@ -1,7 +1,7 @@
 """The latent engine: one teacher-forced pass (stage 1), or the recurrence in which hidden states become latents.
 
 Input embeddings and rotary positions are computed once for the whole batch, then the stock decoder's layers run on
-ranges of columns. ``reference`` computes the same slowly, row by row.
+ranges of columns (``columns``). ``reference`` computes the same slowly, row by row.
 
 Shapes: B rows, T columns, S columns of one call, D width, N latent slots of the whole batch, M chosen positions or
 image features, n features of one image, V vocabulary.
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from mirage_pl.engine.checkpoints.parts import whole
 from mirage_pl.mirage.batch import Batch, Images
+from mirage_pl.mirage.model.columns import Columns, Embeds
 from mirage_pl.mirage.model.feedback import Raw
-from mirage_pl.mirage.model.layers import KeysValues, run_layers
-from mirage_pl.mirage.model.recurrence import Columns, Recurrence
+from mirage_pl.mirage.model.recurrence import Recurrence, Runs
+from mirage_pl.mirage.stock.find import find_architecture
+from mirage_pl.mirage.stock.places import find_places
 
 Compression = Callable[[Tensor, tuple[int, int], int], Tensor]
 
@@ -27,7 +29,7 @@ class LatentVLM(nn.Module):
     """A vision-language model whose sequence may hold latent blocks.
 
     Args:
-        backbone: a ``Qwen2_5_VLForConditionalGeneration``.
+        backbone: a stock ``…ForConditionalGeneration`` of one of ``mirage_pl.mirage.architectures``.
         compression: helper-image features -> latents, see ``mirage_pl.mirage.model.compression``.
         recurrence: how latents are computed, see ``mirage_pl.mirage.model.recurrence``.
         checkpointing: recompute each layer's activations when gradients are taken instead of keeping them.
@@ -44,6 +46,7 @@ class LatentVLM(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone: Any = backbone
+        self.architecture = find_architecture(backbone)
         self.compression, self.recurrence = compression, recurrence
         self.checkpointing = checkpointing
         self.feedback = feedback or Raw()
@@ -51,12 +54,17 @@ class LatentVLM(nn.Module):
     @property
     def decoder(self) -> Any:
         """The inner language model: embeddings and positions in, hidden states after the last norm out."""
-        return self.backbone.model.language_model
+        return self.architecture.decoder
 
     @property
-    def tower(self) -> Any:
-        """The vision tower."""
-        return self.backbone.model.visual
+    def tower(self) -> nn.ModuleList:
+        """The modules that make features of pixels."""
+        return nn.ModuleList(self.architecture.tower)
+
+    @property
+    def width(self) -> int:
+        """D: width of a hidden state, and so of a latent."""
+        return int(self.architecture.text_config.hidden_size)
 
     @property
     def tower_trained(self) -> bool:
@@ -65,7 +73,8 @@ class LatentVLM(nn.Module):
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """Next-token logits ``[M, V]``."""
-        return self.backbone.lm_head(hidden_MD)
+        logits_MV: Tensor = self.architecture.head(hidden_MD)
+        return logits_MV
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """Embeddings of token ids."""
@@ -77,32 +86,36 @@ class LatentVLM(nn.Module):
             return words_VD.detach().clone()
 
     def image_features(self, images: Images) -> list[Tensor]:
-        """Merged features ``[n, D]`` of every image, in raster order; the tower runs only on unknown images."""
-        merge = self.tower.spatial_merge_size**2
+        """Merged features ``[n, D]`` of every image, in raster order; the tower runs only on unknown images.
+
+        An architecture with ``deep`` features has them behind: ``[n, D (1 + deep)]``.
+        """
+        merge = self.architecture.merge**2
         sizes = [t * h * w // merge for (t, h, w), known in zip(images.grids, images.known, strict=True) if known]
         known = [] if images.features_MD is None else list(images.features_MD.split(sizes))
         computed = list(self._run_tower(images))
         return [(known if is_known else computed).pop(0) for is_known in images.known]
 
-    def _run_tower(self, images: Images) -> tuple[Tensor, ...]:
+    def _run_tower(self, images: Images) -> list[Tensor]:
         if images.pixels_PF is None:
-            return ()
-        grids_N3 = torch.tensor(images.unknown_grids(), device=images.pixels_PF.device)
+            return []
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tower_trained):
-            features: tuple[Tensor, ...] = self.backbone.model.get_image_features(
-                images.pixels_PF, grids_N3
-            ).pooler_output
-        return features
+            return self.architecture.image_features(images.pixels_PF, images.unknown_grids())
 
-    def embed(self, batch: Batch) -> Tensor:
-        """Input embeddings ``[B, T, D]`` with the input images in place; latent slots are still placeholders."""
+    def embed(self, batch: Batch) -> Embeds:
+        """Input embeddings of a batch, with the input images in place."""
         embeds_BTD = self.embed_tokens(batch.tokens_BT)
         images = batch.images or (self.blank_image() if self.tower_trained else None)
         if images is None:
-            return embeds_BTD
-        features_MD = torch.cat(self.image_features(images)).to(embeds_BTD.dtype)
-        image_BT1 = (batch.tokens_BT == self.backbone.config.image_token_id).unsqueeze(-1)
-        return embeds_BTD.masked_scatter(image_BT1, features_MD)
+            return Embeds(embeds_BTD)
+        features_MD, *deep = torch.cat(self.image_features(images)).to(embeds_BTD.dtype).split(self.width, dim=-1)
+        image_BT = batch.tokens_BT == self.architecture.image_id
+        inputs_BTD = embeds_BTD.masked_scatter(image_BT.unsqueeze(-1), features_MD)
+        if not deep:
+            return Embeds(inputs_BTD)
+        row_BT = torch.where(image_BT, image_BT.flatten().cumsum(0).view_as(batch.tokens_BT), 0)
+        tables = tuple(torch.cat([torch.zeros_like(level_MD[:1]), level_MD]) for level_MD in deep)
+        return Embeds(inputs_BTD, tables, row_BT, batch.segments[0].stop)
 
     def blank_image(self) -> Images:
         """The smallest possible image, for a batch without images: in no column, it gives the tower zero gradients.
@@ -110,10 +123,9 @@ class LatentVLM(nn.Module):
         Other ranks' batches may have images, and every rank must have gradients, in the same order: DeepSpeed reduces
         them as they come.
         """
-        side, config = self.tower.spatial_merge_size, self.tower.config
-        width = config.in_channels * config.temporal_patch_size * config.patch_size**2
-        pixels_PF = torch.zeros(side**2, width, device=self.tower.device, dtype=self.tower.dtype)
-        return Images(((1, side, side),), (False,), pixels_PF, blank=True)
+        grid, pixels_PF = self.architecture.blank()
+        weight = next(self.tower.parameters())
+        return Images((grid,), (False,), pixels_PF.to(weight.device, weight.dtype), blank=True)
 
     def with_pixels(self, images: Images | None) -> Images:
         """The same images with something for the tower to encode: a blank one is added if there are no pixels."""
@@ -135,16 +147,17 @@ class LatentVLM(nn.Module):
         if batch.helpers is None:
             if sizes:
                 raise ValueError("stage 1 needs helper images; give image_output in the rows, or train stage=sft")
-            return torch.zeros(0, self.backbone.config.text_config.hidden_size, device=batch.tokens_BT.device)
+            return torch.zeros(0, self.width, device=batch.tokens_BT.device)
         targets_ND = torch.cat(self.compress(batch.helpers, sizes))
         self.feedback.observe(targets_ND)
         return targets_ND
 
     def compress(self, helpers: Images, sizes: Sequence[int]) -> list[Tensor]:
         """Compressed features ``[k, D]`` of every helper image, each with its own k; empty for a blank one."""
-        merge = self.tower.spatial_merge_size
-        grids = [(rows // merge, columns // merge) for _, rows, columns in helpers.grids]
-        features, sizes = self.image_features(helpers), [*sizes, *[0] * helpers.blank]
+        merge = self.architecture.merge
+        grids = [(tiles * rows // merge, columns // merge) for tiles, rows, columns in helpers.grids]
+        features = [feature[:, : self.width] for feature in self.image_features(helpers)]
+        sizes = [*sizes, *[0] * helpers.blank]
         return [self.compression(f, g, k) if k else f[:0] for f, g, k in zip(features, grids, sizes, strict=True)]
 
     def teacher_forced(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,10 +167,10 @@ class LatentVLM(nn.Module):
             Hidden states ``[B, T, D]``, those before each latent, which should predict it, ``[N, D]``, and the latents
             ``[N, D]``.
         """
-        embeds_BTD = self.embed(batch)  # first, so that its gradients come last, as they do without latents
-        targets_ND = self.latent_targets(batch)
-        embeds_BTD = embeds_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), targets_ND.to(embeds_BTD.dtype))
-        hidden_BTD = Pass(self, batch, embeds_BTD).peek(embeds_BTD)
+        embeds = self.embed(batch)  # first, so that its gradients come last, as they do without latents
+        targets_ND, inputs_BTD = self.latent_targets(batch), embeds.inputs_BTD
+        inputs_BTD = inputs_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), targets_ND.to(inputs_BTD.dtype))
+        hidden_BTD = self.columns(batch, embeds).peek(inputs_BTD)
         return hidden_BTD, hidden_BTD[batch.before_BT], targets_ND
 
     def recycled(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -178,8 +191,8 @@ class LatentVLM(nn.Module):
         Returns:
             Hidden states ``[B, T, D]``.
         """
-        embeds_BTD = self.embed(batch)
-        columns = Pass(self, batch, embeds_BTD)
+        embeds = self.embed(batch)
+        columns, embeds_BTD = self.columns(batch, embeds), embeds.inputs_BTD
         latents_BkD = embeds_BTD[:, :0]
         for block in batch.blocks:
             text_BSD = embeds_BTD[:, columns.start + latents_BkD.shape[1] : block.start]
@@ -189,7 +202,12 @@ class LatentVLM(nn.Module):
         last_BSD = columns.peek(torch.cat([latents_BkD, text_BSD], dim=1))
         return torch.cat([*columns.hidden, last_BSD], dim=1)
 
-    def recur(self, columns: Columns, state_B1D: Tensor, k: int) -> Tensor:
+    def columns(self, batch: Batch, embeds: Embeds) -> Columns:
+        """Begin a pass over a batch's columns."""
+        places = find_places(batch, self.architecture.image_id)
+        return Columns(self.architecture, places, embeds, self.checkpointing)
+
+    def recur(self, columns: Runs, state_B1D: Tensor, k: int) -> Tensor:
         """Run a block of k latents after a hidden state; return those not yet run, ``[B, k or fewer, D]``."""
         return self.recurrence(FedBack(columns, self.feedback), self.feedback(state_B1D), k)
 
@@ -197,7 +215,7 @@ class LatentVLM(nn.Module):
 class FedBack:
     """Columns that return hidden states as latents."""
 
-    def __init__(self, columns: Columns, feedback: Raw) -> None:
+    def __init__(self, columns: Runs, feedback: Raw) -> None:
         self.columns, self.feedback = columns, feedback
 
     def advance(self, embeds_BSD: Tensor) -> Tensor:
@@ -209,51 +227,3 @@ class FedBack:
         """Run the next S columns without keeping them."""
         latents_BSD: Tensor = self.feedback(self.columns.peek(embeds_BSD))
         return latents_BSD
-
-
-class Pass:
-    """One pass over a batch's columns, from left to right; every call attends to the columns run before.
-
-    Args:
-        net: the model.
-        batch: gives positions and padding.
-        embeds_BTD: embeddings of the batch, for their dtype.
-
-    Attributes:
-        start: the first column that hasn't been run.
-        hidden: hidden states ``[B, S, D]`` of the calls so far.
-    """
-
-    def __init__(self, net: LatentVLM, batch: Batch, embeds_BTD: Tensor) -> None:
-        self.decoder, self.checkpointing = net.decoder, net.checkpointing
-        self.rotary: KeysValues = self.decoder.rotary_emb(embeds_BTD, batch.positions_3BT)
-        self.mask_BTT = visible(batch.real_BT)
-        self.earlier: list[tuple[KeysValues, ...]] = [() for _ in self.decoder.layers]
-        self.start, self.hidden = 0, list[Tensor]()
-
-    def advance(self, embeds_BSD: Tensor) -> Tensor:
-        """Run and keep the next S columns; return their hidden states ``[B, S, D]``."""
-        hidden_BSD, new = self._run(embeds_BSD)
-        self.earlier = [(*pieces, piece) for pieces, piece in zip(self.earlier, new, strict=True)]
-        self.start += embeds_BSD.shape[1]
-        self.hidden.append(hidden_BSD)
-        return hidden_BSD
-
-    def peek(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns without keeping them."""
-        return self._run(embeds_BSD)[0]
-
-    def _run(self, embeds_BSD: Tensor) -> tuple[Tensor, list[KeysValues]]:
-        stop = self.start + embeds_BSD.shape[1]
-        cos_BTd, sin_BTd = self.rotary
-        rotary = cos_BTd[..., self.start : stop, :], sin_BTd[..., self.start : stop, :]
-        mask_BST = self.mask_BTT[:, self.start : stop, :stop]
-        return run_layers(self.decoder, embeds_BSD, rotary, mask_BST, self.earlier, self.checkpointing)
-
-
-def visible(real_BT: Tensor) -> Tensor:
-    """Attention mask ``[B, T, T]``: each column attends to real columns up to itself, padding only to itself."""
-    T = real_BT.shape[1]
-    causal_TT = torch.ones(T, T, dtype=torch.bool, device=real_BT.device).tril()
-    itself_TT = torch.eye(T, dtype=torch.bool, device=real_BT.device)
-    return (causal_TT & real_BT.unsqueeze(1)) | itself_TT

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 
-class Columns(Protocol):
-    """The columns of a batch, run from left to right; hidden states are returned as latents."""
+class Runs(Protocol):
+    """Runs the columns of a batch from left to right."""
 
     def advance(self, embeds_BSD: Tensor) -> Tensor:
         """Run and keep the next S columns; return ``[B, S, D]``."""
@@ -33,7 +33,7 @@ class Recurrence(Protocol):
 
     together: bool
 
-    def __call__(self, columns: Columns, state_B1D: Tensor, k: int) -> Tensor:
+    def __call__(self, columns: Runs, state_B1D: Tensor, k: int) -> Tensor:
         """Return those of the k latents that haven't been run yet, ``[B, k or fewer, D]``.
 
         Args:
@@ -49,7 +49,7 @@ class Sequential:
 
     together = False
 
-    def __call__(self, columns: Columns, state_B1D: Tensor, k: int) -> Tensor:
+    def __call__(self, columns: Runs, state_B1D: Tensor, k: int) -> Tensor:
         """Run all latents but the last."""
         for _ in range(k - 1):
             state_B1D = columns.advance(state_B1D)
@@ -76,7 +76,7 @@ class Jacobi:
             raise ValueError(f"recurrence.sweeps={sweeps} must be 1 or more; k sweeps equal recurrence=sequential")
         self.sweeps = sweeps
 
-    def __call__(self, columns: Columns, state_B1D: Tensor, k: int) -> Tensor:
+    def __call__(self, columns: Runs, state_B1D: Tensor, k: int) -> Tensor:
         """Refine all latents; none is run."""
         latents_BkD = state_B1D.expand(-1, k, -1)
         for _ in range(min(self.sweeps, k) - 1):

@@ -10,16 +10,19 @@ import torch
 from torch import Tensor
 
 from mirage_pl.mirage.batch import IGNORE, Batch
+from mirage_pl.mirage.model.columns import Embeds
 from mirage_pl.mirage.model.latents import LatentVLM
 
 
-def hidden_states(net: LatentVLM, tokens_T: Tensor, embeds_TD: Tensor, grids_N3: Tensor | None) -> Tensor:
-    """Hidden states ``[T, D]`` of a whole row, by one call of the stock language model."""
-    config = net.backbone.config
-    kinds_1T = (tokens_T == config.image_token_id).int().unsqueeze(0)
-    positions_31T, _ = net.backbone.model.get_rope_index(tokens_T.unsqueeze(0), kinds_1T, image_grid_thw=grids_N3)
-    decoded = net.decoder(inputs_embeds=embeds_TD.unsqueeze(0), position_ids=positions_31T, use_cache=False)
-    return decoded.last_hidden_state[0]
+def hidden_states(net: LatentVLM, tokens_T: Tensor, embeds: Embeds, batch: Batch) -> Tensor:
+    """Hidden states ``[T, D]`` of the first columns of a row, by one call of the stock language model."""
+    grids, deep = batch.images.grids if batch.images else (), [table_MD[1:] for table_MD in embeds.deep]
+    return net.architecture.stock_hidden(embeds.inputs_BTD, tokens_T.unsqueeze(0), grids, deep)[0]
+
+
+def join(embeds: Embeds, embeds_TD: Tensor) -> Embeds:
+    """The same row with other inputs."""
+    return embeds._replace(inputs_BTD=embeds_TD.unsqueeze(0))
 
 
 def recurrent_row(net: LatentVLM, batch: Batch) -> Tensor:
@@ -28,11 +31,12 @@ def recurrent_row(net: LatentVLM, batch: Batch) -> Tensor:
     Returns:
         Hidden states ``[T, D]``.
     """
-    tokens_T, embeds_TD, grids_N3 = batch.tokens_BT[0], net.embed(batch)[0], stack_grids(batch)
+    tokens_T, embeds = batch.tokens_BT[0], net.embed(batch)
+    embeds_TD = embeds.inputs_BTD[0]
     for column in batch.latent_BT[0].nonzero().flatten().tolist():
-        before_TD = hidden_states(net, tokens_T[:column], embeds_TD[:column], grids_N3)
+        before_TD = hidden_states(net, tokens_T[:column], join(embeds, embeds_TD[:column]), batch)
         embeds_TD = torch.cat([embeds_TD[:column], net.feedback(before_TD[-1:]), embeds_TD[column + 1 :]])
-    return hidden_states(net, tokens_T, embeds_TD, grids_N3)
+    return hidden_states(net, tokens_T, join(embeds, embeds_TD), batch)
 
 
 def teacher_forced_row(net: LatentVLM, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -41,15 +45,18 @@ def teacher_forced_row(net: LatentVLM, batch: Batch) -> tuple[Tensor, Tensor]:
     Returns:
         Hidden states ``[T, D]`` and the latents ``[N, D]``.
     """
-    embeds_TD, latents = net.embed(batch)[0], []
+    embeds = net.embed(batch)
+    embeds_TD, latents = embeds.inputs_BTD[0], []
     if batch.helpers is not None:
-        merge = net.tower.spatial_merge_size
+        merge = net.architecture.merge
         pairs = zip(net.image_features(batch.helpers), batch.helpers.grids, batch.sizes[0], strict=True)
-        latents = [net.compression(feature, (h // merge, w // merge), k) for feature, (_, h, w), k in pairs]
+        latents = [
+            net.compression(feature[:, : net.width], (t * h // merge, w // merge), k) for feature, (t, h, w), k in pairs
+        ]
     latents_ND = torch.cat([embeds_TD[:0], *latents])
     for latent_D, column in zip(latents_ND, batch.latent_BT[0].nonzero().flatten().tolist(), strict=True):
         embeds_TD = torch.cat([embeds_TD[:column], latent_D.unsqueeze(0), embeds_TD[column + 1 :]])
-    return hidden_states(net, batch.tokens_BT[0], embeds_TD, stack_grids(batch)), latents_ND
+    return hidden_states(net, batch.tokens_BT[0], join(embeds, embeds_TD), batch), latents_ND
 
 
 def summed_losses(net: LatentVLM, batch: Batch, stage: int) -> dict[str, Tensor]:
@@ -69,11 +76,6 @@ def summed_losses(net: LatentVLM, batch: Batch, stage: int) -> dict[str, Tensor]
     return losses | {"text": text}
 
 
-def stack_grids(batch: Batch) -> Tensor | None:
-    """Stack the grids of the input images as stock transformers expects them."""
-    return None if batch.images is None else torch.tensor(batch.images.grids)
-
-
 @torch.no_grad()
 def greedy_answer(
     net: LatentVLM, prompt: Batch, sizes: list[int], end: int, start: int, pad: int, stop: int, max_new_tokens: int
@@ -87,18 +89,19 @@ def greedy_answer(
         end: id of ``<|latent_end|>``.
         start: id of ``<|latent_start|>``.
         pad: id of ``<|latent_pad|>``.
-        stop: id of ``<|im_end|>``.
+        stop: id of the token that ends a turn.
         max_new_tokens: most tokens and latents to write.
 
     Raises:
         ValueError: the model opens more blocks than ``sizes`` has.
     """
-    tokens_T, embeds_TD, grids_N3 = prompt.tokens_BT[0], net.embed(prompt)[0], stack_grids(prompt)
+    tokens_T, embeds = prompt.tokens_BT[0], net.embed(prompt)
+    embeds_TD = embeds.inputs_BTD[0]
     written: list[int] = []
     queue: list[int] = []
     blocks = list(sizes)
     while len(written) < max_new_tokens:
-        hidden_D = hidden_states(net, tokens_T, embeds_TD, grids_N3)[-1]
+        hidden_D = hidden_states(net, tokens_T, join(embeds, embeds_TD), prompt)[-1]
         latent = bool(queue) and queue[0] == pad
         token = queue.pop(0) if queue else int(net.logits(hidden_D).argmax())
         if token == stop:

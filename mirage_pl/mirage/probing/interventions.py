@@ -24,7 +24,7 @@ from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.losses import to_float32
-from mirage_pl.mirage.model.latents import LatentVLM, Pass
+from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.probing import geometry
 from mirage_pl.mirage.probing.panels import Panels, has_helpers
 from mirage_pl.mirage.probing.reading import embed_latents, join_answers
@@ -160,8 +160,8 @@ class Interventions:
             without: leave the slots out.
         """
         batch = join_answers(self.collate, prompts, generation.tokens, without).to(prompts.tokens_BT.device)
-        embeds_BTD = embed_latents(self.net, batch, latents)
-        hidden_BTD = Pass(self.net, batch, embeds_BTD).peek(embeds_BTD)
+        embeds = embed_latents(self.net, batch, latents)
+        hidden_BTD = self.net.columns(batch, embeds).peek(embeds.inputs_BTD)
         read_BT = batch.targets_BT != IGNORE
         log_shares_MV = to_float32(self.net.logits(hidden_BTD[read_BT])).log_softmax(-1)
         return list(log_shares_MV.split(read_BT.sum(1).tolist()))

@@ -9,8 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mirage_pl.mirage.batch import IGNORE, Batch, Row, place
+from mirage_pl.mirage.batch import IGNORE, Batch, Row
 from mirage_pl.mirage.collator import Collator
+from mirage_pl.mirage.model.columns import Embeds
 from mirage_pl.mirage.model.latents import LatentVLM
 
 
@@ -32,17 +33,17 @@ def join_answers(collate: Collator, prompts: Batch, answers: Sequence[Sequence[i
         tokens, labels = [token for token, _ in pairs], [label for _, label in pairs]
         rows.append(Row(question + tokens, [IGNORE] * len(question) + labels))
     grids = collate.pictures.merged(prompts.images)
-    batch = place(rows, collate.latent_pad, collate.pad, collate.image_pad, grids)
+    batch = collate.place(rows, grids)
     return replace(batch, images=prompts.images)
 
 
-def embed_latents(net: LatentVLM, batch: Batch, latents: Sequence[Tensor]) -> Tensor:
-    """Input embeddings ``[B, T, D]`` with the latents of each row, ``[n, D]``, in its slots."""
-    embeds_BTD = net.embed(batch)
+def embed_latents(net: LatentVLM, batch: Batch, latents: Sequence[Tensor]) -> Embeds:
+    """Input embeddings of a batch, with the latents of each row, ``[n, D]``, in its slots."""
+    embeds = net.embed(batch)
     if not batch.latent_BT.any():
-        return embeds_BTD
-    latents_ND = torch.cat(list(latents)).to(embeds_BTD)
-    return embeds_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), latents_ND)
+        return embeds
+    latents_ND = torch.cat(list(latents)).to(embeds.inputs_BTD)
+    return embeds._replace(inputs_BTD=embeds.inputs_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), latents_ND))
 
 
 def mask_stray_tokens(collate: Collator, answer: Sequence[int]) -> list[int]:

@@ -13,16 +13,18 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mirage_pl.mirage.batch import Batch, Images
-from mirage_pl.mirage.model.latents import LatentVLM, Pass
+from mirage_pl.mirage.model.columns import Embeds
+from mirage_pl.mirage.model.latents import LatentVLM
 
 
 @torch.no_grad()
 def compute_features(net: LatentVLM, images: Images) -> list[Tensor]:
     """Merged features ``[R, C, D]`` of every image, on the CPU."""
-    merge = net.tower.spatial_merge_size
+    merge = net.architecture.merge
     features = net.image_features(images.to(net.backbone.device))
     return [
-        f_nD.view(-1, w // merge, f_nD.shape[1]).cpu() for f_nD, (_, _, w) in zip(features, images.grids, strict=True)
+        f_nD[:, : net.width].unflatten(0, (-1, w // merge)).cpu()
+        for f_nD, (_, _, w) in zip(features, images.grids, strict=True)
     ]
 
 
@@ -50,7 +52,7 @@ def find_peaks(heat_kRC: Tensor, count: int = 3) -> list[list[tuple[int, int]]]:
 
 
 @torch.no_grad()
-def record_attention(net: LatentVLM, batch: Batch, embeds_BTD: Tensor) -> Tensor:
+def record_attention(net: LatentVLM, batch: Batch, embeds: Embeds) -> Tensor:
     """Attention of each latent's column to the columns of its row, averaged over heads: ``[L, N, T]``.
 
     Only one layer's weights are in memory at a time; those of the latents' columns are kept.
@@ -58,20 +60,17 @@ def record_attention(net: LatentVLM, batch: Batch, embeds_BTD: Tensor) -> Tensor
     Args:
         net: the model.
         batch: with latent slots, see :func:`mirage_pl.mirage.probing.reading.join_answers`.
-        embeds_BTD: its inputs, latents in their slots.
+        embeds: its inputs, latents in their slots.
     """
     weights: list[Tensor] = []
 
     def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
         weights.append(outputs[1].float().mean(1)[batch.latent_BT])
 
-    columns = Pass(net, batch, embeds_BTD)
-    lowest = torch.finfo(embeds_BTD.dtype).min  # stock eager attention adds its mask
-    columns.mask_BTT = torch.zeros_like(columns.mask_BTT, dtype=embeds_BTD.dtype).masked_fill(~columns.mask_BTT, lowest)
     hooks = [layer.self_attn.register_forward_hook(keep) for layer in net.decoder.layers]
     try:
         with use_eager_attention(net.decoder):
-            columns.peek(embeds_BTD)
+            net.columns(batch, embeds).peek(embeds.inputs_BTD)
     finally:
         for hook in hooks:
             hook.remove()

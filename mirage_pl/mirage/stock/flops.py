@@ -5,17 +5,16 @@ and half of a causal attention matrix. A multiplication with its addition counts
 two forward passes. Norms, activations, rotations and biases are left out: they aren't matrix products.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-from transformers import Qwen2_5_VLConfig
 
 Grid = tuple[int, int, int]
 """Frames, patch rows and patch columns of one image, before patches are merged."""
 
 
 def step_flops(
-    config: Qwen2_5_VLConfig,
+    text_config: Any,
+    tower_forward: Callable[[Sequence[Grid]], int],
     lengths: Sequence[int],
     supervised: int,
     patch_grids: Sequence[Grid],
@@ -24,30 +23,38 @@ def step_flops(
     """Operations of forward and backward over one batch.
 
     Args:
-        config: of the whole model.
+        text_config: of the language model.
+        tower_forward: operations of one forward pass of the tower over images of these patch grids.
         lengths: real columns of each row, image and latent tokens included.
         supervised: positions that reach the vocabulary.
         patch_grids: of every image the tower sees, helper images included.
         tower_trained: whether the tower has a backward pass, too.
     """
-    tower = tower_forward_flops(config.vision_config, patch_grids)
-    return decoder_flops(config.text_config, lengths, supervised) + tower * (3 if tower_trained else 1)
+    tower = tower_forward(patch_grids)
+    return decoder_flops(text_config, lengths, supervised) + tower * (3 if tower_trained else 1)
 
 
 def decoder_flops(text_config: Any, lengths: Sequence[int], supervised: int) -> int:
     """Operations of forward and backward of the language model and its head; each row attends causally to itself."""
     width, layers = text_config.hidden_size, text_config.num_hidden_layers
     matrices = 6 * decoder_parameters(text_config) * sum(lengths)
-    attention = 12 * layers * width * sum(length**2 for length in lengths) // 2
+    attention = 12 * layers * heads_width(text_config) * sum(length**2 for length in lengths) // 2
     return matrices + attention + 6 * width * text_config.vocab_size * supervised
 
 
 def decoder_parameters(text_config: Any) -> int:
     """Number of weights in the matrices of all decoder layers, without embedding and head."""
     width = text_config.hidden_size
-    key_width = width // text_config.num_attention_heads * text_config.num_key_value_heads
-    one_layer = 2 * width * (width + key_width) + 3 * width * text_config.intermediate_size
+    query_width = heads_width(text_config)
+    key_width = query_width // text_config.num_attention_heads * text_config.num_key_value_heads
+    one_layer = 2 * width * (query_width + key_width) + 3 * width * text_config.intermediate_size
     return one_layer * text_config.num_hidden_layers
+
+
+def heads_width(text_config: Any) -> int:
+    """Width of all query heads together."""
+    head_width = getattr(text_config, "head_dim", None) or text_config.hidden_size // text_config.num_attention_heads
+    return int(head_width * text_config.num_attention_heads)
 
 
 def tower_forward_flops(vision_config: Any, patch_grids: Sequence[Grid]) -> int:
