@@ -105,7 +105,7 @@ class Lora:
         from peft import LoraConfig, inject_adapter_in_model
 
         options = {"r": self.rank, "lora_alpha": self.alpha, "lora_dropout": self.dropout, "use_dora": self.dora}
-        config = LoraConfig(target_modules=list(names), **options)  # type: ignore[arg-type]
+        config = LoraConfig(target_modules=list(names), **options)
         with torch.random.fork_rng(devices=[]):  # as ZeRO-3 draws less than others before
             torch.manual_seed(seed)
             inject_adapter_in_model(config, module)
@@ -165,5 +165,3 @@ def choose_layers(names: Sequence[str], patterns: str | Sequence[str], parts: Co
 def is_match(name: str, pattern: str) -> bool:
     """Whether a pattern is that of a dotted name, or of its end."""
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")
-
-

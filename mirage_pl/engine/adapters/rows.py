@@ -28,25 +28,30 @@ class Rows(nn.Module):
         self.weight = nn.Parameter(weight_ND)
         self.register_buffer("ids_N", torch.tensor(list(ids)), persistent=False)
 
-    def forward(self, given: Tensor, output: Tensor, scale: float | Tensor = 1.0) -> Tensor:
-        """Put the rows in their place. Every call depends on them, as ranks must have the same gradients.
+    def forward(self, given: Tensor) -> Tensor:
+        """Compute what stands in the place of a call's output.
 
         Args:
             given: token ids ``[...]`` of an embedding, or hidden states ``[..., D]`` of a head.
-            output: of the embedding ``[..., D]`` or of the head ``[..., V]``, which is changed in place.
-            scale: by which the embedding multiplies its rows.
+
+        Returns:
+            A row ``[..., D]`` for every id, whichever it is, or the logits ``[..., N]``.
         """
         if given.is_floating_point():
-            return output.index_copy_(-1, self.ids_N, linear(given.to(self.weight.dtype), self.weight).to(output.dtype))
-        is_row = given.unsqueeze(-1) == self.ids_N
-        rows = embedding(is_row.int().argmax(-1), self.weight) * scale
-        return torch.where(is_row.any(-1, keepdim=True), rows.to(output.dtype), output)
+            return linear(given.to(self.weight.dtype), self.weight)
+        return embedding((given.unsqueeze(-1) == self.ids_N).int().argmax(-1), self.weight)
 
 
 def put_rows(module: Any, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    """Forward hook of an embedding or a head with rows."""
-    rows: Tensor = module.rows(given[0], output, getattr(module, "embed_scale", 1.0))
-    return rows
+    """Forward hook of an embedding or a head with rows; logits are changed in place.
+
+    Every call depends on the rows, as ranks must have the same gradients.
+    """
+    ids_N, new = module.rows.ids_N, module.rows(given[0])
+    if given[0].is_floating_point():
+        return output.index_copy_(-1, ids_N, new.to(output.dtype))
+    is_row = (given[0].unsqueeze(-1) == ids_N).any(-1, keepdim=True)
+    return torch.where(is_row, (new * getattr(module, "embed_scale", 1.0)).to(output.dtype), output)
 
 
 def train_rows(words: Any, head: Any, ids: Sequence[int]) -> None:
@@ -70,10 +75,21 @@ def read_rows(weight_VD: Tensor, ids: Sequence[int]) -> Tensor:
     return rows_ND.to(torch.promote_types(rows_ND.dtype, torch.float32))
 
 
+def copy_rows(owner: Any) -> Tensor:
+    """A copy of an embedding's or a head's weight ``[V, D]``, trained rows in place; all ranks enter together."""
+    with whole(owner.weight) as weight_VD:
+        copy_VD = weight_VD.detach().clone()
+    if isinstance(rows := getattr(owner, "rows", None), Rows):
+        with whole(rows.weight) as rows_ND:
+            copy_VD[rows.ids_N] = rows_ND.detach().to(copy_VD.dtype)
+    return copy_VD
+
+
 @torch.no_grad()
 def merge_rows(module: nn.Module) -> None:
     """Write trained rows into the weights they stand for, and take them away."""
-    for owner in [each for each in module.modules() if isinstance(getattr(each, "rows", None), Rows)]:
+    owners: list[Any] = [each for each in module.modules() if isinstance(getattr(each, "rows", None), Rows)]
+    for owner in owners:
         rows, weight_VD = owner.rows, owner.weight
         weight_VD[rows.ids_N] = rows.weight.to(weight_VD.dtype)
         del owner.rows

@@ -1,8 +1,8 @@
 """Runs that train an adapter: a checkpoint holds what was trained, and the rest comes from where it came from.
 
-``lora`` of a run's config builds the adapter. The weights beside it, its base, are those of the model's own config, with
-those of the run's starts in their place: merged ones of a run that had another adapter. A start that had the same adapter
-gives its base and its adapter, which is trained on.
+``lora`` of a run's config builds the adapter. The weights beside it, its base, are those of the model's own config,
+with those of the run's starts in their place: merged ones of a run that had another adapter. A start that had the same
+adapter gives its base and its adapter, which is trained on.
 """
 
 import hashlib
@@ -121,12 +121,12 @@ def check_base(module: Any, checkpoint: dict[str, Any], file: Path) -> None:
     """Refuse a checkpoint whose adapter was trained beside other weights.
 
     Raises:
-        ValueError: names both digests.
+        ValueError: gives both digests.
     """
     if checkpoint.get("base") != module.base:
         raise ValueError(
-            f"ckpt {file} holds an adapter that was trained beside other weights (digest {checkpoint.get('base')}) than "
-            f"those here ({module.base}); bring back what model.path held then, or the run that it started from"
+            f"ckpt {file} holds an adapter that was trained beside other weights ({checkpoint.get('base')}) than those "
+            f"here ({module.base}); bring back what model.path held then, or the run that it started from"
         )
 
 

@@ -6,7 +6,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mirage_pl.engine.checkpoints.adapted import Adapter, adapt, check_base, load_base, load_own, read_adapter, unwrapped
+from mirage_pl.engine.checkpoints.adapted import (
+    Adapter,
+    adapt,
+    check_base,
+    load_base,
+    load_own,
+    read_adapter,
+    unwrapped,
+)
 from mirage_pl.engine.checkpoints.weights import check_rest, checkpoint_of, load_weights, read_checkpoint
 from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.identity import is_below
@@ -44,7 +52,7 @@ def load_adapter(cfg: DictConfig, folder: Path, module: Any, resumed: Path | Non
     """Load what the adapter is trained beside, put it in, and give it the weights of a start that had the same one.
 
     Raises:
-        ValueError: the checkpoint to resume from was trained beside other weights, or ``stage.freeze`` stops an adapter.
+        ValueError: the checkpoint to resume from was trained beside other weights, or ``stage.freeze`` stops adapters.
     """
     goes_on = load_base(module, cfg, folder, adapter)
     before = {name for name, _ in module.named_parameters()}
@@ -53,8 +61,8 @@ def load_adapter(cfg: DictConfig, folder: Path, module: Any, resumed: Path | Non
     for prefix in cfg.stage.freeze:
         if stopped := [name for name in added if is_below(name, [prefix])]:
             raise ValueError(
-                f"stage.freeze={prefix} would stop {len(stopped)} weights of lora={cfg.lora.name}, such as {stopped[0]}; "
-                "set stage.freeze=[], as lora trains nothing of the model itself, or choose other lora.parts"
+                f"stage.freeze={prefix} would stop {len(stopped)} weights of lora={cfg.lora.name}, such as "
+                f"{stopped[0]}; set stage.freeze=[], as lora trains nothing of the model itself, or other lora.parts"
             )
     if resumed:
         file = checkpoint_of(resumed)

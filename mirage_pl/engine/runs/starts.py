@@ -96,7 +96,11 @@ def read_starts(cfg: DictConfig) -> dict[str, Start]:
         name, start = next(iter(starts.items()), ("weights", Start()))
         starts[name] = Start(**{**vars(start), "run": str(cfg.init_from)})
     for name, start in starts.items():
-        if not start.kept and not OmegaConf.select(cfg, "lora") and not (start.into and is_below(start.into, cfg.stage.freeze)):
+        if (
+            not start.kept
+            and not OmegaConf.select(cfg, "lora")
+            and not (start.into and is_below(start.into, cfg.stage.freeze))
+        ):
             raise ValueError(
                 f"stage.starts.{name}.kept=false, but {start.into or 'all'} is trained, and would be lost; add it to "
                 "stage.freeze, or set kept: true"

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor, nn
 
+from mirage_pl.engine.checkpoints.adapted import load_own
 from mirage_pl.engine.checkpoints.recut import count_ranks, recut_state
 from mirage_pl.engine.checkpoints.saving import replace_checkpoint, written_beside
-from mirage_pl.engine.checkpoints.adapted import load_own
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
 from mirage_pl.engine.checkpoints.zero3 import read_part
 

@@ -35,8 +35,9 @@ class BaseModule(pl.LightningModule):
         optimizer: parameter groups -> optimizer.
         schedule: (optimizer, total steps) -> schedule, stepped once per optimizer step.
         weight_decay: of matrices; norms, biases and embeddings don't decay.
-        parts: options of the optimizer, such as ``lr``, by part of the model, or by dotted prefix of weights; see
+        parts: options of the optimizer by part of the model, or by dotted prefix of weights; see
             :func:`mirage_pl.engine.training.optim.parameter_groups`.
+        learning_rates: part of the model -> its learning rate; ``None``: the optimizer's.
     """
 
     several_optimizers = False
@@ -55,12 +56,13 @@ class BaseModule(pl.LightningModule):
         schedule: Callable[[Optimizer, int], LRScheduler],
         weight_decay: float,
         parts: Mapping[str, Mapping[str, Any]] | None = None,
+        learning_rates: Mapping[str, float | None] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
         self.loss_weights = {name: as_pair(name, weight) for name, weight in loss_weights.items()}
         self.make_optimizer, self.make_schedule, self.weight_decay = optimizer, schedule, weight_decay
-        self.part_options = dict(parts or {})
+        self.part_options, self.learning_rates = dict(parts or {}), dict(learning_rates or {})
         self.watch, self.means, self.num_rows, self.step = Watch(), Means(), 0, 0
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
@@ -289,7 +291,8 @@ class BaseModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of the trainable weights, and its schedule over the run's steps."""
-        optimizer: Any = self.make_optimizer(parameter_groups(self, self.weight_decay, self.part_options))
+        groups = parameter_groups(self, self.weight_decay, self.part_options, rates=self.learning_rates)
+        optimizer: Any = self.make_optimizer(groups)
         let_clip(optimizer)
         schedule = self.make_schedule(optimizer, self.total_steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]

@@ -21,5 +21,6 @@ def adamw_8bit(groups: list[dict[str, Any]], paged: bool = False, **options: Any
     need_bitsandbytes("optimizer=adamw_8bit")
     import bitsandbytes as bnb
 
-    optimizer: Optimizer = bnb.optim.AdamW8bit(groups, is_paged=paged, **options)
+    plain = {name: tuple(value) if name == "betas" else value for name, value in options.items()}
+    optimizer: Optimizer = bnb.optim.AdamW8bit(groups, is_paged=paged, **plain)
     return optimizer

@@ -17,7 +17,11 @@ REST = "rest"
 
 
 def parameter_groups(
-    module: Module, weight_decay: float, parts: Mapping[str, Any] | None = None, of: Sequence[str] = ("",)
+    module: Module,
+    weight_decay: float,
+    parts: Mapping[str, Any] | None = None,
+    of: Sequence[str] = ("",),
+    rates: Mapping[str, float | None] | None = None,
 ) -> list[dict[str, Any]]:
     """Split trainable parameters into those that decay (matrices) and those that don't (norms, biases, embeddings).
 
@@ -28,6 +32,7 @@ def parameter_groups(
             below; the longest prefix counts, and ``None`` is no option. ``weight_decay`` applies to matrices, or with
             ``decay_all: true`` to all weights of the part.
         of: dotted prefixes of the weights to return.
+        rates: part of the model -> learning rate, as ``lr`` in ``parts``.
 
     Returns:
         Groups with a ``name``: that of the part, or ``rest``.
@@ -40,7 +45,7 @@ def parameter_groups(
     if not trainable:
         raise ValueError("nothing is trainable; check stage.freeze")
     places = locate_parts(module) if hasattr(module, "parts") else {}
-    options = read_options(parts or {})
+    options = read_options(parts or {}, rates or {})
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, weight in trainable.items():
         part = choose_options(name, places, options)
@@ -51,9 +56,10 @@ def parameter_groups(
         groups.setdefault((part, decays), group)["params"].append(weight)
     for part in options:
         if of == ("",) and not any((part, decays) in groups for decays in (True, False)):
+            key = "parts" if part in (parts or {}) else "learning_rates"
             there = ", ".join(sorted({part_of(name, places) or REST for name in trainable}))
             raise ValueError(
-                f"stage.module.parts.{part} names nothing that is trained; check it and stage.freeze; what is trained "
+                f"stage.module.{key}.{part} names nothing that is trained; check it and stage.freeze; what is trained "
                 f"belongs to {there}"
             )
     return [groups[key] for key in sorted(groups, key=lambda key: (key[0] != REST, key[0], not key[1]))]
@@ -68,19 +74,19 @@ def choose_options(name: str, places: Mapping[str, str], options: Mapping[str, A
     return keys[max(keys, key=len)] if keys else REST
 
 
-def read_options(parts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def read_options(parts: Mapping[str, Any], rates: Mapping[str, float | None]) -> dict[str, dict[str, Any]]:
     """Part -> options that have a value, for parts with any.
 
     Raises:
         ValueError: a value isn't a mapping of options.
     """
-    options = {}
-    for part, given in parts.items():
-        if not isinstance(given, Mapping):
-            raise ValueError(f"stage.module.parts.{part}={given} must be options, such as {{lr: 1.0e-5}}")
-        if chosen := {name: value for name, value in given.items() if value is not None}:
-            options[str(part)] = chosen
-    return options
+    given: dict[str, Any] = {str(part): {"lr": rate} for part, rate in rates.items()}
+    for part, options in parts.items():
+        if not isinstance(options, Mapping):
+            raise ValueError(f"stage.module.parts.{part}={options} must be options, such as {{lr: 1.0e-5}}")
+        given[str(part)] = {**given.get(str(part), {}), **options}
+    chosen = {part: {name: value for name, value in each.items() if value is not None} for part, each in given.items()}
+    return {part: options for part, options in chosen.items() if options}
 
 
 def warmup(optimizer: Optimizer, total_steps: int, warmup_steps: int, shape: str, final: float) -> LambdaLR:

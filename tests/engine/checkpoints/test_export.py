@@ -46,7 +46,9 @@ def test_an_export_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     earlier = tmp_path / "out"
     earlier.mkdir()
     (earlier / MARK).write_text("earlier")
-    monkeypatch.setattr(export, "load_trained", lambda ckpt, merged: type("T", (), {"module": Losing(), "collator": None}))
+    monkeypatch.setattr(
+        export, "load_trained", lambda ckpt, merged: type("T", (), {"module": Losing(), "collator": None})
+    )
     with pytest.raises(ValueError, match="lost did not survive"):
         export.run(OmegaConf.create({"ckpt": "RUN", "out": str(earlier), "dtype": None}))
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
