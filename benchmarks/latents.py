@@ -22,6 +22,7 @@ from benchmarks.epoch import epoch_speedup
 from benchmarks.timing import in_turns, seconds
 from benchmarks.workload import Workload, losses, step
 from mirage_pl.engine.training.allocator import keep_freed_memory
+from mirage_pl.mirage.batch import IGNORE, Row, place
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi
@@ -119,6 +120,39 @@ def generation_speedup(setting: Setting) -> Iterator[Figure]:
     yield ratio("generation_speedup", pair.ratio, what, goal, True, pair.spread, answers_s=32 / median(pair.ours))
 
 
+class Silent(LatentVLM):
+    """A net that never opens a block and never ends an answer."""
+
+    unsaid: tuple[int, ...] = ()
+
+    def logits(self, hidden_MD: Tensor) -> Tensor:
+        """Next-token logits without the unsaid words."""
+        return super().logits(hidden_MD).index_fill(-1, torch.tensor(self.unsaid, device=hidden_MD.device), -torch.inf)
+
+
+def single_answer_cost(setting: Setting) -> Iterator[Figure]:
+    """One answer of 64 words: ours against the stock model's ``generate``; the words are the same."""
+    work, length = setting.workload(), 500 if setting.gpu else 100
+    base, decoder = work.net(), work.decoder()
+    net = Silent(base.backbone, base.compression, base.recurrence)
+    net.unsaid = decoder.latent_start, decoder.end
+    question = Row([int(word) for word in torch.randint(256, (length,))], [IGNORE] * length)
+    prompt = place([question], decoder.latent_pad, decoder.pad).to(setting.device)
+    options = {"max_new_tokens": 64, "do_sample": False, "suppress_tokens": list(net.unsaid)}
+
+    def ours() -> list[int]:
+        return decoder(net, prompt, Decoding(64)).tokens[0]
+
+    def stock() -> list[int]:
+        words: Tensor = work.backbone.generate(input_ids=prompt.tokens_BT, attention_mask=prompt.real_BT, **options)
+        return [int(word) for word in words[0, length:]]
+
+    assert ours() == stock()
+    pair = in_turns(stock, ours, setting.repeats, warmup=1)
+    what = f"a greedy answer of 64 words after {length}, one row, no latents: against the stock model's generate"
+    yield ratio("single_answer_cost", pair.ratio, what, 1.1, False, pair.spread, words_s=64 / median(pair.theirs))
+
+
 def jacobi(setting: Setting) -> Iterator[Figure]:
     """The parallel recurrence, an option: two sweeps against the sequential one, k = 8."""
     work, length = setting.workload(k=8), 500 if setting.gpu else 100
@@ -185,6 +219,7 @@ FIGURES: dict[str, Callable[[Setting], Iterator[Figure]]] = {
     "batch_speedup": batch_speedup,
     "stage2_over_stage1": stage2_over_stage1,
     "generation_speedup": generation_speedup,
+    "single_answer_cost": single_answer_cost,
     "memory_ratio": memory_ratio,
     "epoch_speedup": lambda setting: epoch_speedup(setting.device, setting.repeats),
     "jacobi_speedup": jacobi,

@@ -7,9 +7,10 @@ import traceback
 from math import isfinite
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
+from annotated_types import Ge
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 STOPPED_BY = (KeyboardInterrupt, SystemExit, SIGTERMException)
@@ -28,7 +29,7 @@ class Presence(pl.Callback):
         metric: what is written as ``loss``.
     """
 
-    def __init__(self, folder: str, every: float = 10.0, metric: str = "train/loss") -> None:
+    def __init__(self, folder: str, every: Annotated[float, Ge(0)] = 10.0, metric: str = "train/loss") -> None:
         self.file, self.every, self.metric = Path(folder, "status.json"), every, metric
         self.began, self.first, self.written = 0.0, 0, 0.0
 

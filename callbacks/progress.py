@@ -3,9 +3,10 @@
 import logging
 import sys
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
+from annotated_types import Ge
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,7 +24,7 @@ class RunProgress(ProgressBar):
         line_every: steps between two lines.
     """
 
-    def __init__(self, every: int = 10, line_every: int = 100) -> None:
+    def __init__(self, every: Annotated[int, Ge(1)] = 10, line_every: Annotated[int, Ge(1)] = 100) -> None:
         super().__init__()
         self.every, self.line_every = every, line_every
         self.console = Console()

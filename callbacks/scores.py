@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 import torch
+from annotated_types import Ge
 from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
 
@@ -31,7 +32,9 @@ class Scores(pl.Callback):
         numbers: first part of the numbers' tags.
     """
 
-    def __init__(self, evaluation: Any, num_items: int, num_shown: int, numbers: str) -> None:
+    def __init__(
+        self, evaluation: Any, num_items: Annotated[int, Ge(0)], num_shown: Annotated[int, Ge(0)], numbers: str
+    ) -> None:
         self.evaluation, self.num_items, self.num_shown, self.numbers = evaluation, num_items, num_shown, numbers
         self.scored: tuple[int, Any] | None = None
 

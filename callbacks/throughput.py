@@ -5,10 +5,11 @@ import sys
 from dataclasses import dataclass
 from math import isnan, nan
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 import torch
+from annotated_types import Ge, Gt
 
 PEAK_TFLOPS = {
     "MIG": nan,  # part of a GPU; its name doesn't say which share of the peak it has
@@ -81,7 +82,9 @@ class Throughput(pl.Callback):
         ValueError: ``window`` below 1.
     """
 
-    def __init__(self, window: int = 10, skip: int = 2, peak_tflops: float | None = None) -> None:
+    def __init__(
+        self, window: int = 10, skip: Annotated[int, Ge(0)] = 2, peak_tflops: Annotated[float, Gt(0)] | None = None
+    ) -> None:
         if window < 1:
             raise ValueError(f"callbacks.throughput.window={window} must be 1 or more batches; 10 is usual")
         self.window, self.skip, self.peak_tflops = window, skip, peak_tflops

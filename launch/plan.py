@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from launch.layouts import LAYOUTS, Cluster, Layout, Load, share
 from mirage_pl.engine.cli import verb
+from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.seams import Footprint
 
 GIB = 2**30
@@ -30,6 +31,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError: the model isn't known, or a setting is none that can be reckoned with.
     """
+    check_keys(cfg, "plan")
     cluster, chosen = read_cluster(cfg), read_layout(cfg)
     rows = {layout.name: layout for layout in (*LAYOUTS, chosen)}
     layouts = {}

@@ -28,7 +28,7 @@ from mirage_pl.engine.runs.entry import open_run
 from mirage_pl.engine.runs.folder import CONFIG, last_checkpoint, write_json
 from mirage_pl.engine.runs.lock import owned
 from mirage_pl.engine.runs.starts import find_starts
-from mirage_pl.engine.training.checks import check_config, finished_metrics
+from mirage_pl.engine.training.checks import check_config, describe_end, finished_metrics
 
 CODE = ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins")
 SHARED = {field.name for field in fields(BaseQueueConf)}
@@ -90,7 +90,7 @@ def prepare(cfg: DictConfig) -> Job | None:
     check_free(folder)
     open_run(cfg, {} if last_checkpoint(folder) else find_starts(cfg))
     if cfg.evaluate is None and (done := finished_metrics(cfg, folder)):
-        print(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
+        print(describe_end(cfg, done, folder))
         return None
     hydra = {"run": {"dir": str(folder)}, "job": {"name": "train"}}
     content = {**OmegaConf.to_container(cfg, resolve=True), "hydra": hydra}  # type: ignore[dict-item]

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import pytorch_lightning as pl
+from annotated_types import Interval
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from data_modules.loading.batches import Batches, EpochBatches, TokenBatches
@@ -117,7 +118,7 @@ class DataModule(pl.LightningDataModule):
         files: Mapping[str, Any],
         collate: Collate,
         loader: Loading,
-        seed: int,
+        seed: Annotated[int, Interval(ge=0, le=2**32 - 1)],
         maker: Maker | None = None,
     ) -> None:
         super().__init__()
@@ -210,6 +211,7 @@ class DataModule(pl.LightningDataModule):
         trainer = self.trainer
         shared = (trainer.global_rank, trainer.world_size, accumulated(trainer)) if trainer else (0, 1, 1)
         if self.loader.max_tokens is None:
+            warn_of_repeats(len(dataset), self.loader.batch_size, shared[1], first=shared[0] == 0)
             return EpochBatches(len(dataset), self.loader.batch_size, self.seed, *shared)
         return TokenBatches(self.widths["train"], self.loader.max_tokens, self.seed, *shared)
 
@@ -218,6 +220,17 @@ class DataModule(pl.LightningDataModule):
         batches = Placed(BatchSampler(SequentialSampler(dataset), self.loader.eval_batch_size, drop_last=False))
         served, collate = Served(dataset, self.seed, split), Collated(self.collate)
         return DataLoader(served, batch_sampler=batches, collate_fn=collate, **self.loader.workers())
+
+
+def warn_of_repeats(size: int, batch_size: int, num_ranks: int, first: bool) -> None:
+    """Say so if a batch takes more rows than there are; only the first process does."""
+    if first and size < batch_size * num_ranks:
+        ranks = f" on {num_ranks} devices" if num_ranks > 1 else ""
+        log.warning(
+            "train has %d rows, fewer than a batch of loader.batch_size=%d%s takes, so that each batch repeats rows; "
+            "for each row once set loader.batch_size=%d",
+            *(size, batch_size, ranks, max(1, size // num_ranks)),
+        )
 
 
 def accumulated(trainer: Any) -> int:

@@ -25,7 +25,7 @@ from yaml import YAMLError
 
 from mirage_pl.engine.errors import find_mistake, one_line
 from mirage_pl.engine.help import read_configs_once
-from mirage_pl.engine.mistakes import check_types, explain_refusal, list_keys, list_value_overrides
+from mirage_pl.engine.mistakes import OPTIONAL, check_types, explain_refusal, list_keys, list_value_overrides
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.runs.identity import hash_variant
@@ -35,7 +35,7 @@ UNSEEN = logging.getLogger("unseen")
 UNSEEN.propagate = False
 UNSEEN.addHandler(logging.NullHandler())
 
-NONE = {f"{group}=null": f"{group}=[]" for group in ("logger", "experiment")}
+NONE = {f"{group}=null": f"{group}=[]" for group in OPTIONAL}
 """What Hydra expects in place of ``GROUP=null``."""
 
 

@@ -16,6 +16,14 @@ from mirage_pl.engine.place import CONF
 
 ALIKE = 0.7
 """Least similarity of two keys' last parts (0 to 1) for one to be proposed in place of the other."""
+SEVERAL = ("logger",)
+"""Groups of which several options may be chosen."""
+OPTIONAL = ("logger", "experiment")
+"""Groups of which none may be chosen."""
+NOTHING = ("none", "no", "off", "false", "nothing", "~")
+"""Words for nothing."""
+UNNAMED = ("null", "true", "false")
+"""Values that aren't the name of an option in Hydra's grammar."""
 ALSO = {
     "trainer.devices": (str, ListConfig),
     "trainer.fast_dev_run": (int,),
@@ -41,6 +49,8 @@ def explain_refusal(error: Exception, known: Iterable[str]) -> str:
         return explain_grammar(str(error.override), text)
     if key := re.match(r"Could not (?:override|delete from config\.) ?'([^']+)'", text):
         return explain_key(key[1], text, known)
+    if "Config group override must be" in text:
+        return explain_choice()
     if key := re.match(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"+{key[1]} is there already; write {key[1]}=… without the +"
     return " ".join(text.split())
@@ -62,12 +72,25 @@ def explain_option(error: MissingConfigException) -> str:
     near = nearest(name.replace("/", "."), [option.replace("/", ".") for option in options], 0.6)
     proposal = f"did you mean {' or '.join(option.replace('.', '/') for option in near)}? " if near else ""
     if "," in name:
-        return f"{group}={name} names several; for a sweep over these add -m; choose from {', '.join(options)}"
+        together = f"for all of them write {group}=[{name}], " if group in SEVERAL else ""
+        return (
+            f"{group}={name} names several; {together}for a sweep over these add -m; choose from {', '.join(options)}"
+        )
+    if group in OPTIONAL and name.lower() in NOTHING:
+        return f"{group}={name} doesn't exist; for none write {group}=null; choose from {', '.join(options)}"
     problem = f"{group}={name} doesn't exist" if name else f"{group}= has no value"
     file = re.match(r"In '([^']*/[^']*)'", str(error))
     if file and name and not any(name in word for word in sys.argv[1:]):  # nobody typed it
         problem = f"{file[1]}.yaml: {problem}"
     return f"{problem}; {proposal}choose from {', '.join(options)}"
+
+
+def explain_choice() -> str:
+    """Name the group that the command line gives a value that can't be the name of an option, such as ``null``."""
+    pairs = [word.partition("=")[::2] for word in sys.argv[1:] if "=" in word]
+    group, value = next(((key, value) for key, value in pairs if (CONF / key).is_dir() and value in UNNAMED), ("", ""))
+    options = [file.relative_to(CONF / group).with_suffix("").as_posix() for file in (CONF / group).rglob("*.yaml")]
+    return f"{group}={value} is no option; choose from {', '.join(sorted(options))}"
 
 
 def explain_yaml(error: YAMLError) -> str:
@@ -206,7 +229,9 @@ def write_value(value: Any) -> str:
     """A value as it is written on the command line."""
     if isinstance(value, ListConfig):
         return f"[{','.join(map(write_value, value))}]"
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(value)
 
 
 def list_value_overrides() -> list[str]:

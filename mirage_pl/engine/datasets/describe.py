@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from data_modules.loading.datamodule import check_disjoint
+from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.datasets import split as data_split
 from mirage_pl.engine.datasets.sheet import write_sheet
+from mirage_pl.engine.keys import check_keys
 
 ACTIONS = ("validate", "split", "dedupe")
 """Options that replace making and describing; at most one may be set."""
@@ -26,6 +28,9 @@ def run(cfg: DictConfig) -> None:
     Raises:
         ValueError: there are bad rows, or a mistake in the config.
     """
+    check_keys(cfg, "data")
+    for key in ("loader", "collator", "task.dataset", "task.data.maker"):
+        check_arguments(cfg, key)
     dataset: Any = instantiate(cfg.task.dataset)
     files = {split: file for split, file in cfg.task.data.files.items() if file is not None}
     if len(actions := [action for action in ACTIONS if cfg[action]]) > 1:

@@ -16,6 +16,7 @@ from mirage_pl.engine.evaluation.journal import Journal
 from mirage_pl.engine.evaluation.setup import build_evaluation, complete_config
 from mirage_pl.engine.evaluation.summary import describe_evaluation, summarize_scores
 from mirage_pl.engine.evaluation.test_set import TestSet, describe_test_set, open_split
+from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
 from mirage_pl.engine.seams import OWN, Evaluation, Row, Trial
@@ -39,8 +40,10 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], No
         ValueError: a mistake in config, data or checkpoint.
     """
     started = time.time()
+    check_keys(cfg, "evaluate")
     folder = run_of(checkpoint_of(cfg.ckpt))
     cfg = complete_config(cfg, read_config(folder / CONFIG), folder)
+    check_keys(cfg, "evaluate")
     evaluation = build_evaluation(cfg)
     trained = load_trained(cfg.ckpt, cfg.accelerator)
     out = trained.folder / "evaluation" / cfg.label

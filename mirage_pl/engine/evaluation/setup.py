@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mirage_pl.engine import cli
+from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.errors import find_mistake
 from mirage_pl.engine.mistakes import explain_key, list_keys
 from mirage_pl.engine.runs.folder import COMPOSED, CONFIG
@@ -80,6 +81,8 @@ def build_evaluation(cfg: DictConfig) -> Evaluation:
     Raises:
         ValueError: a bad option; or the task needs another kind of evaluation: names it.
     """
+    check_arguments(cfg, "evaluation")
+    check_arguments(cfg, "task.data", ("collate",))
     try:
         evaluation: Evaluation = instantiate(cfg.evaluation)
     except InstantiationException as error:

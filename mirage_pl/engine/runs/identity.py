@@ -63,7 +63,7 @@ def defining_values(config: DictConfig) -> dict[str, Any]:
     places = {str(OmegaConf.select(config, key)): f"<{key}>" for key in ("data", "runs")} | {str(HOME): "<home>"}
     leaves = {name: leaf for key in DEFINING for name, leaf in flatten(OmegaConf.select(config, key), key).items()}
     if leaves["init_from"] is not None:
-        leaves["init_from"] = str(Path(leaves["init_from"]))
+        leaves["init_from"] = str(Path(str(leaves["init_from"])))
     return {name: as_compared(leaf, places) for name, leaf in leaves.items() if not is_below(name, free)}
 
 

@@ -5,13 +5,14 @@ it for a stage with one start. ``environment.json`` records which runs were take
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from mirage_pl.engine.arguments import check_annotation
 from mirage_pl.engine.runs.config import read_config, read_record
 from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, is_finished
@@ -80,15 +81,8 @@ def read_starts(cfg: DictConfig) -> dict[str, Start]:
     Raises:
         ValueError: an unknown key, ``init_from`` with several starts, or a trained part with ``kept: false``.
     """
-    names = [field.name for field in fields(Start)]
-    starts: dict[str, Start] = {}
-    for name, node in (OmegaConf.select(cfg, "stage.starts") or {}).items():
-        if node is None:
-            continue
-        options: Any = OmegaConf.to_container(node, resolve=True)
-        if unknown := options.keys() - set(names):
-            raise ValueError(f"stage.starts.{name}.{min(unknown)} is unknown; a start has {', '.join(names)}")
-        starts[str(name)] = Start(**options)
+    nodes = OmegaConf.select(cfg, "stage.starts") or {}
+    starts = {str(name): read_start(f"stage.starts.{name}", node) for name, node in nodes.items() if node is not None}
     if cfg.init_from:
         if len(starts) > 1:
             keys = " ".join(f"stage.starts.{name}.run=" for name in starts)
@@ -108,14 +102,45 @@ def read_starts(cfg: DictConfig) -> dict[str, Start]:
     return starts
 
 
+def read_start(key: str, node: DictConfig) -> Start:
+    """Read one start.
+
+    Raises:
+        ValueError: an unknown key, or a value of another type.
+    """
+    types = get_type_hints(Start)
+    for name, value in ((str(name), value) for name, value in node.items()):
+        if name not in types:
+            raise ValueError(f"{key}.{name} is unknown; a start has {', '.join(types)}")
+        check_annotation(f"{key}.{name}", value, types[name])
+    options: Any = OmegaConf.to_container(node, resolve=True)
+    return Start(**options)
+
+
 def find_starts(cfg: DictConfig) -> dict[str, str]:
     """Name -> run folder or checkpoint from which a new run of a config takes its weights.
 
     Raises:
         ValueError: there is no such run; names the command that makes one.
     """
-    starts = {name: start.run or find_run(cfg, start) for name, start in read_starts(cfg).items() if is_given(start)}
-    return {name: str(Path(run)) for name, run in starts.items()}
+    starts = {name: start for name, start in read_starts(cfg).items() if is_given(start)}
+    for name, start in starts.items():
+        if start.run is not None:
+            check_there("init_from" if start.run == cfg.init_from else f"stage.starts.{name}.run", Path(start.run))
+    return {name: str(Path(start.run or find_run(cfg, start))) for name, start in starts.items()}
+
+
+def check_there(key: str, start: Path) -> None:
+    """Refuse a start that isn't there, or has no weights.
+
+    Raises:
+        ValueError: names the key.
+    """
+    fix = "give a run folder, or a .ckpt file in one"
+    if not start.exists():
+        raise ValueError(f"{key}={start} doesn't exist; {fix}")
+    if start.is_dir() and start.suffix != ".ckpt" and not (start / LAST).exists():
+        raise ValueError(f"{key}={start} holds no {LAST}, so no weights can be taken from it; {fix}")
 
 
 def is_given(start: Start) -> bool:

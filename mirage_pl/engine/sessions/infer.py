@@ -10,7 +10,9 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.checkpoints.trained import load_trained
+from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.seams import Piece, Session
 from mirage_pl.engine.sessions.requests import read_requests, text_key
 from mirage_pl.engine.sessions.server import serve
@@ -25,6 +27,8 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     Raises:
         ValueError: a mistake in config, input or checkpoint.
     """
+    check_keys(cfg, "infer")
+    check_arguments(cfg, "session")
     takes = cfg.session.takes
     given = {name: value for name in takes if (value := unwrap(cfg[name])) is not None}
     requests = read_requests(Path(cfg.file), takes, given) if cfg.file else [given]

@@ -6,10 +6,11 @@ ones, are weighted by their terms: the step's loss is the mean over all its term
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -20,7 +21,7 @@ from mirage_pl.engine.checkpoints.parts import Splits, leave_out, splits_weights
 from mirage_pl.engine.training.draws import seed_step
 from mirage_pl.engine.training.finite import GRADIENTS, WEIGHTS, Watch, find_largest, list_rows
 from mirage_pl.engine.training.lightning import attached_trainer, let_clip
-from mirage_pl.engine.training.losses import as_pair, name_logged, sum_losses
+from mirage_pl.engine.training.losses import Weights, as_pairs, name_logged, sum_losses
 from mirage_pl.engine.training.means import Means
 from mirage_pl.engine.training.optim import parameter_groups
 
@@ -51,16 +52,16 @@ class BaseModule(pl.LightningModule):
     def __init__(
         self,
         net: nn.Module,
-        loss_weights: Mapping[str, float | Sequence[float]],
+        loss_weights: Weights,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         schedule: Callable[[Optimizer, int], LRScheduler],
-        weight_decay: float,
+        weight_decay: Annotated[float, Ge(0)],
         parts: Mapping[str, Mapping[str, Any]] | None = None,
         learning_rates: Mapping[str, float | None] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
-        self.loss_weights = {name: as_pair(name, weight) for name, weight in loss_weights.items()}
+        self.loss_weights = as_pairs(loss_weights)
         self.make_optimizer, self.make_schedule, self.weight_decay = optimizer, schedule, weight_decay
         self.part_options, self.learning_rates = dict(parts or {}), dict(learning_rates or {})
         self.watch, self.means, self.num_rows, self.step = Watch(), Means(), 0, 0

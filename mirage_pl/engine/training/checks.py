@@ -1,12 +1,14 @@
 """Checks of a run before anything heavy is loaded. Imports no torch."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from mirage_pl.engine.cli import sweep_launcher
+from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.runs.config import read_record
 from mirage_pl.engine.runs.folder import METRICS, is_finished
 from mirage_pl.engine.training.trainer import check_trainer
@@ -19,8 +21,20 @@ def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     if not is_finished(folder):
         return None
     metrics = read_record(folder / METRICS)
-    limits = {"step": cfg.trainer.max_steps, "epoch": cfg.trainer.max_epochs}
-    return metrics if any(0 <= limit <= metrics.get(name, -1) for name, limit in limits.items()) else None
+    return metrics if list_reached(cfg, metrics) else None
+
+
+def list_reached(cfg: DictConfig, metrics: Mapping[str, Any]) -> list[str]:
+    """The limits that a run with these metrics has reached."""
+    taken = {"max_steps": metrics.get("step"), "max_epochs": metrics.get("epoch")}
+    limits = {name: cfg.trainer[name] for name in taken}
+    return [name for name, limit in limits.items() if limit is not None and 0 <= limit <= (taken[name] or 0)]
+
+
+def describe_end(cfg: DictConfig, metrics: Mapping[str, Any], folder: Path) -> str:
+    """Say of a finished run which limits end it, and how to go on."""
+    limits = " and ".join(f"trainer.{name}" for name in list_reached(cfg, metrics))
+    return f"finished at step {metrics['step']}; to go on raise {limits} with run_dir={folder}"
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -29,6 +43,8 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         ValueError: names the key.
     """
+    check_keys(cfg, "train")
+    check_place(cfg.run_dir)
     check_trainer(cfg.trainer)
     if cfg.study.name and not cfg.study.method:
         raise ValueError(f"study.name={cfg.study.name} needs study.method; a whole study is run with -m: train -m …")
@@ -41,4 +57,17 @@ def check_config(cfg: DictConfig) -> None:
         raise ValueError(
             f"async_checkpoint=true with strategy={cfg.strategy.name}: DeepSpeed writes a folder of its own, all "
             "processes together; leave async_checkpoint out, or choose strategy=ddp or strategy=fsdp2"
+        )
+
+
+def check_place(run_dir: str) -> None:
+    """Refuse a run folder that holds the current one: a run's files would lie among all others.
+
+    Raises:
+        ValueError: it is the current folder, or one above.
+    """
+    if Path.cwd().is_relative_to(Path(run_dir).resolve()):
+        raise ValueError(
+            f"run_dir={run_dir} is the current folder, or above it, and a run needs a folder of its own; give another, "
+            "as run_dir=runs/mine"
         )

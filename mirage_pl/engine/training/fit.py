@@ -25,8 +25,9 @@ from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.strategies.deepspeed import splitting
 from mirage_pl.engine.strategies.ready import check_machine, check_resume, check_whole
 from mirage_pl.engine.training.allocator import keep_freed_memory
-from mirage_pl.engine.training.checks import check_config, finished_metrics
+from mirage_pl.engine.training.checks import check_config, describe_end, finished_metrics
 from mirage_pl.engine.training.lightning import name_stop_iterations, settle_epochs
+from mirage_pl.engine.training.trial import check_parts
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         ValueError: a mistake in config, data or checkpoint.
     """
     check_config(cfg)
+    check_parts(cfg)
     check_machine(cfg)
     if cfg.trainer.fast_dev_run:
         return rehearse(cfg)
@@ -75,7 +77,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     resumed = last_checkpoint(folder)
     open_run(cfg, {} if resumed else find_starts(cfg))
     if done := finished_metrics(cfg, folder):
-        say(f"finished at step {done['step']}; to go on raise trainer.max_steps with run_dir={folder}")
+        say(describe_end(cfg, done, folder))
         say(f"run folder: {folder}")
         score_run(cfg, folder)
         return done

@@ -3,8 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import add
+from typing import Annotated
 
+from annotated_types import Ge, Len
 from torch import Tensor
+
+Weight = Annotated[float, Ge(0)]
+Weights = Mapping[str, Weight | Annotated[Sequence[Weight], Len(2, 2)]]
+"""The weight of each loss by name; a pair is interpolated linearly over the run."""
 
 
 def name_logged(losses: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
@@ -17,13 +23,13 @@ def sum_losses(losses: Iterable[Tensor]) -> Tensor:
     return reduce(add, losses)
 
 
-def as_pair(name: str, weight: float | Sequence[float]) -> tuple[float, float]:
-    """The weight at the start and at the end of the run.
+def as_pairs(weights: Weights) -> dict[str, tuple[float, float]]:
+    """The weight of each loss at the start and at the end of the run.
 
     Raises:
-        ValueError: neither a number nor a pair of numbers.
+        ValueError: all are zero all the time.
     """
-    pair = (weight, weight) if isinstance(weight, int | float) else tuple(weight)
-    if len(pair) != 2 or not all(isinstance(value, int | float) for value in pair):
-        raise ValueError(f"stage.module.loss_weights.{name}={weight} must be a number, or [first, last]")
-    return float(pair[0]), float(pair[1])
+    pairs = {name: (weight, weight) if isinstance(weight, int | float) else weight for name, weight in weights.items()}
+    if not any(map(any, pairs.values())):
+        raise ValueError(f"all losses ({', '.join(pairs)}) have weight 0, so nothing is learnt; give one of them more")
+    return {name: (float(first), float(last)) for name, (first, last) in pairs.items()}

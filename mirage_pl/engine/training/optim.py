@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from math import cos, pi
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from torch.nn import Embedding, Module
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -89,7 +90,13 @@ def read_options(parts: Mapping[str, Any], rates: Mapping[str, float | None]) ->
     return {part: options for part, options in chosen.items() if options}
 
 
-def warmup(optimizer: Optimizer, total_steps: int, warmup_steps: int, shape: str, final: float) -> LambdaLR:
+def warmup(
+    optimizer: Optimizer,
+    total_steps: int,
+    warmup_steps: Annotated[int, Ge(0)],
+    shape: Literal["cosine", "linear", "constant"],
+    final: Annotated[float, Ge(0)],
+) -> LambdaLR:
     """Linear warm-up, then ``cosine``, ``linear`` or ``constant`` decay to ``final`` times the learning rate.
 
     Args:
@@ -98,13 +105,8 @@ def warmup(optimizer: Optimizer, total_steps: int, warmup_steps: int, shape: str
         warmup_steps: steps until the full learning rate.
         shape: of the decay.
         final: final learning rate as a fraction of the full one.
-
-    Raises:
-        ValueError: unknown shape.
     """
     shapes = {"cosine": lambda x: (1 + cos(pi * x)) / 2, "linear": lambda x: 1 - x, "constant": lambda x: 1.0}
-    if shape not in shapes:
-        raise ValueError(f"stage.schedule.shape={shape} is unknown; choose one of {', '.join(shapes)}")
 
     def factor(step: int) -> float:
         if step < warmup_steps:

@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mirage_pl.engine.mistakes import write_value
+
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true", "32", "16", "bf16", "64")
 PROFILERS = ("simple", "advanced", "pytorch")
@@ -18,7 +20,7 @@ def check_trainer(trainer: DictConfig) -> None:
         ValueError: names the key, the value, and what may be given.
     """
     for key, choices in {"accelerator": ACCELERATORS, "precision": PRECISIONS}.items():
-        check_choice(f"trainer.{key}", str(trainer[key]), choices)
+        check_choice(f"trainer.{key}", write_value(trainer[key]), choices)
     if trainer.profiler is not None:
         check_choice("trainer.profiler", str(trainer.profiler), PROFILERS)
     check_devices(trainer.devices)
@@ -26,7 +28,7 @@ def check_trainer(trainer: DictConfig) -> None:
     for key in SHARES:
         if not is_share(trainer[key]):
             raise ValueError(
-                f"trainer.{key}={trainer[key]} must be so many batches, or a share of them from 0.0 to 1.0"
+                f"trainer.{key}={write_value(trainer[key])} must be so many batches, or a share of them from 0.0 to 1.0"
             )
 
 
@@ -54,7 +56,8 @@ def check_devices(devices: Any) -> None:
         named = devices == -1 or (devices >= 1 if isinstance(devices, int) else bool(devices))
     if not named:
         raise ValueError(
-            f"trainer.devices={devices} must be a number of devices, -1 or auto for all, or a list of some: [0,2]"
+            f"trainer.devices={write_value(devices)} must be a number of devices, -1 or auto for all, or a list of "
+            "some: [0,2]"
         )
 
 
@@ -67,8 +70,8 @@ def check_limits(trainer: DictConfig) -> None:
     steps, epochs, fraction = trainer.max_steps, trainer.max_epochs, trainer.val_check_interval
     if (steps is None or steps < 0) and (epochs is None or epochs < 0):
         raise ValueError(
-            f"trainer.max_steps={steps} and trainer.max_epochs={epochs} let the run go on for ever, and its learning "
-            "rate needs an end; give trainer.max_steps=1000 or trainer.max_epochs=3"
+            f"trainer.max_steps={write_value(steps)} and trainer.max_epochs={write_value(epochs)} let the run go on "
+            "for ever, and its learning rate needs an end; give trainer.max_steps=1000 or trainer.max_epochs=3"
         )
     if isinstance(fraction, float) and trainer.check_val_every_n_epoch is None:
         raise ValueError(

@@ -10,8 +10,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -19,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.finite import list_rows
 from mirage_pl.engine.training.lightning import attached_trainer, count_no_steps, expect_unused, let_clip
-from mirage_pl.engine.training.losses import name_logged
+from mirage_pl.engine.training.losses import Weights, name_logged
 from mirage_pl.engine.training.optim import parameter_groups
 
 
@@ -39,12 +40,12 @@ class Turn:
     """
 
     of: Sequence[str]
-    losses: Mapping[str, float | Sequence[float]]
+    losses: Weights
     optimizer: Callable[[list[dict[str, Any]]], Optimizer]
     schedule: Callable[[Optimizer, int], LRScheduler]
-    begin: int = 0
-    clip: float | None = None
-    weight_decay: float = 0.0
+    begin: Annotated[int, Ge(0)] = 0
+    clip: Annotated[float, Gt(0)] | None = None
+    weight_decay: Annotated[float, Ge(0)] = 0.0
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 

@@ -5,6 +5,7 @@ one image, d head width.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ class Architecture:
         """Id of the token that stands for an image feature."""
         return int(self.model.config.image_token_id)
 
-    @property
+    @cached_property
     def kinds(self) -> Sequence[str]:
         """The kind of attention of each layer."""
         layers = len(self.decoder.layers)
