@@ -8,8 +8,8 @@ import torch
 from hydra.utils import instantiate
 from transformers import AutoModelForImageTextToText
 
-from mirage_pl.engine.adapters import bits
 from mirage_pl.engine import export
+from mirage_pl.engine.adapters import bits
 from mirage_pl.engine.checkpoints.started import load_starts
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.runs.entry import open_run
@@ -203,3 +203,12 @@ def test_states_of_eight_bits_learn_and_go_on_bit_by_bit(config, runs):
     assert {state["state1"].dtype for state in states} == {torch.uint8, torch.float32}  # small ones keep 32 bits
     cut, uncut = (held(runs / f"eight-{name}") for name in ("cut", "uncut"))
     assert all(torch.equal(cut[name], uncut[name]) for name in cut)
+
+
+def test_adapters_keep_float32_beside_weights_in_bfloat16(config):
+    cfg = config("stage2", *LORA, "stage.starts=null", "trainer.precision=bf16-mixed", "model.dtype=bfloat16")
+    fit.run(cfg)
+    module = load_trained(cfg.run_dir).module
+    dtypes = {weight.requires_grad: weight.dtype for weight in module.parameters()}
+    assert dtypes == {True: torch.float32, False: torch.bfloat16}
+    assert {weight.dtype for weight in held(Path(cfg.run_dir)).values()} == {torch.float32}
