@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ WAYS: dict[str, Lora | None] = {
 def take_steps(way: str, device: str, shape: str) -> dict[str, float]:
     """Two steps in this process: peak memory of both, seconds of the second, weights that learn."""
     gpu = device == "cuda"
-    before = 0 if gpu else resident()
+    before = 0 if gpu else int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     work = Workload(shape, device, torch.bfloat16 if gpu else torch.float32)
     options: dict[str, Any] = {"loss_weights": {"text": 1.0}, "optimizer": None, "schedule": None, "weight_decay": 0.0}
     net, decoder = work.net(checkpointing=True), work.decoder()
@@ -55,14 +56,9 @@ def take_steps(way: str, device: str, shape: str) -> dict[str, float]:
 
     step()
     taken = seconds(step)
-    peak = torch.cuda.max_memory_allocated() if gpu else resident()
+    peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     learnt = sum(weight.numel() for weight in weights)
     return {"peak_gib": (peak - before) / GIB, "seconds": taken, "trained": learnt}
-
-
-def resident() -> int:
-    """Largest resident set of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(device: str, shape: str, ways: Sequence[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from mirage_pl.engine.checkpoints.recut import count_ranks, recut_state
 from mirage_pl.engine.checkpoints.saving import replace_checkpoint, written_beside
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
 from mirage_pl.engine.checkpoints.zero3 import read_part
+from mirage_pl.engine.runs.identity import is_below
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class DeepSpeed(DeepSpeedStrategy):
         """
         path, module = Path(filepath), self.lightning_module
         self.exclude_frozen_parameters = bool(getattr(module, "base", ""))  # an adapter's base is elsewhere
-        with written_beside(path) as partial:
+        with written_beside(path) as partial, without_base(module):
             super().save_checkpoint(checkpoint, partial, storage_options)
             self.barrier()
             if self.is_global_zero:
@@ -148,6 +149,21 @@ class DeepSpeed(DeepSpeedStrategy):
         for name in ("global_steps", "global_samples", "skipped_steps"):
             setattr(engine, name, state.pop(name))
         return {name: value for name, value in state.items() if name != "module"}
+
+
+@contextmanager
+def without_base(module: Any) -> Iterator[None]:
+    """Within the context a module's state has none of an adapter's base, also not by a tied weight's other name."""
+
+    def leave_out(module: Any, state: dict[str, Any], *_: Any) -> None:
+        for name in [name for name in state if is_below(name, module.apart)] if module.base else ():
+            del state[name]
+
+    hook = module.register_state_dict_post_hook(leave_out)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def as_norm(norm: float | Tensor, device: torch.device) -> Tensor:
