@@ -101,8 +101,13 @@ def encode_plainly(tokenizer: Any, text: str) -> tuple[int, ...]:
 
 @lru_cache(8)
 def added_ids(tokenizer: Any) -> frozenset[int]:
-    """Ids of all tokens that were added to a tokenizer's words, special or not."""
-    return frozenset(tokenizer.get_added_vocab().values())
+    """Ids of all special tokens, and of all others that were added to a tokenizer's words.
+
+    Gemma has newlines among its added tokens, but they are words of its own, too.
+    """
+    words = plain(tokenizer).get_vocab()
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(number for number, token in added if token.special or token.content not in words)
 
 
 @lru_cache(8)

@@ -82,7 +82,7 @@ class LatentVLM(nn.Module):
 
     def words(self) -> Tensor:
         """A copy of the embeddings ``[V, D]`` of all tokens, without gradient."""
-        return copy_rows(self.backbone.get_input_embeddings())
+        return copy_rows(self.backbone.get_input_embeddings()) * self.architecture.word_scale
 
     def image_features(self, images: Images) -> list[Tensor]:
         """Merged features ``[n, D]`` of every image, in raster order; the tower runs only on unknown images.

@@ -24,6 +24,7 @@ from mirage_pl.mirage.probing.sight import (
     compute_features,
     divide_attention,
     find_peaks,
+    join_tiles,
     project_on_plane,
     record_attention,
     thin_vectors,
@@ -160,12 +161,15 @@ class Panels:
         for number, size in enumerate(sizes):
             block = slice(first, first + size)
             name = f"block {number + 1}: " if len(sizes) > 1 else ""
-            for picture, heat_nRC in zip(pictures, heats, strict=True):
+            for picture, tiled_nRC in zip(pictures, heats, strict=True):
+                rows, columns = self.collate.pictures.tiles(picture.size)
+                heat_nRC = join_tiles(tiled_nRC, rows, columns)
+                label = f"{name}attention\nto the\ninput image" + f"\n({rows} × {columns} tiles)" * (rows * columns > 1)
                 captions = [
                     f"latent {latent + 1}\n{totals['image'][latent]:.0%} on images\npeak {heat_nRC[latent].max():.1%}"
                     for latent in range(*block.indices(len(heat_nRC)))
                 ]
-                yield Strip(picture, f"{name}attention\nto the\ninput image", heat_nRC[block], captions, ATTENTION)
+                yield Strip(picture, label, heat_nRC[block], captions, ATTENTION)
             if number < len(helpers):
                 picture = open_image(planned[number], sample.where)
                 yield self.resembled(picture, f"{name}cosine\nto the\nhelper image", row, block, helpers[number])

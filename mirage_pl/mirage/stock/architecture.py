@@ -33,11 +33,13 @@ class Architecture:
         merge: an image's features are its patches, merged in squares of this side.
         deep: further features of each image feature, which are added to hidden states after the first layers.
         whole_images: an image's columns attend to the whole image.
+        word_scale: what the embedding multiplies its weights with.
     """
 
     merge: int = 1
     deep: int = 0
     whole_images: bool = False
+    word_scale: float = 1.0
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -60,7 +62,7 @@ class Architecture:
     @property
     def merger(self) -> list[nn.Module]:
         """The modules of the tower that make inputs of the language model of what its layers give."""
-        return [self.model.model.multi_modal_projector]
+        return [self.tower[-1]]
 
     @property
     def head(self) -> nn.Module:

@@ -6,7 +6,7 @@ two forward passes. Norms, activations, rotations and biases are left out: they 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 Grid = tuple[int, int, int]
 """Frames, patch rows and patch columns of one image, before patches are merged."""
@@ -79,6 +79,22 @@ def tower_weights_per_patch(vision_config: Any) -> int:
     block = 4 * width**2 + 3 * width * vision_config.intermediate_size
     merger = merged * width**2 + width * vision_config.out_hidden_size
     return embedding + block * vision_config.depth + merger
+
+
+class ViT(NamedTuple):
+    """A vision transformer: its width, that of its MLPs, its layers, and the numbers of a patch."""
+
+    width: int
+    inner: int
+    layers: int
+    pixels: int
+
+
+def vit_flops(vit: ViT, patches: int, classes: int = 0) -> int:
+    """Operations on patches that all attend to each other, and to further columns that stand for none."""
+    columns, block = patches + classes, 4 * vit.width**2 + 2 * vit.width * vit.inner
+    products = vit.width * vit.pixels * patches + block * vit.layers * columns
+    return 2 * products + 4 * vit.width * vit.layers * columns**2
 
 
 def squares(length: int, side: int) -> int:
