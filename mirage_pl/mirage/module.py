@@ -97,9 +97,8 @@ class MirageModule(BaseModule):
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch."""
         grids = [grid for images in (batch.images, batch.helpers) if images for grid in images.unknown_grids()]
-        architecture, trained = self.net.architecture, self.net.tower_trained
-        tower = architecture.tower_flops
-        return step_flops(architecture.text_config, tower, batch.lengths, batch.supervised, grids, trained)
+        decoder, tower = self.net.architecture.decoder_flops, self.net.architecture.tower_flops
+        return step_flops(decoder, tower, batch.lengths, batch.supervised, grids, self.net.tower_trained)
 
     def generate(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Generation:
         """Answer a batch of prompts, with latents where the model opens a block.

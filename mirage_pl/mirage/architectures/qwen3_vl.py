@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mirage_pl.mirage.architectures import qwen2_5_vl
-from mirage_pl.mirage.stock.architecture import Architecture, Grid
+from mirage_pl.mirage.stock.architecture import Grid
+from mirage_pl.mirage.stock.flops import whole_tower_flops
 
 
 class Network(qwen2_5_vl.Network):
@@ -45,7 +46,7 @@ class Network(qwen2_5_vl.Network):
 
     def tower_flops(self, grids: Sequence[Grid]) -> int:
         """Operations of one forward pass of the tower."""
-        return Architecture.tower_flops(self, grids)
+        return whole_tower_flops(self.model.config.vision_config, grids, mergers=1 + self.deep)
 
 
 Inputs = qwen2_5_vl.Inputs

@@ -84,11 +84,11 @@ class Columns:
             states.append(state)
         return architecture.decoder.norm(hidden_BSD), states
 
-    def _run_layer(self, number: int, inputs: tuple[Any, Tensor, Rotary, Tensor]) -> tuple[Tensor, State]:
+    def _run_layer(self, number: int, inputs: tuple[Any, Tensor, Rotary, Any]) -> tuple[Tensor, State]:
         """Run one layer; return its hidden states and its state."""
         cache = self.architecture.open_cache(number, self.states[number])
 
-        def run(layer: Any, hidden_BSD: Tensor, rotary: Rotary, mask: Tensor, *earlier: Any) -> tuple[Tensor, ...]:
+        def run(layer: Any, hidden_BSD: Tensor, rotary: Rotary, mask: Any, *earlier: Any) -> tuple[Tensor, ...]:
             used = self.architecture.open_cache(number, earlier)
             hidden_BSD = layer(
                 hidden_BSD, attention_mask=mask, position_embeddings=rotary, past_key_values=used, use_cache=True
