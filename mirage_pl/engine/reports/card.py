@@ -74,7 +74,8 @@ def describe_training(run: Run, checkpoint: Path, step: int) -> str:
     lost = f"\n\nIt also began with weights of {run.lost}, of which nothing else is known." if run.lost else ""
     files = "\n".join(data) or "- the files weren't recorded"
     table = lay_out_table(["run", "stage", "task", "steps", "seed"], rows)
-    return f"Weights of `{checkpoint.name}`.\n\n{table}{lost}\n\nData:\n\n{files}"
+    merged = ", with its adapter added to them" if OmegaConf.select(config, "lora") else ""
+    return f"Weights of `{checkpoint.name}`{merged}.\n\n{table}{lost}\n\nData:\n\n{files}"
 
 
 def describe_figures(run: Path, checkpoint: Path, step: int, rounded: str | None) -> str:
