@@ -10,7 +10,7 @@ STAGE2 := runs/vsp/tiny/stage2-k4-seed42
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-slow test-gpu test-lmms-eval test-slurm demo demo-from-scratch pretrain docs picture constraints clean
+.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-slurm demo demo-from-scratch pretrain docs picture constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -41,6 +41,10 @@ test-slow: setup  ## the tests that take minutes: 10,000 damaged files, 48 kille
 test-gpu: setup  ## the tests that need a GPU
 	$(INSTALL) '.[dev,gpu]'
 	$(BIN)/pytest -m gpu
+
+gpu-report: setup  ## all that needs a GPU, tests and figures, in under nine minutes: a table and one JSON
+	-@$(INSTALL) '.[dev,gpu,bitsandbytes]'
+	$(RUN) benchmarks.gpu_report --out gpu_report.json
 
 test-lmms-eval: setup  ## the tests of lmms-eval's plug-in, and what they need
 	$(INSTALL) '.[dev,lmms-eval]' --override integrations/lmms_eval/overrides.txt

@@ -55,6 +55,16 @@ class MirageModule(BaseModule):
             *net.architecture.tower,
         ]
 
+    def parts(self) -> dict[str, Sequence[torch.nn.Module]]:
+        """``vision`` without its ``merger``, and ``language``: embedding, decoder and head."""
+        stock = self.net.architecture
+        return {"vision": stock.tower, "merger": stock.merger, "language": [stock.decoder, stock.head]}
+
+    def vocabulary(self) -> tuple[torch.nn.Module, torch.nn.Module, Sequence[int]]:
+        """Embedding, head, and the ids of the three latent tokens."""
+        tokens = self.decoder.latent_start, self.decoder.latent_pad, self.decoder.latent_end
+        return self.net.backbone.get_input_embeddings(), self.net.architecture.head, tokens
+
     def alike(self, batch: Batch, most: Callable[[Sequence[int]], list[int]]) -> Batch:
         """Match the rank with the most latent columns and chunks of cross-entropy; add images if any rank has some."""
         widths = [block.stop - block.start for block in batch.blocks]

@@ -6,7 +6,7 @@ Source: arXiv 2511.21631, DeepStack. Shapes: B rows, T columns, n merged feature
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mirage_pl.mirage.architectures import qwen2_5_vl
 from mirage_pl.mirage.stock.architecture import Grid
@@ -20,6 +20,11 @@ class Network(qwen2_5_vl.Network):
     def deep(self) -> int:  # type: ignore[override]
         """Number of layers after which image features are added."""
         return len(self.model.config.vision_config.deepstack_visual_indexes)
+
+    @property
+    def merger(self) -> list[nn.Module]:
+        """What merges squares of patches, of the last layer and of those whose features are added deep."""
+        return [self.model.model.visual.merger, self.model.model.visual.deepstack_merger_list]
 
     def streamline(self) -> None:
         """Leave the stock tower: its images attend as wholes."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Dropout
 from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint
 
@@ -96,7 +97,8 @@ class Columns:
 
         call: Callable[..., tuple[Tensor, ...]] = run
         if self.checkpointing and torch.is_grad_enabled():
-            random = getattr(self.architecture.text_config, "attention_dropout", 0) > 0
+            dropped = any(isinstance(each, Dropout) and each.p > 0 for each in inputs[0].modules())  # an adapter's
+            random = dropped or getattr(self.architecture.text_config, "attention_dropout", 0) > 0
             outputs = checkpoint(call, *inputs, *self.states[number], use_reentrant=False, preserve_rng_state=random)
         else:
             outputs = call(*inputs, *self.states[number])

@@ -65,6 +65,11 @@ class Architecture:
         return list(self.model.model.vision_tower.encoder.layers)
 
     @property
+    def merger(self) -> list[nn.Module]:
+        """The modules of the tower that make inputs of the language model of what its layers give."""
+        return [self.tower[-1]]
+
+    @property
     def head(self) -> nn.Module:
         """Hidden states -> logits over the vocabulary."""
         head: nn.Module = self.model.lm_head
