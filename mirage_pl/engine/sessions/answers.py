@@ -85,7 +85,7 @@ class Answers:
 
     def add(self, file: IO[bytes], request: Request, use: Mapping[str, Any]) -> None:
         """Add the answer to the next row."""
-        line = make_strict(describe(request) | use)
+        line = make_strict(describe(request) | dict(use))
         file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         file.flush()
         self.lines.append(line)
@@ -96,10 +96,10 @@ def describe(request: Request) -> dict[str, Any]:
     return dict(make_strict({"line": request.line, "given": request.given}))
 
 
-def name_difference(before: Any, now: Mapping[str, Any], path: str = "") -> str:
+def name_difference(before: Any, now: Any, path: str = "") -> str:
     """Name a value that isn't what it was."""
-    if not isinstance(before, dict):
-        return "an older or unfinished one"
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return "they aren't known"
     for name in [*now, *before]:
         old, new = before.get(name), now.get(name)
         if old != new:
