@@ -136,8 +136,8 @@ class Mirage:
             if all(row.ended for row in rows) or column + 1 == choose.columns:
                 return
             words_BD = model.get_input_embeddings()(torch.tensor([token for token, _ in written], device=model.device))
-            pairs = zip(written, words_BD, strict=True)
-            embeds_BD = torch.stack([word_D if latent_D is None else latent_D for (_, latent_D), word_D in pairs])
+            pairs = [(latent_D, word_D) for (_, latent_D), word_D in zip(written, words_BD, strict=True)]
+            embeds_BD = torch.stack([word_D if latent_D is None else latent_D.to(word_D) for latent_D, word_D in pairs])
             hidden_BSD, logits_BV = columns.read(embeds_BD.unsqueeze(1))
             if self.sweeps and (entering := [n for n, (token, _) in enumerate(written) if token == self.latent_start]):
                 k = max(rows[number].left for number in entering)
