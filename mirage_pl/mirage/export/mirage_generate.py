@@ -292,7 +292,7 @@ def main() -> None:
         mirage = Mirage.load(given.pop("model"), given.pop("device"))
         answer = mirage.generate([given.pop("question")], [given.pop("image")], **given)[0]
     except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from None
+        raise SystemExit(f"error: {str(error).splitlines()[0]}") from None
     print(f"{answer.text}\n({len(answer.latents)} latents{'' if answer.finished else '; cut at --max-new-tokens'})")
 
 
