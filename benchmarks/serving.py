@@ -3,8 +3,8 @@
 The tiny model with random weights answers in a process of its own, on the CPU: 32 tokens about an image of 84 × 84
 pixels and a question, no two of which are the same. The clients are in this process. ``speedup`` is answers a second
 with 50 requests at a time over those with one, the same requests in turns; ``lost`` counts requests without an answer,
-or with another than alone. Then ``--soak`` requests, 50 at a time: ``rss_200`` and ``rss`` are the server's MiB of memory
-after 200 of them and at the end.
+or with another than alone. Then ``--soak`` requests, 50 at a time: ``rss_200`` and ``rss`` are the MiB of memory that
+the server holds after 200 of them and at the end.
 """
 
 import argparse
