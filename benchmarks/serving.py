@@ -38,7 +38,7 @@ def serve_tiny(found: Connection) -> None:
     from mirage_pl.mirage.decoding.sampling import Decoding
 
     work = Workload("tiny", "cpu", torch.float32)
-    module, collate = SimpleNamespace(net=work.net().eval(), decoder=work.decoder()), None
+    module = SimpleNamespace(net=work.net().eval(), decoder=work.decoder())
     collate = Collator(work.processor, 4, latents=True, helpers=False)
 
     class Tiny:
