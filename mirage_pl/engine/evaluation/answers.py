@@ -1,12 +1,13 @@
 """Questions answered in text and graded by their data set: the part that all evaluations of answers share."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from data_modules.scores import Scores
+from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 
 MEASURES = {
@@ -124,25 +125,25 @@ class AnswersTrial(Trial):
         """Grade one answer; where the data set holds no truth, its measures are ``None``."""
         scores: Scores = self.dataset.grade(sample, text)
         self.samples[sample.where] = sample
-        values: dict[str, Any] = dict.fromkeys(self.measures)
-        graded = "success" in scores.values
-        if graded:  # a data set that doesn't grade length calls every right answer optimal
-            defaults = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
-            values |= {name: value for name, value in (defaults | dict(scores.values)).items() if name in values}
+        values = measure_answer(scores, self.measures)
         facts = {"where": sample.where, "id": self.dataset.identity(sample), "group": scores.group}
         truth = sample.answer_text if sample.answer else None
         texts = {"question": write_question(sample), "truth": truth, "text": text}
-        return facts | values | {"outcome": scores.outcome if graded else UNGRADED} | texts
+        outcome = scores.outcome if "success" in scores.values else UNGRADED
+        return facts | values | {"outcome": outcome} | texts
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        """Count answers by outcome (``outcomes``), and those cut at ``max_new_tokens`` (``cut``)."""
+        """Count answers by outcome (``outcomes``) and those cut at ``max_new_tokens`` (``cut``); see ``every_time``."""
         outcomes = Counter(row["outcome"] for row in rows)
-        return {"outcomes": dict(outcomes), "cut": sum(not row["finished"] for row in rows)}
+        return {"outcomes": dict(outcomes), "cut": sum(not row["finished"] for row in rows)} | count_every_time(rows)
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
-        """Say how many answers were cut."""
+        """Say how many answers were cut, and how many questions were right each time that they were asked."""
         cut, limit = sum(not row["finished"] for row in rows), self.decoding["max_new_tokens"]
-        return [f"{cut} answer(s) were cut at decoding.max_new_tokens={limit}; consider raising it"] if cut else []
+        lines = [f"{cut} answer(s) were cut at decoding.max_new_tokens={limit}; consider raising it"] if cut else []
+        for share in count_every_time(rows).values():
+            lines.append(f"right every time that it is asked: {share['mean']:.1%} of {share['n']} questions")
+        return lines
 
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
         """Draw the answer over the question's picture, and the true answer where it is known."""
@@ -150,6 +151,32 @@ class AnswersTrial(Trial):
         yield "", self.dataset.draw(sample, row["text"])
         if row["truth"] is not None:
             yield "truth", self.dataset.draw(sample, row["truth"])
+
+
+def measure_answer(scores: Scores, measures: Iterable[str] = MEASURES) -> dict[str, Any]:
+    """Value of each measure of a graded answer; ``None`` where the data set holds no truth.
+
+    A data set that doesn't grade length calls every right answer optimal.
+    """
+    values: dict[str, Any] = dict.fromkeys(measures)
+    if "success" in scores.values:
+        defaults = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
+        values |= {name: value for name, value in (defaults | dict(scores.values)).items() if name in values}
+    return values
+
+
+def count_every_time(rows: Sequence[Row]) -> dict[str, Any]:
+    """Share of questions that are right each time (``every_time``); nothing unless each is asked several times.
+
+    So questions are whose choices come in several orders: a right answer that depends on the order counts for little.
+    """
+    successes: dict[str, list[bool]] = {}
+    for row in rows:
+        if row["success"] is not None:
+            successes.setdefault(row["id"], []).append(bool(row["success"]))
+    if not successes or min(map(len, successes.values())) < 2:
+        return {}
+    return {"every_time": wilson(sum(map(all, successes.values())), len(successes))}
 
 
 def ask_batch(module: Any, collate: Any, samples: Sequence[Any], decoding: Mapping[str, Any]) -> dict[str, Any]:
