@@ -63,10 +63,11 @@ def joined(texts: Sequence[str | None]) -> list[str | None]:
 
 
 def render(inputs: Inputs, texts: Sequence[str | None]) -> str:
-    """The chat template around a question."""
+    """The chat template around a question, and the beginning of an answer that doesn't think in words first."""
     content = [{"type": "image"} if text is None else {"type": "text", "text": text} for text in texts]
     chat = [{"role": "user", "content": content}]
-    return inputs.expand(str(inputs.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)))
+    options = {"add_generation_prompt": True, "tokenize": False, "enable_thinking": False}
+    return inputs.expand(str(inputs.processor.apply_chat_template(chat, **options)))
 
 
 def fill_in(inputs: Inputs, runs: Sequence[str | None]) -> tuple[int, ...]:

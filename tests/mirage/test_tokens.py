@@ -147,3 +147,15 @@ def test_a_question_that_cannot_be_written_is_named_with_its_row(processor, samp
             refuse()
     assert "names the token" in collator.problem(row)
     assert isinstance(samples[0].answer[0], Latent)
+
+
+def test_an_answer_begins_after_no_thoughts_where_a_template_leaves_the_choice(processor):
+    """As Qwen3.5's: without the choice, an answer would begin within ``<think>``."""
+    processor = deepcopy(processor)
+    processor.chat_template += (
+        "{% if add_generation_prompt %}{% if enable_thinking is defined and enable_thinking is false %}"
+        "{{ '<think>\n\n</think>\n\n' }}{% else %}{{ '<think>\n' }}{% endif %}{% endif %}"
+    )
+    for text in ("Which way?", "Which <|im_end|> way?"):
+        question = processor.tokenizer.decode(encode_question(find_inputs(processor), (text,)))
+        assert question.endswith(f"{text}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")

@@ -71,7 +71,8 @@ def find_peaks(heat_kRC: Tensor, count: int = 3) -> list[list[tuple[int, int]]]:
 def record_attention(net: LatentVLM, batch: Batch, embeds: Embeds) -> Tensor:
     """Attention of each latent's column to the columns of its row, averaged over heads: ``[L, N, T]``.
 
-    Only one layer's weights are in memory at a time; those of the latents' columns are kept.
+    L counts the layers that attend, ``net.architecture.attending``; the others have no shares to show. Only one layer's
+    weights are in memory at a time; those of the latents' columns are kept.
 
     Args:
         net: the model.
@@ -83,7 +84,8 @@ def record_attention(net: LatentVLM, batch: Batch, embeds: Embeds) -> Tensor:
     def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
         weights.append(outputs[1].float().mean(1)[batch.latent_BT])
 
-    hooks = [layer.self_attn.register_forward_hook(keep) for layer in net.decoder.layers]
+    layers = [net.decoder.layers[number] for number in net.architecture.attending]
+    hooks = [layer.self_attn.register_forward_hook(keep) for layer in layers]
     try:
         with use_eager_attention(net.decoder):
             net.columns(batch, embeds).peek(embeds.inputs_BTD)
