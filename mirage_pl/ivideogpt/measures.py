@@ -1,5 +1,7 @@
 """How alike frames are. Shapes: M frames of C channels and H x W pixels in [0, 1]."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,6 +10,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 LEAST = 1e-8
 """Squared error of frames that are the same, so that their PSNR is 80 dB."""
+AT_ONCE = 128
+"""Frames whose windows exist at a time."""
 SIDE, SIGMA = 11, 1.5
 """Window of SSIM: a Gaussian (Wang et al. 2004, IEEE Transactions on Image Processing 13:600-612)."""
 
@@ -30,10 +34,10 @@ def ssim(ours_MCHW: Tensor, truth_MCHW: Tensor) -> Tensor:
     """
     if min(ours_MCHW.shape[2:]) < SIDE:
         raise ValueError(f"SSIM needs frames of {SIDE} x {SIDE} pixels or more, these have {list(ours_MCHW.shape[2:])}")
-    similarity_M: Tensor = structural_similarity_index_measure(  # type: ignore[assignment]
-        ours_MCHW.double(), truth_MCHW.double(), sigma=SIGMA, kernel_size=SIDE, reduction="none", data_range=1.0
-    )
-    return similarity_M.reshape(-1)
+    options: dict[str, Any] = {"sigma": SIGMA, "kernel_size": SIDE, "reduction": "none", "data_range": 1.0}
+    pairs = zip(ours_MCHW.split(AT_ONCE), truth_MCHW.split(AT_ONCE), strict=True)
+    parts: list[Any] = [structural_similarity_index_measure(*pair, **options) for pair in pairs]
+    return torch.cat([part.reshape(-1) for part in parts])
 
 
 def to_pixels(frames_MCHW: Tensor) -> NDArray[np.uint8]:
