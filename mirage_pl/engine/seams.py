@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 from data_modules.scores import Scores as Scores
 
 Row = dict[str, Any]
-"""One item under one condition: ``id``, ``where``, ``group``, a number or bool for each measure, and more.
-
-Items that aren't independent of each other, such as clips of one episode, have the same ``unit``: intervals of means
-draw units.
-"""
+"""One item under one condition: ``id``, ``where``, ``group``, a number or bool for each measure, and more. Items that
+aren't independent, such as clips of an episode, share a ``unit``: intervals of means draw units."""
 
 OWN = "own"
 """The condition that is none: the model as it is."""
