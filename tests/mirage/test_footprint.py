@@ -16,7 +16,21 @@ from mirage_pl.mirage.stock.find import find_architecture
 from mirage_pl.mirage.stock.places import Places
 from tests.conftest import REPO, compose
 
-PUBLISHED = {"3B": 3_754_622_976, "7B": 8_292_166_656, "32B": 33_452_718_336, "72B": 73_410_777_344}
+PUBLISHED = {
+    "qwen2_5_vl_3b": 3_754_622_976,
+    "qwen2_5_vl_7b": 8_292_166_656,
+    "qwen2_5_vl_32b": 33_452_718_336,
+    "qwen2_5_vl_72b": 73_410_777_344,
+    "qwen3_vl_2b": 2_127_532_032,
+    "qwen3_vl_4b": 4_437_815_808,
+    "qwen3_vl_8b": 8_767_123_696,
+    "gemma3_4b": 4_300_079_472,
+    "gemma3_12b": 12_187_325_040,
+    "gemma3_27b": 27_432_406_640,
+    "smolvlm2_256m": 256_484_928,
+    "smolvlm2_500m": 507_482_304,
+    "smolvlm2_2_2b": 2_246_784_880,
+}
 """Half of ``total_size`` in the hub's ``model.safetensors.index.json``: weights are bfloat16."""
 
 
@@ -29,16 +43,20 @@ class Named(torch.nn.Module):
         self.net.backbone = backbone
 
 
-@pytest.mark.parametrize("size", PUBLISHED)
-def test_shipped_sizes_have_the_parameters_of_the_published_files(size):
-    skeleton = build_skeleton("", compose("train", f"model=qwen2_5_vl_{size.lower()}").model.sizes)
-    assert sum(skeleton.parameters_by_part().values()) == PUBLISHED[size]
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_shipped_sizes_have_the_parameters_of_the_published_files(model):
+    skeleton = build_skeleton("", compose("train", f"model={model}").model.sizes)
+    assert sum(skeleton.parameters_by_part().values()) == PUBLISHED[model]
 
 
-def test_every_shipped_hub_model_has_its_sizes():
-    sizes = [file.stem for file in (REPO / "conf" / "model").glob("qwen2_5_vl_*.yaml")]
-    assert len(sizes) == len(PUBLISHED)
-    assert all(compose("train", f"model={size}").model.sizes for size in sizes)
+def test_a_hub_model_has_its_sizes_or_a_plan_asks_for_its_folder():
+    for file in (REPO / "conf" / "model").glob("*_[0-9]*.yaml"):
+        model = compose("train", f"model={file.stem}", "model.path=org/name").model
+        if model.sizes is None:
+            with pytest.raises(ValueError, match=r"model\.path=org/name is no folder with a config.json"):
+                build_skeleton(model.path, model.sizes)
+        else:
+            assert {"model_type", "text_config", "vision_config"} <= set(model.sizes)
 
 
 @pytest.mark.parametrize("stage", ["guided", "curriculum", "stage2"])

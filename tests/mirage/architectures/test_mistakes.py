@@ -6,11 +6,9 @@ from importlib import import_module
 import pytest
 import torch
 
-from mirage_pl.mirage.model.backbone import load_backbone, load_processor
+from mirage_pl.mirage.model.backbone import load_backbone
 from mirage_pl.mirage.stock.find import find_architecture, find_inputs, list_architectures
 from tests.conftest import compose
-
-TILES = ["gemma3", "internvl", "smolvlm"]
 
 
 def write_folder(architecture, folder):
@@ -55,15 +53,3 @@ def test_a_class_of_the_users_own_runs_as_the_stock_class_it_extends(tmp_path):
     model = load_backbone(str(write_folder("internvl", tmp_path / "internvl")), random_weights=True)
     model.__class__ = type("Mine", (type(model),), {"__module__": "my_project.model"})
     assert type(find_architecture(model)).__module__ == "mirage_pl.mirage.architectures.internvl"
-
-
-@pytest.mark.parametrize("architecture", TILES)
-def test_bounds_of_pixels_that_no_number_of_tiles_meets_are_refused(architecture, tmp_path):
-    inputs = find_inputs(load_processor(str(write_folder(architecture, tmp_path / architecture))))
-    for role, bounds in (("helper", {"max": 10**6}), ("input", {"min": 5, "max": 9}), ("input", {"max": 9})):
-        with pytest.raises(ValueError, match=rf"^pixels\.{role}"):
-            inputs.bounded(role, bounds)
-    if architecture != "gemma3":
-        one = inputs.bounded("input", {"max": 56 * 56})
-        assert inputs.tiles(one, 300, 100) == (1, 1)
-        assert inputs.bounds_name(one) != inputs.bounds_name(inputs.bounded("input", {}))
