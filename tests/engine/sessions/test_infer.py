@@ -1,24 +1,17 @@
-"""Using a run: once, by a file, line by line, over HTTP. The session here counts letters."""
+"""Using a run: once, by a file, line by line. The session here counts letters."""
 
 import io
 import json
-from base64 import b64encode
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 from PIL import Image
 
 from mirage_pl.engine.seams import Piece
+from mirage_pl.engine.serving.server import listen
 from mirage_pl.engine.sessions import infer
-from mirage_pl.engine.sessions.page import write_page
-from mirage_pl.engine.sessions.server import Server, Sessions
 from tests.conftest import compose
-
-TAKES = {"prompt": "text", "image": "image"}
 
 
 class Counter:
@@ -45,11 +38,14 @@ class Counter:
 @pytest.fixture
 def use(tmp_path, monkeypatch):
     """infer with the counting session in place of a model."""
-    trained = SimpleNamespace(folder=tmp_path / "run")
-    monkeypatch.setattr(infer, "load_trained", lambda *_: trained)
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    for file in ("config.yaml", "checkpoints/last.ckpt"):
+        (folder / file).touch()
+    monkeypatch.setattr(infer, "load_trained", lambda *_: SimpleNamespace(folder=folder))
 
     def run(*overrides):
-        cfg = compose("infer", "ckpt=here", *overrides)
+        cfg = compose("infer", f"ckpt={folder}", *overrides)
         cfg.session._target_ = f"{__name__}.Counter"
         return infer.run(cfg)
 
@@ -69,35 +65,120 @@ def test_pictures_go_into_the_run_folder_and_their_place_is_printed(use, tmp_pat
     assert Image.open(tmp_path / "run/inference/seen.png").size == (3, 2)
 
 
-def test_each_row_of_a_file_begins_anew_and_a_bad_one_is_named(use, tmp_path, capsys):
-    file = tmp_path / "rows.jsonl"
-    file.write_text('{"prompt": "ab"}\n\n{"prompt": ""}\n{"prompt": "abc"}\n')
-    answers = use(f"file={file}", f"out={tmp_path / 'out'}")
-    assert [answer["text"] for answer in answers] == ["2 of 2", "3 of 3"]
-    rows = [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().splitlines()]
-    assert [row.get("text") or row["error"] for row in rows] == ["2 of 2", "give prompt=", "3 of 3"]
+def read(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().split("\n")[:-1]]
+
+
+@pytest.fixture
+def answer(use, tmp_path):
+    """Answer a file of rows; what came of it."""
+
+    def run(rows, *overrides):
+        content = rows if isinstance(rows, bytes) else "".join(json.dumps(row) + "\n" for row in rows).encode()
+        (tmp_path / "rows.jsonl").write_bytes(content)
+        return use(f"file={tmp_path / 'rows.jsonl'}", f"out={tmp_path / 'out'}", *overrides)
+
+    return run
+
+
+@pytest.fixture
+def not_loaded(monkeypatch):
+    monkeypatch.setattr(infer, "load_trained", lambda *_: pytest.fail("loaded"))
+
+
+def test_each_row_of_a_file_begins_anew_and_a_bad_one_is_named(answer, tmp_path, capsys):
+    answers = answer(b'{"prompt": "ab"}\n\n{"prompt": ""}\n{"prompt": "abc\xe2\x80\xa8"}\n')
+    assert [answer["text"] for answer in answers] == ["2 of 2", "4 of 4"]
+    assert [(row["line"], row.get("text") or row["error"]) for row in read(tmp_path)] == [
+        (1, "2 of 2"),
+        (3, f"{tmp_path}/rows.jsonl:3: give prompt="),
+        (4, "4 of 4"),
+    ]
     assert "1 row(s) not answered" in capsys.readouterr().out
+
+
+BAD = {
+    "[1]": "expected an object with keys out of prompt, image, got list",
+    '{"promt": 1}': "expected an object with keys out of prompt, image, got promt",
+    "{": "no JSON",
+    '{"prompt": 5}': "prompt must be text, got 5",
+    '{"prompt": ["a"]}': 'prompt must be text, got ["a"]',
+    '{"image": {"path": "a"}}': 'image must be a path or a list of paths, got {"path": "a"}',
+    '{"image": [1]}': "image must be a path or a list of paths, got [1]",
+    "[" * 100_000: "no JSON",
+    "\xff": "'utf-8' codec can't decode",
+}
+
+
+@pytest.mark.parametrize("row", BAD, ids=lambda row: row[:20])
+def test_a_row_that_can_not_be_read_is_reported_by_line_and_the_others_are_answered(answer, tmp_path, capsys, row):
+    answers = answer(b'{"prompt": "ab"}\n' + row.encode("latin-1") + b'\n{"prompt": "c"}\n')
+    assert [answer["line"] for answer in answers] == [1, 3]
+    assert f"[2] not answered: {tmp_path}/rows.jsonl:2: {BAD[row]}" in capsys.readouterr().out
+    assert BAD[row] in read(tmp_path)[1]["error"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n \n", *(row.encode("latin-1") for row in BAD)], ids=lambda row: str(row[:20])
+)
+def test_a_file_without_any_row_is_refused_before_the_model_is_loaded(answer, not_loaded, content):
+    with pytest.raises(ValueError, match="rows.jsonl(:1: | holds no rows)"):
+        answer(content)
+
+
+ROWS = [{"prompt": word} for word in ("a", "bb", "ccc", "dddd")]
+
+
+def test_a_command_that_was_stopped_goes_on_where_it_stopped(answer, tmp_path, monkeypatch, capsys):
+    begin = Counter.begin
+
+    def stopped(self, prompt=None, image=()):
+        if prompt == "ccc":
+            raise KeyboardInterrupt
+        yield from begin(self, prompt, image)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Counter, "begin", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            answer(ROWS)
+    assert [row["line"] for row in read(tmp_path)] == [1, 2]
+    with (tmp_path / "out/answers.jsonl").open("a") as file:
+        file.write('{"line": 3, "gi')
+    capsys.readouterr()
+    answers = answer(ROWS)
+    assert [row["text"] for row in read(tmp_path)] == ["1 of 1", "2 of 2", "3 of 3", "4 of 4"]
+    assert [answer["line"] for answer in answers] == [1, 2, 3, 4]
+    assert capsys.readouterr().out.startswith("2 row(s) were answered before\n[3] 3 of 3\n[4] ")
+
+
+def test_what_is_answered_loads_no_model_and_rows_that_were_added_are_answered(answer, tmp_path, monkeypatch, request):
+    answer(ROWS)
+    with monkeypatch.context() as patched:
+        patched.setattr(infer, "load_trained", lambda *_: pytest.fail("loaded"))
+        assert len(answer(ROWS)) == 4
+    assert len(answer([*ROWS, {"prompt": "e"}])) == 5
+    assert [row["line"] for row in read(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("rows", "overrides", "message"),
+    [
+        ([{"prompt": "x"}, *ROWS[1:]], [], r"answers.jsonl:1 answers line 1 of a file that was another"),
+        (ROWS[:2], [], r"answers.jsonl:3 answers line 3 of a file that was another"),
+        (ROWS, ["decoding.seed=7"], r"written with other settings \(session.decoding.seed was 0, is 7\)"),
+    ],
+)
+def test_other_rows_and_other_settings_do_not_go_on(answer, tmp_path, rows, overrides, message):
+    answer(ROWS)
+    before = read(tmp_path)
+    with pytest.raises(ValueError, match=f"{message}; give another out=, or delete .*answers.jsonl$"):
+        answer(rows, *overrides)
+    assert read(tmp_path) == before
 
 
 def test_a_text_file_has_a_text_a_line(use, tmp_path):
     (tmp_path / "rows.txt").write_text("ab\nWhat, {this}?\n")
     assert [a["given"]["prompt"] for a in use(f"file={tmp_path / 'rows.txt'}")] == ["ab", "What, {this}?"]
-
-
-@pytest.mark.parametrize(
-    ("content", "error"),
-    [
-        ("", "holds no rows"),
-        ("[1]", "rows.jsonl:1: expected an object with keys out of prompt, image, got list"),
-        ('{"prompt": "a"}\n{"promt": 1}', "rows.jsonl:2: expected an object with keys out of prompt, image, got promt"),
-        ("{", "rows.jsonl:1: no JSON"),
-    ],
-)
-def test_a_file_that_can_not_be_used_is_refused_before_the_model_is_loaded(use, tmp_path, monkeypatch, content, error):
-    monkeypatch.setattr(infer, "load_trained", lambda *_: pytest.fail("loaded"))
-    (tmp_path / "rows.jsonl").write_text(content)
-    with pytest.raises(ValueError, match=error):
-        use(f"file={tmp_path / 'rows.jsonl'}")
 
 
 def test_further_lines_go_on_in_the_same_session(use, monkeypatch, capsys):
@@ -111,63 +192,21 @@ def test_a_loop_may_begin_with_the_first_line(use, monkeypatch):
     assert [answer["text"] for answer in use("loop=true")] == ["2 of 2", "1 of 3"]
 
 
-@pytest.fixture
-def ask(tmp_path):
-    """Post JSON to a server of counting sessions; the status and the lines of the answer."""
-    with Server(0, Sessions(Counter, TAKES, {}, tmp_path)) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-
-        def post(path, request):
-            body = request if isinstance(request, bytes) else json.dumps(request).encode()
-            try:
-                with urlopen(Request(address + path, body)) as answer:
-                    return answer.status, [json.loads(line) for line in answer]
-            except HTTPError as error:
-                return error.code, json.loads(error.read())["error"]
-
-        post.address = address
-        yield post
-        server.shutdown()
-
-
-def test_a_server_keeps_many_sessions_apart(ask):
-    first, second = (ask("/begin", {"prompt": text})[1][0]["session"] for text in ("abc", "ab"))
-    assert "".join(line["content"] for line in ask(f"/step/{first}", {"prompt": "d"})[1]) == "1 of 4"
-    assert "".join(line["content"] for line in ask(f"/step/{second}", {"prompt": "d"})[1]) == "1 of 3"
-
-
-def test_a_picture_comes_and_goes_through_the_server(ask, tmp_path):
-    image = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(image, "png")
-    upload = {"name": "a.png", "data": b64encode(image.getvalue()).decode()}
-    status, lines = ask("/begin", {"prompt": "a", "image": [upload]})
-    assert status == 200
-    with urlopen(ask.address + lines[0]["content"]) as answer:
-        assert Image.open(io.BytesIO(answer.read())).size == (3, 2)
+def test_a_port_that_is_taken_is_said_to_be_before_the_model_is_loaded(use, not_loaded):
+    with listen(0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"^port={port} can't be used .*; choose another, or 0 for any$"):
+            use("serve=true", f"port={port}")
 
 
 @pytest.mark.parametrize(
-    ("path", "request_", "error"),
+    ("override", "message"),
     [
-        ("/begin", {"prompt": ""}, "give prompt="),
-        ("/begin", {"promt": "a"}, "unknown promt; expected prompt, image"),
-        ("/begin", {"prompt": "a", "image": "/etc/hostname"}, "image: expected"),
-        ("/begin", b"[1]", "expected a JSON object"),
-        ("/begin", b"{", "Expecting"),
-        ("/step/none", {"prompt": "a"}, "no session none; begin another"),
-        ("/else", {}, "no session"),
+        ("port=70000", "port=70000 must be a whole number from 0 to 65535"),
+        ("serving.batch_size=0", "serving.batch_size=0 must be a whole number of 1 or more"),
+        ("serving.waiting=-1", "serving.waiting=-1 must be a whole number of 0 or more"),
     ],
 )
-def test_a_bad_request_is_refused_and_the_server_stays_up(ask, path, request_, error):
-    status, said = ask(path, request_)
-    assert status == 400
-    assert error in said
-    assert ask("/begin", {"prompt": "a"})[0] == 200
-
-
-def test_the_page_has_a_field_for_all_that_a_session_takes(ask):
-    page = urlopen(ask.address).read().decode()
-    assert page == write_page(TAKES)
-    assert '<textarea name="prompt"' in page
-    assert '<input name="image" type="file"' in page
+def test_a_limit_that_makes_no_sense_is_refused_before_the_model_is_loaded(use, not_loaded, override, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        use("serve=true", override)
