@@ -130,7 +130,7 @@ def test_its_parts_take_adapters_and_its_next_stage_begins_with_them_merged(tmp_
         train(tmp_path, "toy/predict", *lora, "seed=7")
     whole = train(tmp_path, "toy/predict", "callbacks.best=null")
     lora += [f"init_from={whole.run_dir}", "callbacks.best=null", "stage.module.optimizer.lr=1"]
-    first = train(tmp_path, "toy/predict", *lora)
+    first = train(tmp_path, "toy/predict", *lora, f"run_dir={tmp_path}/adapted")
     learnt = load_trained(first.run_dir).module
     assert set(torch.load(f"{first.run_dir}/checkpoints/last.ckpt", weights_only=True)["state_dict"]) == {
         f"net.{layer}.lora_{side}.default.weight" for layer in ("inner", "outer") for side in "AB"
