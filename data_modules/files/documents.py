@@ -87,13 +87,18 @@ def open_json(file: Path, name: Path | None = None) -> Lines | Document:
     Raises:
         ValueError: it can't be read; doesn't name it.
     """
-    return Document(file, name) if is_document(file) else Lines(file, name)
+    return Document(file, name) if is_document(file, name) else Lines(file, name)
 
 
-def is_document(file: Path) -> bool:
+def is_document(file: Path, name: Path | None = None) -> bool:
     """Say whether a file is JSON as a whole rather than one value a line.
 
-    A line that is whole JSON with others below it is one of many; so is a broken one that has an object below it.
+    A line that is whole JSON with others below it is one of many; so is a broken one that has an object below it. The
+    only line of a ``.jsonl`` file is a row, unless a list of objects in it are the rows.
+
+    Args:
+        file: the file.
+        name: what it is called, if not by its path.
     """
     with plain_errors(), file.open("rb") as stream:
         head = stream.read(PEEK).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -108,13 +113,14 @@ def is_document(file: Path) -> bool:
         first = json.loads(lines[0])
     except (ValueError, RecursionError):
         return lines[0][:1] == b"[" or _follows(lines[0]) or (not alone and lines[1][:1] not in (b"{", b"["))
-    return _are_objects(first) or (alone and (isinstance(first, list) or _holds_rows(first)))
+    lined = (name or file).name.lower().removesuffix(".gz").endswith(".jsonl")
+    return _are_objects(first) or (alone and (isinstance(first, list) or _holds_rows(first, named=not lined)))
 
 
-def _holds_rows(value: Mapping[str, Any]) -> bool:
-    """Whether a file's only object is no row, but holds them."""
+def _holds_rows(value: Mapping[str, Any], named: bool) -> bool:
+    """Whether a file's only object is no row, but holds them: in a list or, where that may be, each by a name."""
     lists = [key for key, entry in value.items() if may_hold_rows(key, value) and _are_objects(entry)]
-    return bool(lists) or (bool(value) and all(isinstance(entry, dict) for entry in value.values()))
+    return bool(lists) or (named and len(value) > 1 and all(isinstance(entry, dict) for entry in value.values()))
 
 
 def may_hold_rows(key: str, entries: Mapping[str, Any]) -> bool:
@@ -169,7 +175,7 @@ def inner_rows(data: mmap, span: Span) -> list[Span]:
         raise ValueError(f"has several lists of objects, {', '.join(lists)}; keep the one whose elements are the rows")
     if lists:
         return next(iter(lists.values()))
-    if entries and all(_first(data, value) == b"{" for value in entries.values()):
+    if len(entries) > 1 and all(_first(data, value) == b"{" for value in entries.values()):
         return list(entries.values())
     return [span]
 

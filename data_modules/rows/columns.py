@@ -7,6 +7,7 @@ nested, ``json.question`` (an entry of the object in column ``json``) or ``turns
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from data_modules.rows.chat import IMAGES, find_conversation, find_image, read_conversation
 from data_modules.rows.choices import lettered
 from data_modules.rows.jsonl import IMAGE, OUTPUT, OUTPUT_IMAGE
+from data_modules.rows.media import check_columns
 from data_modules.rows.right import READINGS, find_right, list_choices
 from data_modules.rows.templates import (
     GIVEN,
@@ -139,6 +141,8 @@ class Columns:
         Raises:
             ValueError: a column isn't there, or holds something else; names it.
         """
+        if self.text_input is None:
+            check_columns(row)
         asked_of, row = row, self.spoken(row)
         values = {"row": name, **row, **asked}
         made: dict[str, Any] = {}
@@ -182,9 +186,16 @@ class Columns:
             return row
         if self.image_input is not None:
             return {**row, **read_conversation(look_up(column, row), find_images(self.image_input, row))}
-        own: Any = next((row[name] for name in IMAGES if row.get(name)), [])
+        beside = look_up(column.rpartition(".")[0], row) if column not in row and "." in column else row
+        own: Any = next((beside[name] for name in IMAGES if beside.get(name)), [])
         images = [find_image(image) for image in (own if isinstance(own, list) else [own])]
         return {**row, **read_conversation(look_up(column, row), images)}
+
+    def talk(self, row: Row) -> Any:
+        """Return a row's conversation, ``None`` without one."""
+        with suppress(ValueError):
+            return None if (column := self.conversation(row)) is None else look_up(column, row)
+        return None
 
     def conversation(self, row: Row) -> str | None:
         """Return the column of a row's conversation, if that is what makes its question."""

@@ -135,7 +135,7 @@ class Rows(Questions):
         rows.rows_N = np.arange(len(rows.source))
         first = list(rows._first(SEEN))
         rows.columns = rows.columns.of(first, f"{rows.source}: ")
-        talks = [row.get(rows.columns.conversation(row) or "") for row in first]
+        talks = [rows.columns.talk(row) for row in first]
         if any(count_answers(talk) > 1 for talk in talks):
             log.warning("%s has turns before the last answer: they are part of the question, not learnt", rows.source)
         if rows.columns.withheld:

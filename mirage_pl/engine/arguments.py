@@ -161,6 +161,25 @@ def check_annotation(key: str, value: Any, annotation: Any) -> None:
     raise ValueError(f"{key}={write_value(value)} must be {describe(annotation)}")
 
 
+def check_options(key: str, options: Mapping[str, Any], target: Any) -> None:
+    """Refuse options that a function or class doesn't take.
+
+    Args:
+        key: of the options in the config.
+        options: by name.
+        target: what they are given to.
+
+    Raises:
+        ValueError: one is unknown, or of another type or range. Names its key.
+    """
+    parameters, _, is_open = list_parameters(target)
+    for name, value in options.items():
+        if name not in parameters and not is_open:
+            raise ValueError(f"{key}.{name} is unknown; there are {', '.join(parameters)}")
+        if name in parameters:
+            check_value(f"{key}.{name}", value, parameters[name])
+
+
 def find_entries(annotation: Any) -> Any:
     """The annotation of a mapping's values, also if ``null`` may be given instead; ``None`` for other annotations."""
     for option in (annotation, *get_args(annotation)):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
+from mirage_pl.engine.arguments import check_options
 from mirage_pl.engine.evaluation.answers import Answers, AnswersTrial
 from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.seams import Drawn, Once, Row
@@ -28,6 +29,7 @@ class LatentAnswers(Answers):
 
     def __init__(self, decoding: Mapping[str, Any], interventions: str | Sequence[str] | None = None) -> None:
         super().__init__(decoding)
+        check_options("decoding", decoding, Decoding)
         self.options = Decoding(**decoding)
         self.looks, self.every = interventions is not None, interventions == "all"
         named = [interventions] if isinstance(interventions, str) else list(interventions or ())

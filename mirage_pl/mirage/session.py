@@ -6,8 +6,10 @@ from typing import Any
 
 from data_modules.rows.jsonl import IMAGE, interleave
 from data_modules.samples import Picture, Sample
+from mirage_pl.engine.arguments import check_options
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
+from mirage_pl.mirage.decoding.sampling import Decoding
 
 
 class Answer:
@@ -20,6 +22,7 @@ class Answer:
     """
 
     def __init__(self, trained: Trained, takes: Mapping[str, str], decoding: Mapping[str, Any]) -> None:
+        check_options("decoding", decoding, Decoding)
         self.trained, self.takes, self.decoding = trained, takes, decoding
         self.pictures: list[Picture] = []
 
@@ -33,7 +36,7 @@ class Answer:
         Raises:
             ValueError: there is no question, or a picture can't be read.
         """
-        paths = [image] if isinstance(image, str) else list(image or [])
+        paths = list(map(str, image)) if isinstance(image, list | tuple) else [] if image is None else [str(image)]
         self.pictures = [Picture(Path(path)) for path in paths]
         yield from self.step(prompt)
 

@@ -32,7 +32,10 @@ def run(cfg: DictConfig) -> None:
     for key in ("loader", "collator", "task.dataset", "task.data.maker"):
         check_arguments(cfg, key)
     dataset: Any = instantiate(cfg.task.dataset)
+    instantiate(cfg.loader)
     files = {split: file for split, file in cfg.task.data.files.items() if file is not None}
+    if not files:
+        raise ValueError(f"task={cfg.task.name} names no file of rows; give task.train_file=FILE")
     if len(actions := [action for action in ACTIONS if cfg[action]]) > 1:
         raise ValueError(f"{actions[0]} and {actions[1]} are different things to do; give one of them")
     if not cfg.validate:

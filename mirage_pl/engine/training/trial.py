@@ -23,6 +23,7 @@ PARTS: Mapping[str, Sequence[str]] = {
     "stage.module": (),
 }
 """What a run is built of -> arguments that it gets from the run, not from the config."""
+NEEDED = ("loader", "task.data", "stage.collator", "stage.module")
 ROLES = {"optimizer": Optimizer, "schedule": LRScheduler}
 """Entries of a module, or of one of its turns -> what they make."""
 NUM_STEPS = 10
@@ -37,6 +38,9 @@ def check_parts(cfg: DictConfig) -> None:
     """
     named = cfg.copy()
     named.run_dir = str(cfg.run_dir)  # its name takes long to compute, and many parts contain it
+    for key in NEEDED:
+        if OmegaConf.select(cfg, key) is None:
+            raise ValueError(f"{key}=null builds nothing, and a run needs it; leave that out")
     for key, given in PARTS.items():
         try_optimizers(check_arguments(named, key, given))
 
