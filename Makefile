@@ -58,7 +58,7 @@ demo-from-scratch: pretrain demo  ## the same, after pretraining the tiny backbo
 pretrain: setup  ## give model=tiny eyes: from random weights to assets/tiny/model.safetensors
 	$(RUN) mirage_pl.train stage=pretrain run_dir=$(PRETRAIN)
 	$(RUN) mirage_pl.evaluate ckpt=$(PRETRAIN) task=vsp_reading
-	$(RUN) mirage_pl.export ckpt=$(PRETRAIN) out=assets/tiny dtype=float16
+	$(RUN) mirage_pl.export ckpt=$(PRETRAIN) out=assets/tiny replace=true dtype=float16
 
 docs: setup  ## build the site into site/, and stop at a broken link
 	$(INSTALL) '.[dev,docs]'

@@ -92,9 +92,14 @@ def image_size(source: ImageSource, where: str) -> tuple[int, int]:
         ValueError: as :func:`open_image` does, as far as the header shows it.
     """
     with named(source, where):
-        changed = source.stat()
-        read = _image_size if changed.st_mtime_ns else _image_size.__wrapped__  # an image within a row isn't kept
-        return read(source, changed.st_mtime_ns, changed.st_size)
+        return getattr(source, "size", None) or measure(source)
+
+
+def measure(source: ImageSource) -> tuple[int, int]:
+    """Width and height as :func:`image_size` returns them, with the errors as they come."""
+    changed = source.stat()
+    read = _image_size if changed.st_mtime_ns else _image_size.__wrapped__  # an image within a row isn't kept
+    return read(source, changed.st_mtime_ns, changed.st_size)
 
 
 @contextmanager
@@ -111,13 +116,14 @@ def named(source: object, where: str) -> Iterator[None]:
     except Exception as error:  # on damaged files Pillow raises whatever came up
         reason = next(iter(str(getattr(error, "strerror", None) or error).splitlines()), type(error).__name__)
         reason = reason.removeprefix(f"image {source}: ")
-        raise ValueError(f"{where}: image {source} cannot be read ({reason}); replace the file") from None
+        fix = getattr(error, "fix", "replace the file")
+        raise ValueError(f"{where}: image {source} cannot be read ({reason}); {fix}") from None
 
 
 def _other_kind(source: Any) -> str:
     """What a file is that Pillow doesn't know, and after a semicolon what to do about it."""
     head = b""
-    with suppress(OSError), source.open("rb") as file:
+    with suppress(OSError), getattr(source, "source", source).open("rb") as file:  # a region's is its image
         head = file.read(512)
     if head.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS); get the file with git lfs pull"
@@ -288,8 +294,7 @@ def _transform(icc: bytes) -> tuple[str, Any]:
 @lru_cache(1_000_000)
 def _image_size(source: ImageSource, _changed_ns: int, _size: int) -> tuple[int, int]:
     with opened(source) as image:
-        width, height = image.size
         # Pillow decodes a PNG to look for EXIF data behind the pixels.
         upright = image.format == "PNG" and not any(word in source.read_bytes() for word in PNG_EXIF)
-        sideways = width != height and not upright and orientation(image) in (5, 6, 7, 8)
-        return (height, width) if sideways else (width, height)
+        sideways = image.width != image.height and not upright and orientation(image) in (5, 6, 7, 8)
+        return (image.height, image.width) if sideways else image.size

@@ -79,7 +79,8 @@ def widths(cfg: DictConfig, deepspeed: bool) -> tuple[int, int]:
     if given in ("bf16-mixed", "16-mixed"):
         return (2 if deepspeed else 4), 2
     raise ValueError(
-        f"trainer.precision={write_value(cfg.trainer.precision)}: plan knows 32-true, bf16-true, 16-true, bf16-mixed and 16-mixed"
+        f"trainer.precision={write_value(cfg.trainer.precision)}: plan knows 32-true, bf16-true, 16-true, bf16-mixed "
+        "and 16-mixed"
     )
 
 

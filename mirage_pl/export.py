@@ -2,7 +2,7 @@
 
 from mirage_pl.engine.cli import verb
 
-main = verb("export", "mirage_pl.engine.checkpoints.export.run")
+main = verb("export", "mirage_pl.engine.export.run")
 
 if __name__ == "__main__":
     main()

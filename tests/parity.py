@@ -2,7 +2,8 @@
 
 A folder holds ``expected.json`` and ``rebuild.py`` (models and inputs behind it) for Mirage, and a folder of the same
 two files for each other family. Tests in ``tests/<family>/`` are given ``expected`` and ``rebuild`` of that family; one
-with the argument ``case``, too, runs for each of the file's ``cases``. Where a file isn't there, they are skipped.
+with the argument ``case``, too, runs for each of the file's ``cases``, one with ``fsq_case`` for each of its ``fsq``.
+Where a file isn't there, they are skipped.
 """
 
 import importlib.util
@@ -41,10 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that takes a ``case`` for each of them."""
-    if "case" in metafunc.fixturenames and "rebuild" in metafunc.fixturenames:
-        cases = read(folder_of(metafunc.config, metafunc.definition.path)).get("cases", [])
-        metafunc.parametrize("case", cases, ids=[name_of(number, case) for number, case in enumerate(cases)])
+    """Run a test that takes a ``case``, or a ``<kind>_case``, for each of them."""
+    if "rebuild" not in metafunc.fixturenames:
+        return
+    for name in metafunc.fixturenames:
+        if name == "case" or name.endswith("_case"):
+            kind = name.removesuffix("case").rstrip("_") or "cases"
+            cases = read(folder_of(metafunc.config, metafunc.definition.path)).get(kind, [])
+            metafunc.parametrize(name, cases, ids=[name_of(number, case) for number, case in enumerate(cases)])
 
 
 def name_of(number: int, case: dict[str, Any]) -> str:

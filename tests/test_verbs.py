@@ -8,9 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from mirage_pl.engine import evaluate
+from mirage_pl.engine import evaluate, export
 from mirage_pl.engine.arguments import check_annotation
-from mirage_pl.engine.checkpoints import export
 from mirage_pl.engine.datasets import describe as data_verb
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
@@ -209,12 +208,6 @@ def test_an_export_loads_in_stock_transformers_with_identical_logits(run_folder,
         net = load_trained(str(run_folder)).module.net
         ours = net.logits(net.recurrent(prompts))
     assert torch.allclose(ours, theirs, atol=1e-5)
-
-
-def test_an_export_never_overwrites_something_else(run_folder, tmp_path):
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="is no earlier export"):
-        export.run(compose("export", f"ckpt={run_folder}", f"out={tmp_path}"))
 
 
 def test_data_is_made_described_and_validated(tmp_path, capsys):

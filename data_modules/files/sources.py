@@ -18,6 +18,7 @@ from data_modules.files.folders import list_folder
 from data_modules.files.lines import unpack, within
 from data_modules.files.packed import parquet_length, parquet_row
 from data_modules.files.shards import Tar
+from data_modules.files.tables import Table
 
 
 class Source(Protocol):
@@ -186,7 +187,7 @@ def _file_and_weight(entry: object) -> tuple[str | Path, float]:
 
 
 def open_source(path: str | Path) -> Source:
-    """Open a file by its suffix: ``.jsonl``, ``.json``, either with ``.gz``, ``.parquet``, ``.arrow`` or ``.tar``.
+    """Open a file by its suffix: JSON with or without ``.gz``, ``.parquet``, ``.arrow``, ``.tar``, ``.csv``, ``.tsv``.
 
     Raises:
         ValueError: another suffix, no such file, no rows in it, or it can't be read; names the file.
@@ -251,4 +252,6 @@ _OPENERS: dict[str, Callable[[Path], Source]] = {
     ".parquet": Parquet,
     ".arrow": Parquet,
     ".tar": Tar,
+    ".csv": Table,
+    ".tsv": Table,
 }

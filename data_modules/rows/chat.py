@@ -1,7 +1,8 @@
 """Rows that are conversations: LLaVA's, ShareGPT's, OpenAI's, Qwen-VL's; told apart turn by turn, not by a name.
 
 The last turn of the model is the answer; all before it is the question. So one row makes one sample: what the model
-said in earlier turns is read, not learnt. A conversation that ends with the user has no answer.
+said in earlier turns is read, not learnt. A conversation that ends with the user has no answer. Images that the answer
+shows are helper images.
 """
 
 import json
@@ -13,7 +14,7 @@ from urllib.parse import unquote, urlparse
 
 from data_modules.files.inline import InlineImage
 from data_modules.files.packed import PackedImage
-from data_modules.rows.jsonl import IMAGE
+from data_modules.rows.jsonl import IMAGE, OUTPUT_IMAGE
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
 """Columns that hold a conversation where ``task.columns.messages`` names none."""
@@ -25,6 +26,7 @@ SPEAKER, CONTENT = ("role", "from", "speaker"), ("content", "value", "text", "me
 SYSTEM, USER = ("system", "developer"), ("user", "human", "prompter")
 MODEL = ("assistant", "gpt", "model", "bot", "chatgpt", "bard", "bing", "ai")
 
+_MARKED = re.compile(rf"(?<!\\){IMAGE}")
 _QWEN = re.compile(r"(?:Picture \d+:\s*)?<img>([^<>]+)</img>\n?")
 
 Image = str | PackedImage | InlineImage
@@ -65,7 +67,7 @@ def _is_conversation(value: object) -> bool:
 
 
 def read_conversation(value: object, own: Sequence[Image]) -> dict[str, Any]:
-    """Read a conversation as the question, its images and the answer of the official format.
+    """Read a conversation as question, images, answer and helper images of the official format.
 
     Args:
         value: a list of turns, or JSON of one.
@@ -78,11 +80,15 @@ def read_conversation(value: object, own: Sequence[Image]) -> dict[str, Any]:
     answer = turns.pop() if turns[-1].speaker == "model" else None
     if not any(turn.speaker == "user" for turn in turns):
         raise ValueError("no turn of a user; a conversation needs one before the answer")
-    if answer is not None and answer.images:
-        raise ValueError("the answer shows an image; only questions do (helper images: task.columns.image_output)")
-    text, shown = ask(turns), [image for turn in turns for image in turn.images]
-    made: dict[str, Any] = {"text_input": text, "image_input": place(shown, own)}
-    return made if answer is None else made | {"text_output": answer.text}
+    shown = [image for turn in turns for image in turn.images]
+    helpers = answer.images if answer else []
+    if not shown and None not in helpers:
+        shown, own = list(own), []  # in front
+    images = place([*shown, *helpers], own)
+    made: dict[str, Any] = {"text_input": ask(turns), "image_input": images[: len(shown)]}
+    if answer is not None:
+        made["text_output"] = _MARKED.sub(OUTPUT_IMAGE, answer.text).replace(f"\\{IMAGE}", IMAGE)
+    return made | ({"image_output": images[len(shown) :]} if helpers else {})
 
 
 def read_turns(value: object) -> list[Turn]:
@@ -136,8 +142,6 @@ def place(shown: Sequence[Image | None], own: Sequence[Image]) -> list[Image]:
         ValueError: there are markers for the row's own images, but not one for each.
     """
     gaps = sum(image is None for image in shown)
-    if not gaps and not shown:
-        return list(own)  # in front
     if gaps != len(own):
         raise ValueError(f"{gaps} {IMAGE} marker(s) for the row's {len(own)} image(s); give one marker for each")
     remaining = list(own)
@@ -188,7 +192,7 @@ def pieces(content: object) -> Iterator[str | tuple[Image | None]]:
 
 def _marked(text: str) -> Iterator[str | tuple[Image | None]]:
     """Split a text at its markers, and at the paths of images that Qwen-VL writes into it."""
-    for number, outer in enumerate(re.split(rf"(?<!\\){IMAGE}", text)):
+    for number, outer in enumerate(_MARKED.split(text)):
         if number:
             yield (None,)
         for index, inner in enumerate(_QWEN.split(outer)):
@@ -201,7 +205,7 @@ def _part(part: Mapping[str, Any]) -> Iterator[str | tuple[Image | None]]:
     if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
         yield part["text"]
     elif kind in ("image", "image_url", "input_image"):
-        keys = ("image_url", "image", "url", "path", "source", "bytes")
+        keys = ("image_url", "image", "url", "path", "source", "bytes", "image_file_name")
         source = next((part[key] for key in keys if key in part), None)
         yield (None if source is None else find_image(source),)
     else:

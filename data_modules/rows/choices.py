@@ -15,6 +15,7 @@ _ALONE = re.compile(r"[(\[{<]?\s*([A-Za-z])\s*[)\]}>]?\s*[.:)]?")
 _LABELLED = re.compile(r"(?:[(\[{<]\s*([A-Za-z])\s*[)\]}>]\s*[.:,–—-]?|([A-Za-z])\s*(?:[.:)\]]|\s[–—-]\s))\s*(.+)")
 _BESIDE = re.compile(r"([A-Za-z])(?:\s+|\s*[-,/]\s*)[(\[]?(.+?)[)\]]?")
 _CLAUSE = re.compile(r"(?:\.\s|,\s|;\s|\s(?:because|since|as|for)\s)")
+_INLINE = re.compile(r"\(([A-Za-z])\)\s*")
 _LINE = re.compile(r"\s*[(\[]?([A-Z])[)\].:]+\s*(.+?)\s*")
 
 
@@ -85,6 +86,29 @@ def lettered(choices: Sequence[object]) -> str:
 def unordered(lettered: str) -> str:
     """What :func:`lettered` wrote, as it is for every order of the choices."""
     return "\n".join(sorted(re.split(r"(?:^|\n)\([A-Z]\) ", lettered)[1:]))
+
+
+def split_choices(text: str) -> tuple[str, list[str]]:
+    """Split a text that lists choices, a line each or all in one, as ``Is it? (a) yes (b) no``.
+
+    Returns:
+        What stands before them, and the choices; none where it lists less than two. What follows their last line is
+        left out.
+    """
+    lines = text.splitlines()
+    if len(choices := listed(text)) > 1:
+        first = max(number for number, line in enumerate(lines) if (match := _LINE.fullmatch(line)) and match[1] == "A")
+        return "\n".join(lines[:first]).rstrip(), choices
+    for number, line in enumerate(lines):
+        places = list(_INLINE.finditer(line))
+        letters = "".join(match[1].upper() for match in places)
+        first = letters.rfind("AB")
+        if first >= 0 and ascii_uppercase.startswith(letters[first:]):
+            ends = [*(match.start() for match in places[first + 1 :]), len(line)]
+            before = [*lines[:number], line[: places[first].start()]]
+            inline = zip(places[first:], ends, strict=True)
+            return "\n".join(before).rstrip(), [line[match.end() : end].strip() for match, end in inline]
+    return text, []
 
 
 def listed(question: str) -> list[str]:

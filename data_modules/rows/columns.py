@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+from data_modules.rows.boxes import UNITS, cut_out
 from data_modules.rows.chat import IMAGES, find_conversation, find_image, read_conversation
-from data_modules.rows.choices import lettered
+from data_modules.rows.choices import lettered, split_choices
 from data_modules.rows.jsonl import IMAGE, OUTPUT, OUTPUT_IMAGE
 from data_modules.rows.media import check_columns
 from data_modules.rows.right import READINGS, find_right, list_choices
@@ -31,6 +32,7 @@ from data_modules.rows.templates import (
     has_column,
     holes,
     look_up,
+    mark_blocks,
     missing_column,
 )
 
@@ -46,7 +48,8 @@ class Columns:
     r"""How a row in the official format is made of the columns of a file.
 
     A text is a column, or a template, ``{question} Answer in \boxed{{}}.``; it may use ``{lettered}``, the choices line
-    by line, and ``{letter}``, that of the right one. One that uses a column which is null is left out. An image is a
+    by line, ``{letter}``, that of the right one, and ``{stem}``, what stands before the choices in the text that lists
+    them. One that uses a column which is null is left out. An image is a
     column, or a template for a path, or a list of these; a column may hold a list, and null is no image. What is
     ``None`` is taken from the row's column of the same name, if it has one.
 
@@ -56,16 +59,20 @@ class Columns:
         text_output: the answer, for rows without a plan.
         image_output: its helper images, likewise.
         sequence_plan: the column of a plan (``plan.py``).
-        choices: the column of a list of choices.
+        choices: the column of a list of choices or of a text that lists them, or the columns of one choice each.
         right: the column of the right one: itself, its letter or its index.
         right_is: which of these, one of :data:`data_modules.rows.right.READINGS`; ``None``: as the file's rows tell.
         group: the column of what the row is counted under in reports.
         messages: the column of a conversation (``chat.py``), for rows without ``text_input``; ``None``: found.
         image_pattern: a regular expression for what stands for an image in the texts; its one group is the image's
             column.
+        boxes: the column of boxes on the first image, each a helper image (``boxes.py``), for rows without a plan.
+        box_unit: of the boxes, one of :data:`data_modules.rows.boxes.UNITS`.
+        latent_marker: what stands for a latent block in the answer.
+        erase: a regular expression of what is left out of the texts.
 
     Raises:
-        ValueError: a bad template or pattern, or ``choices`` without ``right``.
+        ValueError: a bad template, pattern or unit, or ``choices`` without ``right``.
     """
 
     text_input: str | None = None
@@ -73,28 +80,33 @@ class Columns:
     text_output: str | None = None
     image_output: str | Sequence[str] | None = None
     sequence_plan: str | None = None
-    choices: str | None = None
+    choices: str | Sequence[str] | None = None
     right: str | None = None
     right_is: str | None = None
     group: str | None = None
     messages: str | None = None
     image_pattern: str | None = None
+    boxes: str | None = None
+    box_unit: str = "pixel"
+    latent_marker: str | None = None
+    erase: str | None = None
     whole: frozenset[str] = frozenset()
     """Texts that are a column, from :meth:`of`."""
     withheld: str = ""
     """The column of answers that the file doesn't have, from :meth:`of`."""
 
     def __post_init__(self) -> None:
-        for text, (images, _) in MARKERS.items():
-            for name in (text, images):
-                for template in as_list(getattr(self, name)):
-                    check_template(template, f"task.columns.{name}")
-        if self.right_is not in (None, *READINGS):
-            raise ValueError(f"task.columns.right_is={self.right_is} is unknown; choose one of {', '.join(READINGS)}")
+        for name in (*MARKERS, *(images for images, _ in MARKERS.values())):
+            for template in as_list(getattr(self, name)):
+                check_template(template, f"task.columns.{name}")
+        for name, known in {"right_is": (None, *READINGS), "box_unit": (*UNITS,)}.items():
+            if (given := getattr(self, name)) not in known:
+                choose = ", ".join(filter(None, known))
+                raise ValueError(f"task.columns.{name}={given} is unknown; choose one of {choose}")
         if (self.choices is None) != (self.right is None):
             raise ValueError("task.columns.choices and task.columns.right go together; give both or neither")
-        if self.image_pattern is not None:
-            check_pattern(self.image_pattern)
+        check_pattern(self.image_pattern, "task.columns.image_pattern", grouped=True)
+        check_pattern(self.erase, "task.columns.erase")
 
     def of(self, rows: Sequence[Row], file: str = "") -> "Columns":
         """Return these columns as a file means them, by some of its rows; ``file`` begins errors.
@@ -162,9 +174,22 @@ class Columns:
             if self.image_pattern and isinstance(written, str) and (shown := re.findall(self.image_pattern, written)):
                 made[text] = re.sub(self.image_pattern, marker, written)
                 made[images] = [find_shown(column, row) for column in shown]
+            if self.erase and isinstance(made[text], str):
+                made[text] = re.sub(self.erase, "", made[text])
         if made["text_input"] is None:
             raise ValueError(self._no_question(asked_of))
+        self._place_blocks(made, row)
         return {"image_input": []} | {key: value for key, value in made.items() if value is not None}
+
+    def _place_blocks(self, made: dict[str, Any], row: Row) -> None:
+        """Cut boxes out as helper images, and mark where they go in an answer."""
+        if made["text_output"] is None:
+            return
+        if self.boxes is not None:
+            made["image_output"] = cut_out(look_up(bare(self.boxes), row), _list(made["image_input"]), self.box_unit)
+        if self.latent_marker:
+            count = len(_list(made["image_output"]))
+            made["text_output"] = mark_blocks(made["text_output"], self.latent_marker, OUTPUT_IMAGE, count)
 
     def _no_question(self, row: Row) -> str:
         if self.text_input is not None:
@@ -215,14 +240,21 @@ class Columns:
             order: in which choices are asked.
 
         Raises:
-            ValueError: the right one is not among the choices.
+            ValueError: the right one is not among the choices, or the question doesn't show their order.
         """
         if self.choices is None or self.right is None:
             return {}
         choices, right = self.choices_and_right(row)
         asked = list(order(len(choices)))
+        if asked != sorted(asked) and "lettered" not in (self.text_input or ""):
+            raise ValueError(
+                "the choices come in another order than in the row, which task.columns.text_input doesn't show; write "
+                "{lettered} in it, or set task.shuffle=false and task.rotations=1"
+            )
         letter = None if right is None else chr(ord("A") + asked.index(find_right(right, choices, self.right_is)))
-        return {"lettered": lettered([choices[index] for index in asked]), "letter": letter}
+        text = look_up(bare(self.choices), row) if isinstance(self.choices, str) else None
+        stem = {"stem": split_choices(text)[0]} if isinstance(text, str) else {}
+        return {"lettered": lettered([choices[index] for index in asked]), "letter": letter, **stem}
 
     def choices_and_right(self, row: Row) -> tuple[list[Any], Any]:
         """Return a row's choices, and what its column of right answers holds.
@@ -230,9 +262,20 @@ class Columns:
         Raises:
             ValueError: a column isn't there, or holds no choices.
         """
-        choices = list_choices(look_up(bare(self.choices or ""), row))
+        if isinstance(self.choices, str) or self.choices is None:
+            choices = list_choices(look_up(bare(self.choices or ""), row))
+        else:  # a column each, of which tables leave the last ones empty
+            choices = list_choices([_filled(look_up(bare(column), row)) for column in self.choices])
         right = None if self.withheld else look_up(bare(self.right or ""), row)
         return choices, None if isinstance(right, str) and not right.strip() else right
+
+
+def _list(images: Any) -> list[Any]:
+    return images if isinstance(images, list) else [] if images is None else [images]
+
+
+def _filled(choice: Any) -> Any:
+    return None if isinstance(choice, str) and not choice.strip() else choice
 
 
 ANSWER = ("sequence_plan", "text_output", "image_output")

@@ -10,14 +10,15 @@ block goes; without markers both come first. After a backslash, as ``\\<image>``
 backslash goes; so it is in :func:`interleave`'s every use, ``prompt=`` of ``infer`` included.
 
 The one rule for image paths: a relative path is looked up under the image root (by default the folder of the JSONL
-file), and if it is not there, with its leading folders dropped one by one until a file is found. It may not lead out of
-the root; an absolute path may, since official rows have them. ``task=jsonl``, which reads anybody's files, says
-otherwise of both (``rows.py``).
+file), and if it is not there, with its leading folders dropped one by one until a file is found; then likewise in the
+root's ``.zip`` files. It may not lead out of the root; an absolute path may, since official rows have them.
+``task=jsonl``, which reads anybody's files, says otherwise of both (``rows.py``).
 """
 
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -25,6 +26,9 @@ from typing import Any, Literal, TypeVar
 from data_modules.files.inline import InlineImage, read_data_url
 from data_modules.files.packed import PackedImage
 from data_modules.files.sources import open_source
+from data_modules.files.zips import find_zipped
+from data_modules.images import ImageSource
+from data_modules.rows.boxes import Region
 from data_modules.rows.media import unmark
 from data_modules.rows.plan import read_plan
 from data_modules.samples import Latent, Picture, Problem, Sample, Text, image_problems
@@ -38,7 +42,7 @@ P = TypeVar("P", Picture, Latent)
 Leave = Literal["none", "absolute", "all"]
 """Which image paths may lead out of the image root."""
 
-Image = str | PackedImage | InlineImage
+Image = str | PackedImage | InlineImage | Region
 
 _HALF = re.compile(r"[\ud800-\udfff]")
 """Half of a character that UTF-16 writes as two; JSON may hold one, but no file or tokenizer takes it."""
@@ -50,17 +54,20 @@ _NO_PATH = re.compile(r"[\0-\x1f\ud800-\udfff]|.{4097}", re.DOTALL)
 """What no image path holds: control characters, halves of characters, and more characters than Linux takes."""
 
 
-def locate(image: Image, root: Path, leave: Leave = "absolute") -> Path | PackedImage | InlineImage:
+def locate(image: Image, root: Path, leave: Leave = "absolute") -> ImageSource:
     """Apply the path rule of this module; a file found nowhere is returned under ``root``, to fail when opened.
 
     Args:
-        image: a path, a ``data:`` URL, base64, or an image inside another file or the row, which has no path.
+        image: a path, a ``data:`` URL, base64, a region of one of these, or an image inside another file or the row,
+            which has no path.
         root: the image root; what it links to is inside.
         leave: which paths may lead out of it.
 
     Raises:
         ValueError: the path leads out, but may not, or it is none.
     """
+    if isinstance(image, Region):
+        return replace(image, source=locate(image.source, root, leave))
     if not isinstance(image, str):
         return image
     if image.startswith("data:") or _BASE64.fullmatch(image):
@@ -76,11 +83,14 @@ def locate(image: Image, root: Path, leave: Leave = "absolute") -> Path | Packed
     if not may_leave and not Path(os.path.abspath(root / image)).is_relative_to(inside):
         fix = "make it absolute" if leave == "absolute" else "set task.image_root or task.outside=true"
         raise ValueError(f"image {image} is outside {inside}; correct the path, or {fix}")
-    if absolute:
-        return Path(image)
-    parts = Path(os.path.normpath(image)).parts
+    return Path(image) if absolute else find_file(Path(os.path.normpath(image)).parts, root)
+
+
+def find_file(parts: Sequence[str], root: Path) -> ImageSource:
+    """Find an image by its relative path, as a file or in a ``.zip`` file; else return the file that isn't there."""
     tails = (root.joinpath(*parts[first:]) for first in range(len(parts)))
-    return next((tail for tail in tails if os.path.isfile(tail)), root.joinpath(*parts))
+    file = next((tail for tail in tails if os.path.isfile(tail)), None)
+    return file or find_zipped(root, parts) or root.joinpath(*parts)
 
 
 def interleave(text: str, marker: str, parts: Sequence[P]) -> tuple[Text | P, ...]:

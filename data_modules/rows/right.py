@@ -13,6 +13,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from data_modules.rows.answers import undressed
+from data_modules.rows.choices import split_choices
 
 READINGS = {
     "itself": "the choice itself",
@@ -27,7 +28,7 @@ _OWN = re.compile(r"\s*[(\[]?([A-Z])(?:[)\].:]+)\s*(.+)", re.DOTALL)
 
 
 def list_choices(choices: object) -> list[Any]:
-    """Return a row's choices, without letters of their own: ``A. left`` is ``left``, as is ``{A: left}``.
+    """Return a row's choices, without letters of their own: ``A. left`` is ``left``, as are ``{A: left}`` and a text.
 
     Nulls at the end, with which tables fill rows up, are none.
 
@@ -36,6 +37,8 @@ def list_choices(choices: object) -> list[Any]:
     """
     if isinstance(choices, str) and choices.strip().startswith("["):
         choices = _parsed(choices)
+    elif isinstance(choices, str):
+        choices = split_choices(choices)[1] or choices
     if isinstance(choices, Mapping) and [*choices] == [*ascii_uppercase[: len(choices)]]:
         choices = list(choices.values())
     while isinstance(choices, list) and choices and choices[-1] is None:

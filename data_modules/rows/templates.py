@@ -13,7 +13,7 @@ from data_modules.rows.chat import find_image
 
 Row = Mapping[str, Any]
 
-GIVEN = ("row", "lettered", "letter")
+GIVEN = ("row", "lettered", "letter", "stem")
 """What a template may use beside a row's own columns."""
 
 
@@ -65,18 +65,36 @@ def check_template(template: str, name: str) -> None:
         )
 
 
-def check_pattern(pattern: str) -> None:
-    """Demand a regular expression with one group.
+def check_pattern(pattern: str | None, name: str, grouped: bool = False) -> None:
+    """Demand a regular expression, with one group if it is ``grouped``, or nothing.
 
     Raises:
-        ValueError: it isn't.
+        ValueError: it isn't; names the option.
     """
     try:
-        groups = re.compile(pattern).groups
+        groups = re.compile(pattern or "()").groups
     except re.error as error:
-        raise ValueError(f"task.columns.image_pattern={pattern} is no pattern ({error})") from None
-    if groups != 1:
-        raise ValueError(f"task.columns.image_pattern={pattern} must have one group, the image's column")
+        raise ValueError(f"{name}={pattern} is no pattern ({error})") from None
+    if grouped and groups != 1:
+        raise ValueError(f"{name}={pattern} must have one group, the image's column")
+
+
+def mark_blocks(text: str, theirs: str, ours: str, count: int) -> str:
+    """Write our marker in place of theirs; where ours is there already, beside each of theirs, theirs goes.
+
+    Args:
+        text: an answer.
+        theirs: what stands for a latent block in it.
+        ours: our marker.
+        count: helper images of the answer.
+
+    Raises:
+        ValueError: their markers aren't one for each helper image.
+    """
+    marked = text.count(theirs)
+    if marked not in (0, count):
+        raise ValueError(f"the answer has {marked} {theirs} for {count} helper image(s) or box(es); give one for each")
+    return text.replace(theirs, "" if ours in text else ours)
 
 
 def fill(template: str, row: Row) -> str | None:

@@ -87,7 +87,7 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
         "data": Folder,
         "seed": Seed,
     },
-    "export": {"ckpt": Folder, "out": Folder, "dtype": Place},
+    "export": {"ckpt": Folder, "out": Folder, "replace": bool, "dtype": Place, "shard_size": Folder},
 }
 """Config -> key -> what it may be."""
 

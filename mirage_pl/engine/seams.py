@@ -270,8 +270,12 @@ class Session(Protocol):
 class Exporting(Protocol):
     """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
 
-    def export(self, folder: Path, collator: Any) -> Mapping[str, Tensor]:
-        """Write ``config.json``, weights and the rest; return tensors, by name in the module, as others read them."""
+    def export(self, folder: Path, trained: Any, shard_size: str) -> Mapping[str, Tensor]:
+        """Write ``config.json``, weights in files of ``shard_size``, and in ``README.md`` how to use them.
+
+        ``trained`` is the run (``checkpoints/trained.py``). Return tensors, by name in the module, as others read them.
+        ``ValueError`` if they read something else than was trained.
+        """
 
 
 @dataclass(frozen=True)

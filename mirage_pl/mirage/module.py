@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mirage.batch import IGNORE, Batch, widen
-from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
+from mirage_pl.mirage.export.folder import write_folder
 from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.stock.flops import step_flops
@@ -79,13 +80,9 @@ class MirageModule(BaseModule):
             return fused_ce(hidden_MD, head, targets_M)
         return text_ce(hidden_MD, head, targets_M, self.ce_chunk, batch.most_supervised)
 
-    def export(self, folder: Path, collator: Collator) -> dict[str, Tensor]:
-        """Write a Hugging Face folder of backbone and processor; return the tensors that transformers reads back."""
-        backbone = self.net.backbone
-        backbone.save_pretrained(folder)
-        collator.shown_processor().save_pretrained(folder)
-        back = type(backbone).from_pretrained(folder, dtype=backbone.dtype)
-        return {f"net.backbone.{name}": tensor for name, tensor in back.state_dict().items()}
+    def export(self, folder: Path, trained: Trained, shard_size: str) -> dict[str, Tensor]:
+        """Write a folder of stock transformers with a file that decodes latents; return what is read back."""
+        return write_folder(folder, self, trained, shard_size)
 
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch."""

@@ -15,8 +15,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from mirage_pl.engine import evaluate
-from mirage_pl.engine.checkpoints import export
+from mirage_pl.engine import evaluate, export
 from mirage_pl.engine.evaluation.setup import find_kind
 from tests.conftest import compose
 from tests.contract.stages import SAVED, STEPS, find_stages

@@ -149,7 +149,7 @@ def test_every_bad_row_of_a_parquet_file_is_listed(tmp_path, capsys):
     with pytest.raises(ValueError, match=f"bad rows: 2 in {bad}"):
         data_verb.run(compose("data", *options, f"task.test_file={bad}"))
     first, second = capsys.readouterr().out.strip().split("\n")
-    assert first.startswith(f"{bad}:row 1: nothing to grade against")
+    assert first.startswith(f"{bad}:row 1: the right answer 'hidden' is not among the choices")
     assert second.startswith(f"{bad}:row 3: image {bad}:row 3, image_1 cannot be read")
     data_verb.run(compose("data", "task=blink_jigsaw", f"task.test_file={good}"))
     assert "Jigsaw 1" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import pytest
 from data_modules.images import image_size, open_image
 from data_modules.rows.chat import read_conversation
 from data_modules.rows.rows import Rows
-from data_modules.samples import Picture
+from data_modules.samples import Latent, Picture, Text
 from tests.data_modules.source_files import cell, jsonl, parquet, picture
 
 URL = "data:image/png;base64," + b64encode(picture(7)).decode()
@@ -134,6 +134,26 @@ def test_columns_say_more_of_a_conversation(pictured):
     assert (stepped[0].question[0].text, stepped[0].answer_text) == ("Which?", r"\boxed{B}")
 
 
+def test_images_that_the_answer_shows_are_helper_images_where_they_stand(pictured):
+    steps = [
+        {"type": "text", "text": "First "},
+        {"type": "image", "image": "images/1.png"},
+        {"type": "text", "text": "B"},
+    ]
+    written = [user("<image>Which?"), model("<image>So <image>\\<image>B")]
+    rows = [
+        {"image": "images/0.png", "messages": [user("Which?"), model(steps)]},
+        {"messages": [user([{"type": "image", "image": "images/0.png"}, *SHOWN]), model(steps)]},
+        {"images": [f"images/{number}.png" for number in range(3)], "messages": written},
+    ]
+    samples = list(Rows().read(jsonl(pictured / "a.jsonl", rows)))
+    block, other = (Latent(pictured / f"images/{number}.png") for number in (1, 2))
+    for sample in samples:
+        assert sample.question == (Picture(pictured / "images/0.png"), Text("Which?"))
+    assert samples[0].answer == samples[1].answer == (Text("First "), block, Text("B"))
+    assert samples[2].answer == (block, Text("So "), other, Text("<image>B"))
+
+
 @pytest.mark.parametrize(
     ("value", "own", "complaint"),
     [
@@ -149,7 +169,7 @@ def test_columns_say_more_of_a_conversation(pictured):
             [],
             "turn 1: a part of type 'video' is neither text nor an image",
         ),
-        ([user("a"), model("<image>")], ["a.png"], "the answer shows an image"),
+        ([user("a"), model("<image>")], ["a.png", "b.png"], r"1 <image> marker\(s\) for the row's 2 image"),
         ([user([3])], [], "turn 1: a part of it must be text or an object"),
     ],
 )

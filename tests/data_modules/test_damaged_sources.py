@@ -44,8 +44,8 @@ def refuse(file, complaint, index=None):
 
 def test_files_that_are_missing_empty_or_of_no_known_kind_are_refused(tmp_path):
     refuse(tmp_path / "none.jsonl", "does not exist")
-    (tmp_path / "rows.csv").write_text("a,b")
-    refuse(tmp_path / "rows.csv", r"is none of .*\.jsonl.*\.parquet.*convert it")
+    (tmp_path / "rows.xlsx").write_text("a,b")
+    refuse(tmp_path / "rows.xlsx", r"is none of .*\.jsonl.*\.parquet.*convert it")
     for name in ("a.jsonl", "b.json", "e.parquet", "f.tar"):
         (tmp_path / name).write_bytes(b"")
         refuse(tmp_path / name, "holds no rows|cannot be read|empty file")

@@ -36,11 +36,11 @@ def test_blinks_rows_are_asked_in_their_own_words_and_graded_by_letter(tmp_path)
     assert [part.path.read_bytes() for part in even.question[:-1]] == [picture(0), picture(100), picture(200)]
     assert [part.path.read_bytes() for part in odd.question[:-1]] == [picture(1), picture(201)]
     assert even.question[-1].text == "Which piece?\nAnswer with the letter in \\boxed{}."
-    assert even.answer_text == r"\boxed{(A)}"
+    assert even.answer_text == r"\boxed{A}"
     assert rows.grade(even, r"\boxed{A}") == Scores({"success": True}, "success", "Jigsaw")
     assert rows.grade(even, r"\boxed{B}").outcome == "wrong"
     hidden = parquet(tmp_path / "test.parquet", [blink(0) | {"answer": "hidden"}])
-    with pytest.raises(ValueError, match=r"test.parquet:row 0: nothing to grade against"):
+    with pytest.raises(ValueError, match=r"test.parquet:row 0: the right answer 'hidden' is not among the choices"):
         task("blink_jigsaw").read(hidden)
 
 

@@ -57,7 +57,7 @@ class Waves(BaseModule):
         guess_B: Tensor = guess_BP.gather(1, last_B1)[:, 0]
         return guess_B
 
-    def export(self, folder: Path, collator: Any) -> dict[str, Tensor]:
+    def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
         """Write what guesses as safetensors, and read it back."""
         weights = {name: weight.contiguous() for name, weight in self.predictor.state_dict().items()}
         (folder / "config.json").write_text(json.dumps({"width": len(weights["inner.bias"])}))

@@ -7,8 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mirage_pl.engine import evaluate
-from mirage_pl.engine.checkpoints import export
+from mirage_pl.engine import evaluate, export
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.datasets import describe
 from mirage_pl.engine.sessions import infer

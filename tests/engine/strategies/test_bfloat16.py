@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mirage_pl.engine.checkpoints import export
+from mirage_pl.engine import export
 from tests.conftest import compose
 from tests.engine.strategies.conftest import FSDP2, HALVED, WHOLE, ZERO2, ZERO3, job, recorded, run_to_the_end
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mirage_pl.engine.checkpoints import export
+from mirage_pl.engine import export
 from mirage_pl.engine.checkpoints.weights import ZERO, ZERO3, checkpoint_of, read_checkpoint
 from mirage_pl.engine.strategies.ready import check_resume
 from tests.conftest import compose

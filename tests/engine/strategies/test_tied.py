@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mirage_pl.engine.checkpoints import export
+from mirage_pl.engine import export
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.mirage.collator import Collator
 from tests.conftest import compose

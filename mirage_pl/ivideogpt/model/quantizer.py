@@ -1,0 +1,102 @@
+"""Quantizers: vectors -> codes -> vectors. Shapes: M pictures, N vectors of each, C channels, K codes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Quantized(NamedTuple):
+    """What a quantizer makes of vectors.
+
+    Attributes:
+        ids_MN: codes, 0 and on.
+        vectors_MNC: of the codes; their gradient is passed straight through.
+        loss: what draws vectors and codes together; 0 where there is nothing to draw.
+    """
+
+    ids_MN: Tensor
+    vectors_MNC: Tensor
+    loss: Tensor
+
+
+class Quantizer(Protocol):
+    """A module that quantizes."""
+
+    num_codes: int
+
+    def __call__(self, vectors_MNC: Tensor) -> Quantized:
+        """Quantize vectors."""
+
+    def look_up(self, ids_MN: Tensor) -> Tensor:
+        """Return the vectors of codes."""
+
+
+class VQ(nn.Module):
+    """The nearest of learnt vectors, trained by gradients alone; the loss is that of the published training.
+
+    Args:
+        channels: of a vector.
+        num_codes: K.
+        commitment: weight of the part of the loss that draws vectors to codes.
+    """
+
+    def __init__(self, channels: int, num_codes: int, commitment: float = 1.0) -> None:
+        super().__init__()
+        self.num_codes, self.commitment = num_codes, commitment
+        self.embedding = nn.Embedding(num_codes, channels)
+        nn.init.uniform_(self.embedding.weight, -1 / num_codes, 1 / num_codes)
+
+    def forward(self, vectors_MNC: Tensor) -> Quantized:
+        """Quantize vectors."""
+        book_KC = self.embedding.weight
+        products_MNK = vectors_MNC @ book_KC.T
+        ids_MN = (book_KC.square().sum(1) - 2 * products_MNK).argmin(-1)  # the vector's own square moves no minimum
+        codes_MNC = self.embedding(ids_MN)
+        loss = self.commitment * F.mse_loss(vectors_MNC, codes_MNC.detach())
+        loss = loss + F.mse_loss(codes_MNC, vectors_MNC.detach())
+        return Quantized(ids_MN, vectors_MNC + (codes_MNC - vectors_MNC).detach(), loss)
+
+    def look_up(self, ids_MN: Tensor) -> Tensor:
+        """Return the vectors of codes."""
+        vectors_MNC: Tensor = self.embedding(ids_MN)
+        return vectors_MNC
+
+
+class FiniteScalar(nn.Module):
+    """Each of a few channels rounded to a few levels (FSQ, arXiv 2309.15505); no book and no loss.
+
+    Args:
+        channels: of a vector; projected to one for each entry of ``levels``, and back, if they are others.
+        levels: of each channel; the number of codes is their product.
+
+    Raises:
+        ValueError: vector-quantize-pytorch isn't installed.
+    """
+
+    def __init__(self, channels: int, levels: Sequence[int]) -> None:
+        super().__init__()
+        try:
+            from vector_quantize_pytorch import FSQ
+        except ImportError:
+            raise ValueError("FSQ needs vector-quantize-pytorch; pip install 'mirage_pl[ivideogpt]'") from None
+        self.scalars = FSQ(list(levels), dim=channels)
+        self.num_codes = int(self.scalars.codebook_size)
+
+    def forward(self, vectors_MNC: Tensor) -> Quantized:
+        """Quantize vectors."""
+        codes_MNC, ids_MN = self.scalars(vectors_MNC)
+        return Quantized(ids_MN.long(), codes_MNC, torch.zeros((), device=codes_MNC.device))
+
+    def look_up(self, ids_MN: Tensor) -> Tensor:
+        """Return the vectors of codes."""
+        vectors_MNC: Tensor = self.scalars.indices_to_codes(ids_MN.flatten()[None])[0]
+        return vectors_MNC.unflatten(0, ids_MN.shape)
+
+
+def count_used(ids: Tensor, num_codes: int) -> Tensor:
+    """Perplexity of codes: how many would be used, were all used equally."""
+    shares_K = torch.bincount(ids.flatten(), minlength=num_codes) / max(1, ids.numel())
+    return torch.special.entr(shares_K).sum().exp()

@@ -1,0 +1,93 @@
+"""Write a trained network as a folder of stock transformers, with what decoding its latents needs beside it."""
+
+import json
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+from torch import Tensor
+
+from mirage_pl.engine.checkpoints.trained import Trained
+from mirage_pl.mirage.decoding.generate import Decoder
+from mirage_pl.mirage.export import mirage_generate
+from mirage_pl.mirage.export.loading_back import check_answers
+from mirage_pl.mirage.model.feedback import Matched, Raw
+from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.model.recurrence import Jacobi, Sequential
+
+USAGE = """---
+library_name: transformers
+pipeline_tag: image-text-to-text
+tags: [latent-reasoning]
+---
+
+## Use
+
+In this folder, with torch, Pillow and transformers, and nothing of the code it was trained with:
+
+```
+python mirage_generate.py --image image.png --question {question}
+```
+
+```python
+from mirage_generate import Mirage
+
+mirage = Mirage.load(".")
+answers = mirage.generate([{question}], [["image.png"]], max_new_tokens={max_new_tokens})
+print(answers[0].text, len(answers[0].latents))
+```
+
+The model writes latents among its words, {latents} a block: its own hidden states, fed back as input. Stock `generate`
+runs on this folder, too, but feeds nothing back.
+"""
+
+
+def write_folder(folder: Path, module: Any, trained: Trained, shard_size: str) -> dict[str, Tensor]:
+    """Write weights, config, processor and ``mirage_generate.py``, load them as others do, and compare answers.
+
+    Args:
+        folder: is there, and empty.
+        module: a stage's, with ``net`` and ``decoder``.
+        trained: the run, for its collator and its prompt.
+        shard_size: largest file of weights, as ``5GB``.
+
+    Returns:
+        The tensors that were read back, by name in the module.
+
+    Raises:
+        ValueError: feedback or recurrence are no part of ours, or the folder answers otherwise than the network.
+    """
+    net: LatentVLM = module.net
+    note_latents(net, module.decoder)
+    net.backbone.save_pretrained(folder, max_shard_size=shard_size)
+    trained.collator.shown_processor().save_pretrained(folder)
+    copyfile(mirage_generate.__file__, folder / "mirage_generate.py")
+    back = mirage_generate.Mirage.load(folder, "cpu")
+    check_answers(folder, back, net, trained.collator)
+    task = trained.config.task
+    words = {"question": json.dumps(task.get("prompt") or "What do you see?"), "latents": back.latent_size}
+    (folder / "README.md").write_text(USAGE.format(**words, max_new_tokens=task.get("max_new_tokens") or 512))
+    return {f"net.backbone.{name}": tensor for name, tensor in back.model.state_dict().items()}
+
+
+def note_latents(net: LatentVLM, decoder: Decoder) -> None:
+    """Note in the model's config what decoding needs: the official code's keys, and ``mirage`` for the rest.
+
+    Raises:
+        ValueError: feedback or recurrence are no part of ours.
+    """
+    for part, kinds in ((net.feedback, (Raw, Matched)), (net.recurrence, (Sequential, Jacobi))):
+        if type(part) not in kinds:
+            raise ValueError(
+                f"{type(part).__module__}.{type(part).__name__} can't be exported: mirage_generate.py decodes with "
+                f"{' or '.join(kind.__name__ for kind in kinds)}"
+            )
+    config: Any = net.backbone.config
+    config.latent_token_id, config.latent_start_id = decoder.latent_pad, decoder.latent_start
+    config.latent_end_id, config.latent_size = decoder.latent_end, decoder.latent_size
+    config.mirage = {
+        "end_id": decoder.end,
+        "feedback_norm": float(net.feedback.norm) if isinstance(net.feedback, Matched) else 0.0,
+        "sweeps": net.recurrence.sweeps if isinstance(net.recurrence, Jacobi) else 0,
+    }
+    net.backbone.generation_config.eos_token_id = decoder.end
