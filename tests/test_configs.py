@@ -255,3 +255,12 @@ def test_the_data_folder_follows_the_models_cell_size():
     assert Path(compose("train", "stage=stage2", "latent_size=8", "seed=1").run_dir) == Path(
         "runs/vsp/tiny/stage2-k8-seed1"
     )
+
+
+@pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda file: file.stem)
+def test_no_value_has_the_name_of_a_group_by_which_it_could_not_be_set(file):
+    own = yaml.safe_load(file.read_text())
+    values = {key for key, value in own.items() if key not in ("defaults", "hydra") and not isinstance(value, dict)}
+    chosen = {str(next(iter(entry))) for entry in own.get("defaults", []) if isinstance(entry, dict)}
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    assert not (values & groups) - chosen

@@ -153,8 +153,6 @@ class Columns:
         Raises:
             ValueError: a column isn't there, or holds something else; names it.
         """
-        if self.text_input is None:
-            check_columns(row)
         asked_of, row = row, self.spoken(row)
         values = {"row": name, **row, **asked}
         made: dict[str, Any] = {}
@@ -204,8 +202,10 @@ class Columns:
         """Return a row with the question, images and answer of its conversation, if it has one.
 
         Raises:
-            ValueError: what is wrong with the conversation.
+            ValueError: what is wrong with the conversation; or the row shows a video.
         """
+        if self.text_input is None:
+            check_columns(row)
         column = self.conversation(row)
         if column is None:
             return row

@@ -11,7 +11,7 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class Rows(Questions):
 
     def __init__(
         self,
-        columns: Mapping[str, Any] | None = None,
+        columns: Annotated[Mapping[str, Any], Columns] | None = None,
         grader: str = "exact",
         image_root: str | Path | None = None,
         outside: bool = False,

@@ -79,7 +79,6 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
     },
     "data": {
         "validate": bool,
-        "split": Mapping | None,
         "dedupe": bool,
         "out": Place,
         "sheet": Place,

@@ -22,7 +22,7 @@ OPTIONAL = ("logger", "experiment")
 """Groups of which none may be chosen."""
 NOTHING = ("none", "no", "off", "false", "nothing", "~")
 """Words for nothing."""
-UNNAMED = ("null", "true", "false")
+UNNAMED = re.compile(r"null|true|false|[-+.\d][-+.\de]*", re.IGNORECASE)
 """Values that aren't the name of an option in Hydra's grammar."""
 ALSO = {
     "trainer.devices": (str, ListConfig),
@@ -88,7 +88,8 @@ def explain_option(error: MissingConfigException) -> str:
 def explain_choice() -> str:
     """Name the group that the command line gives a value that can't be the name of an option, such as ``null``."""
     pairs = [word.partition("=")[::2] for word in sys.argv[1:] if "=" in word]
-    group, value = next(((key, value) for key, value in pairs if (CONF / key).is_dir() and value in UNNAMED), ("", ""))
+    unnamed = ((key, value) for key, value in pairs if (CONF / key).is_dir() and UNNAMED.fullmatch(value))
+    group, value = next(unnamed, ("", ""))
     options = [file.relative_to(CONF / group).with_suffix("").as_posix() for file in (CONF / group).rglob("*.yaml")]
     return f"{group}={value} is no option; choose from {', '.join(sorted(options))}"
 

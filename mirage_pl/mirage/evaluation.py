@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Annotated, Any
 
-from mirage_pl.engine.arguments import check_options
 from mirage_pl.engine.evaluation.answers import Answers, AnswersTrial
 from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.seams import Drawn, Once, Row
@@ -27,9 +26,10 @@ class LatentAnswers(Answers):
     conditions_in, numbers_in = "interventions", "latents"
     words = "mirage_pl.mirage.report"
 
-    def __init__(self, decoding: Mapping[str, Any], interventions: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self, decoding: Annotated[Mapping[str, Any], Decoding], interventions: str | Sequence[str] | None = None
+    ) -> None:
         super().__init__(decoding)
-        check_options("decoding", decoding, Decoding)
         self.options = Decoding(**decoding)
         self.looks, self.every = interventions is not None, interventions == "all"
         named = [interventions] if isinstance(interventions, str) else list(interventions or ())

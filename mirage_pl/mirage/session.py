@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from data_modules.rows.jsonl import IMAGE, interleave
 from data_modules.samples import Picture, Sample
-from mirage_pl.engine.arguments import check_options
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
 from mirage_pl.mirage.decoding.sampling import Decoding
@@ -21,8 +20,9 @@ class Answer:
         decoding: options of :class:`mirage_pl.mirage.decoding.sampling.Decoding`.
     """
 
-    def __init__(self, trained: Trained, takes: Mapping[str, str], decoding: Mapping[str, Any]) -> None:
-        check_options("decoding", decoding, Decoding)
+    def __init__(
+        self, trained: Trained, takes: Mapping[str, str], decoding: Annotated[Mapping[str, Any], Decoding]
+    ) -> None:
         self.trained, self.takes, self.decoding = trained, takes, decoding
         self.pictures: list[Picture] = []
 

@@ -36,8 +36,8 @@ def run(tmp_path_factory):
     cfg = train(tmp_path_factory.mktemp("toy"), "toy/predict", "callbacks.best=null")
     last = f"{cfg.run_dir}/checkpoints/last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
-    checkpoint["state_dict"]["net.outer.weight"].zero_()
-    checkpoint["state_dict"]["net.outer.bias"].copy_(torch.tensor([ADDED, 0]))
+    checkpoint["state_dict"]["net.predictor.outer.weight"].zero_()
+    checkpoint["state_dict"]["net.predictor.outer.bias"].copy_(torch.tensor([ADDED, 0]))
     torch.save(checkpoint, last)
     return cfg.run_dir
 
@@ -89,8 +89,10 @@ def test_its_second_stage_begins_with_the_firsts_weights_and_a_fresh_critic(tmp_
     second = train(tmp_path, "toy/spar", *still)
     before, after = (load_trained(cfg.run_dir).module for cfg in (first, second))
     for name, weight in after.net.predictor.state_dict().items():
-        assert torch.equal(weight, before.net.state_dict()[name])
+        assert torch.equal(weight, before.net.predictor.state_dict()[name])
     assert all(weight.abs().sum() > 0 for weight in after.net.critic.parameters())
+    with pytest.raises(ValueError, match=r"net.critic.inner.weight is absent there and \(18, 3\) here"):
+        train(tmp_path, "toy/spar", "stage.starts.predictor.fresh=[]", f"run_dir={tmp_path}/not_fresh")
     with pytest.raises(ValueError, match="toy/predict"):
         train(tmp_path, "toy/spar", "width=6", f"run_dir={tmp_path}/refused")
 
@@ -116,5 +118,5 @@ def test_its_export_is_the_predictor_alone(run, tmp_path):
     module = load_trained(run).module
     weights = load_file(out / "model.safetensors")
     assert json.loads((out / "config.json").read_text()) == {"width": 18}
-    assert weights.keys() == module.net.state_dict().keys()
-    assert all(torch.equal(weights[name], weight) for name, weight in module.net.state_dict().items())
+    assert weights.keys() == module.net.predictor.state_dict().keys()
+    assert all(torch.equal(weights[name], weight) for name, weight in module.net.predictor.state_dict().items())

@@ -62,7 +62,7 @@ def check_config(cfg: DictConfig) -> dict[str, Any]:
     if len(actions := [action for action in ACTIONS if cfg[action]]) > 1:
         raise ValueError(f"{actions[0]} and {actions[1]} are different things to do; give one of them")
     files = {str(split): file for split, file in cfg.task.data.files.items() if file is not None}
-    if not files:
+    if not files and not cfg.split:
         raise ValueError(f"task={cfg.task.name} names no file of rows; give task.train_file=FILE")
     return files
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -67,8 +68,8 @@ def rehearse(cfg: DictConfig) -> dict[str, Any]:
 def remove_traces(folder: Path) -> None:
     """Remove what Hydra wrote into the run folder, and the folder if it is empty."""
     shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    for log_file in folder.glob("*.log"):
-        log_file.unlink()
+    if HydraConfig.initialized():
+        (folder / f"{HydraConfig.get().job.name}.log").unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
 
