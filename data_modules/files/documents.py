@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.files.lines import BLOCK, Lines, decode, index_lines, within
+from data_modules.files.lines import BLOCK, JsonRows, Lines, index_lines, within
 from data_modules.files.packed import plain_errors
 
 ROW_KEYS = {"messages", "conversations", "conversation", "sequence_plan", "choices", "options"}
@@ -34,7 +34,7 @@ Span = tuple[int, int]
 _LIST = re.compile(rb'\{\s*"[^"]*"\s*:\s*\[\s*\{')
 
 
-class Document:
+class Document(JsonRows):
     """The rows of a JSON file: the elements of its array, or of the one list of objects in its object.
 
     Args:
@@ -49,36 +49,25 @@ class Document:
         ValueError: it has no such list, several, or isn't whole; doesn't name it.
     """
 
+    layout = "give a list of objects"
+
     def __init__(self, file: Path, name: Path | None = None) -> None:
-        self.file, self.name = file, name or file
+        super().__init__(file, name)
         self.spans_N2 = np.array(find_rows(file), np.int64).reshape(-1, 2)
         starts_L1, _ = index_lines(file)
         self.lines_N = np.searchsorted(starts_L1, self.spans_N2[:, 0], side="right")
 
-    def __str__(self) -> str:
-        return str(self.name)
-
     def __len__(self) -> int:
         return len(self.spans_N2)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        where = self.where(index)
+    def span(self, index: int) -> tuple[int, int]:
+        """Return where a row begins and ends."""
         start, end = self.spans_N2[index].tolist()
-        try:
-            row = decode(self.file, start, end - start)
-            if not isinstance(row, dict):
-                raise ValueError(f"a row must be a JSON object, got {type(row).__name__}; give a list of objects")
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        return row
+        return start, end
 
     def where(self, index: int) -> str:
         """Return ``file:row 3 (line 12)``, rows counted from 0."""
         return f"{self.name}:row {within(index, self)} (line {self.lines_N[index]})"
-
-    def folder(self, index: int) -> Path:
-        """Return the file's folder."""
-        return self.name.parent
 
 
 def open_json(file: Path, name: Path | None = None) -> Lines | Document:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from mirage_pl.engine import evaluate, export
 from mirage_pl.engine.checkpoints.trained import load_trained
-from mirage_pl.engine.datasets import describe
+from mirage_pl.engine.datasets import description
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
 from tests.conftest import compose
@@ -99,7 +99,7 @@ def test_its_second_stage_begins_with_the_firsts_weights_and_a_fresh_critic(tmp_
 
 def test_its_data_is_made_described_drawn_and_checked(tmp_path, capsys):
     shared = [TOYS, "task=toy/waves", f"data={tmp_path}", "task.rows={train: 6, val: 2, test: 4}"]
-    describe.run(compose("data", *shared, f"sheet={tmp_path}/sheet", "num_shown=2"))
+    description.run(compose("data", *shared, f"sheet={tmp_path}/sheet", "num_shown=2"))
     told = capsys.readouterr().out
     assert "fast 3, slow 3" in told
     assert "train and val and test share no sample" in told
@@ -109,7 +109,7 @@ def test_its_data_is_made_described_drawn_and_checked(tmp_path, capsys):
     bad = write_waves(tmp_path / "bad.jsonl", [*WAVES, ([0, 1], "slow")])
     only = [f"task.train_file={bad}", "task.val_file=null", "task.test_file=null", "validate=true"]
     with pytest.raises(ValueError, match="1 in .*bad.jsonl"):
-        describe.run(compose("data", *shared, *only))
+        description.run(compose("data", *shared, *only))
     assert f"{bad}:4: numbers must be 3 or more" in capsys.readouterr().out
 
 

@@ -33,7 +33,7 @@ class Start:
         take: dotted prefix of the weights to take from the other run; empty: all.
         into: dotted prefix of their place in this run; empty: unchanged.
         fresh: dotted prefixes of weights of this run that may be missing or have another shape in the other.
-        kept: ``False``: the weights are frozen and left out of checkpoints; they are fetched from the other run.
+        kept: ``False``: frozen weights, left out of checkpoints (not of DeepSpeed's) and fetched from the other run.
         run: a run folder or checkpoint to take instead.
     """
 

@@ -133,7 +133,7 @@ def test_init_from_stands_in_the_only_start_and_keeps_its_prefixes(tmp_path, tok
     assert find_starts(tiny_config(tmp_path, "world", codec=CODEC | {"stage": None})) == {}
     with pytest.raises(ValueError, match=r"has several starts; give stage.starts.codec.run= stage.starts.world.run="):
         read_starts(tiny_config(tmp_path, "policy", "init_from=x", codec=CODEC, world=WORLD))
-    with pytest.raises(ValueError, match=r"stage.starts.codec.from is unknown; a start has stage, alike, liked, take"):
+    with pytest.raises(ValueError, match=r"stage.starts.codec.from is unknown; there are stage, alike, liked, take"):
         read_starts(tiny_config(tmp_path, "world", codec=CODEC | {"from": "x"}))
 
 

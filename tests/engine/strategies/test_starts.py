@@ -7,6 +7,7 @@ from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, read_checkpoint
 from tests.contract.stages import TOYS
 from tests.engine.strategies.conftest import run_to_the_end
+from tests.engine.strategies.test_equality import slow
 
 INNER, OUTER = "net.predictor.inner", "net.predictor.outer"
 QUIET = [f"callbacks.{name}=null" for name in ("progress", "scores", "best", "throughput")]
@@ -18,7 +19,7 @@ def job(folder, *overrides):
     return [*shared, *QUIET, *STILL, *overrides]
 
 
-@pytest.mark.parametrize("strategy", ["fsdp2", "deepspeed_zero2", "deepspeed_zero3"])
+@pytest.mark.parametrize("strategy", ["fsdp2", *slow("deepspeed_zero2", "deepspeed_zero3")])
 def test_parts_of_another_run_are_taken_begun_anew_and_fetched_again(tmp_path, strategy):
     first, second = tmp_path / "first", tmp_path / "second"
     kept = f"{{run: {first}, take: {INNER}, into: {INNER}, kept: false}}"
@@ -32,7 +33,8 @@ def test_parts_of_another_run_are_taken_begun_anew_and_fetched_again(tmp_path, s
     torch.save(checkpoint, checkpoint_of(first))
     run_to_the_end(tmp_path, (2, job(tmp_path, *two)), (2, job(tmp_path, *two, "trainer.max_steps=2")))
     held, there = read_checkpoint(checkpoint_of(second))["state_dict"], load_trained(str(second)).module.state_dict()
-    assert not any(name.startswith(INNER) for name in held)
+    if strategy == "fsdp2":  # DeepSpeed writes every weight
+        assert not any(name.startswith(INNER) for name in held)
     for name in (f"{INNER}.weight", f"{INNER}.bias", f"{OUTER}.weight"):
         assert torch.equal(there[name], checkpoint["state_dict"][name])
     assert there[f"{OUTER}.bias"].shape == (2,)
