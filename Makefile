@@ -10,7 +10,7 @@ STAGE2 := runs/vsp/tiny/stage2-k4-seed42
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-slow test-gpu test-slurm demo demo-from-scratch pretrain docs picture constraints clean
+.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-slurm demo demo-from-scratch pretrain docs picture constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -42,6 +42,14 @@ test-gpu: setup  ## the tests that need a GPU
 	$(INSTALL) '.[dev,gpu]'
 	$(BIN)/pytest -m gpu
 
+gpu-report: setup  ## all that needs a GPU, tests and figures, in under nine minutes: a table and one JSON
+	-@$(INSTALL) '.[dev,gpu,bitsandbytes]'
+	$(RUN) benchmarks.gpu_report --out gpu_report.json
+
+test-lmms-eval: setup  ## the tests of lmms-eval's plug-in, and what they need
+	$(INSTALL) '.[dev,lmms-eval]' --override integrations/lmms_eval/overrides.txt
+	$(BIN)/pytest -m lmms_eval
+
 test-slurm: setup  ## the tests on a real SLURM, which must be running (a quarter of an hour)
 	$(BIN)/pytest -m 'slurm and not slow' tests/slurm
 
@@ -69,7 +77,7 @@ picture: setup  ## draw docs/method.png
 	$(RUN) docs.draw_method
 
 constraints: setup  ## write the installed versions into constraints.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs,optuna]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override integrations/lmms_eval/overrides.txt --editable '.[dev,docs,optuna,lmms-eval]'
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt
 
 clean:  ## remove the environment, runs and generated data

@@ -1,7 +1,7 @@
 """How long training waits for a checkpoint: ``python -m benchmarks.checkpoint``; ``--gib``, ``--repeats``, ``--json``.
 
-Medians of saves in turns, in the middle of a training on the CPU, with the optimizer's state: of ``model=tiny``, and of
-as much as a bigger model has, in matrices of 16 MiB:
+Medians of saves in turns, in the middle of a training, with the optimizer's state: of ``model=tiny``, and of as much as
+a bigger model has, in matrices of 16 MiB. On the CPU, or with ``--accelerator cuda`` on a GPU:
 
 - ``blocking``: a save as it is without more;
 - ``overlapped``: with ``async_checkpoint=true``, until training goes on;
@@ -99,25 +99,26 @@ class Wide(pl.LightningModule):
         return torch.optim.AdamW(self.parameters())
 
 
-def tiny(folder: Path, repeats: int) -> None:
+def tiny(folder: Path, repeats: int, accelerator: str) -> None:
     """Train the tiny model for a few steps."""
     saves = f"+callbacks.saves={{_target_: benchmarks.checkpoint.Saves, folder: {folder}, repeats: {repeats}, step: 3}}"
-    fit.run(compose("train", [*RUN, "callbacks.progress=null", f"data={folder}/data", f"run_dir={folder}/run", saves]))
+    run = [*RUN, f"trainer.accelerator={accelerator}", "callbacks.progress=null", f"data={folder}/data"]
+    fit.run(compose("train", [*run, f"run_dir={folder}/run", saves]))
 
 
-def wide(folder: Path, repeats: int, gib: float) -> None:
+def wide(folder: Path, repeats: int, accelerator: str, gib: float) -> None:
     """Train many weights for a step."""
     keep_freed_memory()  # as `train` does
-    options: dict[str, Any] = {"accelerator": "cpu", "max_steps": 1, "callbacks": [Saves(str(folder), repeats)]}
+    options: dict[str, Any] = {"accelerator": accelerator, "max_steps": 1, "callbacks": [Saves(str(folder), repeats)]}
     pl.Trainer(**options, **QUIET).fit(Wide(gib), torch.ones(1, 1))
 
 
-def measure(repeats: int, gib: float) -> dict[str, dict[str, float]]:
+def measure(repeats: int, gib: float, accelerator: str = "cpu") -> dict[str, dict[str, float]]:
     """Figures of both models."""
     figures = {}
     works: dict[str, Callable[[Path], None]] = {
-        "tiny": lambda folder: tiny(folder, repeats),
-        "wide": lambda folder: wide(folder, repeats, gib),
+        "tiny": lambda folder: tiny(folder, repeats, accelerator),
+        "wide": lambda folder: wide(folder, repeats, accelerator, gib),
     }
     for name, work in works.items():
         with TemporaryDirectory() as folder:
@@ -141,10 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gib", type=float, default=1.5, help="weights and optimizer states of the bigger one")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--accelerator", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     silence_libraries()
-    figures = measure(options.repeats, options.gib)
+    figures = measure(options.repeats, options.gib, options.accelerator)
     print(json.dumps(figures) if options.json else table(figures))
 
 

@@ -208,7 +208,7 @@ def stage1_mfu(setting: Setting) -> Iterator[Figure]:
             times = [seconds(lambda: losses(net, batch, 1).backward()) for _ in range(setting.repeats + 2)]  # noqa: B023
         except torch.OutOfMemoryError:
             break
-        work_done = step_flops(work.backbone.config.text_config, len, batch.lengths, batch.supervised, [])
+        work_done = step_flops(net.architecture.decoder_flops, len, batch.lengths, batch.supervised, [])
         found.append((work_done / median(times[2:]) / PEAK_TFLOPS / 1e12, rows))
     value, rows = max(found)
     what = f"stage-1 step, 7B-shaped, {rows} rows of about 500 tokens: share of {PEAK_TFLOPS} TFLOP/s"

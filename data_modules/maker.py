@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.progress import track
 
@@ -40,10 +40,13 @@ class Maker(ABC):
     """Makes ``train.jsonl``, ``val.jsonl``, ``test.jsonl`` and ``images/``, the same for the same settings.
 
     Attributes:
+        subfolder: in ``folder``, for what rows name.
         folder: where they go.
         seed: another one makes other data.
         num_workers: processes that draw; all cores when ``None``.
     """
+
+    subfolder: ClassVar[str] = "images"
 
     folder: Path
     seed: int
@@ -88,7 +91,7 @@ class Maker(ABC):
         if folder.exists():
             raise ValueError(f"{folder} exists, but holds no {SETTINGS}; move it away, or choose another task.folder")
         partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-        (partial / "images").mkdir(parents=True)
+        (partial / self.subfolder).mkdir(parents=True)
         try:
             self._write(partial)
             (partial / SETTINGS).write_text(as_json(self.settings()))

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "launch": {"mirage_pl", "hydra_plugins"},
     "hydra_plugins": set(),
     "benchmarks": {"mirage_pl", "data_modules"},
+    "integrations": {"mirage_pl", "data_modules"},
 }
 FILES = sorted(file for package in MAY_IMPORT for file in (REPO / package).rglob("*.py"))
 FAMILIES = {folder.name for folder in (REPO / "mirage_pl").iterdir() if (folder / "__init__.py").is_file()} - {"engine"}

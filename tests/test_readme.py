@@ -5,6 +5,7 @@ import shlex
 from importlib.util import find_spec
 
 import pytest
+import yaml
 
 from launch.status import parser as status_parser
 from mirage_pl.engine.reports.options import build_parser as report_parser
@@ -14,7 +15,7 @@ HAND = [REPO / name for name in ("README.md", "CONTRIBUTING.md")]
 PAGES = {str(page.relative_to(REPO)): page.read_text() for page in [*HAND, *sorted((REPO / "docs").rglob("*.md"))]}
 OWN = REPO / "docs" / "start" / "own_project"
 FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
-ROOTS = "assets|benchmarks|callbacks|conf|data_modules|docs|hydra_plugins|launch|mirage_pl|tests"
+ROOTS = "assets|benchmarks|callbacks|conf|data_modules|docs|hydra_plugins|integrations|launch|mirage_pl|tests"
 FORMS = re.compile(r"[<>…*{}]|NAME|YYYY")
 """In a path that stands for many."""
 MODULES = [file for root in ROOTS.split("|") for file in (REPO / root).rglob("*.py")]
@@ -67,8 +68,19 @@ def check_command(command, searched):
         first = [word if re.search(r"[[{(\"]", word) else word.split(",")[0] for word in overrides]
         texts = [f'{word.split("=", 1)[0]}="…"' if word.startswith("prompt=") else word for word in first]
         assert compose(config, *texts, *([] if "hydra.searchpath" in command else [searched]))
+    elif module == "lmms_eval":
+        check_harness(dict(zip(words[::2], words[1::2], strict=True)))
     else:
         assert find_spec(module)
+
+
+def check_harness(options):
+    """Read a command of lmms-eval, which needn't be installed: our model, and our tasks where it is told of them."""
+    assert options.keys() <= {"--model", "--model_args", "--batch_size", "--tasks", "--include_path"}
+    assert options["--model"] != "mirage_pl" or "ckpt=" in options["--model_args"]
+    if folder := options.get("--include_path"):
+        tasks = [yaml.safe_load(file.read_text().replace("!function", "")) for file in (REPO / folder).glob("*.yaml")]
+        assert options["--tasks"] in {task["task"] for task in tasks}
 
 
 def test_every_command_is_understood(searched):

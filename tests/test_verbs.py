@@ -303,3 +303,49 @@ def test_paths_in_a_run_folder_are_whole(run_folder):
     file = checkpoint_of(run_folder)
     assert run_of(file) == Path(run_folder).resolve()
     assert checkpoint_of(file) == file
+
+
+def test_a_run_is_served_to_many_with_its_latents(run_folder, data, monkeypatch):
+    from base64 import b64encode
+
+    import httpx
+    from hydra.utils import instantiate
+
+    from mirage_pl.engine.checkpoints.trained import load_trained
+    from mirage_pl.engine.serving.app import build_chat
+    from mirage_pl.engine.serving.chat import Chat
+    from mirage_pl.engine.serving.limits import Limits
+    from mirage_pl.mirage.model.latents import LatentVLM
+    from tests.engine.serving.echo import served
+
+    cfg = compose("infer", f"ckpt={run_folder}")
+    session = instantiate(cfg.session)(load_trained(str(run_folder)))
+    assert isinstance(session, Chat)
+    start, original, calls = session.trained.module.decoder.latent_start, LatentVLM.logits, []
+
+    def starts_with_a_block(net, hidden):
+        logits = original(net, hidden)
+        if not calls:
+            logits[:, start] = 1e9
+        calls.append(1)
+        return logits
+
+    monkeypatch.setattr(LatentVLM, "logits", starts_with_a_block)
+    image = (data / "vsp-28px/images/level_3_test_0.png").read_bytes()
+    urls = [f"data:image/png;base64,{b64encode(content).decode()}" for content in (image, image[: len(image) // 2])]
+    app, batcher = build_chat(session, "run", Limits(**cfg.serving))
+    with served(app, batcher.stop) as address, httpx.Client(timeout=60, trust_env=False) as http:
+
+        def ask(*parts, **options):
+            body = {"model": "run", "messages": [{"role": "user", "content": parts}]} | options
+            return http.post(f"{address}/v1/chat/completions", json=body)
+
+        shown, cut_off = ({"type": "image_url", "image_url": {"url": url}} for url in urls)
+        answer = ask(shown, max_tokens=8, marks=True).json()
+        assert [mark["label"] for mark in answer["marks"]] == [f"latent {number}" for number in (1, 2, 3, 4)]
+        assert all(len(mark["looks"]) == 1 and len(mark["words"]) == 3 for mark in answer["marks"])
+        assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == 4
+        assert "cannot be read" in ask(cut_off).json()["error"]["message"]
+        long = ask({"type": "text", "text": "ice " * 100_000})
+        assert (long.status_code, long.json()["error"]["code"]) == (400, "context_length_exceeded")
+        assert ask(shown, max_tokens=1).status_code == 200

@@ -20,9 +20,9 @@ def locate_row(where: str) -> tuple[Path, str]:
     """Split what a sample calls its row into the file and the row's name in it.
 
     Args:
-        where: ``file:12`` (a line), ``file:row 12`` or ``file:key``, and after a comma anything.
+        where: ``file:12`` (a line), ``file:row 12`` or ``file:key``, and after it which of several samples of the row.
     """
-    file, _, name = re.sub(r", choices rotated by \d+$", "", where).rpartition(":")
+    file, _, name = re.sub(r"(, choices rotated by |@)\d+$", "", where).rpartition(":")
     return Path(file), name
 
 

@@ -46,8 +46,14 @@ def sweep_launcher() -> str | None:
     return HydraConfig.get().runtime.choices.get("hydra/launcher")
 
 
+def name_family(task: str, other: str) -> str:
+    """Name what ``conf/tokens`` has for a task: ``a`` for ``a/b``; the task itself where all families share it."""
+    shared = (CONF / "tokens" / f"{task}.yaml").is_file()
+    return task if shared else (task.split("/")[:-1] or [other])[0]
+
+
 OmegaConf.register_new_resolver("repo", lambda path: str(HOME / path), replace=True)
-OmegaConf.register_new_resolver("family", lambda task, other: (task.split("/")[:-1] or [other])[0], replace=True)
+OmegaConf.register_new_resolver("family", name_family, replace=True)
 OmegaConf.register_new_resolver("variant", lambda _root_: hash_variant(_root_, compose_run), replace=True)
 
 
@@ -91,6 +97,7 @@ def silence_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("pytorch_lightning.utilities.rank_zero", "tensorboard"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of a kernel that it doesn't need
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")

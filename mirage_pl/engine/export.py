@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> Path:
     dtype = read_dtype(cfg.dtype)
     if not re.fullmatch(r"\d+[KMG]i?B", cfg.shard_size):
         raise ValueError(f"shard_size={cfg.shard_size} is no size of a file; write it as 5GB or 500MB")
-    trained = load_trained(cfg.ckpt)
+    trained = load_trained(cfg.ckpt, merged=True)
     module: Any = trained.module
     if not isinstance(trained.module, Exporting):
         raise ValueError(f"stage={trained.config.stage.name} can't be exported: its module has no export()")

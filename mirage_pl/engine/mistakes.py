@@ -18,7 +18,7 @@ ALIKE = 0.7
 """Least similarity of two keys' last parts (0 to 1) for one to be proposed in place of the other."""
 SEVERAL = ("logger",)
 """Groups of which several options may be chosen."""
-OPTIONAL = ("logger", "experiment")
+OPTIONAL = ("logger", "experiment", "lora")
 """Groups of which none may be chosen."""
 NOTHING = ("none", "no", "off", "false", "nothing", "~")
 """Words for nothing."""

@@ -93,7 +93,7 @@ class Collator:
 
     def widths(self, sample: Sample) -> tuple[int, ...]:
         """Tokens of a training row's segments (text, latent, text, …); images are only measured, not decoded."""
-        row = self._row(sample, [self.pictures.num_tokens(*asked) for asked in shown(sample)], answers=True)
+        row = self._row(sample, [self.pictures.tokens(*asked) for asked in shown(sample)], answers=True)
         return tuple(len(segment.tokens) for segment in cut(row, self.latent_pad))
 
     def problem(self, sample: Sample, answers: bool = True, max_length: int | None = None) -> str | None:
@@ -155,22 +155,21 @@ class Collator:
     def _build(self, samples: Sequence[Sample], answers: bool) -> Batch:
         images = self.pictures.collect([asked for sample in samples for asked in shown(sample)])
         grids = self.pictures.merged(images)
-        counts = [t * h * w for t, h, w in grids]
-        rows = []
+        left, rows = iter(grids), []
         for sample in samples:
-            own, counts = counts[: len(shown(sample))], counts[len(shown(sample)) :]
-            rows.append(self._row(sample, own, answers))
+            tokens = [self.pictures.tokens(*asked, next(left)) for asked in shown(sample)]
+            rows.append(self._row(sample, tokens, answers))
         batch = self.place(rows, grids)
         return replace(batch, images=images, samples=tuple(samples))
 
-    def _row(self, sample: Sample, counts: Sequence[int], answers: bool) -> Row:
-        """The tokens of a row, whose images make so many each."""
+    def _row(self, sample: Sample, images: Sequence[tuple[int, ...]], answers: bool) -> Row:
+        """The tokens of a row, whose images stand for these."""
         texts = tuple(part.text if isinstance(part, Text) else None for part in sample.question)
         tokens: list[int] = []
         try:
-            question, left = encode_question(self.inputs, texts), list(counts)
+            question, left = encode_question(self.inputs, texts), list(images)
             for token in question:
-                tokens += [token] * left.pop(0) if token == self.image_pad else [token]
+                tokens += left.pop(0) if token == self.image_pad else (token,)
             labels = [IGNORE] * len(tokens)
             for part in sample.answer if answers else ():
                 piece = encode(self.tokenizer, part.text) if isinstance(part, Text) else self._block(part)

@@ -10,6 +10,7 @@ of a token, L layers, V vocabulary, e bytes of an activation.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ MODULES = {
     "head": "net.backbone.lm_head",
 }
 """Part of the model -> how the names of its parameters begin. The last norm is counted among the layers."""
+ROWS = 3
+"""Latent tokens, whose rows are trained beside adapters."""
+WHOLE = {"language": ["embedding", "layers", "head"], "vision": ["tower"], "merger": ["tower"]}
+"""Part that ``lora.whole`` names -> parts that are counted as trained; a merger isn't counted apart from its tower."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,29 @@ class Architecture:
             "layers": layers,
             "head": 0 if self.tied else vocabulary,
         }
+
+    def linear(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Part that may get adapters -> name of each of its linear layers -> widths of its input and output."""
+        h, kv, i, v = self.text["hidden_size"], self.key_width, self.text["intermediate_size"], self.vision
+        w, j, merged = v["hidden_size"], v["intermediate_size"], v["hidden_size"] * v["spatial_merge_size"] ** 2
+        layer = {"self_attn.q_proj": (h, h), "self_attn.k_proj": (h, kv), "self_attn.v_proj": (h, kv)}
+        layer |= {"self_attn.o_proj": (h, h), "mlp.gate_proj": (h, i), "mlp.up_proj": (h, i), "mlp.down_proj": (i, h)}
+        block = {"attn.qkv": (w, 3 * w), "attn.proj": (w, w)}
+        block |= {"mlp.gate_proj": (w, j), "mlp.up_proj": (w, j), "mlp.down_proj": (j, w)}
+        layers, blocks = range(self.text["num_hidden_layers"]), range(v["depth"])
+        return {
+            "language": {f"layers.{at}.{name}": sizes for at in layers for name, sizes in layer.items()},
+            "vision": {f"blocks.{at}.{name}": sizes for at in blocks for name, sizes in block.items()},
+            "merger": {"merger.mlp.0": (merged, merged), "merger.mlp.2": (merged, v["out_hidden_size"])},
+        }
+
+    def adapter(self, lora: Mapping[str, Any]) -> int:
+        """Parameters that ``lora`` adds: two matrices for each layer, with DoRA a length for each column, rows."""
+        layers = {name: sizes for part in lora["parts"] for name, sizes in self.linear().get(part, {}).items()}
+        patterns = ["*"] if lora["layers"] == "all-linear" else lora["layers"]
+        chosen = [sizes for name, sizes in layers.items() if any(fnmatchcase(f".{name}", f"*.{p}") for p in patterns)]
+        rows = (1 if self.tied else 2) * ROWS * self.text["hidden_size"] if lora["rows"] else 0
+        return rows + sum(lora["rank"] * (i + o) + (o if lora["dora"] else 0) for i, o in chosen)
 
     @property
     def tower(self) -> int:
@@ -128,9 +156,13 @@ def read_footprint(cfg: DictConfig, activation_bytes: int) -> Footprint:
         tokens, min(tokens, cfg.row_tokens), activation_bytes, cfg.memory.checkpointing
     )
     passes = cfg.latent_size + 1 if cfg.stage.recycles else 1
+    trained = trained_parts(list(cfg.stage.freeze), architecture.tied)
+    if cfg.lora:
+        parts["adapter"] = architecture.adapter(cfg.lora)
+        trained = ["adapter", *dict.fromkeys(part for name in cfg.lora.whole for part in WHOLE.get(name, []))]
     return Footprint(
         parameters=parts,
-        trained=trained_parts(list(cfg.stage.freeze), architecture.tied),
+        trained=trained,
         unit=max(architecture.layer, parts["embedding"]),
         gathered=parts["layers"] * passes + parts["embedding"] + parts["head"],
         activation_bytes=activation + architecture.logits(positions, activation_bytes),

@@ -53,10 +53,11 @@ def fused_ce(hidden_MD: Tensor, head: Any, targets_M: Tensor) -> Tensor:
 
 
 def can_fuse(hidden_MD: Tensor, head: Any) -> bool:
-    """Whether Liger is installed, tensors are on a GPU, and the head is a plain linear layer with unsharded weight."""
+    """Whether Liger is installed, tensors are on a GPU, and the head is its weight, unsharded, and no more."""
     return (
         hidden_MD.is_cuda
         and type(head) is nn.Linear
+        and not head._forward_hooks
         and not is_split(head.weight)
         and find_spec("liger_kernel") is not None
     )

@@ -55,6 +55,16 @@ class MirageModule(BaseModule):
             *net.architecture.tower,
         ]
 
+    def parts(self) -> dict[str, Sequence[torch.nn.Module]]:
+        """``vision`` without its ``merger``, and ``language``: embedding, decoder and head."""
+        stock = self.net.architecture
+        return {"vision": stock.tower, "merger": stock.merger, "language": [stock.decoder, stock.head]}
+
+    def vocabulary(self) -> tuple[torch.nn.Module, torch.nn.Module, Sequence[int]]:
+        """Embedding, head, and the ids of the three latent tokens."""
+        tokens = self.decoder.latent_start, self.decoder.latent_pad, self.decoder.latent_end
+        return self.net.backbone.get_input_embeddings(), self.net.architecture.head, tokens
+
     def alike(self, batch: Batch, most: Callable[[Sequence[int]], list[int]]) -> Batch:
         """Match the rank with the most latent columns and chunks of cross-entropy; add images if any rank has some."""
         widths = [block.stop - block.start for block in batch.blocks]
@@ -87,9 +97,8 @@ class MirageModule(BaseModule):
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch."""
         grids = [grid for images in (batch.images, batch.helpers) if images for grid in images.unknown_grids()]
-        architecture, trained = self.net.architecture, self.net.tower_trained
-        tower = architecture.tower_flops
-        return step_flops(architecture.text_config, tower, batch.lengths, batch.supervised, grids, trained)
+        decoder, tower = self.net.architecture.decoder_flops, self.net.architecture.tower_flops
+        return step_flops(decoder, tower, batch.lengths, batch.supervised, grids, self.net.tower_trained)
 
     def generate(self, prompts: Batch, max_new_tokens: int, **options: Any) -> Generation:
         """Answer a batch of prompts, with latents where the model opens a block.

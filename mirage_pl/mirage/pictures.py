@@ -4,6 +4,7 @@ Shapes: N images, P patches, F pixels of a patch, M features, D width.
 """
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -50,16 +51,35 @@ class Pictures:
         self.processors: dict[type, Any] = {Picture: shown, Latent: shown if same else helper}
 
     def num_tokens(self, part: Picture | Latent, where: str) -> int:
-        """Tokens an image makes, from its header alone.
+        """Features of an image, from its header alone.
 
         Raises:
             ValueError: it can't be read, or is too long for its width; names the row.
         """
+        return self.tokens(part, where).count(self.inputs.image_id)
+
+    def tokens(self, part: Picture | Latent, where: str, grid: Grid | None = None) -> tuple[int, ...]:
+        """What the token of an image stands for.
+
+        Args:
+            part: the image.
+            where: its row.
+            grid: of its features, if it is known; else its header is read.
+
+        Raises:
+            ValueError: as :meth:`num_tokens`.
+        """
+        if grid is not None and not self.inputs.apart:
+            return (self.inputs.image_id,) * prod(grid)
         width, height = image_size(part.path, where)
         try:
-            return self.inputs.num_tokens(self.processors[type(part)], width, height)
+            return self.inputs.tokens(self.processors[type(part)], width, height)
         except ValueError as error:
             raise ValueError(f"{where}: image {part.path} of {width}×{height} pixels can't be shown: {error}") from None
+
+    def tiles(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of tiles that an input image of some width and height is cut into."""
+        return self.inputs.tiles(self.processors[Picture], *size)
 
     def merged(self, images: Images | None) -> list[Grid]:
         """Grids of images in tokens."""

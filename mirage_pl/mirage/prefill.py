@@ -47,7 +47,7 @@ class Prefill(pl.Callback):
 def settings(net: Any, collate: Collator, precision: str) -> dict[str, Any]:
     """What features depend on besides the tower's weights and an image's bytes, as JSON has it."""
     values = {
-        "tower": net.backbone.config.vision_config.to_dict(),
+        "model": {k: v for k, v in net.backbone.config.to_dict().items() if k not in ("text_config", "_name_or_path")},
         "attention": net.backbone.config.vision_config._attn_implementation,
         "images": collate.pictures.images.to_dict(),
         "decoding": DECODING,

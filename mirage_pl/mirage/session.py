@@ -1,4 +1,4 @@
-"""A session with a trained run: questions about pictures."""
+"""A session with a trained run: questions about pictures, of one or of many."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +8,8 @@ from data_modules.rows.jsonl import IMAGE, interleave
 from data_modules.samples import Picture, Sample
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
+from mirage_pl.engine.serving.chat import Question
+from mirage_pl.mirage.chat import Asked, Together, ask
 from mirage_pl.mirage.decoding.sampling import Decoding
 
 
@@ -25,6 +27,8 @@ class Answer:
     ) -> None:
         self.trained, self.takes, self.decoding = trained, takes, decoding
         self.pictures: list[Picture] = []
+        self.longest = int(trained.module.net.backbone.config.get_text_config().max_position_embeddings)
+        self.own_prompt = str(trained.config.task.get("prompt") or "")
 
     def begin(self, prompt: str | None = None, image: str | Sequence[str] | None = None) -> Iterator[Piece]:
         """Answer a question about pictures, and describe its latents.
@@ -42,11 +46,23 @@ class Answer:
 
     def step(self, prompt: str | None = None) -> Iterator[Piece]:
         """Answer another question about the same pictures."""
-        task = self.trained.config.task
-        prompt = prompt or task.get("prompt")
+        prompt = prompt or self.own_prompt
         if not prompt:
-            raise ValueError(f"each row of task={task.name} has a question of its own; give prompt=")
+            name = self.trained.config.task.name
+            raise ValueError(f"each row of task={name} has a question of its own; give prompt=")
         question = Sample("prompt=", interleave(prompt, IMAGE, self.pictures), ())
         prompts = self.trained.collator.prompts([question]).to(self.trained.device)
         for text in self.trained.module.stream(prompts, **self.decoding):
             yield Piece("text", text)
+
+    def prepare(self, question: Question) -> Asked:
+        """Get a question of many ready.
+
+        Raises:
+            ValueError: it can't be asked.
+        """
+        return ask(question, self.trained.collator, self.own_prompt, Decoding(**self.decoding), self.longest)
+
+    def answer(self, prompts: Sequence[Asked]) -> Together:
+        """Begin to answer some questions together."""
+        return Together(self.trained.module, self.trained.collator, prompts)

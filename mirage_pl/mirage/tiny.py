@@ -6,7 +6,9 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
@@ -71,8 +73,13 @@ TEXT = {
 }
 
 
-def build_tokenizer() -> Qwen2Tokenizer:
-    """Train the byte-level BPE on :data:`CORPUS`; special tokens come last, as in Qwen2.5."""
+def build_tokenizer(special: Sequence[str] = SPECIAL, **options: Any) -> Qwen2Tokenizer:
+    """Train the byte-level BPE on :data:`CORPUS`.
+
+    Args:
+        special: special tokens, which come last, as in Qwen2.5.
+        options: of the tokenizer.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -87,8 +94,8 @@ def build_tokenizer() -> Qwen2Tokenizer:
         CORPUS, trainers.BpeTrainer(vocab_size=2000, initial_alphabet=alphabet, show_progress=False)
     )
     trained = json.loads(bpe.to_str())["model"]
-    tokenizer = Qwen2Tokenizer(vocab=trained["vocab"], merges=[tuple(pair) for pair in trained["merges"]])
-    tokenizer.add_tokens(SPECIAL, special_tokens=True)
+    tokenizer = Qwen2Tokenizer(vocab=trained["vocab"], merges=[tuple(pair) for pair in trained["merges"]], **options)
+    tokenizer.add_tokens(list(special), special_tokens=True)
     return tokenizer
 
 

@@ -63,10 +63,11 @@ def joined(texts: Sequence[str | None]) -> list[str | None]:
 
 
 def render(inputs: Inputs, texts: Sequence[str | None]) -> str:
-    """The chat template around a question."""
+    """The chat template around a question, and the beginning of an answer that doesn't think in words first."""
     content = [{"type": "image"} if text is None else {"type": "text", "text": text} for text in texts]
     chat = [{"role": "user", "content": content}]
-    return inputs.expand(str(inputs.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)))
+    options = {"add_generation_prompt": True, "tokenize": False, "enable_thinking": False}
+    return inputs.expand(str(inputs.processor.apply_chat_template(chat, **options)))
 
 
 def fill_in(inputs: Inputs, runs: Sequence[str | None]) -> tuple[int, ...]:
@@ -101,8 +102,13 @@ def encode_plainly(tokenizer: Any, text: str) -> tuple[int, ...]:
 
 @lru_cache(8)
 def added_ids(tokenizer: Any) -> frozenset[int]:
-    """Ids of all tokens that were added to a tokenizer's words, special or not."""
-    return frozenset(tokenizer.get_added_vocab().values())
+    """Ids of all special tokens, and of all others that were added to a tokenizer's words.
+
+    Gemma has newlines among its added tokens, but they are words of its own, too.
+    """
+    words = plain(tokenizer).get_vocab()
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(number for number, token in added if token.special or token.content not in words)
 
 
 @lru_cache(8)

@@ -72,7 +72,7 @@ class Losing(torch.nn.Module):
 
 def export_it(monkeypatch, out, error=None, **options):
     trained = SimpleNamespace(module=Losing(error), collator=None)
-    monkeypatch.setattr(export, "load_trained", lambda ckpt: trained)
+    monkeypatch.setattr(export, "load_trained", lambda ckpt, merged: trained)
     options = {"ckpt": "RUN", "dtype": None, "replace": False, "shard_size": "5GB"} | options
     export.run(OmegaConf.create({**options, "out": str(out)}))
 

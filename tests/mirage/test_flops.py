@@ -2,12 +2,16 @@
 
 from copy import deepcopy
 from functools import partial
+from importlib import import_module
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from mirage_pl.mirage.model.backbone import load_backbone
+from mirage_pl.mirage.stock.delta import CHUNK, run_rule
+from mirage_pl.mirage.stock.find import find_architecture
 from mirage_pl.mirage.stock.flops import decoder_flops, decoder_parameters, step_flops, tower_forward_flops
 
 RAGGED_GRIDS = [(1, 12, 10), (1, 6, 20), (2, 8, 8)]
@@ -73,13 +77,23 @@ def test_the_tower_costs_what_a_counted_forward_costs(grouped):
     assert tower_forward_flops(grouped.config.vision_config, RAGGED_GRIDS) == total
 
 
+@pytest.mark.parametrize("name", ["qwen3_vl", "qwen3_5"])
+def test_a_tower_that_sees_whole_images_costs_what_a_counted_forward_costs(name, tmp_path):
+    import_module(f"tests.mirage.architectures.{name}").write_folder(tmp_path)
+    network = find_architecture(load_backbone(str(tmp_path), attention="eager", random_weights=True))
+    pixels = torch.zeros(sum(t * h * w for t, h, w in RAGGED_GRIDS), 3 * 2 * 14 * 14)
+    with torch.no_grad():
+        total = sum(counted(lambda: network.image_features(pixels, RAGGED_GRIDS)))
+    assert network.tower_flops(RAGGED_GRIDS) == total
+
+
 def test_a_trained_tower_costs_a_counted_backward_too(grouped):
     grids = torch.tensor(RAGGED_GRIDS)
     pixels = torch.zeros(int(grids.prod(1).sum()), 3 * 2 * 14 * 14, requires_grad=True)
     total = sum(counted(lambda: grouped.model.visual(pixels, grids).pooler_output.sum().backward()))
     assert (
         step_flops(
-            grouped.config.text_config,
+            partial(decoder_flops, grouped.config.text_config),
             partial(tower_forward_flops, grouped.config.vision_config),
             [],
             0,
@@ -90,13 +104,30 @@ def test_a_trained_tower_costs_a_counted_backward_too(grouped):
     )
 
 
+def test_the_delta_rule_costs_what_is_counted_but_for_what_a_chunk_computes_within_itself():
+    """As one chunk: what it multiplies within itself, and for the gradient of the systems that it solves."""
+    heads, key, value, T = 4, 8, 12, CHUNK
+
+    def drawn(*shape):
+        return torch.randn(1, *shape).requires_grad_()
+
+    queries, keys, values, state = drawn(T, heads, key), drawn(T, heads, key), drawn(T, heads, value), drawn(4, 8, 12)
+
+    def run():
+        mixed, new = run_rule(queries, keys, values, -drawn(T, heads).exp(), drawn(T, heads).sigmoid(), state)
+        (mixed.sum() + new.sum()).backward()
+
+    products, solved = 3 * (4 * key + 2 * value), 2 * (key + value)
+    assert counted(run)[0] == heads * (18 * key * value * T + (products + solved) * T * T)
+
+
 def test_a_step_is_decoder_plus_frozen_tower(grouped):
     parts = decoder_flops(grouped.config.text_config, [5, 9], 3) + tower_forward_flops(
         grouped.config.vision_config, RAGGED_GRIDS
     )
     assert (
         step_flops(
-            grouped.config.text_config,
+            partial(decoder_flops, grouped.config.text_config),
             partial(tower_forward_flops, grouped.config.vision_config),
             [5, 9],
             3,
@@ -120,5 +151,9 @@ def test_qwen_7b_on_600_tokens_and_one_image_of_384_pixels(seven_billion):
     tower = 2 * (blocks + embedding + merger) * 784 + 4 * 1280 * pairs
     assert tower_forward_flops(vision, [(1, 28, 28)]) == pytest.approx(tower, rel=1e-3)
     assert step_flops(
-        seven_billion.text_config, partial(tower_forward_flops, vision), [600], 600, [(1, 28, 28)]
+        partial(decoder_flops, seven_billion.text_config),
+        partial(tower_forward_flops, vision),
+        [600],
+        600,
+        [(1, 28, 28)],
     ) == pytest.approx(26.7e12, rel=1e-2)

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from callbacks.freeze import Freeze
 from launch import plan
 from launch.layouts import Layout, share
+from mirage_pl.engine.checkpoints.adapted import adapt, read_adapter
 from mirage_pl.mirage.footprint import MODULES, Architecture, read_architecture, read_footprint
 from mirage_pl.mirage.model.backbone import load_backbone
 from mirage_pl.mirage.model.columns import Columns, Embeds
@@ -109,3 +111,21 @@ def test_activations_are_what_the_real_layers_keep_for_the_gradient(dtype):
     model_layers = decoder.layers
     planned = Architecture(text, vision, False).layer_activations(columns, dtype.itemsize)
     assert bytes_kept(2) - bytes_kept(1) == rows * columns * planned
+
+
+LORA = [
+    ["lora=lora"],
+    ["lora=dora", "lora.parts=[language,vision,merger]", "lora.rank=4"],
+    ["lora=lora", "lora.layers=[q_proj,layers.1.mlp.*]", "lora.rows=false"],
+    ["lora=lora", "lora.whole=[language]", "lora.parts=[vision]"],
+]
+
+
+@pytest.mark.parametrize("words", LORA, ids=str)
+def test_adapters_are_counted_as_they_are_put_in(words):
+    cfg = compose("plan", *words)
+    module = instantiate(cfg.stage.module)
+    adapt(module, read_adapter(cfg))
+    footprint = read_footprint(cfg, 4)
+    learnt = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+    assert sum(footprint.parameters[part] for part in footprint.trained) == learnt

@@ -154,18 +154,6 @@ def test_an_answer_ends_before_a_stop_string(talkative, decoder, collator, quest
     assert stop not in streamed.split("\n")[0]
 
 
-def test_a_stream_holds_back_what_may_become_a_stop_string():
-    decoding = Decoding(1, stop=["END", "##"])
-    assert [decoding.safe(text) for text in ("a", "a E", "a EN", "a END", "a ENx", "b#")] == [
-        "a",
-        "a ",
-        "a ",
-        "a ",
-        "a ENx",
-        "b",
-    ]
-
-
 def test_a_stream_says_what_the_batch_says(talkative, decoder, collator, questions):
     answer = decoder(talkative, collator.prompts(questions[:1]), Decoding(20))
     pieces = list(decoder.stream(talkative, collator.prompts(questions[:1]), Decoding(20)))

@@ -128,10 +128,14 @@ def word_level(normalizer=None, **options):
 def test_a_name_that_can_only_be_the_token_is_refused(processor, samples):
     with pytest.raises(ValueError, match="text names the token <stop>, which this tokenizer can't write as text"):
         encode(word_level(special=True), "see <stop>")
-    tokenizer = word_level(normalizers.Lowercase(), normalized=True)
+    tokenizer = word_level(normalizers.Lowercase(), special=True, normalized=True)
     with pytest.raises(ValueError, match="<stop>"):  # by another spelling
         encode(tokenizer, "see <STOP>")
     assert encode(tokenizer, "see") == (1,)
+
+
+def test_an_added_token_that_is_one_of_the_tokenizers_own_words_is_a_word():
+    assert encode(word_level(), "see <stop>") == (1, 2)
 
 
 def test_a_question_that_cannot_be_written_is_named_with_its_row(processor, samples, monkeypatch):
@@ -143,3 +147,15 @@ def test_a_question_that_cannot_be_written_is_named_with_its_row(processor, samp
             refuse()
     assert "names the token" in collator.problem(row)
     assert isinstance(samples[0].answer[0], Latent)
+
+
+def test_an_answer_begins_after_no_thoughts_where_a_template_leaves_the_choice(processor):
+    """As Qwen3.5's: without the choice, an answer would begin within ``<think>``."""
+    processor = deepcopy(processor)
+    processor.chat_template += (
+        "{% if add_generation_prompt %}{% if enable_thinking is defined and enable_thinking is false %}"
+        "{{ '<think>\n\n</think>\n\n' }}{% else %}{{ '<think>\n' }}{% endif %}{% endif %}"
+    )
+    for text in ("Which way?", "Which <|im_end|> way?"):
+        question = processor.tokenizer.decode(encode_question(find_inputs(processor), (text,)))
+        assert question.endswith(f"{text}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")

@@ -6,23 +6,67 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mirage_pl.engine.checkpoints.weights import check_rest, checkpoint_of, load_weights
+from mirage_pl.engine.checkpoints.adapted import (
+    Adapter,
+    adapt,
+    check_base,
+    load_base,
+    load_own,
+    read_adapter,
+    unwrapped,
+)
+from mirage_pl.engine.checkpoints.weights import check_rest, checkpoint_of, load_weights, read_checkpoint
 from mirage_pl.engine.runs.entry import recorded_starts
+from mirage_pl.engine.runs.identity import is_below
 from mirage_pl.engine.runs.starts import describe_start, locate_run, read_starts
 
 log = logging.getLogger(__name__)
 
 
 def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None) -> None:
-    """Load the starts of a new run; of a resumed one those that its own checkpoint doesn't hold."""
-    starts, places = read_starts(cfg), recorded_starts(folder)
-    for name, start in starts.items():
-        if name in places and not (resumed and start.kept):
-            place = locate_run(places[name], folder)
-            log.info("%s from %s", "fetching frozen weights" if resumed else "starting", describe_start(str(place)))
-            load_weights(module, checkpoint_of(place), start)
+    """Load the starts of a new run; of a resumed one those that its own checkpoint doesn't hold.
+
+    With an adapter all weights that aren't trained come from elsewhere, and the adapter is put in here.
+    """
+    starts, places, adapter = read_starts(cfg), recorded_starts(folder), read_adapter(cfg)
+    fetched = {
+        name: locate_run(places[name], folder)
+        for name, start in starts.items()
+        if name in places and not (resumed and start.kept and adapter is None)
+    }
+    for place in fetched.values():
+        log.info("%s from %s", "fetching frozen weights" if resumed else "starting", describe_start(str(place)))
+    if adapter is not None:
+        load_adapter(cfg, folder, module, resumed, adapter)
+        return
+    for name, place in fetched.items():
+        load_weights(module, checkpoint_of(place), starts[name])
     module.apart = tuple(start.into for start in starts.values() if not start.kept)
     if module.apart:
         module.strict_loading = False  # what the checkpoint lacks has been loaded
         if resumed:
             check_rest(module, checkpoint_of(resumed), module.apart)
+
+
+def load_adapter(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None, adapter: Adapter) -> None:
+    """Load what the adapter is trained beside, put it in, and give it the weights of a start that had the same one.
+
+    Raises:
+        ValueError: the checkpoint to resume from was trained beside other weights, or ``stage.freeze`` stops adapters.
+    """
+    goes_on = load_base(module, cfg, folder, adapter)
+    before = {name for name, _ in module.named_parameters()}
+    adapt(module, adapter)
+    added = [name for name, _ in module.named_parameters() if unwrapped(name) not in before]
+    for prefix in cfg.stage.freeze:
+        if stopped := [name for name in added if is_below(name, [prefix])]:
+            raise ValueError(
+                f"stage.freeze={prefix} would stop {len(stopped)} weights of lora={cfg.lora.name}, such as "
+                f"{stopped[0]}; set stage.freeze=[], as lora trains nothing of the model itself, or other lora.parts"
+            )
+    if resumed:
+        file = checkpoint_of(resumed)
+        check_base(module, read_checkpoint(file), file)
+        check_rest(module, file, module.apart)
+    elif goes_on:
+        load_own(module, *goes_on)

@@ -8,6 +8,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from mirage_pl.engine.checkpoints.adapted import load_adapted, read_adapter
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights, run_of
 from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG
@@ -25,12 +26,13 @@ class Trained:
     device: torch.device
 
 
-def load_trained(ckpt: str, accelerator: str = "cpu") -> Trained:
+def load_trained(ckpt: str, accelerator: str = "cpu", merged: bool = False) -> Trained:
     """Rebuild the module of a run from its config and load its weights.
 
     Args:
         ckpt: run folder or checkpoint file.
         accelerator: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
+        merged: add the run's adapter, if it has one, to the weights that it stands beside.
 
     Raises:
         ValueError: no checkpoint there, no run around it, or the two don't fit; or no GPU where one is asked for.
@@ -41,7 +43,10 @@ def load_trained(ckpt: str, accelerator: str = "cpu") -> Trained:
     folder = run_of(checkpoint)
     config = read_config(folder / CONFIG)
     module: Any = instantiate(config.stage.module)
-    load_weights(module, checkpoint)
+    if (adapter := read_adapter(config)) is not None:
+        load_adapted(module, checkpoint, config, adapter, merged)
+    else:
+        load_weights(module, checkpoint)
     gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
     device = torch.device("cuda" if gpu else "cpu")
     return Trained(checkpoint, folder, config, module.to(device).eval(), instantiate(config.stage.collator), device)

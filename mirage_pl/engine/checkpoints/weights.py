@@ -82,7 +82,7 @@ def explain_unreadable(file: Path, error: Exception) -> str:
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """All weights of a checkpoint by name, including those that only its starts hold.
+    """All weights of a checkpoint by name: also those that only its starts hold, and an adapter's merged.
 
     Raises:
         ValueError: it, or a run that it needs, can't be read.
@@ -92,6 +92,10 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         folder = run_of(file)
     except ValueError:  # a file outside a run folder; missing weights are refused by name
         return weights
+    if OmegaConf.select(config := read_config(folder / CONFIG), "lora"):
+        from mirage_pl.engine.checkpoints.adapted import read_merged  # it loads with what is in this file
+
+        return read_merged(file, config)
     for start, run in locate_unkept(folder).values():
         weights = take_part(read_weights(checkpoint_of(run)), start) | weights
     return weights
@@ -118,8 +122,22 @@ def load_weights(module: nn.Module, file: Path, start: Start | None = None) -> N
     checkpoint = read_weights(file)
     weights = take_part(checkpoint, start)
     own = module.state_dict(keep_vars=True)
-    targets = {name: weight for name, weight in own.items() if is_below(name, [start.into])}
     check_names(start, checkpoint, weights, own)
+    copy_weights({name: weight for name, weight in own.items() if is_below(name, [start.into])}, weights, file, start)
+
+
+def copy_weights(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], file: Path, start: Start) -> None:
+    """Copy weights by name; all must be there in the same shape, except below the start's ``fresh``.
+
+    Args:
+        targets: receive them; all ranks give them in the same order.
+        weights: those of a checkpoint.
+        file: the checkpoint.
+        start: says what is fresh.
+
+    Raises:
+        ValueError: the checkpoint is of another model.
+    """
     differing = [name for name in {**targets, **weights} if shape_of(weights, name) != shape_of(targets, name)]
     fresh = {name for name in differing if name in targets and is_below(name, start.fresh)}
     if mismatches := [name for name in differing if name not in fresh]:
@@ -130,7 +148,7 @@ def load_weights(module: nn.Module, file: Path, start: Start | None = None) -> N
             f"{shape_of(targets, name)} here{more}; choose the stage= and model= it was trained with, or name in "
             "stage.starts what is taken and what is fresh"
         )
-    for name in targets.keys() - fresh:
+    for name in [name for name in targets if name not in fresh]:
         with torch.no_grad(), whole(targets[name], change=True) as weight:
             weight.copy_(weights[name])
 

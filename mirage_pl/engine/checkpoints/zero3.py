@@ -28,7 +28,7 @@ def read_part(file: Path) -> dict[str, Any]:
 
 
 def read_whole_weights(folder: Path) -> dict[str, Tensor]:
-    """All weights and buffers by name.
+    """All weights and buffers by name, without frozen ones if they were left out.
 
     Args:
         folder: of the ranks' files.
@@ -41,12 +41,12 @@ def read_whole_weights(folder: Path) -> dict[str, Tensor]:
     optims = [read_part(optimizer_part(folder, rank)) for rank in range(ranks)]
     first = models[0]
     weights: dict[str, Tensor] = {name: first["module"][name] for name in first["buffer_names"]}
-    for name, shape in first["frozen_param_shapes"].items():
+    for name, shape in (first["frozen_param_shapes"] or {}).items():
         weights[name] = join_parts([model["frozen_param_fragments"][name] for model in models], shape)
     flats = [optim["optimizer_state_dict"]["fp32_flat_groups"] for optim in optims]
     for group, name, shape, span in list_spans(first["param_shapes"], ranks):
         weights[name] = join_parts([flat[group][span] for flat in flats], shape)
-    return weights | {alias: weights[name] for alias, name in first["shared_params"].items()}
+    return weights | {alias: weights[name] for alias, name in first["shared_params"].items() if name in weights}
 
 
 def list_spans(groups: Sequence[Mapping[str, torch.Size]], ranks: int) -> Iterator[tuple[int, str, torch.Size, slice]]:

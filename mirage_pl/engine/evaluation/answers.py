@@ -1,7 +1,7 @@
 """Questions answered in text and graded by their data set: the part that all evaluations of answers share."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -124,15 +124,12 @@ class AnswersTrial(Trial):
         """Grade one answer; where the data set holds no truth, its measures are ``None``."""
         scores: Scores = self.dataset.grade(sample, text)
         self.samples[sample.where] = sample
-        values: dict[str, Any] = dict.fromkeys(self.measures)
-        graded = "success" in scores.values
-        if graded:  # a data set that doesn't grade length calls every right answer optimal
-            defaults = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
-            values |= {name: value for name, value in (defaults | dict(scores.values)).items() if name in values}
+        values = measure_answer(scores, self.measures)
         facts = {"where": sample.where, "id": self.dataset.identity(sample), "group": scores.group}
         truth = sample.answer_text if sample.answer else None
         texts = {"question": write_question(sample), "truth": truth, "text": text}
-        return facts | values | {"outcome": scores.outcome if graded else UNGRADED} | texts
+        outcome = scores.outcome if "success" in scores.values else UNGRADED
+        return facts | values | {"outcome": outcome} | texts
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Count answers by outcome (``outcomes``), and those cut at ``max_new_tokens`` (``cut``)."""
@@ -150,6 +147,18 @@ class AnswersTrial(Trial):
         yield "", self.dataset.draw(sample, row["text"])
         if row["truth"] is not None:
             yield "truth", self.dataset.draw(sample, row["truth"])
+
+
+def measure_answer(scores: Scores, measures: Iterable[str] = MEASURES) -> dict[str, Any]:
+    """Value of each measure of a graded answer; ``None`` where the data set holds no truth.
+
+    A data set that doesn't grade length calls every right answer optimal.
+    """
+    values: dict[str, Any] = dict.fromkeys(measures)
+    if "success" in scores.values:
+        defaults = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
+        values |= {name: value for name, value in (defaults | dict(scores.values)).items() if name in values}
+    return values
 
 
 def ask_batch(module: Any, collate: Any, samples: Sequence[Any], decoding: Mapping[str, Any]) -> dict[str, Any]:

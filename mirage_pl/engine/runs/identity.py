@@ -26,6 +26,7 @@ DEFINING = (
     "model",
     "task",
     "stage",
+    "lora",
     "loader",
     "init_from",
     "trainer.precision",

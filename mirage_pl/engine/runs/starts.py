@@ -90,7 +90,11 @@ def read_starts(cfg: DictConfig) -> dict[str, Start]:
         name, start = next(iter(starts.items()), ("weights", Start()))
         starts[name] = Start(**{**vars(start), "run": str(cfg.init_from)})
     for name, start in starts.items():
-        if not start.kept and not (start.into and is_below(start.into, cfg.stage.freeze)):
+        if (
+            not start.kept
+            and not OmegaConf.select(cfg, "lora")
+            and not (start.into and is_below(start.into, cfg.stage.freeze))
+        ):
             raise ValueError(
                 f"stage.starts.{name}.kept=false, but {start.into or 'all'} is trained, and would be lost; add it to "
                 "stage.freeze, or set kept: true"
@@ -168,7 +172,11 @@ def find_run(cfg: DictConfig, start: Start) -> Path:
 
 def write_command(start: Start, values: Mapping[str, Any]) -> str:
     """The command that makes a run to start from."""
-    given = [f"{key.removesuffix('.name')}={value}" for key, value in values.items() if not key.endswith("._target_")]
+    given = [
+        f"{key.removesuffix('.name')}={value}"
+        for key, value in values.items()
+        if value is not None and not key.endswith("._target_")
+    ]
     return " ".join([f"python -m mirage_pl.train stage={start.stage}", *given])
 
 

@@ -14,8 +14,9 @@ from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.seams import Piece, Session
+from mirage_pl.engine.serving.limits import Limits
+from mirage_pl.engine.serving.server import listen, serve
 from mirage_pl.engine.sessions.requests import read_requests, text_key
-from mirage_pl.engine.sessions.server import serve
 
 
 def run(cfg: DictConfig) -> list[dict[str, Any]]:
@@ -32,11 +33,12 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     takes = cfg.session.takes
     given = {name: value for name in takes if (value := unwrap(cfg[name])) is not None}
     requests = read_requests(Path(cfg.file), takes, given) if cfg.file else [given]
+    limits, listener = Limits(**unwrap(cfg.serving)), listen(cfg.port) if cfg.serve else None
     trained = load_trained(cfg.ckpt, cfg.accelerator)
     open_session = partial(instantiate(cfg.session), trained)
     out = Path(cfg.out) if cfg.out else trained.folder / "inference"
-    if cfg.serve:
-        serve(open_session, takes, given, cfg.port)
+    if listener is not None:
+        serve(listener, open_session, trained.folder.name, takes, given, limits)
         return []
     session: Session = open_session()
     if cfg.file:

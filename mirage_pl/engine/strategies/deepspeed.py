@@ -13,10 +13,12 @@ from omegaconf import OmegaConf
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor, nn
 
+from mirage_pl.engine.checkpoints.adapted import load_own
 from mirage_pl.engine.checkpoints.recut import count_ranks, recut_state
 from mirage_pl.engine.checkpoints.saving import replace_checkpoint, written_beside
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights
 from mirage_pl.engine.checkpoints.zero3 import read_part
+from mirage_pl.engine.runs.identity import is_below
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +121,9 @@ class DeepSpeed(DeepSpeedStrategy):
         Raises:
             ValueError: it can't be written: the disk is full, for example.
         """
-        path = Path(filepath)
-        with written_beside(path) as partial:
+        path, module = Path(filepath), self.lightning_module
+        self.exclude_frozen_parameters = bool(getattr(module, "base", ""))  # an adapter's base is elsewhere
+        with written_beside(path) as partial, without_base(module):
             super().save_checkpoint(checkpoint, partial, storage_options)
             self.barrier()
             if self.is_global_zero:
@@ -136,7 +139,8 @@ class DeepSpeed(DeepSpeedStrategy):
             log.info("the optimizer's state was written by %d processes: cut anew for %d", num_written, self.world_size)
         if self.zero_stage_3:
             engine.optimizer.checkpoint_event_prologue()
-        load_weights(engine.module, checkpoint_of(checkpoint))
+        load = load_own if getattr(engine.module, "base", "") else load_weights
+        load(engine.module, checkpoint_of(checkpoint))
         mine = recut_state(checkpoint, engine, self.global_rank, self.world_size)
         engine.optimizer.load_state_dict([mine] * self.world_size, load_from_fp32_weights=True)
         if self.zero_stage_3:
@@ -145,6 +149,21 @@ class DeepSpeed(DeepSpeedStrategy):
         for name in ("global_steps", "global_samples", "skipped_steps"):
             setattr(engine, name, state.pop(name))
         return {name: value for name, value in state.items() if name != "module"}
+
+
+@contextmanager
+def without_base(module: Any) -> Iterator[None]:
+    """Within the context a module's state has none of an adapter's base, also not by a tied weight's other name."""
+
+    def leave_out(module: Any, state: dict[str, Any], *_: Any) -> None:
+        for name in [name for name in state if is_below(name, module.apart)] if module.base else ():
+            del state[name]
+
+    hook = module.register_state_dict_post_hook(leave_out)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def as_norm(norm: float | Tensor, device: torch.device) -> Tensor:

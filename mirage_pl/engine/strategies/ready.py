@@ -11,6 +11,7 @@ import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from mirage_pl.engine.adapters.bits import need_bitsandbytes
 from mirage_pl.engine.checkpoints.recut import count_ranks
 from mirage_pl.engine.checkpoints.weights import ZERO, ZERO3, read_checkpoint
 from mirage_pl.engine.checkpoints.zero3 import read_part
@@ -31,6 +32,7 @@ def check_machine(cfg: DictConfig) -> None:
         ValueError: names the key.
     """
     check_optimizers(cfg)
+    check_adapter(cfg)
     trainer, gpus = cfg.trainer, torch.cuda.device_count()
     deepspeed = cfg.strategy.name.startswith("deepspeed")
     if trainer.accelerator in ("gpu", "cuda") and not gpus:
@@ -80,6 +82,32 @@ def check_optimizers(cfg: DictConfig) -> None:
         raise ValueError(
             f"strategy={cfg.strategy.name} takes one optimizer and stage={cfg.stage.name} has several; choose "
             "strategy=auto or strategy=ddp"
+        )
+
+
+def check_adapter(cfg: DictConfig) -> None:
+    """Refuse an adapter that a strategy can't train, and extras that aren't installed.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if str(OmegaConf.select(cfg, "stage.module.optimizer._target_")).startswith("mirage_pl.engine.training.eight_bits"):
+        need_bitsandbytes("optimizer=adamw_8bit")
+    if not (lora := OmegaConf.select(cfg, "lora")):
+        return
+    if lora.bits:
+        need_bitsandbytes(f"lora.bits={lora.bits}")
+    if OmegaConf.select(cfg, "model.random_weights"):
+        raise ValueError(
+            f"lora={lora.name} trains beside weights that must be there again when the run is read, and "
+            "model.random_weights=true draws them anew; leave out one of them"
+        )
+    splits = cfg.strategy.name == "fsdp2" or OmegaConf.select(cfg, "strategy.use.stage") == 3
+    if splits and (lora.bits or (lora.dora and cfg.strategy.name != "fsdp2")):
+        what = "weights of four bits" if lora.bits else "DoRA, which reads whole weights,"
+        raise ValueError(
+            f"strategy={cfg.strategy.name} lays weights out in parts, and {what} can't be; choose strategy=ddp or "
+            "strategy=deepspeed_zero2, or lora=lora"
         )
 
 

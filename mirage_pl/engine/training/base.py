@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from data_modules.loading.draws import reseed
+from mirage_pl.engine.adapters.rows import Rows
 from mirage_pl.engine.checkpoints.parts import Splits, leave_out, splits_weights
 from mirage_pl.engine.training.draws import seed_step
 from mirage_pl.engine.training.finite import GRADIENTS, WEIGHTS, Watch, find_largest, list_rows
@@ -35,13 +36,16 @@ class BaseModule(pl.LightningModule):
         optimizer: parameter groups -> optimizer.
         schedule: (optimizer, total steps) -> schedule, stepped once per optimizer step.
         weight_decay: of matrices; norms, biases and embeddings don't decay.
-        parts: options of the optimizer, such as ``lr``, by dotted prefix of the weights that they apply to; see
+        parts: options of the optimizer by part of the model, or by dotted prefix of weights; see
             :func:`mirage_pl.engine.training.optim.parameter_groups`.
+        learning_rates: part of the model -> its learning rate; ``None``: the optimizer's.
     """
 
     several_optimizers = False
     apart: tuple[str, ...] = ()
-    """Dotted prefixes of frozen weights that checkpoints don't hold (``kept: false`` of a start)."""
+    """Dotted prefixes of frozen weights that checkpoints don't hold (``kept: false`` of a start, or an adapter's)."""
+    base: str = ""
+    """With an adapter: digest of the frozen weights beside which it is trained."""
     seed: int = 0
     """Seed of all random numbers in training; set by the run."""
 
@@ -53,12 +57,13 @@ class BaseModule(pl.LightningModule):
         schedule: Callable[[Optimizer, int], LRScheduler],
         weight_decay: Annotated[float, Ge(0)],
         parts: Mapping[str, Mapping[str, Any]] | None = None,
+        learning_rates: Mapping[str, float | None] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
         self.loss_weights = as_pairs(loss_weights)
         self.make_optimizer, self.make_schedule, self.weight_decay = optimizer, schedule, weight_decay
-        self.parts = dict(parts or {})
+        self.part_options, self.learning_rates = dict(parts or {}), dict(learning_rates or {})
         self.watch, self.means, self.num_rows, self.step = Watch(), Means(), 0, 0
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
@@ -90,10 +95,19 @@ class BaseModule(pl.LightningModule):
         """
         return [self.net]
 
+    def parts(self) -> dict[str, Sequence[nn.Module]]:
+        """Parts of the model by name, for learning rates and adapters; of one within another the inner one counts."""
+        return {}
+
+    def vocabulary(self) -> tuple[nn.Module, nn.Module, Sequence[int]] | None:
+        """Embedding, head and ids of the tokens that the family has added, whose rows an adapter may train."""
+        return None
+
     def configure_model(self) -> None:
         """Tell a strategy that shards modules which ones."""
         if isinstance(self.trainer.strategy, Splits):
-            self.trainer.strategy.split(self.units())
+            rows = [each for each in self.modules() if isinstance(each, Rows)]
+            self.trainer.strategy.split([*rows, *self.units()])
 
     @property
     def split(self) -> bool:
@@ -242,6 +256,8 @@ class BaseModule(pl.LightningModule):
         self.watch.check_all(self.trainer)
         if self.apart:
             leave_out(checkpoint, self, self.apart)
+        if self.base:
+            checkpoint["base"] = self.base
 
     def on_train_end(self) -> None:
         """Check the last steps."""
@@ -276,7 +292,8 @@ class BaseModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of the trainable weights, and its schedule over the run's steps."""
-        optimizer: Any = self.make_optimizer(parameter_groups(self, self.weight_decay, self.parts))
+        groups = parameter_groups(self, self.weight_decay, self.part_options, rates=self.learning_rates)
+        optimizer: Any = self.make_optimizer(groups)
         let_clip(optimizer)
         schedule = self.make_schedule(optimizer, self.total_steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]

@@ -35,6 +35,11 @@ class Network(Architecture):
         """The tower's layers."""
         return list(self.model.model.visual.blocks)
 
+    @property
+    def merger(self) -> list[nn.Module]:
+        """What merges squares of patches."""
+        return [self.model.model.visual.merger]
+
     def streamline(self) -> None:
         """Make the tower faster on many small images."""
         streamline(self.model.model.visual)

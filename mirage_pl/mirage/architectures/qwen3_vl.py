@@ -6,10 +6,11 @@ Source: arXiv 2511.21631, DeepStack. Shapes: B rows, T columns, n merged feature
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mirage_pl.mirage.architectures import qwen2_5_vl
-from mirage_pl.mirage.stock.architecture import Architecture, Grid
+from mirage_pl.mirage.stock.architecture import Grid
+from mirage_pl.mirage.stock.flops import whole_tower_flops
 
 
 class Network(qwen2_5_vl.Network):
@@ -19,6 +20,11 @@ class Network(qwen2_5_vl.Network):
     def deep(self) -> int:  # type: ignore[override]
         """Number of layers after which image features are added."""
         return len(self.model.config.vision_config.deepstack_visual_indexes)
+
+    @property
+    def merger(self) -> list[nn.Module]:
+        """What merges squares of patches, of the last layer and of those whose features are added deep."""
+        return [self.model.model.visual.merger, self.model.model.visual.deepstack_merger_list]
 
     def streamline(self) -> None:
         """Leave the stock tower: its images attend as wholes."""
@@ -40,7 +46,7 @@ class Network(qwen2_5_vl.Network):
 
     def tower_flops(self, grids: Sequence[Grid]) -> int:
         """Operations of one forward pass of the tower."""
-        return Architecture.tower_flops(self, grids)
+        return whole_tower_flops(self.model.config.vision_config, grids, mergers=1 + self.deep)
 
 
 Inputs = qwen2_5_vl.Inputs

@@ -6,7 +6,7 @@ returns to text with ``<|latent_end|>``. Rows change state independently, any nu
 Shapes: B rows, T columns so far, S new columns, D width, J blocks, k latents of a block.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from torch.nn.functional import cosine_similarity
 
 from mirage_pl.mirage.batch import LATENT_TOKENS, Batch
 from mirage_pl.mirage.decoding.columns import AnswerColumns
-from mirage_pl.mirage.decoding.sampling import Choice, Decoding
+from mirage_pl.mirage.decoding.sampling import Choice, Decoding, spread
+from mirage_pl.mirage.decoding.writing import Writing
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.stock.find import find_inputs
 
@@ -95,16 +96,29 @@ class Decoder:
 
     @torch.no_grad()
     def steps(
-        self, net: LatentVLM, prompts: Batch, decoding: Decoding, latents: Sequence[Tensor] | None = None
-    ) -> Iterator[Step]:
-        """Decode column by column until every row has ended or written ``max_new_tokens`` columns."""
+        self,
+        net: LatentVLM,
+        prompts: Batch,
+        decoding: Decoding | Sequence[Decoding],
+        latents: Sequence[Tensor] | None = None,
+    ) -> Generator[Step, Sequence[int] | None, None]:
+        """Decode column by column until every row has ended or written ``max_new_tokens`` columns.
+
+        A row that nobody waits for is written no further once its number is sent to the generator.
+
+        Args:
+            net: the model.
+            prompts: from the collator.
+            decoding: the options, or those of each row.
+            latents: as in :meth:`__call__`.
+        """
         columns = AnswerColumns(net, prompts)
         choose = Choice(decoding, prompts.samples, prompts.tokens_BT.device)
         rows = Rows(self, prompts, decoding, latents)
         hidden_BD = columns.prefill()
         while True:
             step = rows.write(choose(net.logits(hidden_BD), rows.count_B), net.feedback(hidden_BD))
-            yield step
+            rows.leave((yield step) or ())
             if not rows.alive_B.any():
                 return
             embeds_BD = torch.where(step.latent_B.unsqueeze(1), step.hidden_BD, net.embed_tokens(step.tokens_B))
@@ -113,40 +127,47 @@ class Decoder:
                 k = slots_Bk.shape[1]
                 latents_BkD = net.recur(columns.tentative(slots_Bk), hidden_BD.unsqueeze(1), k)
                 states_BkD = columns.append(latents_BkD, slots_Bk)
-                yield from rows.write_block(latents_BkD, slots_Bk)
+                for step in rows.write_block(latents_BkD, slots_Bk):
+                    rows.leave((yield step) or ())
                 last_B11 = (slots_Bk.sum(1) - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, hidden_BD.shape[1])
                 hidden_BD = torch.where(slots_Bk[:, :1], states_BkD.gather(1, last_B11).squeeze(1), hidden_BD)
 
     def stream(self, net: LatentVLM, prompts: Batch, decoding: Decoding) -> Iterator[str]:
         """Yield the answer to the first prompt piece by piece, then a line on each of its latents."""
-        tokens: list[int] = []
-        states: list[Tensor] = []
-        printed = ""
+        writing, states, empty = Writing(self.tokenizer, decoding.stop), list[Tensor](), True
         for step in self.steps(net, prompts, decoding):
             if not step.written_B[0]:
                 continue
             if step.latent_B[0]:
                 states.append(step.hidden_BD[0])
                 yield f"[latent {len(states)}]"
-            tokens.append(int(step.tokens_B[0]))
-            text = decoding.safe(self.tokenizer.decode(tokens, skip_special_tokens=True))
-            yield text[len(printed) :]
-            printed = text
-        text = decoding.cut(self.tokenizer.decode(tokens, skip_special_tokens=True))
-        yield (text[len(printed) :] if text.strip() else "(the answer is empty)") + "\n"
+            text = writing.add(int(step.tokens_B[0]))
+            empty = empty and not text.strip()
+            yield text
+        text = writing.end()
+        yield ("(the answer is empty)" if empty and not text.strip() else text) + "\n"
         for number, state in enumerate(states):
             yield f"latent {number + 1}: {self.describe_latent(net, state, states[number - 1] if number else None)}\n"
 
-    @torch.no_grad()
     def describe_latent(self, net: LatentVLM, state_D: Tensor, before_D: Tensor | None) -> str:
-        """Describe a latent: norm, cosine to the one before, and the tokens that it would be decoded to."""
-        shares, ids = net.logits(state_D.unsqueeze(0)).squeeze(0).float().softmax(-1).topk(3)
-        pairs = zip(ids.tolist(), shares.tolist(), strict=True)
-        words = ", ".join(f"{self.tokenizer.decode([token])!r} {share:.0%}" for token, share in pairs)
-        cosine = (
-            "" if before_D is None else f", cosine to the one before {cosine_similarity(before_D, state_D, dim=0):.2f}"
-        )
-        return f"norm {state_D.norm():.2f}{cosine}; read as words: {words}"
+        """Describe a latent: its length and direction, and the tokens that it would be decoded to."""
+        words = ", ".join(f"{word!r} {share:.0%}" for word, share in self.read_latent(net, state_D))
+        return f"{measure_latent(state_D, before_D)}; read as words: {words}"
+
+    @torch.no_grad()
+    def read_latent(self, net: LatentVLM, state_D: Tensor, count: int = 3) -> list[tuple[str, float]]:
+        """The tokens that a latent would most likely be decoded to, with their probabilities."""
+        shares, ids = net.logits(state_D.unsqueeze(0)).squeeze(0).float().softmax(-1).topk(count)
+        words = [self.tokenizer.decode([token]) for token in ids.tolist()]
+        return list(zip(words, shares.tolist(), strict=True))
+
+
+def measure_latent(state_D: Tensor, before_D: Tensor | None) -> str:
+    """A latent's norm, and its cosine to the one before."""
+    norm = f"norm {state_D.norm():.2f}"
+    if before_D is None:
+        return norm
+    return f"{norm}, cosine to the one before {cosine_similarity(before_D, state_D, dim=0):.2f}"
 
 
 class Rows:
@@ -161,9 +182,15 @@ class Rows:
     """
 
     def __init__(
-        self, decoder: Decoder, prompts: Batch, decoding: Decoding, latents: Sequence[Tensor] | None = None
+        self,
+        decoder: Decoder,
+        prompts: Batch,
+        decoding: Decoding | Sequence[Decoding],
+        latents: Sequence[Tensor] | None = None,
     ) -> None:
-        self.decoder, self.decoding, self.latents = decoder, decoding, latents
+        self.decoder, self.latents = decoder, latents
+        each = spread(decoding, len(prompts))
+        self.stops = [options.stop for options in each]
         depth = max((len(row) for row in prompts.sizes), default=0) + 1
         sizes = [[*row, *[decoder.latent_size] * (depth - len(row))] for row in prompts.sizes or [()] * len(prompts)]
         self.sizes_BJ = torch.tensor(sizes, device=prompts.tokens_BT.device)
@@ -171,6 +198,7 @@ class Rows:
         self.left_B, self.count_B = torch.full_like(self.block_B, -1), torch.zeros_like(self.block_B)
         self.ended_B = torch.zeros_like(self.block_B, dtype=torch.bool)
         self.alive_B = ~self.ended_B
+        self.most_B = torch.tensor([options.max_new_tokens for options in each], device=self.left_B.device)
         self.used_B = torch.zeros_like(self.block_B)
         self.texts: list[list[int]] = [[] for _ in range(len(prompts))]
 
@@ -192,9 +220,15 @@ class Rows:
         self._count(written_B.long())
         return Step(written_B, torch.where(written_B, tokens_B, self.decoder.pad), latent_B, hidden_BD, self.ended_B)
 
+    def leave(self, rows: Sequence[int]) -> None:
+        """Write some rows no further."""
+        if rows:
+            self.most_B[list(rows)] = 0
+            self.alive_B = self.alive_B & (self.most_B > 0)
+
     def slots(self) -> Tensor:
         """Which rows will write a latent in each of the next k columns, bools ``[B, k]``."""
-        room_B = torch.where(self.alive_B, self.decoding.max_new_tokens - self.count_B, 0)
+        room_B = torch.where(self.alive_B, self.most_B - self.count_B, 0)
         slots_B = torch.minimum(self.left_B, room_B).clamp(min=0)
         return torch.arange(int(slots_B.max()), device=slots_B.device) < slots_B.unsqueeze(1)
 
@@ -213,17 +247,16 @@ class Rows:
 
     def _count(self, columns_B: Tensor) -> None:
         self.count_B = self.count_B + columns_B
-        self.alive_B = ~self.ended_B & (self.count_B < self.decoding.max_new_tokens)
+        self.alive_B = ~self.ended_B & (self.count_B < self.most_B)
 
     def _stopped(self, tokens_B: Tensor, written_B: Tensor) -> Tensor:
         """Rows whose text now holds a stop string."""
-        if not self.decoding.stop:
+        if not any(self.stops):
             return torch.zeros_like(written_B)
-        reach = (
-            max(len(stop.encode()) for stop in self.decoding.stop) + 1
-        )  # in tokens, each of which is at least one byte
+        longest = max(len(stop.encode()) for stops in self.stops for stop in stops)
+        reach = longest + 1  # in tokens, each of which is at least one byte
         for text, token, written in zip(self.texts, tokens_B.tolist(), written_B.tolist(), strict=True):
             text += [token] * written
         tails = self.decoder.tokenizer.batch_decode([text[-reach:] for text in self.texts], skip_special_tokens=True)
-        stopped = [any(stop in tail for stop in self.decoding.stop) for tail in tails]
+        stopped = [any(stop in tail for stop in stops) for stops, tail in zip(self.stops, tails, strict=True)]
         return torch.tensor(stopped, device=tokens_B.device) & written_B

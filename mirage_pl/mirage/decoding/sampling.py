@@ -1,6 +1,6 @@
 """Choose the next token: greedily, or at random from a stream of numbers that depends on the row alone.
 
-Shapes: B rows, V vocabulary, S columns to decode.
+Shapes: B rows, b of them that draw alike, V vocabulary, S columns to decode.
 """
 
 from collections import Counter
@@ -56,46 +56,63 @@ class Decoding:
         """Cut a text before its first stop string."""
         return text[: min((place for stop in self.stop if (place := text.find(stop)) >= 0), default=len(text))]
 
-    def safe(self, text: str) -> str:
-        """Cut an unfinished text before anything that may become a stop string."""
-        starts = (place for place in range(len(text)) for stop in self.stop if stop.startswith(text[place:]))
-        return self.cut(text)[: min(starts, default=len(text))]
-
 
 class Choice:
     """Choose the next token of every row.
 
     Args:
-        decoding: the options.
-        samples: one per row; a repeated sample gets another stream.
+        decoding: the options, or those of each row.
+        samples: one per row; a repeated sample gets another stream, unless each row has its own options.
         device: of the logits.
     """
 
-    def __init__(self, decoding: Decoding, samples: Sequence[Sample], device: torch.device) -> None:
-        self.greedy = decoding.temperature == 0
-        self.warpers: list[Any] = []
-        if self.greedy:
-            return
-        self.warpers.append(TemperatureLogitsWarper(float(decoding.temperature)))
-        if decoding.top_k:
-            self.warpers.append(TopKLogitsWarper(decoding.top_k))
-        if decoding.top_p < 1:
-            self.warpers.append(TopPLogitsWarper(float(decoding.top_p)))
+    def __init__(
+        self, decoding: Decoding | Sequence[Decoding], samples: Sequence[Sample], device: torch.device
+    ) -> None:
+        each = spread(decoding, len(samples))
         draws: Counter[str] = Counter()
-        rows = []
-        for name in (Path(sample.where).name for sample in samples):
-            stream = row_stream(decoding.seed, name, draws[name])
-            rows.append(torch.rand(decoding.max_new_tokens, generator=stream, dtype=torch.float64))
-            draws[name] += 1
-        self.random_BS = torch.stack(rows).to(device)
+        kinds: dict[Warping, list[int]] = {}
+        self.random_BS = torch.zeros(len(samples), max(row.max_new_tokens for row in each), dtype=torch.float64)
+        for number, (options, sample) in enumerate(zip(each, samples, strict=True)):
+            if options.temperature == 0:
+                continue
+            name = Path(sample.where).name
+            stream = row_stream(options.seed, name, draws[name])
+            random_S = torch.rand(options.max_new_tokens, generator=stream, dtype=torch.float64)
+            self.random_BS[number, : len(random_S)] = random_S
+            draws[name] += isinstance(decoding, Decoding)
+            kinds.setdefault((float(options.temperature), options.top_k, float(options.top_p)), []).append(number)
+        self.random_BS = self.random_BS.to(device)
+        self.sampled = [(torch.tensor(rows, device=device), warpers(*kind)) for kind, rows in kinds.items()]
 
     def __call__(self, logits_BV: Tensor, count_B: Tensor) -> Tensor:
         """Choose token ids ``[B]``; ``count_B`` is the number of columns that each row has written."""
-        if self.greedy:
-            return logits_BV.argmax(-1)
-        for warper in self.warpers:
-            logits_BV = warper(None, logits_BV.float())
-        shares_BV = logits_BV.double().softmax(-1).cumsum(-1)
+        chosen_B = logits_BV.argmax(-1)
         column_B1 = count_B.clamp(max=self.random_BS.shape[1] - 1).unsqueeze(1)
-        random_B1 = self.random_BS.gather(1, column_B1) * shares_BV[:, -1:]
-        return torch.searchsorted(shares_BV, random_B1, right=True).squeeze(1)
+        for rows_b, warp in self.sampled:
+            logits_bV = logits_BV[rows_b].float()
+            for warper in warp:
+                logits_bV = warper(None, logits_bV)
+            shares_bV = logits_bV.double().softmax(-1).cumsum(-1)
+            random_b1 = self.random_BS.gather(1, column_B1)[rows_b] * shares_bV[:, -1:]
+            chosen_B[rows_b] = torch.searchsorted(shares_bV, random_b1, right=True).squeeze(1)
+        return chosen_B
+
+
+Warping = tuple[float, int, float]
+"""Temperature, ``top_k``, ``top_p``."""
+
+
+def spread(decoding: Decoding | Sequence[Decoding], count: int) -> list[Decoding]:
+    """The options of each row."""
+    return [decoding] * count if isinstance(decoding, Decoding) else list(decoding)
+
+
+def warpers(temperature: float, top_k: int, top_p: float) -> list[Any]:
+    """What makes the probabilities that are drawn from, of logits."""
+    chosen: list[Any] = [TemperatureLogitsWarper(temperature)]
+    if top_k:
+        chosen.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        chosen.append(TopPLogitsWarper(top_p))
+    return chosen

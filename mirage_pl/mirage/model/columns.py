@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Dropout
 from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint
 
@@ -83,11 +84,11 @@ class Columns:
             states.append(state)
         return architecture.decoder.norm(hidden_BSD), states
 
-    def _run_layer(self, number: int, inputs: tuple[Any, Tensor, Rotary, Tensor]) -> tuple[Tensor, State]:
+    def _run_layer(self, number: int, inputs: tuple[Any, Tensor, Rotary, Any]) -> tuple[Tensor, State]:
         """Run one layer; return its hidden states and its state."""
         cache = self.architecture.open_cache(number, self.states[number])
 
-        def run(layer: Any, hidden_BSD: Tensor, rotary: Rotary, mask: Tensor, *earlier: Any) -> tuple[Tensor, ...]:
+        def run(layer: Any, hidden_BSD: Tensor, rotary: Rotary, mask: Any, *earlier: Any) -> tuple[Tensor, ...]:
             used = self.architecture.open_cache(number, earlier)
             hidden_BSD = layer(
                 hidden_BSD, attention_mask=mask, position_embeddings=rotary, past_key_values=used, use_cache=True
@@ -96,7 +97,8 @@ class Columns:
 
         call: Callable[..., tuple[Tensor, ...]] = run
         if self.checkpointing and torch.is_grad_enabled():
-            random = getattr(self.architecture.text_config, "attention_dropout", 0) > 0
+            dropped = any(isinstance(each, Dropout) and each.p > 0 for each in inputs[0].modules())  # an adapter's
+            random = dropped or getattr(self.architecture.text_config, "attention_dropout", 0) > 0
             outputs = checkpoint(call, *inputs, *self.states[number], use_reentrant=False, preserve_rng_state=random)
         else:
             outputs = call(*inputs, *self.states[number])

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mirage_pl.engine.checkpoints.parts import whole
+from mirage_pl.engine.adapters.rows import copy_rows
 from mirage_pl.mirage.batch import Batch, Images
 from mirage_pl.mirage.model.columns import Columns, Embeds
 from mirage_pl.mirage.model.feedback import Raw
@@ -82,8 +82,7 @@ class LatentVLM(nn.Module):
 
     def words(self) -> Tensor:
         """A copy of the embeddings ``[V, D]`` of all tokens, without gradient."""
-        with whole(self.backbone.get_input_embeddings().weight) as words_VD:
-            return words_VD.detach().clone()
+        return copy_rows(self.backbone.get_input_embeddings()) * self.architecture.word_scale
 
     def image_features(self, images: Images) -> list[Tensor]:
         """Merged features ``[n, D]`` of every image, in raster order; the tower runs only on unknown images.

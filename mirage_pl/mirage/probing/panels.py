@@ -24,6 +24,7 @@ from mirage_pl.mirage.probing.sight import (
     compute_features,
     divide_attention,
     find_peaks,
+    join_tiles,
     project_on_plane,
     record_attention,
     thin_vectors,
@@ -156,16 +157,22 @@ class Panels:
         pictures = [open_image(part.path, sample.where) for part in sample.question if isinstance(part, Picture)]
         planned = [part.path for part in sample.answer if isinstance(part, Latent)]
         heats, totals = self.attended(row, [(len(f_RCD), f_RCD.shape[1]) for f_RCD in inputs])
+        layers, attending = len(self.net.decoder.layers), len(self.net.architecture.attending)
+        some = "" if attending == layers else f"\nin {attending} of {layers}\nlayers"
         first = 0
         for number, size in enumerate(sizes):
             block = slice(first, first + size)
             name = f"block {number + 1}: " if len(sizes) > 1 else ""
-            for picture, heat_nRC in zip(pictures, heats, strict=True):
+            for picture, tiled_nRC in zip(pictures, heats, strict=True):
+                rows, columns = self.collate.pictures.tiles(picture.size)
+                heat_nRC = join_tiles(tiled_nRC, rows, columns)
+                tiles = f"\n({rows} × {columns} tiles)" if rows * columns > 1 else ""
+                label = f"{name}attention\nto the\ninput image{some}{tiles}"
                 captions = [
                     f"latent {latent + 1}\n{totals['image'][latent]:.0%} on images\npeak {heat_nRC[latent].max():.1%}"
                     for latent in range(*block.indices(len(heat_nRC)))
                 ]
-                yield Strip(picture, f"{name}attention\nto the\ninput image", heat_nRC[block], captions, ATTENTION)
+                yield Strip(picture, label, heat_nRC[block], captions, ATTENTION)
             if number < len(helpers):
                 picture = open_image(planned[number], sample.where)
                 yield self.resembled(picture, f"{name}cosine\nto the\nhelper image", row, block, helpers[number])
@@ -173,7 +180,7 @@ class Panels:
 
     @torch.no_grad()
     def attended(self, row: int, sides: Sequence[tuple[int, int]]) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Attention of a row's latents, averaged over layers, as :func:`.sight.divide_attention` returns it."""
+        """Attention of a row's latents, averaged over layers that attend, as :func:`.sight.divide_attention` has it."""
         prompt = self.collate.prompts([self.samples[row]])
         batch = join_answers(self.collate, prompt, [self.answers[row]]).to(self.net.backbone.device)
         shares_nT = record_attention(self.net, batch, embed_latents(self.net, batch, [self.latents[row]])).mean(0).cpu()

@@ -43,6 +43,22 @@ def compare_patches(latents_kD: Tensor, features_RCD: Tensor, means: tuple[Tenso
     return torch.einsum("kd,rcd->krc", units_kD, units_RCD)
 
 
+def join_tiles(heat_kRC: Tensor, rows: int, columns: int) -> Tensor:
+    """Lay the tiles of an image side by side; what the last one has, which shows it whole, is spread over all others.
+
+    Args:
+        heat_kRC: tile below tile.
+        rows: of tiles; of 1 × 1 nothing changes.
+        columns: of tiles.
+    """
+    if rows == columns == 1:
+        return heat_kRC
+    *tiles, whole = heat_kRC.chunk(rows * columns + 1, dim=1)
+    lines = [torch.cat(tiles[first : first + columns], dim=2) for first in range(0, len(tiles), columns)]
+    spread = whole.repeat_interleave(rows, 1).repeat_interleave(columns, 2) / (rows * columns)
+    return torch.cat(lines, dim=1) + spread
+
+
 def find_peaks(heat_kRC: Tensor, count: int = 3) -> list[list[tuple[int, int]]]:
     """Find the ``count`` cells (row, column) with the highest values for each latent, the highest first."""
     columns = heat_kRC.shape[2]
@@ -55,7 +71,8 @@ def find_peaks(heat_kRC: Tensor, count: int = 3) -> list[list[tuple[int, int]]]:
 def record_attention(net: LatentVLM, batch: Batch, embeds: Embeds) -> Tensor:
     """Attention of each latent's column to the columns of its row, averaged over heads: ``[L, N, T]``.
 
-    Only one layer's weights are in memory at a time; those of the latents' columns are kept.
+    L counts the layers that attend, ``net.architecture.attending``; the others have no shares to show. Only one layer's
+    weights are in memory at a time; those of the latents' columns are kept.
 
     Args:
         net: the model.
@@ -67,7 +84,8 @@ def record_attention(net: LatentVLM, batch: Batch, embeds: Embeds) -> Tensor:
     def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
         weights.append(outputs[1].float().mean(1)[batch.latent_BT])
 
-    hooks = [layer.self_attn.register_forward_hook(keep) for layer in net.decoder.layers]
+    layers = [net.decoder.layers[number] for number in net.architecture.attending]
+    hooks = [layer.self_attn.register_forward_hook(keep) for layer in layers]
     try:
         with use_eager_attention(net.decoder):
             net.columns(batch, embeds).peek(embeds.inputs_BTD)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mirage_pl.mirage.stock import flops
 from mirage_pl.mirage.stock.cache import KeysValues, LayerCache, State
 from mirage_pl.mirage.stock.places import Places, visible
 
@@ -19,6 +20,10 @@ Grid = tuple[int, int, int]
 
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines ``[B, S, d]`` of rotary positions."""
+
+
+LINEAR = "linear_attention"
+"""The kind of a layer that keeps a state of all columns before in place of their keys and values."""
 
 
 class Architecture:
@@ -33,11 +38,13 @@ class Architecture:
         merge: an image's features are its patches, merged in squares of this side.
         deep: further features of each image feature, which are added to hidden states after the first layers.
         whole_images: an image's columns attend to the whole image.
+        word_scale: what the embedding multiplies its weights with.
     """
 
     merge: int = 1
     deep: int = 0
     whole_images: bool = False
+    word_scale: float = 1.0
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -56,6 +63,11 @@ class Architecture:
     def tower_blocks(self) -> list[nn.Module]:
         """The tower's layers: what strategies shard one by one."""
         return list(self.model.model.vision_tower.encoder.layers)
+
+    @property
+    def merger(self) -> list[nn.Module]:
+        """The modules of the tower that make inputs of the language model of what its layers give."""
+        return [self.tower[-1]]
 
     @property
     def head(self) -> nn.Module:
@@ -79,6 +91,26 @@ class Architecture:
         layers = len(self.decoder.layers)
         return list(getattr(self.text_config, "layer_types", None) or ["full_attention"] * layers)[:layers]
 
+    @property
+    def attending(self) -> list[int]:
+        """Numbers of the layers that attend; the others keep a state."""
+        return [number for number, kind in enumerate(self.kinds) if kind != LINEAR]
+
+    def check_masks(self, name: str) -> None:
+        """Check that a mask other than causal order and padding reaches every layer.
+
+        Args:
+            name: what hides columns from later ones, for the error.
+
+        Raises:
+            ValueError: a layer keeps a state of all columns before, from which none can be hidden.
+        """
+        if states := len(self.kinds) - len(self.attending):
+            raise ValueError(
+                f"{name} hides columns from later ones, but {states} of the {len(self.kinds)} layers of "
+                f"{type(self.model).__name__} keep a state of all of them; choose a model whose layers all attend"
+            )
+
     def streamline(self) -> None:
         """Replace stock modules by faster ones with the same weights, in place."""
 
@@ -92,7 +124,7 @@ class Architecture:
         rotary = self.decoder.rotary_emb(embeds, positions_3BS[0])
         return dict.fromkeys(self.kinds, rotary)
 
-    def masks(self, places: Places, start: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    def masks(self, places: Places, start: int, dtype: torch.dtype) -> dict[str, Any]:
         """What the columns from ``start`` attend to, for each kind of layer; as that kind takes it."""
         windows = {"full_attention": None, "sliding_attention": getattr(self.text_config, "sliding_window", None)}
         masks = {kind: visible(places, start, windows[kind], self.whole_images) for kind in set(self.kinds)}
@@ -128,6 +160,15 @@ class Architecture:
         """
         hidden_1TD: Tensor = self.decoder(inputs_embeds=embeds_1TD, use_cache=False).last_hidden_state
         return hidden_1TD
+
+    def decoder_flops(self, lengths: Sequence[int], supervised: int) -> int:
+        """Operations of forward and backward of the language model and its head.
+
+        Args:
+            lengths: real columns of each row.
+            supervised: positions that reach the vocabulary.
+        """
+        return flops.decoder_flops(self.text_config, lengths, supervised)
 
     def tower_flops(self, grids: Sequence[Grid]) -> int:
         """Operations of one forward pass of the tower."""

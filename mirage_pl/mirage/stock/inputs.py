@@ -22,10 +22,12 @@ class Inputs:
         end_token: ends a turn.
         image_id: id of the token that stands for an image feature.
         end: id of ``end_token``.
+        apart: there are words between the tiles of an image.
     """
 
     merge: int = 1
     end_token: str = "<|im_end|>"
+    apart: bool = False
 
     def __init__(self, processor: Any) -> None:
         self.processor, self.tokenizer, self.images = processor, processor.tokenizer, processor.image_processor
@@ -54,8 +56,20 @@ class Inputs:
         """Name what ``bounded`` changed in an image processor."""
         return ""
 
+    def tiles(self, images: Any, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of tiles that an image is cut into; 1, 1: it is shown in one piece."""
+        return 1, 1
+
+    def tokens(self, images: Any, width: int, height: int) -> tuple[int, ...]:
+        """What the token of an image stands for, words between its tiles included.
+
+        Raises:
+            ValueError: it can't be shown.
+        """
+        return (self.image_id,) * self.num_tokens(images, width, height)
+
     def num_tokens(self, images: Any, width: int, height: int) -> int:
-        """Tokens of an image, from its size alone.
+        """Features of an image, from its size alone.
 
         Raises:
             ValueError: it can't be shown.

@@ -1,24 +1,17 @@
-"""Using a run: once, by a file, line by line, over HTTP. The session here counts letters."""
+"""Using a run: once, by a file, line by line. The session here counts letters."""
 
 import io
 import json
-from base64 import b64encode
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 from PIL import Image
 
 from mirage_pl.engine.seams import Piece
+from mirage_pl.engine.serving.server import listen
 from mirage_pl.engine.sessions import infer
-from mirage_pl.engine.sessions.page import write_page
-from mirage_pl.engine.sessions.server import Server, Sessions
 from tests.conftest import compose
-
-TAKES = {"prompt": "text", "image": "image"}
 
 
 class Counter:
@@ -112,62 +105,25 @@ def test_a_loop_may_begin_with_the_first_line(use, monkeypatch):
 
 
 @pytest.fixture
-def ask(tmp_path):
-    """Post JSON to a server of counting sessions; the status and the lines of the answer."""
-    with Server(0, Sessions(Counter, TAKES, {}, tmp_path)) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-
-        def post(path, request):
-            body = request if isinstance(request, bytes) else json.dumps(request).encode()
-            try:
-                with urlopen(Request(address + path, body)) as answer:
-                    return answer.status, [json.loads(line) for line in answer]
-            except HTTPError as error:
-                return error.code, json.loads(error.read())["error"]
-
-        post.address = address
-        yield post
-        server.shutdown()
+def not_loaded(monkeypatch):
+    monkeypatch.setattr(infer, "load_trained", lambda *_: pytest.fail("loaded"))
 
 
-def test_a_server_keeps_many_sessions_apart(ask):
-    first, second = (ask("/begin", {"prompt": text})[1][0]["session"] for text in ("abc", "ab"))
-    assert "".join(line["content"] for line in ask(f"/step/{first}", {"prompt": "d"})[1]) == "1 of 4"
-    assert "".join(line["content"] for line in ask(f"/step/{second}", {"prompt": "d"})[1]) == "1 of 3"
-
-
-def test_a_picture_comes_and_goes_through_the_server(ask, tmp_path):
-    image = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(image, "png")
-    upload = {"name": "a.png", "data": b64encode(image.getvalue()).decode()}
-    status, lines = ask("/begin", {"prompt": "a", "image": [upload]})
-    assert status == 200
-    with urlopen(ask.address + lines[0]["content"]) as answer:
-        assert Image.open(io.BytesIO(answer.read())).size == (3, 2)
+def test_a_port_that_is_taken_is_said_to_be_before_the_model_is_loaded(use, not_loaded):
+    with listen(0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"^port={port} can't be used .*; choose another, or 0 for any$"):
+            use("serve=true", f"port={port}")
 
 
 @pytest.mark.parametrize(
-    ("path", "request_", "error"),
+    ("override", "message"),
     [
-        ("/begin", {"prompt": ""}, "give prompt="),
-        ("/begin", {"promt": "a"}, "unknown promt; expected prompt, image"),
-        ("/begin", {"prompt": "a", "image": "/etc/hostname"}, "image: expected"),
-        ("/begin", b"[1]", "expected a JSON object"),
-        ("/begin", b"{", "Expecting"),
-        ("/step/none", {"prompt": "a"}, "no session none; begin another"),
-        ("/else", {}, "no session"),
+        ("port=70000", "port=70000 must be a whole number from 0 to 65535"),
+        ("serving.batch_size=0", "serving.batch_size=0 must be a whole number of 1 or more"),
+        ("serving.waiting=-1", "serving.waiting=-1 must be a whole number of 0 or more"),
     ],
 )
-def test_a_bad_request_is_refused_and_the_server_stays_up(ask, path, request_, error):
-    status, said = ask(path, request_)
-    assert status == 400
-    assert error in said
-    assert ask("/begin", {"prompt": "a"})[0] == 200
-
-
-def test_the_page_has_a_field_for_all_that_a_session_takes(ask):
-    page = urlopen(ask.address).read().decode()
-    assert page == write_page(TAKES)
-    assert '<textarea name="prompt"' in page
-    assert '<input name="image" type="file"' in page
+def test_a_limit_that_makes_no_sense_is_refused_before_the_model_is_loaded(use, not_loaded, override, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        use("serve=true", override)

@@ -100,6 +100,6 @@ def test_parts_that_name_nothing_trained_are_refused(tmp_path):
 def test_every_stage_takes_parts_from_the_command_line(stage):
     given = "{net.backbone.lm_head: {lr: 1e-5}}"
     module = instantiate(compose("train", f"stage={stage}", f"stage.module.parts={given}").stage.module)
-    groups = parameter_groups(module, module.weight_decay, module.parts)
+    groups = parameter_groups(module, module.weight_decay, module.part_options)
     head = module.net.backbone.lm_head.weight
     assert [group.get("lr") for group in groups if any(weight is head for weight in group["params"])] == [1e-5]

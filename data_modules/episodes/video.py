@@ -1,0 +1,81 @@
+"""Frames as pictures and clips: strips, GIF, mp4. Shapes: T frames of H x W pixels, uint8."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SMALLEST = 256
+"""Pixels: smaller frames are shown larger, by a whole factor."""
+GAP = 2
+"""Pixels between the frames of a strip."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip to be saved.
+
+    Attributes:
+        frames_THWC: uint8.
+        rate: frames a second.
+    """
+
+    frames_THWC: NDArray[np.uint8]
+    rate: int = 4
+
+    def save(self, file: str | Path) -> None:
+        """Write ``.gif`` or ``.mp4``, small frames enlarged.
+
+        Raises:
+            ValueError: another ending, or PyAV is missing for an mp4.
+        """
+        frames = enlarge(self.frames_THWC)
+        if Path(file).suffix == ".gif":
+            first, *others = map(Image.fromarray, frames)
+            first.save(file, save_all=True, append_images=others, duration=1000 // self.rate, loop=0)
+        elif Path(file).suffix == ".mp4":
+            write_mp4(frames, Path(file), self.rate)
+        else:
+            raise ValueError(f"{file}: clips are written as .gif or .mp4")
+
+
+def write_mp4(frames_THWC: NDArray[np.uint8], file: Path, rate: int) -> None:
+    """Write H.264 in an mp4; odd sizes are padded to even ones, as the codec asks.
+
+    Raises:
+        ValueError: PyAV isn't installed.
+    """
+    try:
+        import av
+    except ImportError:
+        raise ValueError("an mp4 needs PyAV; pip install 'mirage_pl[ivideogpt]', or name a .gif") from None
+    height, width = frames_THWC.shape[1:3]
+    padded = np.pad(frames_THWC, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    with av.open(str(file), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = padded.shape[1], padded.shape[2], "yuv420p"
+        for frame in padded:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def enlarge(frames_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Repeat pixels until the smaller side has at least ``SMALLEST``."""
+    factor = max(1, -(-SMALLEST // min(frames_THWC.shape[1:3])))
+    return frames_THWC.repeat(factor, 1).repeat(factor, 2)
+
+
+def draw_strip(frames_THWC: NDArray[np.uint8]) -> Image.Image:
+    """Draw frames beside each other on white."""
+    return Image.fromarray(place_beside(list(frames_THWC)))
+
+
+def place_beside(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Put pictures of one height beside each other; ``[..., H, W, 3]`` each, clips as well."""
+    gap = np.full_like(pictures[0][..., :GAP, :], 255)
+    parts = [part for picture in pictures for part in (gap, picture)][1:]
+    return np.concatenate(parts, -2)

@@ -1,0 +1,1 @@
+"""Simulated worlds with scripted experts, whose episodes are training data."""

@@ -1,0 +1,156 @@
+"""Sessions that answer one client at a time, behind a form: a world to walk in, a clip to go on from.
+
+``POST /begin`` takes an object of the session's inputs and answers with a line of JSON for each piece, as it comes:
+``{"session": id, "kind": "text", "content": …}``, or ``"kind": "picture"`` with an address. ``POST /step/ID`` continues
+a session in the same way. An image or clip is ``{"name": "a.png", "data": base64}``.
+"""
+
+import json
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from secrets import token_hex
+from threading import Lock
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from mirage_pl.engine.runs.folder import make_strict
+from mirage_pl.engine.seams import Piece, Session
+from mirage_pl.engine.serving.bodies import Incoming
+from mirage_pl.engine.serving.json_values import read_object
+from mirage_pl.engine.serving.limits import Limits
+from mirage_pl.engine.serving.refusals import Refusal
+
+KEPT = 64
+"""Most open sessions; the least recently used one is closed."""
+
+
+class Sessions:
+    """Open sessions, used one at a time.
+
+    Args:
+        make: opens a session.
+        takes: names and kinds of a session's inputs.
+        given: defaults of the inputs.
+        folder: for temporary files.
+    """
+
+    def __init__(
+        self, make: Callable[[], Session], takes: Mapping[str, str], given: Mapping[str, Any], folder: Path
+    ) -> None:
+        self.make, self.takes, self.given, self.folder = make, takes, given, folder
+        self.open: OrderedDict[str, Session] = OrderedDict()
+        self.lock = Lock()
+
+    def use(self, key: str | None, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Begin or continue a session and yield its pieces as JSON objects.
+
+        Args:
+            key: of the session to continue; ``None``: begin one.
+            request: its inputs.
+
+        Raises:
+            ValueError: an unknown session or input, or one that the session refuses.
+        """
+        if unknown := request.keys() - self.takes.keys():
+            raise ValueError(f"unknown {', '.join(sorted(unknown))}; expected {', '.join(self.takes)}")
+        given = {name: self.read_value(name, value) for name, value in request.items() if value not in (None, "", [])}
+        with self.lock:
+            if key is None:
+                key = token_hex(8)
+                session = self.open[key] = self.make()
+                if len(self.open) > KEPT:
+                    self.open.popitem(last=False)
+                pieces = session.begin(**dict(self.given) | given)
+            else:
+                if key not in self.open:
+                    raise ValueError(f"no session {key}; begin another")
+                self.open.move_to_end(key)
+                pieces = self.open[key].step(**given)
+            yield from ({"session": key} | self.write_piece(piece) for piece in pieces)
+
+    def read_value(self, name: str, value: Any) -> Any:
+        """Return a text or number unchanged, uploads as paths of files.
+
+        Raises:
+            ValueError: not an upload. A request can't name files of this machine.
+        """
+        if self.takes[name] in ("text", "number"):
+            return value
+        return [self.save_upload(name, upload) for upload in (value if isinstance(value, list) else [value])]
+
+    def save_upload(self, name: str, upload: Any) -> str:
+        """Write an upload to a file."""
+        try:
+            content = b64decode(upload["data"], validate=True)
+            file = self.folder / f"{token_hex(8)}{Path(str(upload['name'])).suffix[:8]}"
+        except (TypeError, KeyError, NotBase64):
+            raise ValueError(f'{name}: expected {{"name": …, "data": base64}}') from None
+        file.write_bytes(content)
+        return str(file)
+
+    def write_piece(self, piece: Piece) -> dict[str, Any]:
+        """Return a piece as JSON; a picture is saved, and its address returned."""
+        if piece.kind == "text":
+            return {"kind": "text", "content": piece.content}
+        file = self.folder / f"{token_hex(8)}-{piece.name}"
+        piece.content.save(file)
+        return {"kind": piece.kind, "content": f"/files/{file.name}"}
+
+
+class Forms:
+    """Routes to sessions.
+
+    Args:
+        sessions: that requests use.
+        limits: of a request.
+    """
+
+    def __init__(self, sessions: Sessions, limits: Limits) -> None:
+        self.sessions, self.limits, self.open = sessions, limits, 0
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [
+            Route("/begin", self.use, methods=["POST"]),
+            Route("/step/{key}", self.use, methods=["POST"]),
+            Route("/files/{name}", self.show, methods=["GET"]),
+        ]
+
+    async def use(self, request: Request) -> Response:
+        """Use a session and send its pieces as they come."""
+        if self.open > self.limits.waiting:
+            raise Refusal(f"{self.open} requests wait; try again later", 429, "too_many_requests", retry_after=1)
+        self.open += 1
+        try:
+            body = await Incoming(request.scope, request.receive).read(self.limits.body_mib)
+            lines = self.sessions.use(request.path_params.get("key"), read_object(body))
+            first = await run_in_threadpool(next, lines, None)
+        except ValueError as error:
+            raise Refusal(str(error), code="invalid_value") from None
+        finally:
+            self.open -= 1
+        return StreamingResponse(write_lines(first, lines), media_type="application/x-ndjson")
+
+    async def show(self, request: Request) -> Response:
+        """Send a file of a session; no other file has such a name."""
+        file = self.sessions.folder / Path(request.path_params["name"]).name
+        if not file.is_file():
+            raise Refusal("no such file", 404, "not_found")
+        return FileResponse(file)
+
+
+def write_lines(first: Mapping[str, Any] | None, lines: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
+    """Write pieces as lines of JSON; a session that refuses midway has the reason in its last line."""
+    try:
+        for line in chain([first] if first else [], lines):
+            yield json.dumps(make_strict(line), allow_nan=False).encode() + b"\n"
+    except ValueError as error:
+        yield json.dumps(Refusal(str(error)).body()).encode() + b"\n"

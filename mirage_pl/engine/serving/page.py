@@ -1,0 +1,71 @@
+"""The page to try a run in a browser: a chat, or a form for a session's inputs. It takes nothing from elsewhere."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mirage_pl.engine.serving.chat import Chat
+from mirage_pl.engine.serving.limits import Limits
+
+PAGES = Path(__file__).parent / "pages"
+FIELDS = {
+    "text": '<label class="field">{name}<textarea name="{name}" rows="2"></textarea></label>',
+    "number": '<label class="field">{name}<input name="{name}" type="number" step="any"></label>',
+    "image": '<label class="field">{name}<input name="{name}" type="file" accept="image/*" multiple></label>',
+    "clip": '<label class="field">{name}<input name="{name}" type="file" accept="video/*"></label>',
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page with its style and its script."""
+
+    html: str
+    css: str
+    script: str
+
+    def routes(self) -> list[Route]:
+        """Where a browser finds them."""
+        return [
+            send("/", self.html, "text/html"),
+            send("/page.css", self.css, "text/css"),
+            send("/page.js", self.script, "text/javascript"),
+        ]
+
+
+def send(path: str, text: str, kind: str) -> Route:
+    """Make a route to a text."""
+
+    async def endpoint(_request: Request) -> Response:
+        return Response(text, media_type=kind)
+
+    return Route(path, endpoint)
+
+
+def read_page(name: str, values: Mapping[str, str]) -> Page:
+    """Read a page's files and fill in its values, which are HTML."""
+    html = Template((PAGES / f"{name}.html").read_text()).substitute(values)
+    return Page(html, (PAGES / "page.css").read_text(), (PAGES / f"{name}.js").read_text())
+
+
+def write_chat(chat: Chat, model: str, limits: Limits) -> Page:
+    """Write the page of a session that answers many."""
+    facts = json.dumps({"model": model, "images": limits.images, "own_prompt": chat.own_prompt})
+    return read_page("chat", {"title": escape(model), "facts": facts.replace("<", "\\u003c")})
+
+
+def write_form(takes: Mapping[str, str]) -> Page:
+    """Write the page of a session that is used by one at a time.
+
+    Args:
+        takes: names and kinds of its inputs.
+    """
+    fields = "\n".join(FIELDS[kind].format(name=escape(name)) for name, kind in takes.items())
+    return read_page("form", {"title": "mirage_pl", "fields": fields})

@@ -1,0 +1,117 @@
+"""Sessions of one client at a time, behind a form. The session here counts letters."""
+
+import io
+import json
+from base64 import b64encode
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from mirage_pl.engine.seams import Piece
+from mirage_pl.engine.serving.app import build_forms
+from mirage_pl.engine.serving.forms import Sessions
+from tests.engine.serving.echo import LIMITS, served
+
+TAKES = {"prompt": "text", "image": "image"}
+
+
+class Counter:
+    """Counts letters, and remembers how many there were."""
+
+    def __init__(self):
+        self.count = 0
+
+    def begin(self, prompt=None, image=()):
+        self.count = 0
+        if not prompt:
+            raise ValueError("give prompt=")
+        if image:
+            assert all(Path(path).is_file() for path in image)
+            yield Piece("picture", Image.new("RGB", (3, 2)), "seen.png")
+        yield from self.step(prompt)
+
+    def step(self, prompt=None):
+        self.count += len(prompt)
+        yield Piece("text", f"{len(prompt)} ")
+        yield Piece("text", f"of {self.count}")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forms")
+    (folder.parent / "secret").write_text("secret")
+    with served(build_forms(Sessions(Counter, TAKES, {}, folder), LIMITS)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def ask(address):
+    """Post JSON to a server of counting sessions; the status and the lines of the answer."""
+    with httpx.Client(trust_env=False) as http:
+
+        def post(path, request):
+            body = request if isinstance(request, bytes) else json.dumps(request).encode()
+            answer = http.post(address + path, content=body, headers={"Content-Type": "application/json"})
+            if answer.status_code == 200:
+                return 200, [json.loads(line) for line in answer.text.splitlines()]
+            return answer.status_code, answer.json()["error"]["message"]
+
+        yield post
+
+
+def test_a_server_keeps_many_sessions_apart(ask):
+    first, second = (ask("/begin", {"prompt": text})[1][0]["session"] for text in ("abc", "ab"))
+    assert "".join(line["content"] for line in ask(f"/step/{first}", {"prompt": "d"})[1]) == "1 of 4"
+    assert "".join(line["content"] for line in ask(f"/step/{second}", {"prompt": "d"})[1]) == "1 of 3"
+
+
+def test_a_picture_comes_and_goes_through_the_server(ask, address):
+    image = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(image, "png")
+    upload = {"name": "a.png", "data": b64encode(image.getvalue()).decode()}
+    status, lines = ask("/begin", {"prompt": "a", "image": [upload]})
+    assert status == 200
+    answer = httpx.get(address + lines[0]["content"])
+    assert Image.open(io.BytesIO(answer.content)).size == (3, 2)
+    for path in ("/files/../secret", "/files/%2e%2e%2fsecret", "/files/..%2Fsecret"):
+        assert httpx.get(address + path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "error"),
+    [
+        ("/begin", {"prompt": ""}, "give prompt="),
+        ("/begin", {"promt": "a"}, "unknown promt; expected prompt, image"),
+        ("/begin", {"prompt": "a", "image": "/etc/hostname"}, "image: expected"),
+        ("/begin", b"[1]", "the body must be a JSON object"),
+        ("/begin", b"{", "the body is no JSON"),
+        ("/step/none", {"prompt": "a"}, "no session none; begin another"),
+    ],
+)
+def test_a_bad_request_is_refused_and_the_server_stays_up(ask, path, request_, error):
+    status, said = ask(path, request_)
+    assert status == 400
+    assert error in said
+    assert ask("/begin", {"prompt": "a"})[0] == 200
+
+
+def test_the_form_has_a_field_for_all_that_a_session_takes(browser, address):
+    page = browser.new_page()
+    page.goto(address)
+    page.get_by_label("prompt").fill("abc")
+    page.get_by_label("image").set_input_files(
+        {"name": "a.png", "mimeType": "image/png", "buffer": b"an image, for all that the form knows"}
+    )
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_text("3 of 3").wait_for()
+    page.locator("#output img").wait_for()
+    assert page.evaluate("document.querySelector('#output img').naturalWidth") == 3
+    page.get_by_label("prompt").fill("d")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_text("1 of 4").wait_for()
+    page.get_by_label("prompt").fill("")
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_text("give prompt=").wait_for()
+    page.close()
