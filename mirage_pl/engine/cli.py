@@ -25,7 +25,15 @@ from yaml import YAMLError
 
 from mirage_pl.engine.errors import find_mistake, one_line
 from mirage_pl.engine.help import read_configs_once
-from mirage_pl.engine.mistakes import OPTIONAL, check_types, explain_refusal, list_keys, list_value_overrides
+from mirage_pl.engine.mistakes import (
+    NO_CHOICE,
+    OPTIONAL,
+    check_types,
+    explain_choice,
+    explain_refusal,
+    list_keys,
+    list_value_overrides,
+)
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.runs.identity import hash_variant
@@ -222,7 +230,7 @@ def guide_main(
             compose_and_run()
         except KeyboardInterrupt:  # in a sweep
             stop("the same command skips what is done and goes on with the rest")
-        except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
             line = describe_refusal(error, config)
             if line is None or wants_tracebacks():
                 raise
@@ -235,9 +243,11 @@ def describe_refusal(error: Exception, config: str) -> str | None:
     """The line for an error in composing a config or making the run folder; ``None`` if it isn't the user's mistake."""
     if isinstance(error, InstantiationException):
         return None
+    if str(error).startswith(NO_CHOICE):
+        return explain_choice()
     if isinstance(error, HydraException | OmegaConfBaseException | YAMLError):  # some are an OSError, too
         return explain_refusal(error, list_known_keys(config))
-    return one_line(mistake) if (mistake := find_mistake(error)) else None
+    return one_line(mistake) if isinstance(error, OSError) and (mistake := find_mistake(error)) else None
 
 
 def wants_tracebacks() -> bool:

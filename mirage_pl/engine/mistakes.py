@@ -20,6 +20,8 @@ SEVERAL = ("logger",)
 """Groups of which several options may be chosen."""
 OPTIONAL = ("logger", "experiment", "lora")
 """Groups of which none may be chosen."""
+NO_CHOICE = "Config group override must be"
+"""Begins Hydra's refusal of a value that isn't the name of an option."""
 NOTHING = ("none", "no", "off", "false", "nothing", "~")
 """Words for nothing."""
 UNNAMED = re.compile(r"null|true|false|[-+.\d][-+.\de]*", re.IGNORECASE)
@@ -49,8 +51,6 @@ def explain_refusal(error: Exception, known: Iterable[str]) -> str:
         return explain_grammar(str(error.override), text)
     if key := re.match(r"Could not (?:override|delete from config\.) ?'([^']+)'", text):
         return explain_key(key[1], text, known)
-    if "Config group override must be" in text:
-        return explain_choice()
     if key := re.match(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"+{key[1]} is there already; write {key[1]}=… without the +"
     return " ".join(text.split())
