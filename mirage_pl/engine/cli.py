@@ -94,6 +94,7 @@ register_own_task()
 def keep_log() -> None:
     """Send warnings, and what is meant for the log alone, to the run's log file."""
     files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    logging.raiseExceptions = False  # or a full disk is a traceback for each line of the log
     if files:
         UNSEEN.handlers = [*files]
         UNSEEN.setLevel(logging.INFO)

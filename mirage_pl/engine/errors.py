@@ -10,6 +10,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 ELSEWHERE = "choose another folder (run_dir=, runs=, out=), or see to its permissions"
 UNUSABLE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, or choose another folder (run_dir=, runs=, data=)"),
+    errno.EFBIG: "allow larger files (ulimit -f)",
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG), ELSEWHERE
     ),
