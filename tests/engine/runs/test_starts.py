@@ -200,10 +200,13 @@ def test_a_run_by_epochs_took_its_steps_when_it_took_its_epochs(tmp_path):
 
 
 def test_a_checkpoint_is_named_for_what_it_is(tmp_path, tokenizer):
+    whole = (tokenizer / "checkpoints" / "last.ckpt").read_bytes()
+    at = whole.index(weights(tokenizer)["net.encoder.weight"].numpy().tobytes())
     files = {
         "empty.ckpt": (b"", "it is empty"),
         "bytes.ckpt": (os.urandom(1000), "damaged, or no checkpoint"),
-        "cut.ckpt": ((tokenizer / "checkpoints" / "last.ckpt").read_bytes()[:900], "damaged, or no checkpoint"),
+        "cut.ckpt": (whole[:900], "damaged, or no checkpoint"),
+        "flipped.ckpt": (whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :], "data/.* in it is damaged"),
     }
     for name, (content, words) in files.items():
         (tmp_path / name).write_bytes(content)
