@@ -7,6 +7,7 @@ import re
 import tarfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet
@@ -14,6 +15,7 @@ import pyarrow.parquet
 from data_modules.files.documents import Document, open_json
 from data_modules.files.lines import unpack
 from data_modules.files.shards import split_name
+from data_modules.files.tables import Table
 
 
 def locate_row(where: str) -> tuple[Path, str]:
@@ -35,14 +37,14 @@ def copy_rows(file: Path, names: Collection[str], out: Path) -> None:
     """Write some rows of a file, in their order, as a file of the same kind.
 
     Args:
-        file: ``.jsonl``, ``.json``, these with ``.gz``, ``.parquet`` or ``.tar``.
+        file: ``.jsonl``, ``.json``, these with ``.gz``, ``.parquet``, ``.tar``, ``.csv`` or ``.tsv``.
         names: of the rows, from :func:`locate_row`.
         out: the new file, which is replaced; appears under its name when it is whole.
 
     Raises:
         ValueError: the file isn't of these kinds.
     """
-    kinds = {".parquet": _copy_parquet, ".tar": _copy_tar}
+    kinds = {".parquet": _copy_parquet, ".tar": _copy_tar, ".csv": _copy_table, ".tsv": _copy_table}
     kinds |= dict.fromkeys((".jsonl", ".json", ".jsonl.gz", ".json.gz"), _copy_lines)
     if suffix(file).lower() not in kinds:
         raise ValueError(f"{file} is none of {', '.join(kinds)}; its rows can't be copied")
@@ -86,6 +88,16 @@ def _copy_parquet(file: Path, wanted: Callable[[str], bool], out: Path) -> None:
             first += len(rows)
             if picks:
                 target.write_table(rows.take(picks))
+
+
+def _copy_table(file: Path, wanted: Callable[[str], bool], out: Path) -> None:
+    table = Table(file)
+    with out.open("wb") as target, file.open("rb") as source:
+        target.write(source.read(int(table.starts_N1[0])))
+        for index, (start, end) in enumerate(pairwise(table.starts_N1.tolist())):
+            content = source.read(end - start)
+            if wanted(locate_row(table.where(index))[1]):
+                target.write(content.rstrip(b"\r\n") + b"\n")
 
 
 def _copy_tar(file: Path, wanted: Callable[[str], bool], out: Path) -> None:

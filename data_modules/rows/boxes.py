@@ -17,6 +17,9 @@ Box = tuple[float, float, float, float]
 UNITS = {"pixel": "fraction", "fraction": "pixel"}
 """What ``task.columns.box_unit`` may say, and the other one: of width and height, 0 to 1."""
 
+FARTHEST = 1e9
+"""More than the side of any image; what isn't less, as NaN isn't, is no side of a box."""
+
 SLACK = 1
 """Pixels by which a box may leave its image, as rounded ones do; it is cut there."""
 
@@ -151,7 +154,7 @@ def _is_box(entry: object) -> bool:
 
 
 def _is_side(side: object) -> bool:
-    return isinstance(side, int | float) and not isinstance(side, bool) and math.isfinite(side)
+    return isinstance(side, int | float) and not isinstance(side, bool) and abs(side) < FARTHEST
 
 
 def cut_out(value: object, images: Sequence[Any], unit: str) -> list[Region]:

@@ -46,14 +46,17 @@ def run(cfg: DictConfig) -> Path:
         convert(module, dtype)
     check_room(out, sum(weight.nbytes for weight in module.state_dict().values()))
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         check_export(module.state_dict(), module.export(partial, trained, cfg.shard_size), partial)
         step = int(read_checkpoint(trained.checkpoint)["global_step"])
-        complete_card(partial, trained.folder, trained.checkpoint, step, " ".join(sys.argv))
+        complete_card(partial, trained.folder, trained.checkpoint, step, cfg.dtype, " ".join(sys.argv))
         put_in_place(partial, out)
-    except SafetensorError as error:
-        raise ValueError(f"out={out} cannot be written ({error}); nothing was kept") from None
+    except (SafetensorError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is None:  # of a library that couldn't read it back
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"out={out} cannot be written ({reason}), nothing was kept; choose another place") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"exported: {out}")

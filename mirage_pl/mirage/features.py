@@ -27,7 +27,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from data_modules.files.inline import InlineImage
 from data_modules.images import ImageSource
 from mirage_pl.engine.checkpoints.parts import whole, whole_shape
 
@@ -245,7 +244,7 @@ class FeatureCache:
         if known and known[:2] == (stat.st_mtime_ns, stat.st_size):
             return known[2]
         key = hashlib.blake2b(source.read_bytes(), digest_size=20).hexdigest()
-        if settled(stat.st_mtime_ns) and not isinstance(source, InlineImage):  # whose bytes would be kept
+        if stat.st_mtime_ns and settled(stat.st_mtime_ns):  # of an image within a row the bytes would be kept
             self._keys[source] = stat.st_mtime_ns, stat.st_size, key
         return key
 

@@ -1,5 +1,6 @@
 """Small true files of every kind a source opens, with the columns that data sets are published with."""
 
+import csv
 import gzip
 import io
 import json
@@ -138,6 +139,12 @@ def shard(file, numbers):
     return tar(file, members)
 
 
+def table(file, rows):
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    return file
+
+
 def plainly(value):
     """Replace every reference by the image it names, as a slow full read of the file would give."""
     if isinstance(value, PackedImage):
@@ -163,4 +170,5 @@ def every_kind(folder):
         jsonl(folder / "b.jsonl.gz", rows),
         parquet(folder / "c.parquet", [sat(number) for number in range(9)]),
         shard(folder / "d.tar", range(9)),
+        table(folder / "e.csv", [["a", "text"], *([number, f'"{number}",\r\n'] for number in range(9))]),
     ]

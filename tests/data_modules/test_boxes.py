@@ -31,7 +31,17 @@ def test_boxes_are_read_however_data_sets_write_them(value, boxes):
 
 @pytest.mark.parametrize(
     "value",
-    ["cot/a.jpg", "[1, 2, 3]", [1, 2, 3], [[1, 2, 3, 4], [1, 2]], [1, 2, 3, True], 7, [1, 2, 3, float("inf")], {}],
+    [
+        "cot/a.jpg",
+        "[1, 2, 3]",
+        [1, 2, 3],
+        [[1, 2, 3, 4], [1, 2]],
+        [1, 2, 3, True],
+        7,
+        [1, 2, 3, float("inf")],
+        [1, 2, 3, 10**400],
+        {},
+    ],
 )
 def test_what_is_no_box_is_refused(value):
     with pytest.raises(ValueError, match=r"a box must be \[left, top, right, bottom\], four numbers, got"):

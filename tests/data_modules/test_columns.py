@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 
 from data_modules.files.inline import InlineImage
-from data_modules.rows.choices import lettered
+from data_modules.rows.choices import lettered, split_choices
 from data_modules.rows.columns import Columns
 from data_modules.rows.right import find_right, list_choices, settle_reading
 from data_modules.rows.templates import fill, find_images, look_up
@@ -317,3 +317,58 @@ def test_choices_are_texts_whatever_a_table_puts_beside_them(choices, read):
 def test_an_index_as_text_is_told_how_to_be_read():
     with pytest.raises(ValueError, match="'1' is not among .*if it is an index, task.columns.right_is=index"):
         find_right("1", ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("text", "stem", "choices"),
+    [
+        ("Is it?\n(A) yes\n(B) no", "Is it?", ["yes", "no"]),
+        ("Is it?\nA. yes\nB. no\nC. (both)\nAnswer with a letter.", "Is it?", ["yes", "no", "(both)"]),
+        ("Is it? (A) yes (B) no\nAnswer with a letter.", "Is it?", ["yes", "no"]),
+        ("(a) Open (b) Closed", "", ["Open", "Closed"]),
+        ("Is (a) or (b) it?\n(A) yes\n(B) no", "Is (a) or (b) it?", ["yes", "no"]),
+        ("Of (A) and that: (A) one two (B) (three)", "Of (A) and that:", ["one two", "(three)"]),
+        ("Two\nlines?\n(A) 1\n(B) 2", "Two\nlines?", ["1", "2"]),
+        ("Is it? (B) yes (A) no", "Is it? (B) yes (A) no", []),
+        ("(A) alone", "(A) alone", []),
+        ("", "", []),
+    ],
+)
+def test_a_text_that_lists_choices_is_split_into_them_and_what_stands_before(text, stem, choices):
+    assert split_choices(text) == (stem, choices)
+
+
+def test_choices_are_a_column_a_text_or_a_column_each():
+    row = {"list": ["x", "y"], "text": "Which? (a) x (b) y", "A": "x", "B": "y", "C": "", "D": None, "r": "b"}
+    for given in ("list", "{list}", "text", ["A", "B"], ["A", "B", "C", "D"]):
+        columns = Columns(text_input="{lettered}", choices=given, right="r", right_is="letter")
+        assert columns.ask(row, range)["lettered"] == "(A) x\n(B) y", given
+        assert columns.ask(row, range)["letter"] == "B"
+    asked = Columns(text_input="{stem}", choices="text", right="r").ask(row, range)
+    assert asked["stem"] == "Which?"
+    for gap in ("", " ", None):
+        with pytest.raises(ValueError, match="choice 2 must be text or a number, got None"):
+            Columns(text_input="{lettered}", choices=["A", "B", "C"], right="r").ask(row | {"B": gap, "C": "z"}, range)
+    assert Columns(text_input="q", choices=["A", "B"], right="r").ask({"A": 0, "B": 1, "r": 0}, range)["letter"] == "A"
+
+
+def test_an_order_that_the_question_does_not_show_is_refused():
+    columns = Columns(text_input="{q}", choices="c", right="r")
+    row = {"q": "left or right?", "c": ["left", "right"], "r": "left"}
+    assert columns.ask(row, range)["letter"] == "A"
+    with pytest.raises(ValueError, match="another order .* write {lettered} in it, or set task.shuffle=false"):
+        columns.ask(row, lambda count: [1, 0])
+
+
+def test_what_is_erased_goes_from_both_texts_and_their_markers_become_ours():
+    columns = Columns(
+        text_input="{q}", text_output="{a}", image_output="h", latent_marker="<lvr>", erase="</?t>| Box\\?"
+    )
+    made = columns.official({"q": "Why? Box?", "a": "<t>See <lvr>.</t> So <lvr>.", "h": ["1.png", "2.png"]}, "1", {})
+    assert (made["text_input"], made["text_output"]) == ("Why?", "See <output_image>. So <output_image>.")
+    assert columns.official({"q": "?", "a": "So.", "h": ["1.png"]}, "1", {})["text_output"] == "So."
+    with pytest.raises(ValueError, match=r"the answer has 1 <lvr> for 2 helper image\(s\)"):
+        columns.official({"q": "?", "a": "<lvr>", "h": ["1.png", "2.png"]}, "1", {})
+    for option, complaint in {"erase": "(", "box_unit": "inch"}.items():
+        with pytest.raises(ValueError, match=f"task.columns.{option}="):
+            Columns(**{option: complaint})

@@ -1,8 +1,10 @@
 """Damage of every kind, drawn by seed: what comes out is a row, or one line that names file and row."""
 
+import csv
 import gzip
 import io
 import json
+import zipfile
 from functools import cache
 from random import Random
 
@@ -12,6 +14,7 @@ from PIL import Image
 from data_modules.images import open_image
 from data_modules.rows.rows import Rows
 from data_modules.samples import Text
+from tests.data_modules.published import lvr_row, monet_row, vstar_row
 from tests.data_modules.source_files import PLAIN, blink, comt, jsonl, parquet, plain, sat, shard, task, zebra
 
 task = cache(task)
@@ -74,6 +77,20 @@ def written(file, content):
     return file
 
 
+def boxed_and_spoken():
+    """Rows with boxes, conversations and choices, with the images of ``pictured``."""
+    turns = [("human", "<image>\nWhere?"), ("gpt", "[0.1, 0.2, 0.3, 0.4]"), ("human", "<image>"), ("gpt", "there")]
+    spoken = [{"from": speaker, "value": value} for speaker, value in turns]
+    boxed = {"image": ["images/0.png", "images/0.png###[2, 3, 20, 24]"], "conversations": spoken, "dataset": "vsr"}
+    marked = lvr_row(0, [[0.1, 0.2, 0.9, 0.8]]) | {"image": "images/0.png"}
+    helped = json.loads(json.dumps(monet_row(0)).replace("Visual_CoT/images/0_", "images/").replace("Visual_CoT/", ""))
+    chosen = vstar_row(0) | {"image": "images/0.png"}
+    columns = {"A": "left", "B": "right", "C": "up", "D": None, "image": "images/0.png", "answer": "B"}
+    asked = columns | {"question": "Where?", "category": "single"}
+    pairs = {"visual_cot": boxed, "lvr": marked, "monet": helped, "vstar": chosen, "hrbench": asked}
+    return [(task(name), row) for name, row in pairs.items()]
+
+
 def odd_rows(folder, random):
     """Rows of JSON with odd values, for one of the mappings."""
     of_sat = sat(1) | {"image_bytes": ["images/0.png", "images/1.png"]}
@@ -84,6 +101,7 @@ def odd_rows(folder, random):
             (task("comt"), json.loads(json.dumps(comt(1)).replace("images_comt/creation", "images"))),
             (task("sat"), of_sat),
             (task("zebra_cot"), of_zebra),
+            *boxed_and_spoken(),
         ]
     )
     return read, jsonl(
@@ -125,6 +143,27 @@ def bent_tar(folder, random):
     return mapped(columns), written(fresh(folder, ".tar", random), damaged(content, random))
 
 
+def bent_table(folder, random):
+    """A table with bytes that are wrong."""
+    rows = [["q", "a", "image"], *(['say "x"\n, y', f"a{number}", f"images/{number}.png"] for number in range(3))]
+    content = io.StringIO(newline="")
+    csv.writer(content).writerows(rows)
+    return mapped(PLAIN), written(fresh(folder, ".csv", random), damaged(content.getvalue().encode(), random))
+
+
+def bent_zip(folder, random):
+    """A zip file of images with bytes that are wrong."""
+    place = fresh(folder, "", random)
+    place.mkdir()
+    with zipfile.ZipFile(
+        place / "images.zip", "w", random.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+    ) as archive:
+        for number in range(3):
+            archive.writestr(f"images/{number}.png", (folder / f"images/{number}.png").read_bytes())
+    written(place / "images.zip", damaged((place / "images.zip").read_bytes(), random))
+    return mapped(PLAIN), jsonl(place / "rows.jsonl", [plain(number) for number in range(3)])
+
+
 def bent_images(folder, random):
     """Image files with bytes that are wrong, beside the rows and within a Parquet file."""
     stream = io.BytesIO()
@@ -138,7 +177,7 @@ def bent_images(folder, random):
     return task("blink_jigsaw"), parquet(fresh(folder, ".parquet", random), rows)
 
 
-DAMAGES = [odd_rows, bent_lines, bent_gzip, bent_parquet, bent_tar, bent_images]
+DAMAGES = [odd_rows, bent_lines, bent_gzip, bent_parquet, bent_tar, bent_table, bent_zip, bent_images]
 
 
 def complaints(read, file):

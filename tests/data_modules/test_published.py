@@ -25,6 +25,7 @@ from tests.data_modules.published import (
     mmvp,
     monet,
     monet_row,
+    scene,
     thinkmorph,
     thinkmorph_row,
     visual_cot,
@@ -169,6 +170,16 @@ def test_vstars_choices_are_told_from_the_question_and_may_be_shuffled(tmp_path)
     assert [turned[index].answer_text for index in range(4)] == [rf"\boxed{{{letter}}}" for letter in "BADC"]
     assert turned[1].question[1].text.splitlines()[1:3] == ["(A) cotton", "(B) kevlar"]
     assert rows.identity(rows[0]) == turned.identity(turned[1])
+
+
+def test_vstars_first_release_is_read_by_the_same_task(tmp_path):
+    (tmp_path / "direct_attributes").mkdir()
+    (tmp_path / "direct_attributes/sa_4690.jpg").write_bytes(scene(kind="JPEG"))
+    row = vstar_row(0) | {"image": "direct_attributes/sa_4690.jpg"}
+    file = jsonl(tmp_path / "test_questions.jsonl", [row])
+    (sample,) = read("vstar", tmp_path, "test", f"task.test_file={file}")
+    assert sample.question[0] == Picture(tmp_path / "direct_attributes/sa_4690.jpg")
+    assert sample.answer_text == r"\boxed{B}"
 
 
 def test_mmvp_is_a_table_with_images_beside_it(tmp_path):

@@ -19,6 +19,7 @@ def test_rows_that_are_copied_read_back_as_they_were(tmp_path):
         "b.jsonl.gz",
         "c.parquet",
         "d.tar",
+        "e.csv",
     ]
 
 
@@ -45,5 +46,5 @@ def test_a_copy_that_fails_leaves_nothing_behind(tmp_path):
 
 
 def test_other_kinds_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"rows.csv is none of .parquet, .tar, .jsonl"):
-        copy_rows(tmp_path / "rows.csv", {"1"}, tmp_path / "some.csv")
+    with pytest.raises(ValueError, match=r"rows.xlsx is none of .parquet, .tar, .csv, .tsv, .jsonl"):
+        copy_rows(tmp_path / "rows.xlsx", {"1"}, tmp_path / "some.xlsx")

@@ -85,11 +85,8 @@ def export_it(monkeypatch, out, error=None, **options):
             export.SafetensorError("I/O error: No space left on device (os error 28)"),
             "out=.*cannot be written .*No space",
         ),
-        (
-            OSError(errno.ENOSPC, "No space left on device", "model.safetensors"),
-            "cannot be written .No space.*make room",
-        ),
-        (OSError(errno.EROFS, "Read-only file system", "config.json"), "cannot be written .Read-only"),
+        (OSError(errno.ENOSPC, "No space left", "a.json"), "out=.*cannot be written .No space left., nothing was kept"),
+        (OSError(errno.EROFS, "Read-only file system", "a.json"), "out=.*cannot be written .Read-only"),
     ],
 )
 def test_an_export_that_fails_leaves_what_was_there(tmp_path, monkeypatch, error, message):

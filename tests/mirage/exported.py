@@ -65,5 +65,8 @@ def export_net(name: str = "raw") -> tuple[LatentVLM, Path]:
 def describe(net: LatentVLM) -> tuple[Any, Any]:
     """What an export is given of a network: a module and its run."""
     _, decoder, collator = parts()
-    run = SimpleNamespace(collator=collator, config=SimpleNamespace(task={"prompt": None, "max_new_tokens": 8}))
+    run = SimpleNamespace(
+        collator=collator,
+        config=SimpleNamespace(stage=SimpleNamespace(name="stage2"), task={"prompt": None, "max_new_tokens": 8}),
+    )
     return SimpleNamespace(net=net, decoder=decoder), run

@@ -18,15 +18,17 @@ from mirage_pl.engine.evaluation.measures import judge_difference, read_measures
 from mirage_pl.engine.reports.lineage import Run, add_ancestors, read_run
 from mirage_pl.engine.runs.config import read_config, read_record
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
+from mirage_pl.engine.words import load_words
 
 CARD = "README.md"
 PROGRAM = re.compile(r"^\S*?mirage_pl[/.](\w+)(?:\.py)?(?= |$)")
 """How a command that was recorded begins."""
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 ADDED = re.compile(r" (?:--config-name=\w+|hydra\.mode=RUN)")
 """What we add to a command that was typed."""
 
 
-def complete_card(folder: Path, run: Path, checkpoint: Path, step: int, command: str) -> None:
+def complete_card(folder: Path, run: Path, checkpoint: Path, step: int, rounded: str | None, command: str) -> None:
     """Write the card of an exported folder around the ``README.md`` that the module wrote: how it is used.
 
     Args:
@@ -34,6 +36,7 @@ def complete_card(folder: Path, run: Path, checkpoint: Path, step: int, command:
         run: the run folder.
         checkpoint: the file whose weights were exported.
         step: optimizer steps of the checkpoint.
+        rounded: the type that the weights were converted to for the export; ``None``: they are as trained.
         command: of the export.
     """
     card = folder / CARD
@@ -47,7 +50,7 @@ def complete_card(folder: Path, run: Path, checkpoint: Path, step: int, command:
     base = describe_base(OmegaConf.select(config, "model.path"), bool(OmegaConf.select(config, "model.random_weights")))
     parts = {
         "Training": describe_training(trained, checkpoint, step),
-        "Figures": describe_figures(run, checkpoint, step),
+        "Figures": describe_figures(run, checkpoint, step, rounded),
         "Commands": describe_commands([*trained.ancestors, trained], command),
         "Versions": describe_versions(trained.environment),
         "Licence": base.pop("sentence"),
@@ -71,10 +74,11 @@ def describe_training(run: Run, checkpoint: Path, step: int) -> str:
     lost = f"\n\nIt also began with weights of {run.lost}, of which nothing else is known." if run.lost else ""
     files = "\n".join(data) or "- the files weren't recorded"
     table = lay_out_table(["run", "stage", "task", "steps", "seed"], rows)
-    return f"Weights of `{checkpoint.name}`.\n\n{table}{lost}\n\nData:\n\n{files}"
+    merged = ", with its adapter added to them" if OmegaConf.select(config, "lora") else ""
+    return f"Weights of `{checkpoint.name}`{merged}.\n\n{table}{lost}\n\nData:\n\n{files}"
 
 
-def describe_figures(run: Path, checkpoint: Path, step: int) -> str:
+def describe_figures(run: Path, checkpoint: Path, step: int, rounded: str | None) -> str:
     """The run's own evaluations of this checkpoint, with intervals; a sentence if there is none."""
     texts, others = [], 0
     for file in sorted(run.glob(f"evaluation/*/{METRICS}")):
@@ -84,6 +88,8 @@ def describe_figures(run: Path, checkpoint: Path, step: int) -> str:
             continue
         texts.append("\n\n".join(describe_evaluation(metrics)))
     more = f" {others} evaluation(s) of other checkpoints of the run say nothing of it." if others else ""
+    if rounded and texts:
+        texts.append(f"Scored with the weights as they were trained; in this folder they are {rounded}.")
     return "\n\n".join(texts) or f"Not evaluated.{more}"
 
 
@@ -103,15 +109,20 @@ def describe_evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
     yield lay_out_table(["measure", "group", "value", "95 % interval", "items"], rows)
     first, measure = next(iter(measures.items()))
     conditions = metrics.get(str(metrics.get("conditions_in"))) or {}
+    words = load_words(metrics.get("words")).CONDITIONS
     changes = [
-        [name, " ".join(write_value(measure, number)), " ".join(write_difference(measure, number["difference"]))]
+        [
+            words.get(name, name),
+            " ".join(write_value(measure, number)),
+            " ".join(write_difference(measure, number["difference"])),
+        ]
         + [judge_difference(measure, number["difference"])]
         for name, number in conditions.items()
         if number.get("n")
     ]
     if changes:
         yield f"The same rows with something replaced in the model, {first}:"
-        yield lay_out_table(["replaced", first, "difference", ""], changes)
+        yield lay_out_table(["replaced by", first, "difference", "so it is"], changes)
     if decoding := metrics.get("decoding"):
         yield "Decoded with " + ", ".join(f"{key} {value}" for key, value in decoding.items()) + "."
 
@@ -156,13 +167,14 @@ def describe_base(path: str | None, fresh: bool) -> dict[str, str]:
         facts = (metadata_load(card) if card else None) or {}
     except Exception:  # front matter of others may be any kind of broken
         facts = {}
-    name = Path(path).name if Path(path).is_dir() else path
+    from_hub = not Path(path).is_dir() and HUB_NAME.fullmatch(path)
+    name = path if from_hub else Path(path).name
     taken = "Only the architecture and the tokenizer come from" if fresh else "The weights come from"
     licence = facts.get("license_name") if facts.get("license") == "other" else facts.get("license")
     said = f"says `license: {licence}`" if licence else "isn't at hand or names no licence: look it up before you share"
     sentence = f"{taken} `{name}`, whose terms hold for what was made of it. Its card {said}."
     known = {key: str(facts[key]) for key in ("license", "license_name", "license_link") if facts.get(key)}
-    return {"sentence": sentence} | ({} if Path(path).is_dir() else {"base_model": path}) | known
+    return {"sentence": sentence} | ({"base_model": path} if from_hub else {}) | known
 
 
 def find_card(path: str) -> Path | None:

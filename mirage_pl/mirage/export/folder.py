@@ -1,6 +1,7 @@
 """Write a trained network as a folder of stock transformers, with what decoding its latents needs beside it."""
 
 import json
+import shlex
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -11,6 +12,7 @@ from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.export import mirage_generate
 from mirage_pl.mirage.export.loading_back import check_answers
+from mirage_pl.mirage.export.official import write_official_files
 from mirage_pl.mirage.model.feedback import Matched, Raw
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi, Sequential
@@ -26,14 +28,14 @@ tags: [latent-reasoning]
 In this folder, with torch, Pillow and transformers, and nothing of the code it was trained with:
 
 ```
-python mirage_generate.py --image image.png --question {question}
+python mirage_generate.py --image image.png --question {quoted}
 ```
 
 ```python
 from mirage_generate import Mirage
 
-mirage = Mirage.load(".")
-answers = mirage.generate([{question}], [["image.png"]], max_new_tokens={max_new_tokens})
+question = {question}
+answers = Mirage.load(".").generate([question], [["image.png"]], max_new_tokens={max_new_tokens})
 print(answers[0].text, len(answers[0].latents))
 ```
 
@@ -58,19 +60,22 @@ def write_folder(folder: Path, module: Any, trained: Trained, shard_size: str) -
         ValueError: feedback or recurrence are no part of ours, or the folder answers otherwise than the network.
     """
     net: LatentVLM = module.net
-    note_latents(net, module.decoder)
+    note_latents(net, module.decoder, str(trained.config.stage.name))
+    processor = trained.collator.shown_processor()
     net.backbone.save_pretrained(folder, max_shard_size=shard_size)
-    trained.collator.shown_processor().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    write_official_files(folder, processor)
     copyfile(mirage_generate.__file__, folder / "mirage_generate.py")
     back = mirage_generate.Mirage.load(folder, "cpu")
     check_answers(folder, back, net, trained.collator)
     task = trained.config.task
-    words = {"question": json.dumps(task.get("prompt") or "What do you see?"), "latents": back.latent_size}
-    (folder / "README.md").write_text(USAGE.format(**words, max_new_tokens=task.get("max_new_tokens") or 512))
+    prompt, most = task.get("prompt") or "What do you see?", task.get("max_new_tokens") or 512
+    words = {"question": json.dumps(prompt, ensure_ascii=False), "quoted": shlex.quote(prompt)}
+    (folder / "README.md").write_text(USAGE.format(**words, max_new_tokens=most, latents=back.latent_size))
     return {f"net.backbone.{name}": tensor for name, tensor in back.model.state_dict().items()}
 
 
-def note_latents(net: LatentVLM, decoder: Decoder) -> None:
+def note_latents(net: LatentVLM, decoder: Decoder, stage: str) -> None:
     """Note in the model's config what decoding needs: the official code's keys, and ``mirage`` for the rest.
 
     Raises:
@@ -85,6 +90,7 @@ def note_latents(net: LatentVLM, decoder: Decoder) -> None:
     config: Any = net.backbone.config
     config.latent_token_id, config.latent_start_id = decoder.latent_pad, decoder.latent_start
     config.latent_end_id, config.latent_size = decoder.latent_end, decoder.latent_size
+    config.compress_strategy, config.stage = type(net.compression).__name__.lower(), stage
     config.mirage = {
         "end_id": decoder.end,
         "feedback_norm": float(net.feedback.norm) if isinstance(net.feedback, Matched) else 0.0,

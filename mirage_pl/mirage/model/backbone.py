@@ -7,30 +7,27 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
-    AutoProcessor,
     PretrainedConfig,
 )
 
 from mirage_pl.engine.hub import is_only_here
 from mirage_pl.mirage.batch import LATENT_TOKENS
+from mirage_pl.mirage.model.processors import check_fit, first_line, read_processor
 from mirage_pl.mirage.stock.find import find_architecture, list_architectures
 
 
-def load_processor(path: str) -> Any:
+def load_processor(path: str, processor_path: str | None = None) -> Any:
     """Load tokenizer, chat template and image processor, and add the latent tokens that are missing.
 
     Args:
         path: a Hugging Face folder or a hub name.
+        processor_path: another one, with the processor, where ``path`` has a tokenizer alone or nothing of it.
 
     Raises:
         ValueError: there is no processor at ``path``, or a model of another architecture.
     """
     check_architecture(path)
-    here = is_only_here(path)
-    try:
-        processor = AutoProcessor.from_pretrained(path, local_files_only=here)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"model.path={path} has no usable processor: {first_line(error)}") from error
+    processor = read_processor(path, processor_path)
     vocabulary = processor.tokenizer.get_vocab()
     processor.tokenizer.add_tokens([token for token in LATENT_TOKENS if token not in vocabulary], special_tokens=True)
     return processor
@@ -53,7 +50,13 @@ def check_architecture(path: str) -> None:
         )
 
 
-def load_backbone(path: str, dtype: str = "float32", attention: str = "sdpa", random_weights: bool = False) -> Any:
+def load_backbone(
+    path: str,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    random_weights: bool = False,
+    processor_path: str | None = None,
+) -> Any:
     """Load the model; its embedding grows only if a latent token's id does not fit, and never shrinks.
 
     Args:
@@ -61,13 +64,15 @@ def load_backbone(path: str, dtype: str = "float32", attention: str = "sdpa", ra
         dtype: of the weights in memory, e.g. ``float32`` or ``bfloat16``.
         attention: ``sdpa``, ``eager``, …
         random_weights: take only the architecture from ``path`` (to pretrain).
+        processor_path: see :func:`load_processor`.
 
     Raises:
-        ValueError: unknown ``dtype``, no model at ``path``, or a weight is missing, unexpected or of another shape.
+        ValueError: unknown ``dtype``, no model at ``path``, a weight is missing, unexpected or of another shape, or the
+            processor is another model's.
     """
     if not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise ValueError(f"model.dtype={dtype} is unknown; choose float32, bfloat16 or float16")
-    processor = load_processor(path)
+    processor = load_processor(path, processor_path)
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     try:
         if random_weights:
@@ -77,6 +82,7 @@ def load_backbone(path: str, dtype: str = "float32", attention: str = "sdpa", ra
             model = load_strictly(path, options)
     except OSError as error:
         raise ValueError(f"model.path={path} holds no model: {first_line(error)}") from error
+    check_fit(path, processor, model)
     needed = max(processor.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))) + 1
     if needed > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(needed, mean_resizing=False)
@@ -104,8 +110,3 @@ def load_strictly(path: str, options: dict[str, Any]) -> Any:
                 f"e.g. {names[0]}; the checkpoint is damaged, or from another transformers version"
             )
     return model
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

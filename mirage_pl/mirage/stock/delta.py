@@ -30,23 +30,19 @@ class Order(NamedTuple):
         count_B: real columns of each row.
         columns_BS: the columns, real ones first.
         back_BS: place of each column in ``columns_BS``.
+        padding_BS: true on the places behind the real columns.
     """
 
     count_B: Tensor
     columns_BS: Tensor
     back_BS: Tensor
-
-    @property
-    def padding_BS(self) -> Tensor:
-        """True on padding, behind the real columns."""
-        places_S = torch.arange(self.columns_BS.shape[1], device=self.count_B.device)
-        return places_S >= self.count_B.unsqueeze(1)
+    padding_BS: Tensor
 
 
 def order_columns(real_BS: Tensor) -> Order:
     """Where each column goes so that real ones come first; their order stays."""
     columns_BS = real_BS.logical_not().byte().argsort(dim=1, stable=True)
-    return Order(real_BS.sum(1), columns_BS, columns_BS.argsort(dim=1))
+    return Order(real_BS.sum(1), columns_BS, columns_BS.argsort(dim=1), ~real_BS.gather(1, columns_BS))
 
 
 def take(columns_BSD: Tensor, places_BS: Tensor) -> Tensor:

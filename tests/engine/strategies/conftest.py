@@ -13,8 +13,10 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from data_modules.vsp.planning import VSP
 from mirage_pl.engine.training import fit
+from mirage_pl.mirage.model.backbone import load_backbone
 from tests.conftest import REPO, SMALL, compose
 from tests.engine.strategies.ranks import WARM
+from tests.mirage.architectures.qwen3_5 import write_folder
 
 STEPS = 20
 QUIET = [f"callbacks.{name}=null" for name in ("progress", "scores", "throughput", "best")]
@@ -140,6 +142,16 @@ def tied_options(folder: Path) -> list[str]:
     return ["stage=stage1", f"model.path={folder}", *LEAN, "stage.module.weight_decay=0.5"]
 
 
+@pytest.fixture(scope="session")
+def stateful(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen3.5, most of whose layers keep a state, with random weights."""
+    folder = tmp_path_factory.mktemp("models")
+    write_folder(folder)
+    torch.manual_seed(0)
+    load_backbone(str(folder), random_weights=True).save_pretrained(folder)
+    return folder
+
+
 UNEVEN = {
     "blocks": ("blocks", "stage=stage2"),
     "images": ("images", "stage=stage1", "stage.freeze=[]"),
@@ -176,7 +188,9 @@ class Runs:
 
 
 @pytest.fixture(scope="session")
-def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(
+    data: Path, uneven: dict[str, Path], tied: Path, stateful: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Runs:
     """The runs that are compared: of one process, and of two; those called tied are continued by one."""
     folder = tmp_path_factory.mktemp("runs")
     legs: dict[str, list[tuple[int, list[str]]]] = {}
@@ -213,6 +227,11 @@ def runs(data: Path, uneven: dict[str, Path], tied: Path, tmp_path_factory: pyte
         make(1, f"{kind}_alone", *rows, HALVED)
         for name, strategy in {"ddp": ["strategy=ddp"], "zero2": ZERO2, "zero3": ZERO3, "fsdp2": FSDP2}.items():
             make(2, f"{kind}_{name}", *rows, SINGLE, *strategy)
+    states = ["stage=stage2", "stage.starts=null", f"task.train_file={uneven['blocks']}", "task.val_file=null", *LEAN]
+    states += [f"model.path={stateful}", "stage.module.optimizer.lr=2e-6", "trainer.max_steps=4"]
+    make(1, "states_alone", *states, HALVED)
+    for name, strategy in {"zero3": ZERO3, "fsdp2": FSDP2}.items():
+        make(2, f"states_{name}", *states, SINGLE, *strategy)
     shown = [first, "trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.limit_val_batches=1.0"]
     shown += ["evaluate={interventions: []}", "callbacks.scores.num_items=4"]
     make(1, "answers_alone", *shown, WHOLE, quiet=QUIET[:1])

@@ -55,6 +55,11 @@ def test_ranks_whose_rows_differ_in_blocks_or_images_learn_what_one_process_does
     assert_same(runs[f"{kind}_{name}"], runs[f"{kind}_alone"], 8)
 
 
+@pytest.mark.parametrize("name", ["fsdp2", *slow("zero3")])
+def test_layers_that_keep_a_state_learn_the_same_through_it(runs, name):
+    assert_same(runs[f"states_{name}"], runs["states_alone"], 4, lr=2e-6)
+
+
 @pytest.mark.parametrize("name", ["zero2", *slow("zero3", "fsdp2")])
 def test_a_run_of_two_ranks_continues_with_bitwise_the_losses_that_would_have_come(runs, name):
     losses, weights = recorded(runs[f"{name}_continued"])

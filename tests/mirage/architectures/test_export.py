@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from data_modules.samples import Picture
+from data_modules.samples import Picture, Sample, Text
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.decoding.sampling import Decoding
@@ -35,9 +35,11 @@ def open_blocks(net, decoder, prompts):
 
 def test_an_export_answers_token_by_token_as_we_do(net, processor, rows, tmp_path):
     decoder, collator = Decoder(processor, SIZE), Collator(processor, SIZE, latents=True, helpers=False)
+    images = [part for row in rows[:2] for part in row.question if isinstance(part, Picture)]
+    rows = [*rows, Sample("a:1", (Text("No image."),), ()), Sample("a:2", (images[0], Text("or "), images[1]), ())]
     prompts = collator.prompts(rows)
     talkative, ours = open_blocks(net, decoder, prompts)
-    run = SimpleNamespace(collator=collator, config=SimpleNamespace(task={}))
+    run = SimpleNamespace(collator=collator, config=SimpleNamespace(stage=SimpleNamespace(name="stage2"), task={}))
     write_folder(tmp_path, SimpleNamespace(net=talkative, decoder=decoder), run, "5GB")
     texts = ["".join("<image>" if isinstance(p, Picture) else p.text for p in row.question) for row in rows]
     images = [[part.path for part in row.question if isinstance(part, Picture)] for row in rows]
