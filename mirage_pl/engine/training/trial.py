@@ -61,16 +61,22 @@ def try_optimizers(calls: Sequence[Call]) -> None:
             continue
         options = {name: call.node[name] for name in map(str, call.node) if name not in HYDRAS}
         keys = {name: f"{call.key}.{name}" for name in options}
-        weights = [Parameter(torch.zeros(1, 1))]
-        if role == "schedule":
-            attempt(role, partial(call.target, SGD(weights), NUM_STEPS), options, keys)
-            continue
-        make = partial(call.target, weights)
+        make = partial(make_optimizer if role == "optimizer" else make_schedule, call.target)
         attempt(role, make, options, keys)
-        for part, own in (parent.get("parts") or {}).items():
-            more = {name: own[name] for name in own if name != "decay_all"}
+        for part, own in (parent.get("parts") or {}).items() if role == "optimizer" else ():
+            more = {name: value for name, value in (own or {}).items() if name != "decay_all" and value is not None}
             places = {name: f"{above}.parts.{part}.{name}" for name in more}
             attempt(role, make, options | more, keys | places)
+
+
+def make_optimizer(target: Callable[..., Any], **options: Any) -> Any:
+    """Make an optimizer of one weight."""
+    return target([{"params": [Parameter(torch.zeros(1, 1))]}], **options)
+
+
+def make_schedule(target: Callable[..., Any], **options: Any) -> Any:
+    """Make a schedule of a short run."""
+    return target(SGD([Parameter(torch.zeros(1, 1))]), NUM_STEPS, **options)
 
 
 def attempt(role: str, make: Callable[..., Any], options: Mapping[str, Any], keys: Mapping[str, str]) -> None:
