@@ -210,11 +210,12 @@ class Columns:
         if column is None:
             return row
         if self.image_input is not None:
-            return {**row, **read_conversation(look_up(column, row), find_images(self.image_input, row))}
-        beside = look_up(column.rpartition(".")[0], row) if column not in row and "." in column else row
-        own: Any = next((beside[name] for name in IMAGES if beside.get(name)), [])
-        images = [find_image(image) for image in (own if isinstance(own, list) else [own])]
-        return {**row, **read_conversation(look_up(column, row), images)}
+            images = find_images(self.image_input, row)
+        else:
+            beside = look_up(column.rpartition(".")[0], row) if column not in row and "." in column else row
+            own: Any = next((beside[name] for name in IMAGES if beside.get(name)), [])
+            images = [find_image(image) for image in (own if isinstance(own, list) else [own])]
+        return {**row, **read_conversation(look_up(column, row), images, row.get("system"))}
 
     def talk(self, row: Row) -> Any:
         """Return a row's conversation, ``None`` without one."""
