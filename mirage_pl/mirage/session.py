@@ -20,12 +20,16 @@ class Answer:
         trained: the run.
         takes: name of each input -> its kind.
         decoding: options of :class:`mirage_pl.mirage.decoding.sampling.Decoding`.
+
+    Raises:
+        ValueError: an option out of its range.
     """
 
     def __init__(self, trained: Trained, takes: Mapping[str, str], decoding: Mapping[str, Any]) -> None:
         self.trained, self.takes, self.decoding = trained, takes, decoding
+        self.own = Decoding(**decoding)
         self.pictures: list[Picture] = []
-        self.longest = int(trained.module.net.backbone.config.get_text_config().max_position_embeddings)
+        self.longest = int(trained.module.net.architecture.text_config.max_position_embeddings)
         self.prompt = str(trained.config.task.get("prompt") or "")
         self.own_prompt = self.prompt.replace(IMAGE, "")
 
@@ -60,7 +64,7 @@ class Answer:
         Raises:
             ValueError: it can't be asked.
         """
-        return ask(question, self.trained.collator, self.prompt, Decoding(**self.decoding), self.longest)
+        return ask(question, self.trained.collator, self.prompt, self.own, self.longest)
 
     def answer(self, prompts: Sequence[Asked]) -> Together:
         """Begin to answer some questions together."""

@@ -31,7 +31,8 @@ def listen(port: int) -> socket.socket:
     Raises:
         ValueError: it can't be used.
     """
-    listener = socket.socket()
+    # asyncio sends at once, not after the 40 ms that Linux waits for more, only where the protocol is named
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((ADDRESS, port))
@@ -87,8 +88,13 @@ def serve(
         takes: names and kinds of a session's inputs.
         given: defaults of the inputs.
         limits: how much it takes on.
+
+    Raises:
+        ValueError: defaults, of a session that has its questions from many.
     """
     session = make()
+    if isinstance(session, Chat) and given:
+        raise ValueError(f"serve=true answers what clients ask; leave out {', '.join(f'{name}=' for name in given)}")
     with TemporaryDirectory() as folder:
         if isinstance(session, Chat):
             app, batcher = build_chat(session, model, limits)
