@@ -31,7 +31,7 @@ class Answer:
         self.trained, self.takes, self.decoding = trained, takes, decoding
         self.own = Decoding(**decoding)
         self.pictures: list[Picture] = []
-        self.longest = int(trained.module.net.backbone.config.get_text_config().max_position_embeddings)
+        self.longest = int(trained.module.net.architecture.text_config.max_position_embeddings)
         self.prompt = str(trained.config.task.get("prompt") or "")
         self.own_prompt = self.prompt.replace(IMAGE, "")
 

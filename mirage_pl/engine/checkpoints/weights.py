@@ -33,6 +33,11 @@ def checkpoint_of(run_or_file: str | Path) -> Path:
     checkpoint = path / LAST if path.is_dir() and not (path / ZERO.parent).is_dir() else path
     files = [checkpoint / ZERO, checkpoint / ZERO3] if checkpoint.is_dir() else [checkpoint]
     file = next((file for file in files if file.is_file()), files[0])
+    if not file.is_file() and (path / "config.json").is_file():
+        raise ValueError(
+            f"ckpt {run_or_file} is a model of a stock library, not a run; python -m mirage_pl.train with "
+            f"model.path={run_or_file} and trainer.max_steps=0 makes a run of it"
+        )
     if not file.is_file():
         hint = "no finished run is there" if path.is_dir() else "the file does not exist"
         raise ValueError(f"ckpt {run_or_file}: {hint} (looked for {file}); give a run folder or a .ckpt file")
