@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from data_modules.rows.jsonl import IMAGE, interleave
 from data_modules.samples import Picture, Sample
@@ -25,11 +25,13 @@ class Answer:
         ValueError: an option out of its range.
     """
 
-    def __init__(self, trained: Trained, takes: Mapping[str, str], decoding: Mapping[str, Any]) -> None:
+    def __init__(
+        self, trained: Trained, takes: Mapping[str, str], decoding: Annotated[Mapping[str, Any], Decoding]
+    ) -> None:
         self.trained, self.takes, self.decoding = trained, takes, decoding
         self.own = Decoding(**decoding)
         self.pictures: list[Picture] = []
-        self.longest = int(trained.module.net.backbone.config.get_text_config().max_position_embeddings)
+        self.longest = int(trained.module.net.architecture.text_config.max_position_embeddings)
         self.prompt = str(trained.config.task.get("prompt") or "")
         self.own_prompt = self.prompt.replace(IMAGE, "")
 
@@ -43,7 +45,7 @@ class Answer:
         Raises:
             ValueError: there is no question, or a picture can't be read.
         """
-        paths = [image] if isinstance(image, str) else list(image or [])
+        paths = list(map(str, image)) if isinstance(image, list | tuple) else [] if image is None else [str(image)]
         self.pictures = [Picture(Path(path)) for path in paths]
         yield from self.step(prompt)
 
