@@ -210,6 +210,20 @@ def test_an_export_loads_in_stock_transformers_with_identical_logits(run_folder,
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+def test_the_code_on_a_card_runs(run_folder, tmp_path, data, monkeypatch, capsys):
+    out = export.run(compose("export", f"ckpt={run_folder}", f"out={tmp_path}/hf"))
+    card = (out / "README.md").read_text()
+    code = card.split("```python\n")[1].split("```")[0]
+    image = next((data / "vsp-28px" / "images").glob("*_test_*.png"))
+    (out / "image.png").write_bytes(image.read_bytes())
+    monkeypatch.chdir(out)
+    monkeypatch.syspath_prepend(str(out))
+    capsys.readouterr()
+    exec(code, {})
+    assert capsys.readouterr().out.split()[-1].isdigit()
+    assert "Not evaluated." in card or "95 % interval" in card
+
+
 def test_data_is_made_described_and_validated(tmp_path, capsys):
     settings = [f"data={tmp_path}", "task.per_level={train: 3, val: 1, test: 1}"]
     data_verb.run(compose("data", *settings))

@@ -44,7 +44,8 @@ def run(cfg: DictConfig) -> Path:
         raise ValueError(f"stage={trained.config.stage.name} can't be exported: its module has no export()")
     if dtype:
         convert(module, dtype)
-    check_room(out, sum(weight.nbytes for weight in module.state_dict().values()))
+    sizes = {weight.data_ptr(): weight.nbytes for weight in module.state_dict().values()}  # tied ones are one
+    check_room(out, sum(sizes.values()))
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
     try:
         partial.mkdir(parents=True)

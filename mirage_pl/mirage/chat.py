@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from data_modules.images import image_size
-from data_modules.rows.jsonl import joined
+from data_modules.rows.jsonl import IMAGE, interleave, joined
 from data_modules.samples import Picture, Sample, Text
 from mirage_pl.engine.serving.chat import End, Event, Mark, Message, Options, Question
 from mirage_pl.mirage.batch import Batch
@@ -35,21 +35,22 @@ def write_question(messages: Sequence[Message], own_prompt: str) -> tuple[Text |
 
     Args:
         messages: the last one is the user's.
-        own_prompt: stands in for the text of one message that has none.
+        own_prompt: stands in for a text where there is none, with ``<image>`` for each image.
 
     Raises:
         ValueError: there is no text.
     """
+    said = [part for message in messages for part in message.parts]
+    if not any(isinstance(part, str) and part.strip() for part in said):
+        if not own_prompt:
+            raise ValueError("the question has no text; ask something")
+        return interleave(own_prompt, IMAGE, [Picture(part) for part in said if not isinstance(part, str)])
     system = [message for message in messages if message.role == "system"]
     spoken = [message for message in messages if message.role != "system"]
     parts: list[Any] = [part for message in system for part in (*message.parts, "\n\n")]
     for number, message in enumerate(spoken):
         speaker = SPEAKERS[message.role] if len(spoken) > 1 else ""
         parts += ["\n" * (number > 0) + speaker, *message.parts]
-    if not any(isinstance(part, str) and part.strip() for message in messages for part in message.parts):
-        if not own_prompt:
-            raise ValueError("the question has no text; ask something")
-        parts.append(own_prompt)
     return joined(part if isinstance(part, str) else Picture(part) for part in parts)
 
 

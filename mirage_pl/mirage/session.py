@@ -26,7 +26,8 @@ class Answer:
         self.trained, self.takes, self.decoding = trained, takes, decoding
         self.pictures: list[Picture] = []
         self.longest = int(trained.module.net.backbone.config.get_text_config().max_position_embeddings)
-        self.own_prompt = str(trained.config.task.get("prompt") or "")
+        self.prompt = str(trained.config.task.get("prompt") or "")
+        self.own_prompt = self.prompt.replace(IMAGE, "")
 
     def begin(self, prompt: str | None = None, image: str | Sequence[str] | None = None) -> Iterator[Piece]:
         """Answer a question about pictures, and describe its latents.
@@ -44,7 +45,7 @@ class Answer:
 
     def step(self, prompt: str | None = None) -> Iterator[Piece]:
         """Answer another question about the same pictures."""
-        prompt = prompt or self.own_prompt
+        prompt = prompt or self.prompt
         if not prompt:
             name = self.trained.config.task.name
             raise ValueError(f"each row of task={name} has a question of its own; give prompt=")
@@ -59,7 +60,7 @@ class Answer:
         Raises:
             ValueError: it can't be asked.
         """
-        return ask(question, self.trained.collator, self.own_prompt, Decoding(**self.decoding), self.longest)
+        return ask(question, self.trained.collator, self.prompt, Decoding(**self.decoding), self.longest)
 
     def answer(self, prompts: Sequence[Asked]) -> Together:
         """Begin to answer some questions together."""

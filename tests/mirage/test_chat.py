@@ -189,6 +189,9 @@ def test_a_marker_in_a_text_is_text(samples):
 def test_a_question_without_text_asks_the_runs_own(samples):
     image = InlineImage(b"")
     assert write_question([Message("user", (image,))], "Where?") == (Picture(image), Text("Where?"))
+    assert write_question([Message("user", (image,))], "In <image>?") == (Text("In "), Picture(image), Text("?"))
+    with pytest.raises(ValueError, match="1 <image> marker.* for 2 image"):
+        write_question([Message("user", (image, image))], "In <image>?")
     with pytest.raises(ValueError, match="the question has no text; ask something"):
         write_question([Message("user", (image, " "))], "")
 

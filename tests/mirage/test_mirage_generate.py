@@ -200,6 +200,23 @@ def test_it_is_a_command_in_its_folder(asked, mirage, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(f"{answer.text}\n({len(answer.latents)} latents")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--image", "nowhere.png", "--question", "a"], "error: .*nowhere.png"),
+        (["--question", "a <image> b"], "error: 1 <image> marker"),
+        (["--question", "a", "--top-p", "2"], "error: .*at most 1"),
+        (["--question", "a", "--model", "."], r"error: .*\."),
+    ],
+)
+def test_a_mistake_on_its_command_line_is_one_line(monkeypatch, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mirage_generate.py", "--model", str(export_net()[1]), "--device", "cpu", *words])
+    with pytest.raises(SystemExit, match=message) as caught:
+        mirage_generate.main()
+    assert "\n" not in str(caught.value)
+
+
 def test_it_needs_torch_and_transformers_only():
     tree = ast.parse(Path(mirage_generate.__file__).read_text())
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

@@ -1,6 +1,5 @@
 """Use a trained run: once, for each row of a file, line by line at a terminal, or as a web page."""
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -12,11 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.checkpoints.trained import load_trained
+from mirage_pl.engine.checkpoints.weights import checkpoint_of, run_of
 from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.seams import Piece, Session
 from mirage_pl.engine.serving.limits import Limits
 from mirage_pl.engine.serving.server import listen, serve
-from mirage_pl.engine.sessions.requests import read_requests, text_key
+from mirage_pl.engine.sessions.answers import Answers
+from mirage_pl.engine.sessions.requests import Request, read_requests, text_key
 
 
 def run(cfg: DictConfig) -> list[dict[str, Any]]:
@@ -32,17 +33,23 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     check_arguments(cfg, "session")
     takes = cfg.session.takes
     given = {name: value for name in takes if (value := unwrap(cfg[name])) is not None}
-    requests = read_requests(Path(cfg.file), takes, given) if cfg.file else [given]
+    checkpoint = checkpoint_of(cfg.ckpt)
+    out = Path(cfg.out) if cfg.out else run_of(checkpoint) / "inference"
+    answers = None
+    if cfg.file:
+        settings = {"checkpoint": str(checkpoint), "time": checkpoint.stat().st_mtime, "session": unwrap(cfg.session)}
+        answers = Answers(out, read_requests(Path(cfg.file), takes, given), settings)
+        if not answers.left:
+            return report_answers(answers)
     limits, listener = Limits(**unwrap(cfg.serving)), listen(cfg.port) if cfg.serve else None
     trained = load_trained(cfg.ckpt, cfg.accelerator)
     open_session = partial(instantiate(cfg.session), trained)
-    out = Path(cfg.out) if cfg.out else trained.folder / "inference"
     if listener is not None:
         serve(listener, open_session, trained.folder.name, takes, given, limits)
         return []
     session: Session = open_session()
-    if cfg.file:
-        return answer_file(session, requests, out)
+    if answers is not None:
+        return answer_file(session, answers, out)
     uses = [] if cfg.loop and text_key(takes) not in given else [show_pieces(session.begin(**given), given, out)]
     if cfg.loop:
         uses += converse(session, text_key(takes), given, out, begun=bool(uses))
@@ -77,31 +84,44 @@ def save_piece(piece: Piece, file: Path) -> Path:
     return file
 
 
-def answer_file(session: Session, requests: Iterable[dict[str, Any]], out: Path) -> list[dict[str, Any]]:
-    """Begin anew with each row of a file; rows that are refused are reported and skipped.
+def answer_file(session: Session, answers: Answers, out: Path) -> list[dict[str, Any]]:
+    """Begin anew with each row of a file; rows that are refused are named and skipped.
 
     Raises:
         ValueError: every row was refused.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    uses: list[dict[str, Any]] = []
-    failures = []
-    with (out / "answers.jsonl").open("w") as file:
-        for number, given in enumerate(requests, start=1):
-            print(f"[{number}] ", end="")
-            try:
-                use = show_pieces(session.begin(**given), given, out, prefix=f"{number}-")
-            except ValueError as error:
-                print(f"not answered: {error}")
-                failures.append(error)
-                use = {"given": given, "error": str(error)}
-            else:
-                uses.append(use)
-            file.write(json.dumps(use, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-    if failures and not uses:
-        raise failures[0]
-    print(f"answers: {out / 'answers.jsonl'}" + (f"; {len(failures)} row(s) not answered" if failures else ""))
+    if answers.lines:
+        print(f"{len(answers.lines)} row(s) were answered before")
+    with answers.writing() as file:
+        for request in answers.left:
+            print(f"[{request.line}] ", end="")
+            answers.add(file, request, use := answer_row(session, request, out))
+            if "error" in use:
+                print(f"not answered: {use['error']}")
+    return report_answers(answers)
+
+
+def answer_row(session: Session, request: Request, out: Path) -> dict[str, Any]:
+    """Answer one row; of one that is refused return the ``error``, with file and line."""
+    if request.error:
+        return {"error": request.error}
+    try:
+        return show_pieces(session.begin(**request.given), request.given, out, prefix=f"{request.line}-")
+    except ValueError as error:
+        return {"error": f"{request.where}: {error}"}
+
+
+def report_answers(answers: Answers) -> list[dict[str, Any]]:
+    """Say where the answers are, and how many rows have none; return the others'.
+
+    Raises:
+        ValueError: none has any.
+    """
+    uses = [line for line in answers.lines if "error" not in line]
+    failures = [line["error"] for line in answers.lines if "error" in line]
+    if not uses:
+        raise ValueError(failures[0])
+    print(f"answers: {answers.file}" + (f"; {len(failures)} row(s) not answered" if failures else ""))
     return uses
 
 

@@ -2,8 +2,34 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "text": ((str,), "text"),
+    "number": ((int, float), "a number"),
+    "image": ((str, list), "a path or a list of paths"),
+    "clip": ((str, list), "a path or a list of paths"),
+}
+"""What a row may give for each kind of input, and in words."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One row.
+
+    Attributes:
+        line: its number in the file, from 1.
+        where: file and line, for errors.
+        given: a session's inputs by name.
+        error: why it can't be read, with file and line.
+    """
+
+    line: int
+    where: str
+    given: dict[str, Any]
+    error: str | None = None
 
 
 def text_key(takes: Mapping[str, str]) -> str:
@@ -18,7 +44,7 @@ def text_key(takes: Mapping[str, str]) -> str:
     raise ValueError(f"this session takes {', '.join(takes)}, and none of them is text; give a .jsonl file")
 
 
-def read_requests(file: Path, takes: Mapping[str, str], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def read_requests(file: Path, takes: Mapping[str, str], given: Mapping[str, Any]) -> list[Request]:
     """Read a session's inputs, row by row.
 
     Args:
@@ -28,37 +54,55 @@ def read_requests(file: Path, takes: Mapping[str, str], given: Mapping[str, Any]
         given: defaults of the inputs.
 
     Raises:
-        ValueError: no such file, no rows, or a row with other keys; names file and line.
+        ValueError: no such file, no rows, or none that can be read: says why of the first.
     """
     if not file.is_file():
         raise ValueError(f"file={file} does not exist")
+    key = None if file.suffix == ".jsonl" else text_key(takes)
     requests = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if line.strip():
-            row = (
-                read_row(line, f"{file}:{number}", takes)
-                if file.suffix == ".jsonl"
-                else {text_key(takes): line.strip()}
-            )
-            requests.append(dict(given) | {name: locate_paths(row[name], takes[name], file.parent) for name in row})
+    for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+        where = f"{file}:{number}"
+        if line.strip(b"\xef\xbb\xbf \t\r"):
+            try:
+                row = read_row(line.decode("utf-8-sig").strip(), key, takes)
+            except ValueError as error:
+                requests.append(Request(number, where, {}, f"{where}: {error}"))
+            else:
+                inputs = {name: locate_paths(row[name], takes[name], file.parent) for name in row}
+                requests.append(Request(number, where, dict(given) | inputs))
     if not requests:
         raise ValueError(f"file={file} holds no rows")
+    if all(request.error for request in requests):
+        raise ValueError(requests[0].error)
     return requests
 
 
-def read_row(line: str, where: str, takes: Mapping[str, str]) -> dict[str, Any]:
+def read_row(line: str, key: str | None, takes: Mapping[str, str]) -> dict[str, Any]:
     """Read one row.
 
+    Args:
+        line: as it stands in the file.
+        key: the input that a line of text is; ``None``: lines are JSON.
+        takes: names and kinds of the inputs.
+
     Raises:
-        ValueError: no JSON object, or a key that the session doesn't take.
+        ValueError: no JSON object, a key that the session doesn't take, or a value of another type.
     """
+    if key is not None:
+        return {key: line}
     try:
         row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{where}: no JSON ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no JSON ({error})") from None
     if not isinstance(row, dict) or row.keys() - takes.keys():
         keys = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
-        raise ValueError(f"{where}: expected an object with keys out of {', '.join(takes)}, got {keys}")
+        raise ValueError(f"expected an object with keys out of {', '.join(takes)}, got {keys}")
+    for name, value in row.items():
+        types, words = KINDS[takes[name]]
+        paths = value if isinstance(value, list) else []
+        fits = isinstance(value, types) and not isinstance(value, bool) and all(isinstance(path, str) for path in paths)
+        if value is not None and not fits:
+            raise ValueError(f"{name} must be {words}, got {json.dumps(value):.50}")
     return row
 
 

@@ -96,4 +96,6 @@ def note_latents(net: LatentVLM, decoder: Decoder, stage: str) -> None:
         "feedback_norm": float(net.feedback.norm) if isinstance(net.feedback, Matched) else 0.0,
         "sweeps": net.recurrence.sweeps if isinstance(net.recurrence, Jacobi) else 0,
     }
-    net.backbone.generation_config.eos_token_id = decoder.end
+    ends = net.backbone.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    net.backbone.generation_config.eos_token_id = list(dict.fromkeys([decoder.end, *ends]))

@@ -30,12 +30,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, generation
 
-UNUSED = ("logits_processor", "stopping_criteria", "generation_config")  # of what ``generate`` gives a loop
-
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer.
+    """An answer.
 
     Attributes:
         text: without special tokens, cut before a stop string.
@@ -128,7 +126,8 @@ class Mirage:
 
     def decode(self, rows: Sequence["Row"], choose: "Choice", model: Any, input_ids: Tensor, **state: Any) -> None:
         """Write the answers: the loop that stock ``generate`` runs in place of its own."""
-        columns = Columns(model, input_ids, {name: value for name, value in state.items() if name not in UNUSED})
+        unused = ("logits_processor", "stopping_criteria", "generation_config")
+        columns = Columns(model, input_ids, {name: value for name, value in state.items() if name not in unused})
         hidden_BSD, logits_BV = columns.read()
         for column in range(choose.columns):
             fed_BD = self.feed_back(hidden_BSD[:, -1])
@@ -137,8 +136,8 @@ class Mirage:
             if all(row.ended for row in rows) or column + 1 == choose.columns:
                 return
             words_BD = model.get_input_embeddings()(torch.tensor([token for token, _ in written], device=model.device))
-            pairs = zip(written, words_BD, strict=True)
-            embeds_BD = torch.stack([word_D if latent_D is None else latent_D for (_, latent_D), word_D in pairs])
+            pairs = [(latent_D, word_D) for (_, latent_D), word_D in zip(written, words_BD, strict=True)]
+            embeds_BD = torch.stack([word_D if latent_D is None else latent_D.to(word_D) for latent_D, word_D in pairs])
             hidden_BSD, logits_BV = columns.read(embeds_BD.unsqueeze(1))
             if self.sweeps and (entering := [n for n, (token, _) in enumerate(written) if token == self.latent_start]):
                 k = max(rows[number].left for number in entering)
@@ -227,11 +226,9 @@ class Columns:
         inputs = prepare(tokens_BT, next_sequence_length=S, is_first_iteration=S is None, **state)
         inputs |= {} if embeds_BSD is None else {"input_ids": None, "inputs_embeds": embeds_BSD}
         hidden: list[Tensor] = []
-        watch = self.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: hidden.append(args[0]))
-        try:
+        head = self.model.get_output_embeddings()
+        with head.register_forward_pre_hook(lambda _, args: hidden.append(args[0])):
             outputs = self.model(**inputs, return_dict=True)
-        finally:
-            watch.remove()
         if keep:
             self.state, self.tokens_BT, self.outputs = state, tokens_BT, outputs
         return hidden[0], outputs.logits[:, -1]
@@ -291,8 +288,11 @@ def main() -> None:
     parser.add_argument("--model", default=str(Path(__file__).resolve().parent), help="the folder of the model")
     parser.add_argument("--device", help="cuda, cpu, …")
     given = vars(parser.parse_args())
-    mirage = Mirage.load(given.pop("model"), given.pop("device"))
-    answer = mirage.generate([given.pop("question")], [given.pop("image")], **given)[0]
+    try:
+        mirage = Mirage.load(given.pop("model"), given.pop("device"))
+        answer = mirage.generate([given.pop("question")], [given.pop("image")], **given)[0]
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {str(error).splitlines()[0]}") from None
     print(f"{answer.text}\n({len(answer.latents)} latents{'' if answer.finished else '; cut at --max-new-tokens'})")
 
 

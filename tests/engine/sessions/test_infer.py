@@ -38,11 +38,14 @@ class Counter:
 @pytest.fixture
 def use(tmp_path, monkeypatch):
     """infer with the counting session in place of a model."""
-    trained = SimpleNamespace(folder=tmp_path / "run")
-    monkeypatch.setattr(infer, "load_trained", lambda *_: trained)
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    for file in ("config.yaml", "checkpoints/last.ckpt"):
+        (folder / file).touch()
+    monkeypatch.setattr(infer, "load_trained", lambda *_: SimpleNamespace(folder=folder))
 
     def run(*overrides):
-        cfg = compose("infer", "ckpt=here", *overrides)
+        cfg = compose("infer", f"ckpt={folder}", *overrides)
         cfg.session._target_ = f"{__name__}.Counter"
         return infer.run(cfg)
 
@@ -62,35 +65,120 @@ def test_pictures_go_into_the_run_folder_and_their_place_is_printed(use, tmp_pat
     assert Image.open(tmp_path / "run/inference/seen.png").size == (3, 2)
 
 
-def test_each_row_of_a_file_begins_anew_and_a_bad_one_is_named(use, tmp_path, capsys):
-    file = tmp_path / "rows.jsonl"
-    file.write_text('{"prompt": "ab"}\n\n{"prompt": ""}\n{"prompt": "abc"}\n')
-    answers = use(f"file={file}", f"out={tmp_path / 'out'}")
-    assert [answer["text"] for answer in answers] == ["2 of 2", "3 of 3"]
-    rows = [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().splitlines()]
-    assert [row.get("text") or row["error"] for row in rows] == ["2 of 2", "give prompt=", "3 of 3"]
+def read(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().split("\n")[:-1]]
+
+
+@pytest.fixture
+def answer(use, tmp_path):
+    """Answer a file of rows; what came of it."""
+
+    def run(rows, *overrides):
+        content = rows if isinstance(rows, bytes) else "".join(json.dumps(row) + "\n" for row in rows).encode()
+        (tmp_path / "rows.jsonl").write_bytes(content)
+        return use(f"file={tmp_path / 'rows.jsonl'}", f"out={tmp_path / 'out'}", *overrides)
+
+    return run
+
+
+@pytest.fixture
+def not_loaded(monkeypatch):
+    monkeypatch.setattr(infer, "load_trained", lambda *_: pytest.fail("loaded"))
+
+
+def test_each_row_of_a_file_begins_anew_and_a_bad_one_is_named(answer, tmp_path, capsys):
+    answers = answer(b'{"prompt": "ab"}\n\n{"prompt": ""}\n{"prompt": "abc\xe2\x80\xa8"}\n')
+    assert [answer["text"] for answer in answers] == ["2 of 2", "4 of 4"]
+    assert [(row["line"], row.get("text") or row["error"]) for row in read(tmp_path)] == [
+        (1, "2 of 2"),
+        (3, f"{tmp_path}/rows.jsonl:3: give prompt="),
+        (4, "4 of 4"),
+    ]
     assert "1 row(s) not answered" in capsys.readouterr().out
+
+
+BAD = {
+    "[1]": "expected an object with keys out of prompt, image, got list",
+    '{"promt": 1}': "expected an object with keys out of prompt, image, got promt",
+    "{": "no JSON",
+    '{"prompt": 5}': "prompt must be text, got 5",
+    '{"prompt": ["a"]}': 'prompt must be text, got ["a"]',
+    '{"image": {"path": "a"}}': 'image must be a path or a list of paths, got {"path": "a"}',
+    '{"image": [1]}': "image must be a path or a list of paths, got [1]",
+    "[" * 100_000: "no JSON",
+    "\xff": "'utf-8' codec can't decode",
+}
+
+
+@pytest.mark.parametrize("row", BAD, ids=lambda row: row[:20])
+def test_a_row_that_can_not_be_read_is_reported_by_line_and_the_others_are_answered(answer, tmp_path, capsys, row):
+    answers = answer(b'{"prompt": "ab"}\n' + row.encode("latin-1") + b'\n{"prompt": "c"}\n')
+    assert [answer["line"] for answer in answers] == [1, 3]
+    assert f"[2] not answered: {tmp_path}/rows.jsonl:2: {BAD[row]}" in capsys.readouterr().out
+    assert BAD[row] in read(tmp_path)[1]["error"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n \n", *(row.encode("latin-1") for row in BAD)], ids=lambda row: str(row[:20])
+)
+def test_a_file_without_any_row_is_refused_before_the_model_is_loaded(answer, not_loaded, content):
+    with pytest.raises(ValueError, match="rows.jsonl(:1: | holds no rows)"):
+        answer(content)
+
+
+ROWS = [{"prompt": word} for word in ("a", "bb", "ccc", "dddd")]
+
+
+def test_a_command_that_was_stopped_goes_on_where_it_stopped(answer, tmp_path, monkeypatch, capsys):
+    begin = Counter.begin
+
+    def stopped(self, prompt=None, image=()):
+        if prompt == "ccc":
+            raise KeyboardInterrupt
+        yield from begin(self, prompt, image)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Counter, "begin", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            answer(ROWS)
+    assert [row["line"] for row in read(tmp_path)] == [1, 2]
+    with (tmp_path / "out/answers.jsonl").open("a") as file:
+        file.write('{"line": 3, "gi')
+    capsys.readouterr()
+    answers = answer(ROWS)
+    assert [row["text"] for row in read(tmp_path)] == ["1 of 1", "2 of 2", "3 of 3", "4 of 4"]
+    assert [answer["line"] for answer in answers] == [1, 2, 3, 4]
+    assert capsys.readouterr().out.startswith("2 row(s) were answered before\n[3] 3 of 3\n[4] ")
+
+
+def test_what_is_answered_loads_no_model_and_rows_that_were_added_are_answered(answer, tmp_path, monkeypatch, request):
+    answer(ROWS)
+    with monkeypatch.context() as patched:
+        patched.setattr(infer, "load_trained", lambda *_: pytest.fail("loaded"))
+        assert len(answer(ROWS)) == 4
+    assert len(answer([*ROWS, {"prompt": "e"}])) == 5
+    assert [row["line"] for row in read(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("rows", "overrides", "message"),
+    [
+        ([{"prompt": "x"}, *ROWS[1:]], [], r"answers.jsonl:1 answers line 1 of a file that was another"),
+        (ROWS[:2], [], r"answers.jsonl:3 answers line 3 of a file that was another"),
+        (ROWS, ["decoding.seed=7"], r"written with other settings \(session.decoding.seed was 0, is 7\)"),
+    ],
+)
+def test_other_rows_and_other_settings_do_not_go_on(answer, tmp_path, rows, overrides, message):
+    answer(ROWS)
+    before = read(tmp_path)
+    with pytest.raises(ValueError, match=f"{message}; give another out=, or delete .*answers.jsonl$"):
+        answer(rows, *overrides)
+    assert read(tmp_path) == before
 
 
 def test_a_text_file_has_a_text_a_line(use, tmp_path):
     (tmp_path / "rows.txt").write_text("ab\nWhat, {this}?\n")
     assert [a["given"]["prompt"] for a in use(f"file={tmp_path / 'rows.txt'}")] == ["ab", "What, {this}?"]
-
-
-@pytest.mark.parametrize(
-    ("content", "error"),
-    [
-        ("", "holds no rows"),
-        ("[1]", "rows.jsonl:1: expected an object with keys out of prompt, image, got list"),
-        ('{"prompt": "a"}\n{"promt": 1}', "rows.jsonl:2: expected an object with keys out of prompt, image, got promt"),
-        ("{", "rows.jsonl:1: no JSON"),
-    ],
-)
-def test_a_file_that_can_not_be_used_is_refused_before_the_model_is_loaded(use, tmp_path, monkeypatch, content, error):
-    monkeypatch.setattr(infer, "load_trained", lambda *_: pytest.fail("loaded"))
-    (tmp_path / "rows.jsonl").write_text(content)
-    with pytest.raises(ValueError, match=error):
-        use(f"file={tmp_path / 'rows.jsonl'}")
 
 
 def test_further_lines_go_on_in_the_same_session(use, monkeypatch, capsys):
@@ -102,11 +190,6 @@ def test_further_lines_go_on_in_the_same_session(use, monkeypatch, capsys):
 def test_a_loop_may_begin_with_the_first_line(use, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("ab\nc\n"))
     assert [answer["text"] for answer in use("loop=true")] == ["2 of 2", "1 of 3"]
-
-
-@pytest.fixture
-def not_loaded(monkeypatch):
-    monkeypatch.setattr(infer, "load_trained", lambda *_: pytest.fail("loaded"))
 
 
 def test_a_port_that_is_taken_is_said_to_be_before_the_model_is_loaded(use, not_loaded):
