@@ -7,10 +7,15 @@ INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pyth
 STAMP := .venv/.installed
 SFT := runs/vsp/tiny/sft-seed42
 STAGE2 := runs/vsp/tiny/stage2-k4-seed42
+TOKENIZER := runs/pushing/ivideogpt/tiny/tokenizer-gated-seed42
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
+.PHONY: help setup format check test test-slow test-gpu test-slurm demo demo-from-scratch demo-ivideogpt pretrain docs picture constraints clean
+=======
 .PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-slurm demo demo-from-scratch pretrain docs picture constraints clean
+>>>>>>> main
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -60,6 +65,12 @@ demo: setup  ## data, baseline, stage 1, stage 2, evaluation, report: on a CPU, 
 	$(RUN) mirage_pl.train stage=stage2 task=vsp
 	$(RUN) mirage_pl.evaluate ckpt=$(SFT) task=vsp
 	$(RUN) mirage_pl.evaluate ckpt=$(STAGE2) task=vsp compare=[$(SFT)]
+
+demo-ivideogpt: setup  ## a world is played, a tokenizer of its clips trained and scored: on a CPU, minutes
+	$(RUN) mirage_pl.data task=pushing
+	$(RUN) mirage_pl.train stage=ivideogpt/tokenizer
+	$(RUN) mirage_pl.infer ckpt=$(TOKENIZER) clip=data/pushing-64px/episodes/test_0.npz
+	$(RUN) mirage_pl.evaluate ckpt=$(TOKENIZER)
 
 demo-from-scratch: pretrain demo  ## the same, after pretraining the tiny backbone anew into assets/tiny
 

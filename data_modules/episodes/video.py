@@ -1,13 +1,15 @@
 """Frames as pictures and clips: strips, GIF, mp4. Shapes: T frames of H x W pixels, uint8."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from data_modules.episodes.episode import Form, read_episode
 
 SMALLEST = 256
 """Pixels: smaller frames are shown larger, by a whole factor."""
@@ -61,6 +63,50 @@ def write_mp4(frames_THWC: NDArray[np.uint8], file: Path, rate: int) -> None:
         for frame in padded:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode())
+
+
+def read_frames(file: Path, keys: Mapping[str, str | None]) -> NDArray[np.uint8]:
+    """Read the frames of an ``.npz`` episode, a ``.gif`` or an ``.mp4``, [T, H, W, 3].
+
+    Args:
+        file: what is read.
+        keys: of the arrays in an ``.npz``.
+
+    Raises:
+        ValueError: no such file, another kind, or it can't be read; names it.
+    """
+    kinds = {
+        ".npz": lambda: read_episode(file, Form({"frames": keys["frames"]})).frames_THWC,
+        ".gif": lambda: read_gif(file),
+    }
+    kinds |= dict.fromkeys((".mp4", ".mkv", ".webm", ".avi"), lambda: read_video(file))
+    if file.suffix.lower() not in kinds:
+        raise ValueError(f"{file} is no clip; its name must end in {', '.join(kinds)}")
+    if not file.is_file():
+        raise ValueError(f"clip {file} does not exist; correct the path")
+    return kinds[file.suffix.lower()]()
+
+
+def read_gif(file: Path) -> NDArray[np.uint8]:
+    """Read all frames of a GIF."""
+    try:
+        with Image.open(file) as clip:
+            return np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(clip)])
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{file} can't be read as a GIF ({type(error).__name__}); write it again") from None
+
+
+def read_video(file: Path) -> NDArray[np.uint8]:
+    """Decode all frames of a video."""
+    try:
+        import av
+    except ImportError:
+        raise ValueError(f"{file} needs PyAV; pip install 'mirage_pl[ivideogpt]'") from None
+    try:
+        with av.open(str(file)) as container:
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    except (av.error.FFmpegError, ValueError, IndexError) as error:
+        raise ValueError(f"{file} can't be decoded ({type(error).__name__}); is it whole?") from None
 
 
 def enlarge(frames_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:

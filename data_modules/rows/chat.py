@@ -56,17 +56,20 @@ def _is_conversation(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
 
 
-def read_conversation(value: object, own: Sequence[Image]) -> dict[str, Any]:
+def read_conversation(value: object, own: Sequence[Image], system: object = None) -> dict[str, Any]:
     """Read a conversation as question, images, answer and helper images of the official format.
 
     Args:
         value: a list of turns, or JSON of one.
         own: images of the row, in order, which turns show by a marker or in front.
+        system: text of the row that stands before a conversation without a system's turn; else nothing.
 
     Raises:
         ValueError: what is wrong, with the number of the turn; the first is 1.
     """
     turns = read_turns(value)
+    if isinstance(system, str) and system.strip() and turns[0].speaker != "system":
+        turns.insert(0, Turn("system", _MARKED.sub(rf"\\{IMAGE}", system)))
     answer = turns.pop() if turns[-1].speaker == "model" else None
     if not any(turn.speaker == "user" for turn in turns):
         raise ValueError("no turn of a user; a conversation needs one before the answer")

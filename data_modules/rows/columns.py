@@ -206,10 +206,11 @@ class Columns:
         if column is None:
             return row
         if self.image_input is not None:
-            return {**row, **read_conversation(look_up(column, row), find_images(self.image_input, row))}
-        own: Any = next((row[name] for name in IMAGES if row.get(name)), [])
-        images = [find_image(image) for image in (own if isinstance(own, list) else [own])]
-        return {**row, **read_conversation(look_up(column, row), images)}
+            images = find_images(self.image_input, row)
+        else:
+            own: Any = next((row[name] for name in IMAGES if row.get(name)), [])
+            images = [find_image(image) for image in (own if isinstance(own, list) else [own])]
+        return {**row, **read_conversation(look_up(column, row), images, row.get("system"))}
 
     def conversation(self, row: Row) -> str | None:
         """Return the column of a row's conversation, if that is what makes its question."""

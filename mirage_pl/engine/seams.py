@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 from data_modules.scores import Scores as Scores
 
 Row = dict[str, Any]
-"""One item under one condition: ``id``, ``where``, ``group``, a number or bool for each measure, and more."""
+"""One item under one condition: ``id``, ``where``, ``group``, a number or bool for each measure, and more. Items that
+aren't independent, such as clips of an episode, share a ``unit``: intervals of means draw units."""
 
 OWN = "own"
 """The condition that is none: the model as it is."""
@@ -30,7 +31,7 @@ class Located(Protocol):
 
     @property
     def where(self) -> str:
-        """``file:line`` of a row, ``file:episode@frame`` of a clip; errors and predictions name it."""
+        """``file:line`` of a row, ``file:line@frame`` of a clip; errors and predictions name it."""
 
 
 S = TypeVar("S", bound=Located)

@@ -66,7 +66,9 @@ def render(inputs: Inputs, texts: Sequence[str | None]) -> str:
     """The chat template around a question, and the beginning of an answer that doesn't think in words first."""
     content = [{"type": "image"} if text is None else {"type": "text", "text": text} for text in texts]
     chat = [{"role": "user", "content": content}]
-    options = {"add_generation_prompt": True, "tokenize": False, "enable_thinking": False}
+    options = {"add_generation_prompt": True, "tokenize": False}
+    if "enable_thinking" in str(inputs.processor.chat_template):  # of others transformers says that they don't know it
+        options["enable_thinking"] = False
     return inputs.expand(str(inputs.processor.apply_chat_template(chat, **options)))
 
 

@@ -12,8 +12,25 @@ SMALLER = {
     # In small steps: latents that nobody has trained magnify a difference of rounding by a thousand in a few steps.
     "mirage": [*SMALL, "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "toy": ["task.rows={train: 24, val: 4, test: 4}"],
+    "ivideogpt": [
+        "task.episodes={train: 12, val: 4, test: 4}",
+        "task.length=5",
+        "task.side=16",
+        "task.window={length: 3, hop: 2, moving: 0}",
+        "model.resolution=16",
+    ],
 }
 """Family -> what makes its runs small, and keeps rounding from deciding what is learnt."""
+GENTLE = {
+    "ivideogpt/tokenizer": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
+    "ivideogpt/tokenizer_gan": [
+        "model.discriminator.depth=2",
+        "stage.module.turns.discriminator.begin=1",
+        *(f"stage.module.turns.{turn}.optimizer.lr=2e-6" for turn in ("generator", "discriminator")),
+        *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("generator", "discriminator")),
+    ],
+}
+"""Stage -> small steps for it, and a second optimizer that begins at once."""
 APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided")}
 """Stage -> what makes its rows count each for itself: these compare latents less the mean of their batch."""
 SAME = {"pretrain": ["model.random_weights=false"]}
@@ -52,7 +69,13 @@ class Stage:
 
     def overrides(self, data: Path, *more: str) -> list[str]:
         """The command line of a small run."""
-        small = [*SMALLER.get(self.family, ()), *APART.get(self.name, ()), *SAME.get(self.name, ()), *SHORT]
+        small = [
+            *SMALLER.get(self.family, ()),
+            *GENTLE.get(self.name, ()),
+            *APART.get(self.name, ()),
+            *SAME.get(self.name, ()),
+            *SHORT,
+        ]
         return [*self.search, f"stage={self.name}", *small, f"data={data}", *more]
 
     def compose(self, data: Path, *more: str) -> Any:

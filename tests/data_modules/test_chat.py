@@ -5,6 +5,7 @@ import pytest
 
 from data_modules.images import image_size, open_image
 from data_modules.rows.chat import read_conversation
+from data_modules.rows.columns import Columns
 from data_modules.rows.rows import Rows
 from data_modules.samples import Latent, Picture, Text
 from tests.data_modules.source_files import cell, jsonl, parquet, picture
@@ -132,6 +133,15 @@ def test_columns_say_more_of_a_conversation(pictured):
     assert rows.grade(rows[0], "B").group == "easy"
     stepped = Rows({"text_input": "{chat.0.content}", "text_output": r"\boxed{{{chat.-1.content}}}"}).read(file)
     assert (stepped[0].question[0].text, stepped[0].answer_text) == ("Which?", r"\boxed{B}")
+
+
+def test_a_rows_system_prompt_stands_before_a_conversation_that_has_none():
+    said = [user("Which?"), model("That.")]
+    assert read_conversation(said, [], "Say <image>.")["text_input"] == "Say \\<image>.\n\nWhich?"
+    own = [{"role": "system", "content": "Be brief."}, *said]
+    for system in ("Be long.", None, " ", 3):
+        assert read_conversation(own, [], system)["text_input"] == "Be brief.\n\nWhich?"
+    assert Columns().official({"system": "Look.", "conversations": said}, "1", {})["text_input"] == "Look.\n\nWhich?"
 
 
 def test_images_that_the_answer_shows_are_helper_images_where_they_stand(pictured):

@@ -10,6 +10,7 @@ from PIL import Image
 from data_modules.episodes.clips import Episodes
 from data_modules.episodes.episode import Form, read_episode
 from data_modules.episodes.video import Clip as Video
+from data_modules.episodes.video import read_frames
 from mirage_pl.engine.datasets import describe
 from mirage_pl.engine.datasets.split import split_rows
 from tests.conftest import SHARED, compose, needs_shared
@@ -189,3 +190,16 @@ def test_a_clip_is_written_as_gif_and_as_mp4_of_any_size(tmp_path):
     assert abs(decoded[0][:255].mean() - frames[0].mean()) < 10
     with pytest.raises(ValueError, match=r"a\.avi"):
         Video(frames).save(Path("a.avi"))
+
+
+def test_frames_are_read_back_and_a_clip_that_isnt_whole_is_refused_by_its_name(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (5, 260, 260, 3), dtype=np.uint8)
+    for name in ("a.gif", "a.mp4"):
+        Video(frames).save(tmp_path / name)
+        assert read_frames(tmp_path / name, {}).shape == frames.shape
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 3] if name == "a.mp4" else whole[:8])
+        with pytest.raises(ValueError, match=name):
+            read_frames(tmp_path / name, {})
+    np.savez(tmp_path / "a.npz", frames=frames)
+    assert np.array_equal(read_frames(tmp_path / "a.npz", {"frames": "frames"}), frames)

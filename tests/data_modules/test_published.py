@@ -144,9 +144,10 @@ def test_stage_1_trains_on_visual_cot_and_the_run_is_scored_on_multiple_choice(t
     metrics = fit.run(compose("train", "stage=stage1", "task=visual_cot", LARGE, *few, *places))
     assert metrics["step"] == 2
     short = ["decoding.max_new_tokens=8", "interventions=null"]
-    options = [f"ckpt={tmp_path / 'run'}", "task=mmvp", f"task.folder={tmp_path / 'test'}", *short]
+    options = [f"ckpt={tmp_path / 'run'}", "task=mmvp", f"task.folder={tmp_path / 'test'}", "task.rotations=2", *short]
     scores = scoring.run(compose("evaluate", *options))
-    assert (scores["success"]["all"]["n"], scores["test"]["rows"], scores["test"]["seen"]) == (2, 2, 0)
+    assert (scores["success"]["all"]["n"], scores["test"]["rows"], scores["test"]["seen"]) == (4, 4, 0)
+    assert scores["every_time"]["n"] == 2
 
 
 LARGE = "pixels.helper.min=3136"

@@ -90,3 +90,11 @@ def test_a_learnt_book_takes_the_nearest_vector_and_draws_both_together():
     assert loss.item() == pytest.approx(1.25 * (0.25**2 + 0.5**2) / 4)
     codes.sum().backward()
     assert torch.equal(vectors.grad, torch.ones_like(vectors))
+
+
+def test_an_untrained_rounding_quantizer_uses_most_of_its_codes_whatever_the_vectors_scale():
+    torch.manual_seed(0)
+    quantizer = FiniteScalar(32, [8, 5, 5, 5])
+    vectors = torch.randn(8, 500, 32)
+    for scale in (0.01, 1, 100):
+        assert len(quantizer(scale * vectors).ids_MN.unique()) > 500

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -152,6 +154,12 @@ def test_an_answer_ends_before_a_stop_string(talkative, decoder, collator, quest
     assert len(stopped.tokens[0]) < len(free.tokens[0])
     streamed = "".join(decoder.stream(talkative, collator.prompts(questions[:1]), Decoding(24, stop=[stop])))
     assert stop not in streamed.split("\n")[0]
+
+
+def test_a_greedy_answer_needs_no_sample_to_draw_for(talkative, decoder, collator, questions):
+    prompts = collator.prompts(questions)
+    named = decoder(talkative, prompts, Decoding(20))
+    assert decoder(talkative, replace(prompts, samples=()), Decoding(20)).tokens == named.tokens
 
 
 def test_a_stream_says_what_the_batch_says(talkative, decoder, collator, questions):

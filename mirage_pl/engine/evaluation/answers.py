@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from data_modules.scores import Scores
+from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 
 MEASURES = {
@@ -132,14 +133,17 @@ class AnswersTrial(Trial):
         return facts | values | {"outcome": outcome} | texts
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        """Count answers by outcome (``outcomes``), and those cut at ``max_new_tokens`` (``cut``)."""
+        """Count answers by outcome (``outcomes``) and those cut at ``max_new_tokens`` (``cut``); see ``every_time``."""
         outcomes = Counter(row["outcome"] for row in rows)
-        return {"outcomes": dict(outcomes), "cut": sum(not row["finished"] for row in rows)}
+        return {"outcomes": dict(outcomes), "cut": sum(not row["finished"] for row in rows)} | count_every_time(rows)
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
-        """Say how many answers were cut."""
+        """Say how many answers were cut, and how many questions were right each time that they were asked."""
         cut, limit = sum(not row["finished"] for row in rows), self.decoding["max_new_tokens"]
-        return [f"{cut} answer(s) were cut at decoding.max_new_tokens={limit}; consider raising it"] if cut else []
+        lines = [f"{cut} answer(s) were cut at decoding.max_new_tokens={limit}; consider raising it"] if cut else []
+        for share in count_every_time(rows).values():
+            lines.append(f"right every time that it is asked: {share['mean']:.1%} of {share['n']} questions")
+        return lines
 
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
         """Draw the answer over the question's picture, and the true answer where it is known."""
@@ -159,6 +163,20 @@ def measure_answer(scores: Scores, measures: Iterable[str] = MEASURES) -> dict[s
         defaults = {"optimal": scores.values["success"], "invalid": scores.outcome == "invalid"}
         values |= {name: value for name, value in (defaults | dict(scores.values)).items() if name in values}
     return values
+
+
+def count_every_time(rows: Sequence[Row]) -> dict[str, Any]:
+    """Share of questions that are right each time (``every_time``); nothing unless each is asked several times.
+
+    So questions are whose choices come in several orders: a right answer that depends on the order counts for little.
+    """
+    successes: dict[str, list[bool]] = {}
+    for row in rows:
+        if row["success"] is not None:
+            successes.setdefault(row["id"], []).append(bool(row["success"]))
+    if not successes or min(map(len, successes.values())) < 2:
+        return {}
+    return {"every_time": wilson(sum(map(all, successes.values())), len(successes))}
 
 
 def ask_batch(module: Any, collate: Any, samples: Sequence[Any], decoding: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,7 @@ import numpy as np
 
 from mirage_pl.engine.evaluation.statistics import (
     Array,
-    bootstrap,
-    bootstrap_change,
+    bootstrap_units,
     judge_interval,
     paired_difference,
     wilson,
@@ -47,26 +46,31 @@ def read_measures(content: Any) -> dict[str, Measure]:
     return measures
 
 
-def estimate_interval(measure: Measure, values: Sequence[float]) -> dict[str, Any]:
-    """Compute the interval of a share (Wilson) or of a mean (bootstrap over items).
+def estimate_interval(measure: Measure, values: Sequence[float], units: Sequence[Any] | None = None) -> dict[str, Any]:
+    """Compute the interval of a share (Wilson) or of a mean (bootstrap over units).
 
     Args:
         measure: of kind ``share`` or ``mean``.
         values: one per item.
+        units: of each item; ``None``: each is one of its own.
 
     Raises:
         ValueError: no values.
     """
     if measure.kind == "share":
         return wilson(sum(map(bool, values)), len(values))
-    interval: dict[str, Any] = bootstrap(np.array([values], dtype=float))
-    return interval if len(values) > 1 else interval | {"low": None, "high": None}
+    return bootstrap_units(np.array(values, dtype=float), range(len(values)) if units is None else units)
 
 
-def estimate_change(measure: Measure, before: Sequence[float] | Array, after: Sequence[float] | Array) -> Number:
+def estimate_change(
+    measure: Measure,
+    before: Sequence[float] | Array,
+    after: Sequence[float] | Array,
+    units: Sequence[Any] | None = None,
+) -> Number:
     """Compute the paired difference of the same items: after minus before.
 
-    Shares get Newcombe's paired interval and ``p`` of the exact McNemar test, means a paired bootstrap.
+    Shares get Newcombe's paired interval and ``p`` of the exact McNemar test, means a paired bootstrap over units.
 
     Raises:
         ValueError: no items, or the two sides differ in length.
@@ -75,8 +79,8 @@ def estimate_change(measure: Measure, before: Sequence[float] | Array, after: Se
         return paired_difference([bool(value) for value in before], [bool(value) for value in after])
     if len(before) != len(after):
         raise ValueError(f"{len(before)} items can't be paired with {len(after)}")
-    change: dict[str, Any] = bootstrap_change(np.array([before], dtype=float), np.array([after], dtype=float))
-    return change if len(before) > 1 else change | {"low": None, "high": None}
+    change = estimate_interval(measure, np.subtract(after, before, dtype=float).tolist(), units)
+    return {"difference": change.pop("mean")} | change
 
 
 def write_value(measure: Measure, interval: Number) -> tuple[str, str]:

@@ -111,7 +111,8 @@ class Result:
         if self.items != other.items or ours is None or theirs is None or measure not in other.measures:
             return None
         graded = ~np.isnan(ours) & ~np.isnan(theirs)
-        return estimate_change(self.measures[measure], theirs[graded], ours[graded]) if graded.any() else None
+        units = [row.get("unit", number) for number, row in enumerate(self.rows) if graded[number]]
+        return estimate_change(self.measures[measure], theirs[graded], ours[graded], units) if graded.any() else None
 
 
 def is_number(value: Any) -> bool:

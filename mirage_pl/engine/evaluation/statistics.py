@@ -118,6 +118,30 @@ def bootstrap(values_SQ: Array) -> dict[str, float]:
     return {"mean": float(values_SQ.mean()), "low": float(low), "high": float(high), "n": n}
 
 
+def bootstrap_units(values_Q: Array, units: Sequence[Any]) -> dict[str, Any]:
+    """Mean over questions, with an interval that draws units: all questions of one are drawn together.
+
+    Args:
+        values_Q: the score of each answer.
+        units: of each question; questions with the same one aren't independent.
+
+    Returns:
+        ``mean``, ``low``, ``high``, and ``n``, the number of questions; no interval for a single unit.
+
+    Raises:
+        ValueError: no answers.
+    """
+    values_Q = _answers(values_Q[None])[0]
+    _, places_Q = np.unique([str(unit) for unit in units], return_inverse=True)
+    sums_U, counts_U = np.bincount(places_Q, values_Q), np.bincount(places_Q)
+    interval = {"mean": float(values_Q.mean()), "low": None, "high": None, "n": len(values_Q)}
+    if len(sums_U) == 1:
+        return interval
+    drawn_BU = _weights(len(sums_U), 0)
+    low, high = np.quantile((drawn_BU @ sums_U) / (drawn_BU @ counts_U), (0.025, 0.975))
+    return interval | {"low": float(low), "high": float(high)}
+
+
 def bootstrap_difference(a_SQ: Array, b_SQ: Array) -> dict[str, float]:
     """Difference of two methods over the same questions: mean(b) - mean(a).
 

@@ -77,8 +77,8 @@ def estimate_rows(
         value = trial.over_all(condition, rows).get(name) if rows else None
         valid = value is not None and isfinite(value)
         return NOTHING | {"mean": value if valid else None, "n": len(rows) if valid else 0}
-    values = [value for row in rows if (value := read_value(row, name)) is not None]
-    return estimate_interval(measure, values) if values else dict(NOTHING)
+    graded = [row for row in rows if read_value(row, name) is not None]
+    return estimate_interval(measure, [row[name] for row in graded], read_units(graded)) if graded else dict(NOTHING)
 
 
 def summarize_condition(
@@ -101,12 +101,17 @@ def summarize_condition(
 
 def compare_rows(measure: Measure, name: str, own: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
     """Compute the paired difference from ``own`` over items with a value in both."""
-    pairs = [(read_value(before, name), read_value(after, name)) for before, after in zip(own, rows, strict=True)]
-    complete = [(before, after) for before, after in pairs if before is not None and after is not None]
+    pairs = list(zip(own, rows, strict=True))
+    complete = [pair for pair in pairs if all(read_value(row, name) is not None for row in pair)]
     if not complete:
         return {"difference": None, "low": None, "high": None, "n": 0}
-    before, after = zip(*complete, strict=True)
-    return dict(estimate_change(measure, before, after))
+    before, after = ([row[name] for row in side] for side in zip(*complete, strict=True))
+    return dict(estimate_change(measure, before, after, read_units([row for row, _ in complete])))
+
+
+def read_units(rows: Sequence[Row]) -> list[Any]:
+    """The ``unit`` of each row; a row that names none is one of its own."""
+    return [row.get("unit", number) for number, row in enumerate(rows)]
 
 
 def subtract_means(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

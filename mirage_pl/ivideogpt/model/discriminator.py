@@ -10,12 +10,13 @@ class Discriminator(nn.Module):
     """Convolutions of stride 2 with spectral norm, then a logit for each place.
 
     Args:
-        hidden: channels of the fourth convolution and all after it; those before have half as many each.
+        hidden: channels of the fourth convolution and all after it; each one before has half as many.
         depth: how many convolutions.
     """
 
     def __init__(self, hidden: int, depth: int) -> None:
         super().__init__()
+        self.depth = depth
         widths = [3, *(hidden // 8 * 2 ** min(layer, 3) for layer in range(depth))]
         layers: list[nn.Module] = []
         for number, (before, width) in enumerate(zip(widths, widths[1:], strict=False)):
@@ -23,7 +24,7 @@ class Discriminator(nn.Module):
             layers += [nn.InstanceNorm2d(width)] if number else []
             layers.append(nn.LeakyReLU(0.2))
         self.encoder = nn.Sequential(*layers)
-        self.shuffle = nn.Conv2d(hidden, 1, 1)
+        self.shuffle = nn.Conv2d(widths[-1], 1, 1)
 
     def forward(self, frames_MCHW: Tensor) -> Tensor:
         """Return logits, [M, 1, H / 2^depth, W / 2^depth]: above 0 where a frame looks real."""

@@ -69,7 +69,8 @@ class FiniteScalar(nn.Module):
     """Each of a few channels rounded to a few levels (FSQ, arXiv 2309.15505); no book and no loss.
 
     Args:
-        channels: of a vector; projected to one for each entry of ``levels``, and back, if they are others.
+        channels: of a vector; if they aren't one for each entry of ``levels``, it is normalized, projected to these,
+            and its code projected back.
         levels: of each channel; the number of codes is their product.
 
     Raises:
@@ -83,11 +84,15 @@ class FiniteScalar(nn.Module):
         except ImportError:
             raise ValueError("FSQ needs vector-quantize-pytorch; pip install 'mirage_pl[ivideogpt]'") from None
         self.scalars = FSQ(list(levels), dim=channels)
+        self.norm = nn.LayerNorm(channels) if channels != len(levels) else nn.Identity()
+        if channels != len(levels):  # untrained, all levels are used: torch's own weights would use the middle one
+            nn.init.normal_(self.scalars.project_in.weight, std=channels**-0.5)
+            nn.init.zeros_(self.scalars.project_in.bias)
         self.num_codes = int(self.scalars.codebook_size)
 
     def forward(self, vectors_MNC: Tensor) -> Quantized:
         """Quantize vectors."""
-        codes_MNC, ids_MN = self.scalars(vectors_MNC)
+        codes_MNC, ids_MN = self.scalars(self.norm(vectors_MNC))
         return Quantized(ids_MN.long(), codes_MNC, torch.zeros((), device=codes_MNC.device))
 
     def look_up(self, ids_MN: Tensor) -> Tensor:

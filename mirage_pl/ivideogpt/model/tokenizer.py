@@ -5,7 +5,8 @@ frame's codes, H rows and W columns of pixels in [0, 1].
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from dataclasses import asdict
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +95,12 @@ class Tokenizer(nn.Module):
                 self.cond_decoder.conv_out.bias.zero_()  # type: ignore[union-attr]
             if self.painting == "gated":
                 self.cond_decoder.conv_out.bias[RGB * self.sizes.fold**2 :] = GATE_BIAS  # type: ignore[index]
+
+    def describe(self) -> dict[str, Any]:
+        """All sizes by the names of the published ``config.json``; ours are ``fold``, ``dropout`` and ``decode``."""
+        sizes = asdict(self.sizes) | {"block_out_channels": list(self.sizes.block_out_channels)}
+        books = {"num_vq_embeddings": self.quantize.num_codes, "num_dyn_embeddings": self.dynamics_quantize.num_codes}
+        return sizes | books | {"decode": self.painting}
 
     def layout(self, compat: bool = False) -> TokenLayout:
         """The layout of a clip's codes."""

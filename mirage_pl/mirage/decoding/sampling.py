@@ -62,7 +62,8 @@ class Choice:
 
     Args:
         decoding: the options, or those of each row.
-        samples: one per row; a repeated sample gets another stream, unless each row has its own options.
+        samples: one per row, or none where all is greedy; a repeated one has another stream, unless rows have options
+            of their own.
         device: of the logits.
     """
 
@@ -72,7 +73,8 @@ class Choice:
         each = spread(decoding, len(samples))
         draws: Counter[str] = Counter()
         kinds: dict[Warping, list[int]] = {}
-        self.random_BS = torch.zeros(len(samples), max(row.max_new_tokens for row in each), dtype=torch.float64)
+        most = max((options.max_new_tokens for options in each), default=0)
+        self.random_BS = torch.zeros(len(samples), most, dtype=torch.float64)
         for number, (options, sample) in enumerate(zip(each, samples, strict=True)):
             if options.temperature == 0:
                 continue
@@ -88,13 +90,13 @@ class Choice:
     def __call__(self, logits_BV: Tensor, count_B: Tensor) -> Tensor:
         """Choose token ids ``[B]``; ``count_B`` is the number of columns that each row has written."""
         chosen_B = logits_BV.argmax(-1)
-        column_B1 = count_B.clamp(max=self.random_BS.shape[1] - 1).unsqueeze(1)
         for rows_b, warp in self.sampled:
             logits_bV = logits_BV[rows_b].float()
             for warper in warp:
                 logits_bV = warper(None, logits_bV)
             shares_bV = logits_bV.double().softmax(-1).cumsum(-1)
-            random_b1 = self.random_BS.gather(1, column_B1)[rows_b] * shares_bV[:, -1:]
+            column_b1 = count_B[rows_b].clamp(max=self.random_BS.shape[1] - 1).unsqueeze(1)
+            random_b1 = self.random_BS[rows_b].gather(1, column_b1) * shares_bV[:, -1:]
             chosen_B[rows_b] = torch.searchsorted(shares_bV, random_b1, right=True).squeeze(1)
         return chosen_B
 

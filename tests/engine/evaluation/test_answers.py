@@ -7,8 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from mirage_pl.engine import evaluate
-from mirage_pl.engine.evaluation.answers import ask_batch
+from mirage_pl.engine.evaluation.answers import ask_batch, count_every_time
 from mirage_pl.engine.evaluation.setup import add_kind, complete_config
+from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.training import fit
 from tests.conftest import SMALL, compose
 
@@ -223,3 +224,11 @@ def test_the_kind_of_evaluation_is_the_runs_unless_it_is_given(tmp_path, config,
         given = [f"ckpt={place}", *words]
         assert add_kind(given) == given + added
     assert add_kind(["--help"]) == ["--help"]
+
+
+def test_a_question_that_is_asked_several_times_counts_once_and_has_to_be_right_each_time():
+    rows = [{"id": one, "success": success} for one, success in [("a", True), ("b", True), ("a", True), ("b", False)]]
+    assert count_every_time(rows)["every_time"] == wilson(1, 2)
+    assert count_every_time([*rows, {"id": "a", "success": None}])["every_time"] == wilson(1, 2)
+    assert count_every_time([*rows, {"id": "c", "success": True}]) == {}, "one that is asked once"
+    assert count_every_time([{"id": "a", "success": None}]) == count_every_time([]) == {}

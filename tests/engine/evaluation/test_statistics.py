@@ -9,6 +9,7 @@ from mirage_pl.engine.evaluation.statistics import (
     bootstrap,
     bootstrap_change,
     bootstrap_difference,
+    bootstrap_units,
     judge_interval,
     mcnemar,
     paired_difference,
@@ -226,3 +227,19 @@ def test_bootstraps_refuse_no_answers_and_other_questions() -> None:
         bootstrap(np.zeros((0, 3)))
     with pytest.raises(ValueError, match="3 questions can't be paired with answers to 4"):
         bootstrap_difference(np.zeros((1, 3)), np.zeros((2, 4)))
+
+
+def test_an_interval_that_draws_units_is_wider_where_their_questions_are_alike():
+    alone = bootstrap_units(np.array([0.0, 1.0] * 20), range(40))
+    assert alone == pytest.approx(bootstrap(np.array([[0.0, 1.0] * 20])))
+    alike = bootstrap_units(np.repeat([0.0, 1.0] * 4, 5), np.repeat(range(8), 5).tolist())
+    assert (alike["mean"], alike["n"]) == (0.5, 40)
+    assert alike["high"] - alike["low"] > 1.5 * (alone["high"] - alone["low"])
+
+
+def test_units_of_several_sizes_leave_the_mean_over_questions_and_a_single_one_has_no_interval():
+    uneven = bootstrap_units(np.array([1.0, 1.0, 1.0, 0.0]), ["a", "a", "a", "b"])
+    assert uneven["mean"] == 0.75
+    assert (uneven["low"], uneven["high"]) == (0, 1)
+    single = bootstrap_units(np.array([1.0, 0.0]), ["a", "a"])
+    assert single == {"mean": 0.5, "low": None, "high": None, "n": 2}

@@ -20,9 +20,9 @@ def server():
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A real browser without a window."""
+    """A real browser without a window; while it is open, Playwright's event loop runs in this thread."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         pytest.skip("no chromium is installed")

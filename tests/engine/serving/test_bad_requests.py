@@ -5,7 +5,8 @@ import json
 import socket
 import struct
 import zlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from random import Random
 
 import pytest
 from PIL import Image
@@ -215,4 +216,55 @@ def test_the_server_is_still_up_after_all_of_them(server, post, http):
         post(**values)
     status, answer = post("still here")
     assert (status, answer["choices"][0]["message"]["content"]) == (200, "still here ")
+    assert http.get(f"{server.address}/health").json()["open"] == 0
+
+
+VALUES = [
+    None,
+    True,
+    0,
+    -1,
+    2**70,
+    1.5,
+    1e300,
+    "",
+    "a",
+    "\x00",
+    "data:,",
+    [],
+    [[]],
+    {},
+    {"type": "text"},
+    ["a", 1],
+    "é" * 300,
+]
+
+
+def nodes(value):
+    """Yield every place of a JSON value, as (container, key)."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from nodes(value[key])
+
+
+def test_requests_that_are_damaged_anywhere_are_answered_or_refused(server, http, url_of):
+    random = Random(0)
+    file = b64decode(url_of(size=(40, 30)).partition(",")[2])
+    statuses = set()
+    for number in range(250):
+        damaged = bytearray(file)
+        for _ in range(number % 3):
+            damaged[random.randrange(len(damaged))] = random.randrange(256)
+        parts = [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {"url": data(bytes(damaged))}}]
+        request = {"model": "echo", "messages": [{"role": "user", "content": parts}], "stream": False, "stop": ["x"]}
+        request |= {"temperature": 1, "max_tokens": 9, "marks": True, "stream_options": None, "tools": []}
+        for _ in range(random.randrange(3)):
+            container, key = random.choice(list(nodes(request)))
+            container[key] = random.choice(VALUES)
+        headers = {"Content-Type": "application/json"}
+        answer = http.post(f"{server.address}/v1/chat/completions", content=json.dumps(request), headers=headers)
+        statuses.add(answer.status_code)
+        assert answer.status_code in (200, 400, 404), (request, answer.text)
+        assert answer.status_code == 200 or answer.json()["error"]["message"]
+    assert statuses == {200, 400, 404}
     assert http.get(f"{server.address}/health").json()["open"] == 0

@@ -1,7 +1,9 @@
 """The server as a process: Ctrl-C ends it, in the middle of answers too."""
 
+import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 from threading import Thread
@@ -9,6 +11,7 @@ from threading import Thread
 import httpx
 import pytest
 
+from mirage_pl.engine.serving.server import listen
 from tests.conftest import REPO
 
 SERVE = """
@@ -46,3 +49,18 @@ def test_a_signal_ends_it_in_the_middle_of_an_answer(stop):
     assert (process.returncode, output) == ((0, "ended\n") if stop == signal.SIGINT else (-signal.SIGTERM, ""))
     last = json.loads([event for event in events if event][-1].removeprefix("data: "))
     assert last["error"]["message"] == "the server is stopping"
+
+
+def test_what_is_written_is_sent_at_once():
+    async def look():
+        met = asyncio.get_running_loop().create_future()
+        listener = listen(0)
+        server = await asyncio.start_server(lambda _, writer: met.set_result(writer), sock=listener)
+        _, client = await asyncio.open_connection(*listener.getsockname())
+        writer = await met
+        option = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        for end in (writer, client, server):
+            end.close()
+        return option
+
+    assert asyncio.run(look()) == 1

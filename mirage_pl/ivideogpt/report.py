@@ -1,0 +1,79 @@
+"""iVideoGPT's words in a report: what conditions and numbers mean, and what follows from them. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mirage_pl.engine.evaluation.measures import is_gain, is_loss, reverse_difference, write_difference
+from mirage_pl.engine.seams import Measure
+
+CONDITIONS = {
+    "copy_context": "the newest context frame, again and again: what doing nothing scores",
+    "no_context": "the frames through their codes with a gray context in place of their own",
+}
+NUMBERS = {
+    "context_codes": "codes that the context's book has",
+    "context_used": "of them used by these clips",
+    "context_perplexity": "as many would be used, were all used equally",
+    "dynamics_codes": "codes that the book of later frames has",
+    "dynamics_used": "of them used by these clips",
+    "dynamics_perplexity": "as many would be used, were all used equally",
+}
+READING = (
+    "A picture shows the frames after the context, one after the other: as their codes have them, and beside them the "
+    "absolute error, white is large. psnr_1 and so on are means of the first frame after the context and the next "
+    "ones; copy_context_psnr_1 are those of the copied context. Context frames themselves are in no number. Intervals "
+    "draw episodes, since clips of one episode are alike."
+)
+
+
+def sections(results: Sequence[Any]) -> Mapping[str, str]:
+    """How the page is to be read."""
+    return {"How to read clips": f'<p class="note">{READING}</p>'}
+
+
+def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
+    """Say whether this checkpoint beats copying the context, and whether it needs the context."""
+    conditions = metrics.get("conditions") or {}
+    gains = {
+        name: (measure, condition["measures"]["psnr"]["difference"])
+        for name, condition in conditions.items()
+        for measure in [Measure(**metrics["measures"]["psnr"])]
+        if condition["measures"]["psnr"]["difference"].get("difference") is not None
+    }
+    sentences = []
+    if "copy_context" in gains:
+        measure, change = gains["copy_context"]
+        gain = " ".join(write_difference(measure, reverse_difference(change) if has_ends(change) else negate(change)))
+        words = (
+            "beats"
+            if is_loss(measure, change)
+            else "is worse than"
+            if is_gain(measure, change)
+            else "isn't shown to beat"
+        )
+        sentences.append(f"This checkpoint {words} copying the newest context frame: {gain} in PSNR.")
+    if "no_context" in gains:
+        measure, change = gains["no_context"]
+        needed = "needs" if is_loss(measure, change) else "isn't shown to need"
+        sentences.append(f"It {needed} the context: {' '.join(write_difference(measure, change))} without it.")
+    return sentences
+
+
+def has_ends(change: Mapping[str, Any]) -> bool:
+    """Whether a difference has an interval."""
+    return change.get("low") is not None and change.get("high") is not None
+
+
+def negate(change: Mapping[str, Any]) -> dict[str, Any]:
+    """A difference without an interval, the other way round."""
+    return {**change, "difference": -change["difference"]}
+
+
+def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Nothing more follows from a method's entry."""
+    return {}
+
+
+def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:
+    """No sentence beyond the table's."""
+    return ()
