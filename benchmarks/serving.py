@@ -1,6 +1,6 @@
 """The server with many clients against one: ``python -m benchmarks.serving``; ``--requests``, ``--soak``, ``--json``.
 
-The tiny model with random weights answers in a process of its own, on the CPU: 32 tokens about an image of 84 × 84
+The tiny model with random weights answers in a process of its own, on the CPU: 64 tokens about an image of 84 × 84
 pixels and a question, no two of which are the same. The clients are in this process. ``speedup`` is answers a second
 with 50 requests at a time over those with one, the same requests in turns; ``lost`` counts requests without an answer,
 or with another than alone. Then ``--soak`` requests, 50 at a time: ``rss_200`` and ``rss`` are the MiB of memory that
@@ -23,7 +23,7 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
-AT_ONCE, TOKENS = 50, 32
+AT_ONCE, TOKENS = 50, 64
 
 
 def serve_tiny(found: Connection) -> None:

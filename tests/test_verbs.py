@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from mirage_pl.engine import evaluate, export
 from mirage_pl.engine.arguments import check_annotation
-from mirage_pl.engine.datasets import describe as data_verb
+from mirage_pl.engine.datasets import description as data_verb
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
 from mirage_pl.engine.training.base import BaseModule

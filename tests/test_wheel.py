@@ -45,6 +45,8 @@ def project(installed, tmp_path_factory):
 def test_a_wheel_has_configs_weights_and_every_package(installed):
     for file in ("conf/train.yaml", "conf/stage/stage1.yaml", "assets/tiny/model.safetensors"):
         assert (installed / "mirage_pl" / file).read_bytes() == (REPO / file).read_bytes()
+    pages = "mirage_pl/engine/serving/pages"
+    assert {file.name for file in (installed / pages).iterdir()} == {file.name for file in (REPO / pages).iterdir()}
     for name in ("mirage_pl", "data_modules", "callbacks", "launch", "hydra_plugins", "integrations"):
         ours = {str(file.relative_to(REPO / name)) for file in (REPO / name).rglob("*.py")}
         assert {str(file.relative_to(installed / name)) for file in (installed / name).rglob("*.py")} == ours

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from data_modules.rows.jsonl import IMAGE, interleave
 from data_modules.samples import Picture, Sample
@@ -20,12 +20,18 @@ class Answer:
         trained: the run.
         takes: name of each input -> its kind.
         decoding: options of :class:`mirage_pl.mirage.decoding.sampling.Decoding`.
+
+    Raises:
+        ValueError: an option out of its range.
     """
 
-    def __init__(self, trained: Trained, takes: Mapping[str, str], decoding: Mapping[str, Any]) -> None:
+    def __init__(
+        self, trained: Trained, takes: Mapping[str, str], decoding: Annotated[Mapping[str, Any], Decoding]
+    ) -> None:
         self.trained, self.takes, self.decoding = trained, takes, decoding
+        self.own = Decoding(**decoding)
         self.pictures: list[Picture] = []
-        self.longest = int(trained.module.net.backbone.config.get_text_config().max_position_embeddings)
+        self.longest = int(trained.module.net.architecture.text_config.max_position_embeddings)
         self.prompt = str(trained.config.task.get("prompt") or "")
         self.own_prompt = self.prompt.replace(IMAGE, "")
 
@@ -39,7 +45,7 @@ class Answer:
         Raises:
             ValueError: there is no question, or a picture can't be read.
         """
-        paths = [image] if isinstance(image, str) else list(image or [])
+        paths = list(map(str, image)) if isinstance(image, list | tuple) else [] if image is None else [str(image)]
         self.pictures = [Picture(Path(path)) for path in paths]
         yield from self.step(prompt)
 
@@ -60,7 +66,7 @@ class Answer:
         Raises:
             ValueError: it can't be asked.
         """
-        return ask(question, self.trained.collator, self.prompt, Decoding(**self.decoding), self.longest)
+        return ask(question, self.trained.collator, self.prompt, self.own, self.longest)
 
     def answer(self, prompts: Sequence[Asked]) -> Together:
         """Begin to answer some questions together."""

@@ -88,8 +88,13 @@ def serve(
         takes: names and kinds of a session's inputs.
         given: defaults of the inputs.
         limits: how much it takes on.
+
+    Raises:
+        ValueError: defaults, of a session that has its questions from many.
     """
     session = make()
+    if isinstance(session, Chat) and given:
+        raise ValueError(f"serve=true answers what clients ask; leave out {', '.join(f'{name}=' for name in given)}")
     with TemporaryDirectory() as folder:
         if isinstance(session, Chat):
             app, batcher = build_chat(session, model, limits)

@@ -31,6 +31,8 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     """
     check_keys(cfg, "infer")
     check_arguments(cfg, "session")
+    if cfg.serve and (cfg.file or cfg.loop):
+        raise ValueError("serve=true answers clients; leave out file= and loop=true")
     takes = cfg.session.takes
     given = {name: value for name in takes if (value := unwrap(cfg[name])) is not None}
     checkpoint = checkpoint_of(cfg.ckpt)

@@ -57,7 +57,7 @@ class BaseModule(pl.LightningModule):
         schedule: Callable[[Optimizer, int], LRScheduler],
         weight_decay: Annotated[float, Ge(0)],
         parts: Mapping[str, Mapping[str, Any]] | None = None,
-        learning_rates: Mapping[str, float | None] | None = None,
+        learning_rates: Mapping[str, Annotated[float, Ge(0)] | None] | None = None,
     ) -> None:
         super().__init__()
         self.net = net

@@ -11,8 +11,9 @@ from threading import Thread
 import httpx
 import pytest
 
-from mirage_pl.engine.serving.server import listen
+from mirage_pl.engine.serving.server import listen, serve
 from tests.conftest import REPO
+from tests.engine.serving.echo import LIMITS, Echo
 
 SERVE = """
 from tests.engine.serving.echo import LIMITS, Echo
@@ -64,3 +65,11 @@ def test_what_is_written_is_sent_at_once():
         return option
 
     assert asyncio.run(look()) == 1
+
+
+def test_a_chat_has_no_question_of_its_own():
+    with (
+        listen(0) as listener,
+        pytest.raises(ValueError, match="^serve=true answers what clients ask; leave out prompt=$"),
+    ):
+        serve(listener, Echo, "echo", {}, {"prompt": "one"}, LIMITS)

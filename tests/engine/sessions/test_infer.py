@@ -210,3 +210,9 @@ def test_a_port_that_is_taken_is_said_to_be_before_the_model_is_loaded(use, not_
 def test_a_limit_that_makes_no_sense_is_refused_before_the_model_is_loaded(use, not_loaded, override, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         use("serve=true", override)
+
+
+@pytest.mark.parametrize("override", ["loop=true", "file=rows.txt"])
+def test_a_server_is_asked_by_its_clients_alone(use, not_loaded, override):
+    with pytest.raises(ValueError, match="^serve=true answers clients; leave out file= and loop=true$"):
+        use("serve=true", override)
