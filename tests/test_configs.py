@@ -26,7 +26,7 @@ VERBS = {
 GROUPS = sorted(
     folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("hydra", "experiment")
 )
-ANY = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "glm46v", "internvl", "gemma3", "smolvlm")
+ANY = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "internvl", "gemma3", "smolvlm")
 CLIPS = ("stage=ivideogpt/tokenizer",)
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | {"task/pushing": CLIPS, "task/episodes": CLIPS}
 """What an option can't do without."""

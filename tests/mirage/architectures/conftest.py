@@ -20,7 +20,6 @@ from mirage_pl.mirage.stock.find import list_architectures
 def exact(monkeypatch):
     """Float64 stays float64 where stock code works in float32, so that equality can be exact."""
     stock_float, stock_to, stock_softmax = torch.Tensor.float, torch.Tensor.to, functional.softmax
-    stock_sample = functional.grid_sample
 
     def to(tensor, *args, **kwargs):
         narrows = torch.float32 in args or kwargs.get("dtype") == torch.float32
@@ -32,7 +31,6 @@ def exact(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "float", lambda t: t if t.dtype == torch.float64 else stock_float(t))
     monkeypatch.setattr(torch.Tensor, "to", to)
     monkeypatch.setattr(functional, "softmax", softmax)
-    monkeypatch.setattr(functional, "grid_sample", lambda v, grid, **rest: stock_sample(v, grid.to(v.dtype), **rest))
 
 
 @pytest.fixture(scope="session", params=list_architectures())
