@@ -28,7 +28,8 @@ GROUPS = sorted(
 )
 ANY = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "internvl", "gemma3", "smolvlm")
 CLIPS = ("stage=ivideogpt/tokenizer",)
-ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | {"task/pushing": CLIPS, "task/episodes": CLIPS}
+VIDEO = ("task/pushing", "task/episodes", *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx256")))
+ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
 """What an option can't do without."""
 INTERFACE = (
     "model",
@@ -54,6 +55,8 @@ def options(group):
 def unfit(config, *overrides):
     """Yield what of a config the constructors in it don't take."""
     cfg = compose(config, *overrides)
+    if config == "train":
+        cfg.run_dir = "runs/this"  # its own name takes long to compute, and many parts contain it
     parts = [
         f"{key}.{child}" for key in ("task", "stage") if isinstance(cfg.get(key), DictConfig) for child in cfg[key]
     ]

@@ -170,7 +170,7 @@ class Trial(Protocol):
         return iter(())
 
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
-        """Yield pictures of one row: ``("", as the model has it)``, ``("truth", as it should be)``."""
+        """Yield pictures of a row, ``("", the model's)``, ``("truth", …)``, without the model: one rank alone draws."""
         return iter(())
 
 
