@@ -58,8 +58,8 @@ class Rows(Protocol[S]):
     def caption(self, sample: S) -> str:
         """Return what is said of a sample beside its picture: what is asked and answered, what is done."""
 
-    def picture(self, sample: S) -> Image:
-        """Draw a sample, for sheets and galleries."""
+    def picture(self, sample: S) -> Drawn:
+        """Draw a sample, for sheets and galleries: a picture, or a clip's frames."""
 
 
 class Graded(Rows[S], Protocol[S]):
@@ -170,7 +170,7 @@ class Trial(Protocol):
         return iter(())
 
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
-        """Yield pictures of one row: ``("", as the model has it)``, ``("truth", as it should be)``."""
+        """Yield pictures of a row, ``("", the model's)``, ``("truth", …)``, without the model: one rank alone draws."""
         return iter(())
 
 
