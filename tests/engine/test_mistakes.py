@@ -24,7 +24,7 @@ def said(main, monkeypatch, capsys, *words):
 
 
 REFUSED = {
-    "stage.learning_rat=1": "stage.learning_rat isn't a key of the config; did you mean stage.module.learning_rates=1?",
+    "stage.learning_rat=1": "stage.learning_rat isn't a key of the config; did you mean stage.module.optimizer.lr=1?",
     "trainer.max_step=5": "trainer.max_step isn't a key of the config; did you mean trainer.max_steps=5?",
     "epochs=3": "epochs isn't a key of the config; did you mean trainer.max_epochs=3?",
     "lodaer.batch_size=4": "did you mean loader.batch_size=4",

@@ -31,6 +31,10 @@ class Waves(BaseModule):
         """The parts that are called."""
         return [*self.net.children()]
 
+    def parts(self) -> dict[str, list[nn.Module]]:
+        """What guesses, for adapters and learning rates."""
+        return {"predictor": [self.predictor]}
+
     def terms(self, batch: Batch) -> dict[str, int]:
         """``higher`` is a mean over rows, the others over all places."""
         return dict.fromkeys(self.loss_weights, int(batch.real_BT[:, 2:].sum())) | {"higher": len(batch)}

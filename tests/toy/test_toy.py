@@ -5,11 +5,15 @@ import json
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from safetensors.torch import load_file
 
 from mirage_pl.engine import evaluate, export
+from mirage_pl.engine.checkpoints.started import load_starts
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.datasets import description
+from mirage_pl.engine.runs.entry import open_run
+from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
 from tests.conftest import compose
@@ -120,3 +124,29 @@ def test_its_export_is_the_predictor_alone(run, tmp_path):
     assert json.loads((out / "config.json").read_text()) == {"width": 18}
     assert weights.keys() == module.net.predictor.state_dict().keys()
     assert all(torch.equal(weights[name], weight) for name, weight in module.net.predictor.state_dict().items())
+
+
+def test_its_parts_take_adapters_and_its_next_stage_begins_with_them_merged(tmp_path):
+    lora = ["lora=lora", "lora.parts=[predictor]", "lora.rank=2"]
+    with pytest.raises(ValueError, match="this model's are drawn anew each time it is made; .* init_from="):
+        train(tmp_path, "toy/predict", *lora, "seed=7")
+    whole = train(tmp_path, "toy/predict", "callbacks.best=null")
+    lora += [f"init_from={whole.run_dir}", "callbacks.best=null", "stage.module.optimizer.lr=1"]
+    first = train(tmp_path, "toy/predict", *lora, f"run_dir={tmp_path}/adapted")
+    learnt = load_trained(first.run_dir).module
+    assert set(torch.load(f"{first.run_dir}/checkpoints/last.ckpt", weights_only=True)["state_dict"]) == {
+        f"net.predictor.{layer}.lora_{side}.default.weight" for layer in ("inner", "outer") for side in "AB"
+    }
+    cfg = compose("train", TOYS, "stage=toy/spar", FEW, f"runs={tmp_path}/runs", *QUIET, f"init_from={first.run_dir}")
+    module = instantiate(cfg.stage.module)
+    load_starts(cfg, open_run(cfg, find_starts(cfg)), module, None)
+    waves_BT = torch.rand(3, 5)
+    for ours, theirs in zip(module.net.predictor(waves_BT), learnt.predictor(waves_BT), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_part_that_it_has_not_is_refused_with_those_that_it_has(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"lora.parts=\['language'\]: the model has no part language; .* are predictor"
+    ):
+        train(tmp_path, "toy/predict", "lora=lora")

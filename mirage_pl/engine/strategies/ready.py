@@ -90,6 +90,11 @@ def check_adapter(cfg: DictConfig) -> None:
     """
     if str(OmegaConf.select(cfg, "stage.module.optimizer._target_")).startswith("mirage_pl.engine.training.eight_bits"):
         need_bitsandbytes("optimizer=adamw_8bit")
+        if cfg.strategy.name == "fsdp2":
+            raise ValueError(
+                "strategy=fsdp2 lays weights out in parts, which optimizer=adamw_8bit can't update; choose "
+                "optimizer=adamw, or strategy=ddp or strategy=deepspeed_zero2"
+            )
     if not (lora := OmegaConf.select(cfg, "lora")):
         return
     if lora.bits:

@@ -110,14 +110,16 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
     trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=loggers or False, plugins=plugged)
     name_stop_iterations(trainer)
     with splitting(trainer.strategy):
+        state = torch.get_rng_state()
         module: Any = instantiate(cfg.stage.module).train()
+        drawn = not torch.equal(state, torch.get_rng_state())
     module.seed = cfg.seed
     if resumed:
         log.info("continuing from %s", resumed)
     elif first_process():
         data.prepare_data()
         record_data(cfg, folder)
-    load_starts(cfg, folder, module, resumed)
+    load_starts(cfg, folder, module, resumed, drawn)
     # The model casts its inputs itself. bf16-true and DeepSpeed would do so in place, which frozen batches don't allow.
     trainer.precision_plugin.convert_input = lambda batch: batch
     with plain_interrupts():

@@ -121,7 +121,7 @@ class GatedDelta(stock.Qwen3_5GatedDeltaNet):
 def run_rule(
     queries: Tensor, keys: Tensor, values: Tensor, decay_BSH: Tensor, beta_BSH: Tensor, state_BHkv: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The gated delta rule: column by column for one column, else in chunks. Needs float32 or more inside.
+    """The gated delta rule: column by column for one column, else in chunks; in float32 inside, as stock norms are.
 
     On a GPU the kernels of flash-linear-attention run, if it is installed; that for one column has no gradient.
 
