@@ -60,9 +60,9 @@ def starting_with_a_block(monkeypatch, processor):
     logits, prefill, first = LatentVLM.logits, AnswerColumns.prefill, []
     start = processor.tokenizer.convert_tokens_to_ids("<|latent_start|>")
 
-    def prefilled(columns, prompts):
+    def prefilled(columns):
         first.append(True)
-        return prefill(columns, prompts)
+        return prefill(columns)
 
     def scripted(net, hidden):
         found = logits(net, hidden)

@@ -17,6 +17,8 @@ from mirage_pl.ivideogpt.model.tokenizer import Tokenizer
 
 COPY, NOTHING = "copy_context", "no_context"
 CONDITIONS = (COPY, NOTHING)
+AT_ONCE = 16
+"""Clips that are scored at a time at most: all features of their frames exist then."""
 GRAY = 0.5
 """What stands in place of a context."""
 
@@ -70,11 +72,11 @@ class ReconstructTrial(Trial):
         self, evaluation: Reconstruct, module: Any, data: Any, once: Once, rows: Any, clips: Sequence[Clip]
     ) -> None:
         self.evaluation, self.module, self.once, self.rows, self.clips = evaluation, module, once, rows, clips
-        self.collate, self.width = data.collate, data.loader.eval_batch_size
+        self.collate, self.width = data.collate, min(AT_ONCE, data.loader.eval_batch_size)
         self.failures: list[dict[str, str]] = []
         self.used: tuple[Counter[int], Counter[int]] = Counter(), Counter()
         self.curves: dict[str, list[list[float]]] = {}
-        self.seen: dict[str, Tensor] = {}
+        self.frames: dict[str, Tensor] = {}
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -90,7 +92,7 @@ class ReconstructTrial(Trial):
     def score(self, condition: str) -> Iterator[list[Row]]:
         """Score the clips; those whose file can't be read are ``failures``."""
         if condition == OWN:
-            self.failures, self.used, self.seen = [], (Counter(), Counter()), {}
+            self.failures, self.used, self.frames = [], (Counter(), Counter()), {}
         self.curves[condition] = []
         for first in range(0, len(self.clips), self.width):
             clips = self.clips[first : first + self.width]
@@ -99,7 +101,7 @@ class ReconstructTrial(Trial):
                 self.failures += part["failures"]
                 for book, ids in zip(self.used, part["ids"], strict=True):
                     book.update(ids.tolist())
-                self.seen |= {row["where"]: ours for row, ours in zip(part["rows"], part["ours"], strict=True)}
+                self.frames |= {row["where"]: ours for row, ours in zip(part["rows"], part["ours"], strict=True)}
             rows = [dict(row) for row in part["rows"]]
             self.curves[condition] += [row.pop("frames") for row in rows]
             yield rows
@@ -165,7 +167,7 @@ class ReconstructTrial(Trial):
         """Draw a clip as its codes have it, and as it is; from what was kept, since one rank alone draws."""
         clip = next(clip for clip in self.clips if clip.where == row["where"])
         context_BTCHW, rest_BFCHW = self.tokenizer.divide(self.collate.open_frames(clip)[None] / 255)
-        ours_FCHW = self.seen[clip.where].cpu() / 255
+        ours_FCHW = self.frames[clip.where].cpu() / 255
         yield "", list_frames(context_BTCHW[0, -1:], ours_FCHW, (ours_FCHW - rest_BFCHW[0]).abs())
         yield "truth", list_frames(context_BTCHW[0, -1:], rest_BFCHW[0])
 

@@ -171,7 +171,10 @@ def test_own_episodes_are_described_drawn_and_checked_by_the_data_verb(tmp_path,
     only = [f"task.train_file={index}", "task.val_file=null", "task.test_file=null", "task.window.length=3"]
     description.run(compose("data", "task=episodes", *only, f"sheet={tmp_path}/sheet"))
     assert "a 2, b 1" in capsys.readouterr().out
-    assert "rewards 0 1" in (tmp_path / "sheet" / "sheet.html").read_text()
+    page = (tmp_path / "sheet" / "sheet.html").read_text()
+    assert "rewards 0 1" in page
+    assert page.count("data:image/gif") == 3
+    assert Image.open(tmp_path / "sheet" / "sheet.png").height > 3 * 128
     description.run(compose("data", "task=episodes", *only, "validate=true"))
     assert "no bad rows" in capsys.readouterr().out
 
