@@ -11,11 +11,7 @@ TOKENIZER := runs/pushing/ivideogpt/tiny/tokenizer-gated-seed42
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup format check test test-slow test-gpu test-slurm demo demo-from-scratch demo-ivideogpt pretrain docs picture constraints clean
-=======
-.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-slurm demo demo-from-scratch pretrain docs picture constraints clean
->>>>>>> main
+.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-slurm demo demo-from-scratch demo-ivideogpt pretrain docs picture constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20

@@ -53,7 +53,7 @@ def latents(key: str, shape: str = "less") -> str:
 
 
 ROWS = {
-    "tests": Row("pytest -q -m gpu -p no:cacheprovider -n0", 120, "the tests that need a GPU"),
+    "tests": Row("pytest -q -m gpu -p no:cacheprovider", 120, "the tests that need a GPU"),
     "lora": Row(
         "benchmarks.lora --json --device {device} --shape {shape} --ways full lora qlora",
         120,
@@ -65,6 +65,7 @@ ROWS = {
     "batch": Row(latents("batch_speedup"), 60, "a batch of 16 against 16 batches of one"),
     "stages": Row(latents("stage2_over_stage1"), 60, "a stage-2 step against a stage-1 step"),
     "generation": Row(latents("generation_speedup"), 75, "32 answers at a time against one by one"),
+    "single": Row(latents("single_answer_cost"), 75, "an answer against the stock model's generate"),
     "jacobi": Row(latents("jacobi_speedup"), 60, "two sweeps against the sequential recurrence"),
     "checkpoint": Row(
         "benchmarks.checkpoint --json --repeats 3 --accelerator {device}", 60, "training waits for a checkpoint"

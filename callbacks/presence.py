@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import traceback
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from time import time
@@ -74,5 +75,6 @@ class Presence(pl.Callback):
             "error": error,
         }
         partial = self.file.with_suffix(".partial")
-        partial.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
-        partial.rename(self.file)
+        with suppress(OSError):  # a sign of life on a full disk is worth no run
+            partial.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+            partial.rename(self.file)

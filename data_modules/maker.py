@@ -65,9 +65,9 @@ class Maker(ABC):
         fields = {key: dict(value) if isinstance(value, Mapping) else value for key, value in asdict(self).items()}
         return {key: value for key, value in fields.items() if key not in ("folder", "num_workers")}
 
-    def makes(self, files: Iterable[str]) -> bool:
+    def makes(self, files: Iterable[Any]) -> bool:
         """Return whether any of these files is in ``folder``: a user's own files are never made."""
-        return any(Path(self.folder) in Path(file).parents for file in files)
+        return any(Path(self.folder) in Path(file).parents for file in files if isinstance(file, str | Path))
 
     def is_made(self) -> bool:
         """Return whether ``folder`` holds the data of these settings.
@@ -128,8 +128,10 @@ def in_order(rows: Mapping[str, int]) -> list[str]:
     """The splits of which rows are wanted, in the order in which they are made.
 
     Raises:
-        ValueError: a split that there isn't.
+        ValueError: a split that there isn't, or one without rows.
     """
     if unknown := rows.keys() - set(SPLITS):
         raise ValueError(f"rows are wanted of {sorted(unknown)}; the splits are {', '.join(reversed(SPLITS))}")
+    if empty := [f"{split}: {count}" for split, count in rows.items() if count < 1]:
+        raise ValueError(f"{empty[0]} rows are wanted; give 1 or more, or leave the split out and set its file to null")
     return sorted(rows, key=SPLITS.index)

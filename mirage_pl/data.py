@@ -2,7 +2,7 @@
 
 from mirage_pl.engine.cli import verb
 
-main = verb("data", "mirage_pl.engine.datasets.describe.run")
+main = verb("data", "mirage_pl.engine.datasets.description.run")
 
 if __name__ == "__main__":
     main()

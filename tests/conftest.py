@@ -47,13 +47,15 @@ def no_command_left() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with 24 train, 8 val and 8 test mazes at 28 px a cell."""
+    """A data folder with 24 train, 8 val and 8 test mazes at 28 px a cell, and with episodes of squares."""
     from hydra.utils import instantiate
 
     from tests.lanes import build_once
+    from tests.squares import write_squares
 
     def draw(folder: Path) -> None:
         instantiate(compose("train", *SMALL, f"data={folder}").task.data.maker, num_workers=1).make()
+        write_squares(folder / "episodes")
 
     return build_once(tmp_path_factory, "data", draw)
 

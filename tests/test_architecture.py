@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,10 @@ def test_a_circle_is_seen_and_who_is_above_or_below_it_is_in_none():
 
 def test_generic_package_names_are_ours():
     assert Path(launch.__file__).is_relative_to(REPO)
+
+
+def test_no_file_holds_the_marks_of_a_merge():
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=REPO, capture_output=True, check=True).stdout.split(b"\0")
+    marks = tuple(mark * 7 + b" " for mark in (b"<", b">"))
+    for file in (REPO / name.decode() for name in tracked if name):
+        assert not any(line.startswith(marks) for line in file.read_bytes().split(b"\n")), file

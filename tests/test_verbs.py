@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from mirage_pl.engine import evaluate, export
 from mirage_pl.engine.arguments import check_annotation
-from mirage_pl.engine.datasets import describe as data_verb
+from mirage_pl.engine.datasets import description as data_verb
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
 from mirage_pl.engine.training.base import BaseModule
@@ -60,9 +60,9 @@ def starting_with_a_block(monkeypatch, processor):
     logits, prefill, first = LatentVLM.logits, AnswerColumns.prefill, []
     start = processor.tokenizer.convert_tokens_to_ids("<|latent_start|>")
 
-    def prefilled(columns, prompts):
+    def prefilled(columns):
         first.append(True)
-        return prefill(columns, prompts)
+        return prefill(columns)
 
     def scripted(net, hidden):
         found = logits(net, hidden)

@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from data_modules.episodes.episode import Episode, Form, digest_frames, read_episode
-from data_modules.episodes.video import draw_strip
+from data_modules.episodes.video import enlarge
 from data_modules.files.sources import Source, open_source
 
-SHOWN = 12
-"""Frames in the picture of a clip at most."""
+SHOWN = 128
+"""Pixels: smaller frames are shown larger."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,9 @@ class Clips:
             lines.append("rewards " + " ".join(f"{reward:.2g}" for reward in clip.rewards_S))
         return "\n".join(lines)
 
-    def picture(self, sample: Clip) -> Image.Image:
-        """Draw a clip's frames beside each other."""
-        frames = sample.read().frames_THWC
-        return draw_strip(frames[np.linspace(0, len(frames) - 1, min(SHOWN, len(frames))).round().astype(int)])
+    def picture(self, sample: Clip) -> list[Image.Image]:
+        """A clip's frames."""
+        return [Image.fromarray(frame) for frame in enlarge(sample.read().frames_THWC, SHOWN)]
 
 
 def share_moved(clip: Episode) -> float:

@@ -1,4 +1,4 @@
-"""Frames as pictures and clips: strips, GIF, mp4. Shapes: T frames of H x W pixels, uint8."""
+"""Frames as clips: GIF, mp4. Shapes: T frames of H x W pixels, uint8."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from data_modules.episodes.episode import Form, read_episode
 SMALLEST = 256
 """Pixels: smaller frames are shown larger, by a whole factor."""
 GAP = 2
-"""Pixels between the frames of a strip."""
+"""Pixels between clips beside each other."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,10 @@ def read_video(file: Path) -> NDArray[np.uint8]:
         raise ValueError(f"{file} can't be decoded ({type(error).__name__}); is it whole?") from None
 
 
-def enlarge(frames_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repeat pixels until the smaller side has at least ``SMALLEST``."""
-    factor = max(1, -(-SMALLEST // min(frames_THWC.shape[1:3])))
+def enlarge(frames_THWC: NDArray[np.uint8], least: int = SMALLEST) -> NDArray[np.uint8]:
+    """Repeat pixels until the smaller side has at least so many."""
+    factor = max(1, -(-least // min(frames_THWC.shape[1:3])))
     return frames_THWC.repeat(factor, 1).repeat(factor, 2)
-
-
-def draw_strip(frames_THWC: NDArray[np.uint8]) -> Image.Image:
-    """Draw frames beside each other on white."""
-    return Image.fromarray(place_beside(list(frames_THWC)))
 
 
 def place_beside(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

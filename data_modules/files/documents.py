@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.files.lines import BLOCK, Lines, decode, index_lines, within
+from data_modules.files.lines import BLOCK, JsonRows, Lines, index_lines, within
 from data_modules.files.packed import plain_errors
 
 ROW_KEYS = {"messages", "conversations", "conversation", "sequence_plan", "choices", "options"}
@@ -34,7 +34,7 @@ Span = tuple[int, int]
 _LIST = re.compile(rb'\{\s*"[^"]*"\s*:\s*\[\s*\{')
 
 
-class Document:
+class Document(JsonRows):
     """The rows of a JSON file: the elements of its array, or of the one list of objects in its object.
 
     Args:
@@ -49,36 +49,25 @@ class Document:
         ValueError: it has no such list, several, or isn't whole; doesn't name it.
     """
 
+    layout = "give a list of objects"
+
     def __init__(self, file: Path, name: Path | None = None) -> None:
-        self.file, self.name = file, name or file
+        super().__init__(file, name)
         self.spans_N2 = np.array(find_rows(file), np.int64).reshape(-1, 2)
         starts_L1, _ = index_lines(file)
         self.lines_N = np.searchsorted(starts_L1, self.spans_N2[:, 0], side="right")
 
-    def __str__(self) -> str:
-        return str(self.name)
-
     def __len__(self) -> int:
         return len(self.spans_N2)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        where = self.where(index)
+    def span(self, index: int) -> tuple[int, int]:
+        """Return where a row begins and ends."""
         start, end = self.spans_N2[index].tolist()
-        try:
-            row = decode(self.file, start, end - start)
-            if not isinstance(row, dict):
-                raise ValueError(f"a row must be a JSON object, got {type(row).__name__}; give a list of objects")
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        return row
+        return start, end
 
     def where(self, index: int) -> str:
         """Return ``file:row 3 (line 12)``, rows counted from 0."""
         return f"{self.name}:row {within(index, self)} (line {self.lines_N[index]})"
-
-    def folder(self, index: int) -> Path:
-        """Return the file's folder."""
-        return self.name.parent
 
 
 def open_json(file: Path, name: Path | None = None) -> Lines | Document:
@@ -87,13 +76,18 @@ def open_json(file: Path, name: Path | None = None) -> Lines | Document:
     Raises:
         ValueError: it can't be read; doesn't name it.
     """
-    return Document(file, name) if is_document(file) else Lines(file, name)
+    return Document(file, name) if is_document(file, name) else Lines(file, name)
 
 
-def is_document(file: Path) -> bool:
+def is_document(file: Path, name: Path | None = None) -> bool:
     """Say whether a file is JSON as a whole rather than one value a line.
 
-    A line that is whole JSON with others below it is one of many; so is a broken one that has an object below it.
+    A line that is whole JSON with others below it is one of many; so is a broken one that has an object below it. The
+    only line of a ``.jsonl`` file is a row, unless a list of objects in it are the rows.
+
+    Args:
+        file: the file.
+        name: what it is called, if not by its path.
     """
     with plain_errors(), file.open("rb") as stream:
         head = stream.read(PEEK).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -108,13 +102,14 @@ def is_document(file: Path) -> bool:
         first = json.loads(lines[0])
     except (ValueError, RecursionError):
         return lines[0][:1] == b"[" or _follows(lines[0]) or (not alone and lines[1][:1] not in (b"{", b"["))
-    return _are_objects(first) or (alone and (isinstance(first, list) or _holds_rows(first)))
+    lined = (name or file).name.lower().removesuffix(".gz").endswith(".jsonl")
+    return _are_objects(first) or (alone and (isinstance(first, list) or _holds_rows(first, named=not lined)))
 
 
-def _holds_rows(value: Mapping[str, Any]) -> bool:
-    """Whether a file's only object is no row, but holds them."""
+def _holds_rows(value: Mapping[str, Any], named: bool) -> bool:
+    """Whether a file's only object is no row, but holds them: in a list or, where that may be, each by a name."""
     lists = [key for key, entry in value.items() if may_hold_rows(key, value) and _are_objects(entry)]
-    return bool(lists) or (bool(value) and all(isinstance(entry, dict) for entry in value.values()))
+    return bool(lists) or (named and len(value) > 1 and all(isinstance(entry, dict) for entry in value.values()))
 
 
 def may_hold_rows(key: str, entries: Mapping[str, Any]) -> bool:
@@ -169,7 +164,7 @@ def inner_rows(data: mmap, span: Span) -> list[Span]:
         raise ValueError(f"has several lists of objects, {', '.join(lists)}; keep the one whose elements are the rows")
     if lists:
         return next(iter(lists.values()))
-    if entries and all(_first(data, value) == b"{" for value in entries.values()):
+    if len(entries) > 1 and all(_first(data, value) == b"{" for value in entries.values()):
         return list(entries.values())
     return [span]
 

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sized
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,52 @@ UNPACKED_LIMIT = 16 << 30
 """Most bytes that a ``.gz`` file may unpack to."""
 
 
-class Lines:
+class JsonRows(ABC):
+    """Rows that are JSON objects in a file, each at a known place; no row is kept.
+
+    Args:
+        file: the file.
+        name: what it is called in errors, if not by its path.
+    """
+
+    layout: str
+    """How rows should lie, for errors."""
+
+    def __init__(self, file: Path, name: Path | None = None) -> None:
+        self.file, self.name = file, name or file
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
+    def where(self, index: int) -> str:
+        """Name the place of a row, for errors."""
+
+    @abstractmethod
+    def span(self, index: int) -> tuple[int, int]:
+        """Return the first byte of a row, and the byte after its last."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        where = self.where(index)
+        start, end = self.span(index)
+        try:
+            row = decode(self.file, start, end - start)
+            if not isinstance(row, dict):
+                raise ValueError(f"a row must be a JSON object, got {type(row).__name__}; {self.layout}")
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        return row
+
+    def folder(self, index: int) -> Path:
+        """Return the file's folder."""
+        return self.name.parent
+
+
+class Lines(JsonRows):
     """The rows of a file with one JSON object a line; empty lines are skipped.
 
     Args:
@@ -37,35 +83,24 @@ class Lines:
         lines_N: the lines that are rows, from 0.
     """
 
+    layout = "write one object a line"
+
     def __init__(self, file: Path, name: Path | None = None) -> None:
-        self.file, self.name = file, name or file
+        super().__init__(file, name)
         self.starts_L1, solid_L = index_lines(file)
         self.lines_N = np.flatnonzero(solid_L)
-
-    def __str__(self) -> str:
-        return str(self.name)
 
     def __len__(self) -> int:
         return len(self.lines_N)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        where = self.where(index)
+    def span(self, index: int) -> tuple[int, int]:
+        """Return where a line begins and ends."""
         start, end = self.starts_L1[self.lines_N[index] :][:2].tolist()
-        try:
-            row = decode(self.file, start, end - start)
-            if not isinstance(row, dict):
-                raise ValueError(f"a row must be a JSON object, got {type(row).__name__}; write one object a line")
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        return row
+        return start, end
 
     def where(self, index: int) -> str:
         """Return ``file:line``, lines counted from 1."""
         return f"{self.name}:{self.lines_N[within(index, self)] + 1}"
-
-    def folder(self, index: int) -> Path:
-        """Return the file's folder."""
-        return self.name.parent
 
 
 def index_lines(file: Path) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

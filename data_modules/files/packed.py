@@ -120,7 +120,8 @@ def parquet_row(file: Path, row: int) -> dict[str, Any]:
         group, first = parquet.place(row)
         content = _rows(file, stamp, group).slice(row - first, 1)
     check_length(content.nbytes)
-    values = content.to_pylist()[0]
+    with plain_errors():
+        values = content.to_pylist()[0]
 
     def reference(column: str, found: bool | int | None) -> PackedImage | list[PackedImage] | None:
         if isinstance(found, bool):
@@ -148,7 +149,7 @@ def plain_errors() -> Iterator[None]:
     """Say what Arrow, Python or the system say of a file that can't be read as one line, a ``ValueError``."""
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError) as error:
         raise ValueError(
             f"cannot be read ({_first_line(error)}); is the file whole? copy or download it again"
         ) from None
@@ -222,7 +223,23 @@ def _rows(file: Path, stamp: Stamp, group: int) -> Any:
         return pc.list_value_length(cells) if _is_list(cells.type) else cells.is_valid()
 
     names = [name for name in parquet.columns if name in table.column_names or name in parquet.images]
-    return pa.table({name: column(name) for name in names})
+    rows = pa.table({name: column(name) for name in names})
+    return rows.cast(pa.schema([field.with_type(without_nanoseconds(field.type)) for field in rows.schema]), safe=False)
+
+
+def without_nanoseconds(kind: Any) -> Any:
+    """A type of times with microseconds, the finest that Python has, in place of nanoseconds."""
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
+    if pa.types.is_time64(kind):
+        return pa.time64("us")
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(without_nanoseconds(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(without_nanoseconds(kind.value_type)))
+    return kind
 
 
 @lru_cache(IMAGE_CHUNKS)

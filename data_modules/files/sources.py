@@ -192,7 +192,7 @@ def open_source(path: str | Path) -> Source:
     Raises:
         ValueError: another suffix, no such file, no rows in it, or it can't be read; names the file.
     """
-    file = Path(path)
+    file = path_of(path)
     suffix = next((suffix for suffix in _OPENERS if file.name.lower().endswith(suffix)), None)
     if suffix is None:
         raise ValueError(f"{file} is none of {', '.join(_OPENERS)}; rename or convert it")
@@ -205,6 +205,17 @@ def open_source(path: str | Path) -> Source:
     if not len(source):
         raise ValueError(f"{file} holds no rows; fill it, or leave it out")
     return source
+
+
+def path_of(file: Any) -> Path:
+    """The path of a file of rows.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(file, str | Path):
+        raise ValueError(f"{file!r} is no file of rows; give a path")
+    return Path(file)
 
 
 def find_files(patterns: Sequence[str | Path]) -> list[Path]:

@@ -109,7 +109,7 @@ class DataModule(pl.LightningDataModule):
         maker: makes missing data; ``None`` for a user's own files.
 
     Raises:
-        ValueError: two splits share a sample (a maze, say), or one is too long.
+        ValueError: two splits share a sample (a maze, say), one is too long, or there is none to train on.
     """
 
     def __init__(
@@ -156,6 +156,8 @@ class DataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read the splits this stage needs and prove them disjoint."""
         splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
+        if stage == "fit" and self.files["train"] is None:
+            raise ValueError("training needs a file of rows, and task.train_file is null; give task.train_file=FILE")
         for split in splits:
             if split not in self.datasets and self.files[split] is not None:
                 rows = self.dataset.read(self.files[split])

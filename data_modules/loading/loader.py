@@ -1,5 +1,6 @@
 """How samples are loaded: the options, and a loader that resumes in mid-epoch."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +11,9 @@ from torch.utils.data import DataLoader
 from data_modules.loading.batches import Batches
 from data_modules.loading.served import Collated, Placed, Served
 from data_modules.loading.workers import end_with_parent
+
+MOST_WORKERS = 16
+"""Loading processes for each core of the machine."""
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -117,6 +121,8 @@ class Loading:
         for name, least in {"batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "prefetch": 1}.items():
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"loader.{name}={value} must be {least} or more")
+        if self.num_workers > (most := MOST_WORKERS * (os.cpu_count() or 1)):
+            raise ValueError(f"loader.num_workers={self.num_workers} are more than {most} processes; 4 to 16 are usual")
         for name in ("max_tokens", "max_length"):
             if (limit := getattr(self, name)) is not None and limit < 1:
                 raise ValueError(f"loader.{name}={limit} must be 1 or more; for no limit set it to null")

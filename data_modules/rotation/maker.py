@@ -83,7 +83,7 @@ class Rotations(Maker):
         colors: colours of the cells, 1 to 5.
         candidates: pictures to choose from.
         turns: degrees clockwise, of 0, 90, 180 and 270; 0 asks for no more than comparing.
-        num_turns: how many turns are made one after the other.
+        num_turns: how many turns are made one after the other, 1 to 4.
         mirrors: whether every second round of instructions also swaps left and right.
         distractors: what wrong candidates may be: ``turn``, ``mirror``, ``cell`` (a cell lies elsewhere), or several of
             them at once.
@@ -121,10 +121,10 @@ class Rotations(Maker):
             )
 
     def _check_questions(self) -> None:
-        if not self.turns or not set(self.turns) <= set(DEGREES) or self.num_turns < 1:
+        if not self.turns or not set(self.turns) <= set(DEGREES) or not 1 <= self.num_turns <= 4:
             raise ValueError(
                 f"task.turns={list(self.turns)} must be of 0, 90, 180 and 270, e.g. task.turns=[90], "
-                f"and task.num_turns={self.num_turns} 1 or more"
+                f"and task.num_turns={self.num_turns} from 1 to 4"
             )
         if unknown := set(self.distractors) - KINDS.keys():
             raise ValueError(f"task.distractors has unknown {sorted(unknown)}; choose from {', '.join(KINDS)}")

@@ -48,11 +48,21 @@ class Turn:
 
 
 def find_conversation(row: Mapping[str, Any]) -> str | None:
-    """Return the column of a row's conversation, if there is one."""
-    return next((name for name in CONVERSATIONS if _is_conversation(row.get(name))), None)
+    """Return the column of a row's conversation, if there is one: its own, or that of its only object."""
+    inner = [(f"{name}.", value) for name, value in row.items() if isinstance(value, Mapping)]
+    for above, entries in [("", row), *(inner if len(inner) == 1 else [])]:
+        for name in CONVERSATIONS:
+            if _is_conversation(entries.get(name)):
+                return above + name
+    return None
 
 
 def _is_conversation(value: object) -> bool:
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return False
     return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
 
 
@@ -193,7 +203,8 @@ def _marked(text: str) -> Iterator[str | tuple[Image | None]]:
 
 
 def _part(part: Mapping[str, Any]) -> Iterator[str | tuple[Image | None]]:
-    kind = str(part.get("type", "image" if "image" in part or "image_url" in part else "text"))
+    pictured = "image" in part or "image_url" in part
+    kind = str(part.get("type", "image" if pictured else "text" if "text" in part else next(iter(part), "nothing")))
     if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
         yield part["text"]
     elif kind in ("image", "image_url", "input_image"):

@@ -7,6 +7,7 @@ nested, ``json.question`` (an entry of the object in column ``json``) or ``turns
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -15,6 +16,7 @@ from data_modules.rows.boxes import UNITS, cut_out
 from data_modules.rows.chat import IMAGES, find_conversation, find_image, read_conversation
 from data_modules.rows.choices import lettered, split_choices
 from data_modules.rows.jsonl import IMAGE, OUTPUT, OUTPUT_IMAGE
+from data_modules.rows.media import check_columns
 from data_modules.rows.right import READINGS, find_right, list_choices
 from data_modules.rows.templates import (
     GIVEN,
@@ -200,17 +202,26 @@ class Columns:
         """Return a row with the question, images and answer of its conversation, if it has one.
 
         Raises:
-            ValueError: what is wrong with the conversation.
+            ValueError: what is wrong with the conversation; or the row shows a video.
         """
+        if self.text_input is None:
+            check_columns(row)
         column = self.conversation(row)
         if column is None:
             return row
         if self.image_input is not None:
             images = find_images(self.image_input, row)
         else:
-            own: Any = next((row[name] for name in IMAGES if row.get(name)), [])
+            beside = look_up(column.rpartition(".")[0], row) if column not in row and "." in column else row
+            own: Any = next((beside[name] for name in IMAGES if beside.get(name)), [])
             images = [find_image(image) for image in (own if isinstance(own, list) else [own])]
         return {**row, **read_conversation(look_up(column, row), images, row.get("system"))}
+
+    def talk(self, row: Row) -> Any:
+        """Return a row's conversation, ``None`` without one."""
+        with suppress(ValueError):
+            return None if (column := self.conversation(row)) is None else look_up(column, row)
+        return None
 
     def conversation(self, row: Row) -> str | None:
         """Return the column of a row's conversation, if that is what makes its question."""

@@ -29,6 +29,7 @@ from data_modules.files.sources import open_source
 from data_modules.files.zips import find_zipped
 from data_modules.images import ImageSource
 from data_modules.rows.boxes import Region
+from data_modules.rows.media import unmark
 from data_modules.rows.plan import read_plan
 from data_modules.samples import Latent, Picture, Problem, Sample, Text, image_problems
 
@@ -119,13 +120,14 @@ def joined(parts: Iterable[str | P]) -> tuple[Text | P, ...]:
     """Parts in order, neighbouring texts as one, empty ones left out.
 
     Raises:
-        ValueError: a text has half a character.
+        ValueError: a text has half a character, or a marker of a video.
     """
     sequence: list[Text | P] = []
     for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
         if not is_text:
             sequence += run  # type: ignore[arg-type]
         elif text := "".join(run):  # type: ignore[arg-type]
+            text = unmark(text)
             if half := _HALF.search(text):
                 raise ValueError(f"text has half a character, {half[0]!r} at {half.start()}; was it cut in its middle?")
             sequence.append(Text(text))
@@ -156,6 +158,11 @@ def _answer(row: Mapping[str, Any], root: Path, leave: Leave) -> tuple[Text | La
             item if isinstance(item, str) else Latent(locate(item[0], root, leave), item[1]) for item in items
         )
     text, images = _text(row, "text_output"), _images(row, "image_output")
+    if images and not text:
+        raise ValueError(
+            f"image_output has {len(images)} helper image(s), and text_output is empty; write the answer, or leave "
+            "image_output out"
+        )
     return interleave(text, OUTPUT_IMAGE, [Latent(locate(image, root, leave)) for image in images]) if text else ()
 
 

@@ -6,6 +6,7 @@ from copy import copy
 from pathlib import Path
 from typing import Self
 
+from data_modules.files.sources import path_of
 from data_modules.rows.jsonl import load_samples, problems
 from data_modules.rows.questions import Questions
 from data_modules.samples import Problem, Sample
@@ -30,7 +31,7 @@ class OfficialRows(Questions):
             ValueError: a bad row (with file and line), or an empty file.
         """
         rows = copy(self)
-        rows.samples = load_samples(Path(file), self.image_root, self.check)
+        rows.samples = load_samples(path_of(file), self.image_root, self.check)
         return rows
 
     def learnable(self) -> None:
@@ -47,7 +48,7 @@ class OfficialRows(Questions):
 
     def problems(self, file: str | Path, problem: Problem = lambda sample: None) -> Iterator[str]:
         """Yield what is wrong with every bad row of a file; every image is decoded."""
-        return problems(Path(file), self.image_root, self.check, problem)
+        return problems(path_of(file), self.image_root, self.check, problem)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -11,7 +11,7 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class Rows(Questions):
 
     def __init__(
         self,
-        columns: Mapping[str, Any] | None = None,
+        columns: Annotated[Mapping[str, Any], Columns] | None = None,
         grader: str = "exact",
         image_root: str | Path | None = None,
         outside: bool = False,
@@ -135,7 +135,7 @@ class Rows(Questions):
         rows.rows_N = np.arange(len(rows.source))
         first = list(rows._first(SEEN))
         rows.columns = rows.columns.of(first, f"{rows.source}: ")
-        talks = [row.get(rows.columns.conversation(row) or "") for row in first]
+        talks = [rows.columns.talk(row) for row in first]
         if any(count_answers(talk) > 1 for talk in talks):
             log.warning("%s has turns before the last answer: they are part of the question, not learnt", rows.source)
         if rows.columns.withheld:

@@ -1,5 +1,7 @@
 """A trained run as a model of lmms-eval: it answers as ``evaluate`` has it answer, latents included."""
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +11,8 @@ from rich.progress import track
 
 from integrations.lmms_eval.messages import read_messages
 from mirage_pl.engine.checkpoints.trained import load_trained
+
+log = logging.getLogger(__name__)
 
 KNOWN = ("max_new_tokens", "temperature", "top_p", "top_k", "until", "do_sample")
 """What is taken from a task's ``generation_kwargs``."""
@@ -62,27 +66,32 @@ class Run(lmms):
             options = self.read_decoding(request.args[2])
             by_decoding.setdefault(repr(options), (options, []))[1].append(index)
         answers: dict[int, Any] = {}
+        cut: Counter[int] = Counter()
         batches = [
             (options, indices[first : first + self.batch_size])
             for options, indices in by_decoding.values()
             for first in range(0, len(indices), self.batch_size)
         ]
         for options, indices in track(batches, "Answering"):
-            answers |= zip(indices, self.answer([requests[index].args for index in indices], options), strict=True)
+            generation = self.answer([requests[index].args for index in indices], options)
+            cut[options["max_new_tokens"]] += generation.finished.count(False)
+            for index, text, tokens in zip(indices, generation.texts, generation.tokens, strict=True):
+                answers[index] = GenerationResult(text, TokenCounts(output_tokens=len(tokens)))
+        for limit, count in cut.items():
+            if count:
+                log.warning(
+                    "%d answer(s) were cut at max_new_tokens=%d, latents included; give another one", count, limit
+                )
         return [answers[index] for index in range(len(requests))]
 
-    def answer(self, asked: Iterable[tuple[Any, ...]], options: Mapping[str, Any]) -> list[Any]:
+    def answer(self, asked: Iterable[tuple[Any, ...]], options: Mapping[str, Any]) -> Any:
         """Answer a batch of requests' arguments."""
         samples = [
             read_messages(show(self.task_dict[task][split][number]), f"{task}/{split}:{number}")
             for _, show, _, number, task, split in asked
         ]
         prompts = self.trained.collator.prompts(samples).to(self.trained.device)
-        generation = self.trained.module.generate(prompts, **options)
-        return [
-            GenerationResult(text, TokenCounts(output_tokens=len(tokens)))
-            for text, tokens in zip(generation.texts, generation.tokens, strict=True)
-        ]
+        return self.trained.module.generate(prompts, **options)
 
     def read_decoding(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Turn a task's ``generation_kwargs`` into options of our decoding; greedy unless the task samples.

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from hydra._internal.instantiate._instantiate2 import _resolve_target
 from hydra.errors import InstantiationException
@@ -150,6 +150,9 @@ def check_annotation(key: str, value: Any, annotation: Any) -> None:
     """
     if isinstance(value, DictConfig) and "_target_" in value:
         return
+    if isinstance(value, DictConfig | dict) and (target := find_options(annotation)):
+        check_options(key, {str(name): entry for name, entry in value.items()}, target)
+        return
     entries = find_entries(annotation) if isinstance(value, DictConfig) else None
     if entries is not None:
         for name, entry in value.items():
@@ -159,6 +162,33 @@ def check_annotation(key: str, value: Any, annotation: Any) -> None:
     if has_targets(plain) or fits(plain, annotation):
         return
     raise ValueError(f"{key}={write_value(value)} must be {describe(annotation)}")
+
+
+def check_options(key: str, options: Mapping[str, Any], target: Any) -> None:
+    """Refuse options that a function or class doesn't take.
+
+    Args:
+        key: of the options in the config.
+        options: by name.
+        target: what they are given to.
+
+    Raises:
+        ValueError: one is unknown, or of another type or range. Names its key.
+    """
+    parameters, _, is_open = list_parameters(target)
+    for name, value in options.items():
+        if name not in parameters and not is_open:
+            raise ValueError(f"{key}.{name} is unknown; there are {', '.join(parameters)}")
+        if name in parameters:
+            check_value(f"{key}.{name}", value, parameters[name])
+
+
+def find_options(annotation: Any) -> type | None:
+    """The class that options are given to: in ``Annotated[Mapping[str, Any], Class]``; ``None`` for others."""
+    for option in (annotation, *get_args(annotation)):
+        if get_origin(option) is Annotated:
+            return next((rule for rule in get_args(option)[1:] if isinstance(rule, type)), None)
+    return None
 
 
 def find_entries(annotation: Any) -> Any:

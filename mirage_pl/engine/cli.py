@@ -25,7 +25,15 @@ from yaml import YAMLError
 
 from mirage_pl.engine.errors import find_mistake, one_line
 from mirage_pl.engine.help import read_configs_once
-from mirage_pl.engine.mistakes import OPTIONAL, check_types, explain_refusal, list_keys, list_value_overrides
+from mirage_pl.engine.mistakes import (
+    NO_CHOICE,
+    OPTIONAL,
+    check_types,
+    explain_choice,
+    explain_refusal,
+    list_keys,
+    list_value_overrides,
+)
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.runs.identity import hash_variant
@@ -86,6 +94,7 @@ register_own_task()
 def keep_log() -> None:
     """Send warnings, and what is meant for the log alone, to the run's log file."""
     files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    logging.raiseExceptions = False  # or a full disk is a traceback for each line of the log
     if files:
         UNSEEN.handlers = [*files]
         UNSEEN.setLevel(logging.INFO)
@@ -103,6 +112,8 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=r".*Total length of `list` across ranks is zero.*")  # no validation file
     warnings.filterwarnings("ignore", message=r".*is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=r".*exists and is not empty.*")  # a run that goes on
+    warnings.filterwarnings("ignore", message=r".*callbacks used to create the checkpoint need to be provided.*")
     warnings.filterwarnings("ignore", message=r".*`srun` command is available.*")  # python -m launch is our way to it
 
 
@@ -222,7 +233,7 @@ def guide_main(
             compose_and_run()
         except KeyboardInterrupt:  # in a sweep
             stop("the same command skips what is done and goes on with the rest")
-        except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
             line = describe_refusal(error, config)
             if line is None or wants_tracebacks():
                 raise
@@ -235,9 +246,11 @@ def describe_refusal(error: Exception, config: str) -> str | None:
     """The line for an error in composing a config or making the run folder; ``None`` if it isn't the user's mistake."""
     if isinstance(error, InstantiationException):
         return None
+    if str(error).startswith(NO_CHOICE):
+        return explain_choice()
     if isinstance(error, HydraException | OmegaConfBaseException | YAMLError):  # some are an OSError, too
         return explain_refusal(error, list_known_keys(config))
-    return one_line(mistake) if (mistake := find_mistake(error)) else None
+    return one_line(mistake) if isinstance(error, OSError) and (mistake := find_mistake(error)) else None
 
 
 def wants_tracebacks() -> bool:

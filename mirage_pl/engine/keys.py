@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval, MinLen
+from annotated_types import Ge, Gt, Interval, Le, MinLen
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
 from mirage_pl.engine.arguments import check_annotation, resolve
+from mirage_pl.engine.values import fits
 
 Folder = Annotated[str, MinLen(1)]
 Count = Annotated[int, Ge(0)]
@@ -43,7 +44,21 @@ RUN: Mapping[str, Any] = {
 KEYS: Mapping[str, Mapping[str, Any]] = {
     "train": RUN,
     "launch": RUN,
-    "plan": {**RUN, "gpus": Some, "tokens": Some, "cluster.gpus_per_node": Some, "cluster.max_nodes": Some},
+    "plan": {
+        **RUN,
+        "gpus": Some,
+        "row_tokens": Some,
+        "loader.batch_size": Some,
+        "loader.max_tokens": Some | None,
+        "model.dtype": Literal["float32", "bfloat16", "float16"],
+        "cluster": Mapping,
+        "cluster.gpu_gib": Annotated[float, Gt(0)],
+        "cluster.usable": Annotated[float, Gt(0), Le(1)],
+        "cluster.gpus_per_node": Some,
+        "cluster.node_gib": Annotated[float, Gt(0)],
+        "cluster.disk_gib": Annotated[float, Gt(0)],
+        "cluster.max_nodes": Some,
+    },
     "evaluate": {
         "ckpt": Folder,
         "compare": Sequence[str],
@@ -74,7 +89,6 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
     },
     "data": {
         "validate": bool,
-        "split": Mapping | None,
         "dedupe": bool,
         "out": Place,
         "sheet": Place,
@@ -87,12 +101,13 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
 """Config -> key -> what it may be."""
 
 
-def check_keys(config: DictConfig, verb: str) -> None:
-    """Refuse values of keys that a verb reads itself.
+def check_keys(config: DictConfig, verb: str, within: str = "") -> None:
+    """Refuse values of keys that a verb reads itself; a number where a text belongs becomes one.
 
     Args:
         config: composed for the verb.
         verb: name of its config.
+        within: the key that holds these in another config.
 
     Raises:
         ValueError: names the key, and what it must be.
@@ -102,4 +117,8 @@ def check_keys(config: DictConfig, verb: str) -> None:
         parent = OmegaConf.select(config, above) if above else config
         if isinstance(parent, DictConfig) and leaf in parent and not OmegaConf.is_missing(parent, leaf):
             with suppress(InterpolationKeyError):  # a value of a run that isn't known yet
-                check_annotation(*resolve(config, above, parent, leaf), annotation)
+                key, value = resolve(config, above, parent, leaf)
+                if isinstance(value, int | float) and not isinstance(value, bool) and fits("text", annotation):
+                    parent[leaf] = str(value)
+                    continue
+                check_annotation(".".join(filter(None, (within, key))), value, annotation)

@@ -20,9 +20,11 @@ SEVERAL = ("logger",)
 """Groups of which several options may be chosen."""
 OPTIONAL = ("logger", "experiment", "lora")
 """Groups of which none may be chosen."""
+NO_CHOICE = "Config group override must be"
+"""Begins Hydra's refusal of a value that isn't the name of an option."""
 NOTHING = ("none", "no", "off", "false", "nothing", "~")
 """Words for nothing."""
-UNNAMED = ("null", "true", "false")
+UNNAMED = re.compile(r"null|true|false|[-+.\d][-+.\de]*", re.IGNORECASE)
 """Values that aren't the name of an option in Hydra's grammar."""
 ALSO = {
     "trainer.devices": (str, ListConfig),
@@ -49,8 +51,6 @@ def explain_refusal(error: Exception, known: Iterable[str]) -> str:
         return explain_grammar(str(error.override), text)
     if key := re.match(r"Could not (?:override|delete from config\.) ?'([^']+)'", text):
         return explain_key(key[1], text, known)
-    if "Config group override must be" in text:
-        return explain_choice()
     if key := re.match(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"+{key[1]} is there already; write {key[1]}=… without the +"
     return " ".join(text.split())
@@ -88,7 +88,8 @@ def explain_option(error: MissingConfigException) -> str:
 def explain_choice() -> str:
     """Name the group that the command line gives a value that can't be the name of an option, such as ``null``."""
     pairs = [word.partition("=")[::2] for word in sys.argv[1:] if "=" in word]
-    group, value = next(((key, value) for key, value in pairs if (CONF / key).is_dir() and value in UNNAMED), ("", ""))
+    unnamed = ((key, value) for key, value in pairs if (CONF / key).is_dir() and UNNAMED.fullmatch(value))
+    group, value = next(unnamed, ("", ""))
     options = [file.relative_to(CONF / group).with_suffix("").as_posix() for file in (CONF / group).rglob("*.yaml")]
     return f"{group}={value} is no option; choose from {', '.join(sorted(options))}"
 

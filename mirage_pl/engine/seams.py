@@ -2,7 +2,7 @@
 
 A stage is a ``BaseModule`` (``training/base.py``; with several optimizers a ``Turns``), built from ``conf/stage/``.
 What is code lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights
-from other runs). ``tests/toy/`` implements all of them.
+from other runs), ``serving/chat.py`` (a session that many ask at a time). ``tests/toy/`` implements all but the last.
 """
 
 from __future__ import annotations  # so that reports, which load no torch, have its records
@@ -58,8 +58,8 @@ class Rows(Protocol[S]):
     def caption(self, sample: S) -> str:
         """Return what is said of a sample beside its picture: what is asked and answered, what is done."""
 
-    def picture(self, sample: S) -> Image:
-        """Draw a sample, for sheets and galleries."""
+    def picture(self, sample: S) -> Drawn:
+        """Draw a sample, for sheets and galleries: a picture, or a clip's frames."""
 
 
 class Graded(Rows[S], Protocol[S]):
@@ -170,7 +170,7 @@ class Trial(Protocol):
         return iter(())
 
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
-        """Yield pictures of one row: ``("", as the model has it)``, ``("truth", as it should be)``."""
+        """Yield pictures of a row, ``("", the model's)``, ``("truth", …)``, without the model: one rank alone draws."""
         return iter(())
 
 

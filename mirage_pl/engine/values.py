@@ -43,7 +43,7 @@ def fits_class(value: Any, kind: type, options: Sequence[Any]) -> bool:
         return isinstance(value, Mapping) and all(fits(entry, options[1]) for entry in value.values() if options[1:])
     if kind in LISTS:
         return isinstance(value, list | tuple) and fits_items(value, kind, options)
-    return not isinstance(value, int | float | str) or takes_text(kind) or isinstance_of(value, kind)
+    return not isinstance(value, int | float | str) or isinstance_of(value, kind) or takes_text(kind, value)
 
 
 def fits_items(values: Sequence[Any], kind: type, options: Sequence[Any]) -> bool:
@@ -75,9 +75,9 @@ def is_built(annotation: Any) -> bool:
     return isinstance(kind, type) and kind is not NoneType and not is_plain(kind) and not takes_text(kind)
 
 
-def takes_text(kind: type) -> bool:
-    """Whether plain values may stand for a class: a path, a word of an enumeration, a protocol."""
-    return issubclass(kind, os.PathLike | Enum) or getattr(kind, "_is_protocol", False)
+def takes_text(kind: type, value: Any = "") -> bool:
+    """Whether a plain value may stand for a class: a path, a word of an enumeration, a protocol."""
+    return (issubclass(kind, os.PathLike | Enum) and isinstance(value, str)) or getattr(kind, "_is_protocol", False)
 
 
 def isinstance_of(value: Any, kind: type) -> bool:

@@ -17,6 +17,8 @@ from mirage_pl.ivideogpt.model.tokenizer import Tokenizer
 
 COPY, NOTHING = "copy_context", "no_context"
 CONDITIONS = (COPY, NOTHING)
+AT_ONCE = 16
+"""Clips that are scored at a time at most: all features of their frames exist then."""
 GRAY = 0.5
 """What stands in place of a context."""
 
@@ -70,10 +72,11 @@ class ReconstructTrial(Trial):
         self, evaluation: Reconstruct, module: Any, data: Any, once: Once, rows: Any, clips: Sequence[Clip]
     ) -> None:
         self.evaluation, self.module, self.once, self.rows, self.clips = evaluation, module, once, rows, clips
-        self.collate, self.width = data.collate, data.loader.eval_batch_size
+        self.collate, self.width = data.collate, min(AT_ONCE, data.loader.eval_batch_size)
         self.failures: list[dict[str, str]] = []
         self.used: tuple[Counter[int], Counter[int]] = Counter(), Counter()
         self.curves: dict[str, list[list[float]]] = {}
+        self.frames: dict[str, Tensor] = {}
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -89,7 +92,7 @@ class ReconstructTrial(Trial):
     def score(self, condition: str) -> Iterator[list[Row]]:
         """Score the clips; those whose file can't be read are ``failures``."""
         if condition == OWN:
-            self.failures, self.used = [], (Counter(), Counter())
+            self.failures, self.used, self.frames = [], (Counter(), Counter()), {}
         self.curves[condition] = []
         for first in range(0, len(self.clips), self.width):
             clips = self.clips[first : first + self.width]
@@ -98,12 +101,13 @@ class ReconstructTrial(Trial):
                 self.failures += part["failures"]
                 for book, ids in zip(self.used, part["ids"], strict=True):
                     book.update(ids.tolist())
+                self.frames |= {row["where"]: ours for row, ours in zip(part["rows"], part["ours"], strict=True)}
             rows = [dict(row) for row in part["rows"]]
             self.curves[condition] += [row.pop("frames") for row in rows]
             yield rows
 
     def score_clips(self, clips: Sequence[Clip], condition: str) -> dict[str, Any]:
-        """Score some clips: their ``rows``, the ``ids`` of both books, and ``failures``."""
+        """Score some clips: their ``rows``, the ``ids`` of both books, ``failures``, and of ``own`` the frames."""
         readable, frames, failures = list[Clip](), list[Tensor](), list[dict[str, str]]()
         for clip in clips:
             try:
@@ -112,7 +116,7 @@ class ReconstructTrial(Trial):
             except ValueError as error:
                 failures.append({"where": clip.where, "error": str(error)})
         if not readable:
-            return {"rows": [], "ids": [torch.zeros(0)] * 2, "failures": failures}
+            return {"rows": [], "ids": [torch.zeros(0)] * 2, "failures": failures, "ours": []}
         frames_BTCHW = torch.stack(frames).to(self.module.device, torch.float32) / 255
         ours_BFCHW, ids = self.see(frames_BTCHW, condition)
         rest_BFCHW = self.tokenizer.divide(frames_BTCHW)[1]
@@ -121,9 +125,11 @@ class ReconstructTrial(Trial):
         values = zip(
             readable, psnr(error_BF).tolist(), alike_BF.mean(1).tolist(), error_BF.mean(1).tolist(), strict=True
         )
-        return {"rows": [self.write_row(*value) for value in values], "ids": ids, "failures": failures}
+        shown = list((255 * ours_BFCHW).round().to("cpu", torch.uint8)) if condition == OWN else []
+        rows = [self.write_row(*value) for value in values]
+        return {"rows": rows, "ids": ids, "failures": failures, "ours": shown}
 
-    def see(self, frames_BTCHW: Tensor, condition: str = OWN) -> tuple[Tensor, list[Tensor]]:
+    def see(self, frames_BTCHW: Tensor, condition: str) -> tuple[Tensor, list[Tensor]]:
         """The frames after the context under a condition, clamped, [B, F, C, H, W], and the ids of both books."""
         context_BTCHW, rest_BFCHW = self.tokenizer.divide(frames_BTCHW)
         if condition == COPY:
@@ -158,13 +164,11 @@ class ReconstructTrial(Trial):
         return numbers
 
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
-        """Draw a clip as its codes have it, and as it is."""
+        """Draw a clip as its codes have it, and as it is; from what was kept, since one rank alone draws."""
         clip = next(clip for clip in self.clips if clip.where == row["where"])
-        frames_BTCHW = self.collate.open_frames(clip)[None].to(self.module.device, torch.float32) / 255
-        context_BTCHW, rest_BFCHW = self.tokenizer.divide(frames_BTCHW)
-        ours_BFCHW = self.see(frames_BTCHW)[0]
-        error_BFCHW = (ours_BFCHW - rest_BFCHW).abs()
-        yield "", list_frames(context_BTCHW[0, -1:], ours_BFCHW[0], error_BFCHW[0])
+        context_BTCHW, rest_BFCHW = self.tokenizer.divide(self.collate.open_frames(clip)[None] / 255)
+        ours_FCHW = self.frames[clip.where].cpu() / 255
+        yield "", list_frames(context_BTCHW[0, -1:], ours_FCHW, (ours_FCHW - rest_BFCHW[0]).abs())
         yield "truth", list_frames(context_BTCHW[0, -1:], rest_BFCHW[0])
 
 

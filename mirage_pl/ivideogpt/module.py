@@ -21,8 +21,8 @@ from mirage_pl.ivideogpt.model.tokenizer import Reconstruction, Tokenizer
 
 CARD = """A tokenizer of clips (iVideoGPT, arXiv 2405.15223).
 
-`{weights}` has the names of the released tokenizers, `config.json` their keys. `decode` other than `plain`, and `fold`
-other than 1, are not in the release; mirage_pl reads them.
+`{weights}` has the names of the released tokenizers, `config.json` their keys. `decode` other than `plain`, `fold`
+other than 1 and quantizers other than VQ aren't in the release.
 """
 
 

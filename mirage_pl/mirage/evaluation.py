@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Annotated, Any
 
 from mirage_pl.engine.evaluation.answers import Answers, AnswersTrial
 from mirage_pl.engine.evaluation.statistics import wilson
@@ -26,7 +26,9 @@ class LatentAnswers(Answers):
     conditions_in, numbers_in = "interventions", "latents"
     words = "mirage_pl.mirage.report"
 
-    def __init__(self, decoding: Mapping[str, Any], interventions: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self, decoding: Annotated[Mapping[str, Any], Decoding], interventions: str | Sequence[str] | None = None
+    ) -> None:
         super().__init__(decoding)
         self.options = Decoding(**decoding)
         self.looks, self.every = interventions is not None, interventions == "all"

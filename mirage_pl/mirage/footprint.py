@@ -153,16 +153,17 @@ def read_footprint(cfg: DictConfig, activation_bytes: int) -> Footprint:
     """Compute the footprint of a run; one that recycles hidden states calls the decoder once more for every latent.
 
     Args:
-        cfg: the run's config, with ``tokens``, the padded tokens of a row.
+        cfg: the run's config, with ``row_tokens``, the padded tokens of a row.
         activation_bytes: bytes of one activation.
 
     Raises:
-        ValueError: the model isn't known, or ``stage.freeze`` names something else than a whole part.
+        ValueError: the model isn't known, a size can't be, or ``stage.freeze`` names something else than a whole part.
     """
+    check_sizes(cfg)
     skeleton = build_skeleton(cfg.model.path, cfg.model.sizes)
-    parts, tokens = skeleton.parameters_by_part(), cfg.loader.max_tokens or cfg.loader.batch_size * cfg.tokens
+    parts, tokens = skeleton.parameters_by_part(), cfg.loader.max_tokens or cfg.loader.batch_size * cfg.row_tokens
     positions = min(tokens, cfg.memory.ce_chunk or tokens)
-    activation = skeleton.activations(tokens, min(tokens, cfg.tokens), activation_bytes, cfg.memory.checkpointing)
+    activation = skeleton.activations(tokens, min(tokens, cfg.row_tokens), activation_bytes, cfg.memory.checkpointing)
     passes = cfg.latent_size + 1 if cfg.stage.recycles else 1
     if cfg.lora:
         parts["adapter"] = skeleton.adapter(cfg.lora)
@@ -175,8 +176,23 @@ def read_footprint(cfg: DictConfig, activation_bytes: int) -> Footprint:
         unit=max(skeleton.layer, parts["embedding"]),
         gathered=parts["layers"] * passes + parts["embedding"] + parts["head"],
         activation_bytes=activation + skeleton.logits(positions, activation_bytes),
-        batch=f"{tokens if cfg.loader.max_tokens else f'{cfg.loader.batch_size} x {cfg.tokens}'} tokens",
+        batch=f"{tokens if cfg.loader.max_tokens else f'{cfg.loader.batch_size} x {cfg.row_tokens}'} tokens",
     )
+
+
+def check_sizes(cfg: DictConfig) -> None:
+    """Refuse latents that fill more than a row, and chunks without a position.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if not isinstance(cfg.latent_size, int) or not 1 <= cfg.latent_size < cfg.row_tokens:
+        raise ValueError(
+            f"latent_size={cfg.latent_size} must be from 1 to {cfg.row_tokens - 1}: latents are part of a row, of "
+            f"row_tokens={cfg.row_tokens}"
+        )
+    if cfg.memory.ce_chunk is not None and cfg.memory.ce_chunk < 1:
+        raise ValueError(f"memory.ce_chunk={cfg.memory.ce_chunk} must be 1 or more, or null for all positions at once")
 
 
 def build_skeleton(path: str, sizes: Mapping[str, Any] | None) -> Skeleton:

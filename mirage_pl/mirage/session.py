@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from data_modules.rows.jsonl import IMAGE, interleave
 from data_modules.samples import Picture, Sample
@@ -25,7 +25,9 @@ class Answer:
         ValueError: an option out of its range.
     """
 
-    def __init__(self, trained: Trained, takes: Mapping[str, str], decoding: Mapping[str, Any]) -> None:
+    def __init__(
+        self, trained: Trained, takes: Mapping[str, str], decoding: Annotated[Mapping[str, Any], Decoding]
+    ) -> None:
         self.trained, self.takes, self.decoding = trained, takes, decoding
         self.own = Decoding(**decoding)
         self.pictures: list[Picture] = []
@@ -43,7 +45,7 @@ class Answer:
         Raises:
             ValueError: there is no question, or a picture can't be read.
         """
-        paths = [image] if isinstance(image, str) else list(image or [])
+        paths = list(map(str, image)) if isinstance(image, list | tuple) else [] if image is None else [str(image)]
         self.pictures = [Picture(Path(path)) for path in paths]
         yield from self.step(prompt)
 

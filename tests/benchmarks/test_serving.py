@@ -6,7 +6,7 @@ from benchmarks.serving import main
 
 
 def test_all_requests_are_answered_as_if_alone(capsys):
-    main(["--requests", "6", "--repeats", "1", "--soak", "4", "--json"])
+    main(["--requests", "3", "--repeats", "1", "--soak", "2", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["lost"] == 0
     assert found["speedup"] > 0

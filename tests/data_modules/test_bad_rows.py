@@ -5,7 +5,7 @@ import pytest
 from data_modules.files.packed import TEXT_LIMIT
 from data_modules.rows.rows import Rows
 from data_modules.scores import Scores
-from mirage_pl.engine.datasets import describe as data_verb
+from mirage_pl.engine.datasets import description as data_verb
 from tests.conftest import compose
 from tests.data_modules.source_files import PLAIN, blink, cell, jsonl, parquet, picture, plain, sat, task
 

@@ -203,3 +203,35 @@ def test_an_image_that_cannot_be_read_names_its_row(tmp_path, image, complaint):
     ):
         with pytest.raises(ValueError, match=complaint):
             Rows().read(jsonl(tmp_path / "a.jsonl", [row]))
+
+
+TALK = [user("Which?"), model("That.")]
+NESTED = {
+    "in the row's only object": {"data": {"messages": TALK, "image": "images/0.png"}},
+    "in an object beside plain values": {"id": 1, "sample": {"conversations": TALK, "images": ["images/0.png"]}},
+    "as JSON text": {"messages": json.dumps(TALK), "image": "images/0.png"},
+    "as JSON text in an object": {"json": {"conversation": json.dumps(TALK), "image": "images/0.png"}},
+}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("shape", NESTED)
+def test_a_conversation_is_found_wherever_it_is_however_many_rows_there_are(pictured, shape, count):
+    rows = [json.loads(json.dumps(NESTED[shape]).replace("Which?", f"Which {number}?")) for number in range(count)]
+    for name, text in {
+        "a.jsonl": "\n".join(map(json.dumps, rows)),
+        "a.json": json.dumps(rows if count > 1 else rows[0], indent=1),
+    }.items():
+        (pictured / name).write_text(text)
+        samples = Rows().read(pictured / name)
+        assert len(samples) == count
+        [shown, asked] = samples[0].question
+        assert shown.path == pictured / "images" / "0.png"
+        assert (asked.text, samples[0].answer_text) == ("Which 0?", "That.")
+
+
+def test_a_conversation_in_an_object_may_be_named(pictured):
+    row = {"data": {"messages": TALK}, "meta": {"messages": TALK}}
+    for count in (1, 2):
+        file = jsonl(pictured / "a.jsonl", [row] * count)
+        assert Rows({"messages": "data.messages"}).read(file)[0].answer_text == "That."

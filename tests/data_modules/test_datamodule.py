@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from data_modules.loading.batches import EpochBatches, TokenBatches
-from data_modules.loading.datamodule import DataModule, Kept
+from data_modules.loading.datamodule import DataModule, Kept, warn_of_repeats
 from data_modules.loading.loader import Loading, ResumableLoader
 from data_modules.samples import Sample, Text
 
@@ -206,3 +206,19 @@ def test_batches_by_tokens_are_gone_on_with_by_as_many_ranks_alone():
     state = loader_of(TokenBatches([[1]] * 48, 4, seed=7)).state_dict()
     with pytest.raises(ValueError, match="trained with 1 processes.* can't be continued with 2 processes"):
         loader_of(TokenBatches([[1]] * 48, 2, seed=7, num_ranks=2)).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("size", "ranks", "first", "said"), [(3, 1, True, 3), (4, 1, True, 0), (7, 2, True, 3), (3, 1, False, 0)]
+)
+def test_a_batch_larger_than_the_rows_says_that_it_repeats_some(caplog, size, ranks, first, said):
+    with caplog.at_level("WARNING"):
+        warn_of_repeats(size, 4, ranks, first)
+    assert caplog.text.count(f"set loader.batch_size={said}") == bool(said)
+    assert ("each batch repeats rows" in caplog.text) == bool(said)
+
+
+def test_training_without_a_file_of_rows_is_refused():
+    data = DataModule(None, {"train": None, "val": None, "test": None}, None, Loading(), 0)
+    with pytest.raises(ValueError, match="task.train_file is null; give task.train_file=FILE"):
+        data.setup("fit")

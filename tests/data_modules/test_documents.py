@@ -117,7 +117,7 @@ def test_a_bad_element_is_a_bad_row_and_a_file_that_is_cut_is_one_line(tmp_path)
 
 
 def test_rows_of_an_array_are_asked_checked_and_copied(pictured, capsys):
-    from mirage_pl.engine.datasets import describe
+    from mirage_pl.engine.datasets import description
 
     rows = [
         {"text_input": f"q{n}", "image_input": f"images/{n}.png", "text_output": f"\\boxed{{{n}}}"} for n in range(4)
@@ -125,13 +125,13 @@ def test_rows_of_an_array_are_asked_checked_and_copied(pictured, capsys):
     file = pictured / "rows.json"
     file.write_text(json.dumps(rows, indent=2))
     files = [f"task.train_file={file}", "task.val_file=null", "task.test_file=null"]
-    describe.run(compose("data", "task=jsonl", "validate=true", *files))
+    description.run(compose("data", "task=jsonl", "validate=true", *files))
     assert "no bad rows in" in capsys.readouterr().out
     copy_rows(file, {locate_row(Rows().read(file)[index].where)[1] for index in (1, 3)}, pictured / "some.json")
     assert json.loads((pictured / "some.json").read_text()) == [rows[1], rows[3]]
     named = Rows({"text_input": "row", "text_output": "{text_output}"}).read(file)
     assert [sample.question[-1].text for sample in named] == ["0", "1", "2", "3"]
-    describe.run(compose("data", "task=jsonl", "split={train: 0.5, val: 0.5}", *files))
+    description.run(compose("data", "task=jsonl", "split={train: 0.5, val: 0.5}", *files))
     parts = [json.loads((pictured / f"rows-{name}.json").read_text()) for name in ("train", "val")]
     assert sorted(row["text_input"] for part in parts for row in part) == ["q0", "q1", "q2", "q3"]
 

@@ -11,7 +11,7 @@ from data_modules.episodes.clips import Episodes
 from data_modules.episodes.episode import Form, read_episode
 from data_modules.episodes.video import Clip as Video
 from data_modules.episodes.video import read_frames
-from mirage_pl.engine.datasets import describe
+from mirage_pl.engine.datasets import description
 from mirage_pl.engine.datasets.split import split_rows
 from tests.conftest import SHARED, compose, needs_shared
 
@@ -169,10 +169,13 @@ def test_all_clips_of_an_episode_go_into_one_split_wherever_its_file_lies(tmp_pa
 def test_own_episodes_are_described_drawn_and_checked_by_the_data_verb(tmp_path, capsys):
     index = write_index(tmp_path, [6, 5])
     only = [f"task.train_file={index}", "task.val_file=null", "task.test_file=null", "task.window.length=3"]
-    describe.run(compose("data", "task=episodes", *only, f"sheet={tmp_path}/sheet"))
+    description.run(compose("data", "task=episodes", *only, f"sheet={tmp_path}/sheet"))
     assert "a 2, b 1" in capsys.readouterr().out
-    assert "rewards 0 1" in (tmp_path / "sheet" / "sheet.html").read_text()
-    describe.run(compose("data", "task=episodes", *only, "validate=true"))
+    page = (tmp_path / "sheet" / "sheet.html").read_text()
+    assert "rewards 0 1" in page
+    assert page.count("data:image/gif") == 3
+    assert Image.open(tmp_path / "sheet" / "sheet.png").height > 3 * 128
+    description.run(compose("data", "task=episodes", *only, "validate=true"))
     assert "no bad rows" in capsys.readouterr().out
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from data_modules.images import open_image
 from data_modules.rows.boxes import Region
 from data_modules.samples import Latent, Picture, Text, image_problems
-from mirage_pl.engine.datasets.describe import run
+from mirage_pl.engine.datasets.description import run
 from mirage_pl.engine.evaluation import scoring
 from mirage_pl.engine.training import fit
 from mirage_pl.mirage.collator import Collator

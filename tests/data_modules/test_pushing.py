@@ -2,6 +2,7 @@
 
 import json
 import os
+from ctypes.util import find_library
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from data_modules.worlds import rendering
 from data_modules.worlds.pushing import Pushing, distance
 from data_modules.worlds.pushing_maker import PushingEpisodes, play
 
+needs_drawing = pytest.mark.skipif(
+    not any(map(find_library, rendering.LIBRARIES.values())), reason="neither EGL nor OSMesa is here"
+)
 OPTIONS = {"seed": 0, "num_workers": 1, "length": 4, "side": 16, "policies": [0, "random"]}
 
 
@@ -19,12 +23,14 @@ def play_one(policy, seed=0, length=30):
     return *play(world, policy, length, np.random.default_rng(seed)), world
 
 
+@needs_drawing
 def test_an_expert_pushes_the_box_to_the_disc_and_random_actions_dont():
     reached = {policy: [play_one(policy, seed, 50)[1] for seed in range(6)] for policy in (0, "random")}
     assert sum(reached[0]) >= 5
     assert sum(reached["random"]) <= 1
 
 
+@needs_drawing
 def test_the_same_seed_plays_the_same_episode_and_rewards_are_of_where_a_step_ends():
     (episode, _, world), (again, *_), (other, *_) = play_one(0.6), play_one(0.6), play_one(0.6, seed=1)
     assert np.array_equal(episode.frames_THWC, again.frames_THWC)
@@ -34,6 +40,7 @@ def test_the_same_seed_plays_the_same_episode_and_rewards_are_of_where_a_step_en
     assert np.abs(episode.actions_SA).max() <= 1
 
 
+@needs_drawing
 def test_an_action_moves_the_hand_its_way_and_nothing_is_drawn_black():
     world = Pushing(16)
     world.reset(np.random.default_rng(0))
@@ -47,6 +54,7 @@ def test_an_action_moves_the_hand_its_way_and_nothing_is_drawn_black():
     assert (frame != world.draw()).any()
 
 
+@needs_drawing
 def test_episodes_are_made_for_all_splits_by_policies_in_turn(tmp_path):
     folder = tmp_path / "pushing"
     PushingEpisodes(folder=folder, episodes={"train": 3, "test": 1}, **OPTIONS).make()

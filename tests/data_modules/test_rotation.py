@@ -186,7 +186,7 @@ def test_more_rows_than_there_are_pieces_is_one_error_and_leaves_nothing_behind(
         ({"cells": [9]}, r"task.cells=\[9\] must be numbers from 2 to 8 at task.size=3"),
         ({"cells": []}, r"task.cells=\[\] must be"),
         ({"turns": [45]}, r"task.turns=\[45\] must be of 0, 90, 180 and 270"),
-        ({"num_turns": 0}, "task.num_turns=0 1 or more"),
+        ({"num_turns": 0}, "task.num_turns=0 from 1 to 4"),
         ({"distractors": ["colour"]}, r"task.distractors has unknown \['colour'\]; choose from turn, mirror, cell"),
         ({"distractors": ["cell"]}, "task.candidates=4 must be 2 or more, and at most 2 with"),
         ({"candidates": 1}, "task.candidates=1 must be 2 or more"),

@@ -256,3 +256,30 @@ def test_a_saved_data_set_that_is_damaged_is_named_and_no_list_of_files_is_empty
 def test_a_class_of_a_tar_files_row_is_text(tmp_path):
     file = tar(tmp_path / "a.tar", [("1.cls", b"3"), ("1.png", picture(1))])
     assert open_source(file)[0]["cls"] == "3"
+
+
+ODD = {
+    "times of nanoseconds": (pa.timestamp("ns"), [1_700_000_000_123_456_789, None]),
+    "such times in a zone": (pa.timestamp("ns", "UTC"), [1_700_000_000_123_456_789, None]),
+    "such times in a list": (pa.list_(pa.timestamp("ns")), [[1_700_000_000_123_456_789], None]),
+    "such times in an object": (pa.struct({"at": pa.timestamp("ns")}), [{"at": 1_700_000_000_123_456_789}, None]),
+    "times of day": (pa.time64("ns"), [123_456_789, None]),
+    "durations": (pa.duration("ns"), [123_456_789, None]),
+    "times before the year 1": (pa.timestamp("s"), [-(10**12), None]),
+    "times in a zone nobody knows": (pa.timestamp("us", "Mars/Olympus"), [1, None]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_column_of_times_that_python_does_not_have_costs_at_most_its_own_row(tmp_path, name):
+    kind, values = ODD[name]
+    table = {"text_input": ["a", "b"], "text_output": ["1", "2"], "when": pa.array(values, kind)}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert source[1] == {"text_input": "b", "text_output": "2", "when": None}
+    if "year 1" in name or "nobody" in name:
+        with pytest.raises(ValueError, match=r"a.parquet:row 0: cannot be read \("):
+            source[0]
+    else:
+        assert source[0]["text_input"] == "a"
+        assert "123456" in repr(source[0]["when"]) or "microsecond" in repr(source[0]["when"]) or source[0]["when"]

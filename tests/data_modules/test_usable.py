@@ -9,7 +9,7 @@ from data_modules.loading.datamodule import DataModule
 from data_modules.loading.loader import Loading
 from data_modules.rows.rows import Rows
 from data_modules.vsp.planning import VSP
-from mirage_pl.engine.datasets import describe as data_verb
+from mirage_pl.engine.datasets import description as data_verb
 from mirage_pl.mirage.collator import Collator
 from tests.conftest import compose
 from tests.data_modules.source_files import PLAIN, jsonl, plain

@@ -43,6 +43,10 @@ REFUSED = {
     "experiment=study/mian": "experiment=study/mian doesn't exist; did you mean study/main?",
     "seed = 3": "write seed=3",
     "stage=sft,stage1": "stage=sft,stage1 names several; for a sweep over these add -m",
+    "logger=csv,tensorboard": "for all of them write logger=[csv,tensorboard], for a sweep over these add -m",
+    "logger=none": "logger=none doesn't exist; for none write logger=null; choose from csv, mlflow",
+    "compression=null": "compression=null is no option; choose from average, grid",
+    "recurrence=5": "recurrence=5 is no option; choose from jacobi, sequential",
 }
 
 
@@ -124,3 +128,12 @@ def test_the_nearest_key_agrees_in_its_last_part_first():
     assert nearest("model.lr", known) == ["optimizer.lr"]
     assert nearest("data.batchsize", known) == ["data.batch_size"]
     assert nearest("name", known) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["seed=-1"], ["seed=null"], ["-m", "seed=1,2", "runs=null"], ["run_dir=."]], ids=" ".join
+)
+def test_what_cannot_work_on_any_machine_is_refused_before_a_folder_is_made(monkeypatch, capsys, tmp_path, words):
+    monkeypatch.chdir(tmp_path)
+    said(train.main, monkeypatch, capsys, *words)
+    assert list(tmp_path.iterdir()) == []

@@ -71,7 +71,10 @@ def score(folder, run, *words):
         "3",
     ]
     command = [sys.executable, "-m", "lmms_eval", "--model", "mirage_pl", "--model_args", f"ckpt={run},accelerator=cpu"]
-    subprocess.run(list(map(str, [*command, *options, *words])), cwd=folder, env=environment, check=True)
+    words = list(map(str, [*command, *options, *words]))
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "answer(s) were cut at max_new_tokens=8, latents included" in done.stderr
     (results,) = (folder / "out").glob("*_results.json")
     samples = {}
     for file in (folder / "out").glob("*_samples_*.jsonl"):

@@ -78,9 +78,9 @@ def test_some_frames_are_picked_in_their_order_and_the_context_always():
     assert len(draws) > 5
 
 
-def test_a_clips_draws_depend_on_seed_step_and_clip_and_not_on_its_batch(pushing):
+def test_a_clips_draws_depend_on_seed_step_and_clip_and_not_on_its_batch(squares):
     picked = ["picked=1", "augment.jitter=0.1", "augment.area=[0.5,1]"]
-    cfg = compose_small("train", f"data={pushing}", *picked)
+    cfg = compose_small("train", f"data={squares}", *picked)
     module, collate = instantiate(cfg.stage.module), instantiate(cfg.stage.collator)
     rows = instantiate(cfg.task.dataset).read(cfg.task.train_file)
     batch = collate([rows[0], rows[1]])
@@ -93,16 +93,16 @@ def test_a_clips_draws_depend_on_seed_step_and_clip_and_not_on_its_batch(pushing
     assert torch.equal(module.eval().take_frames(batch), batch.frames_BTCHW / 255)
 
 
-def test_frames_of_any_size_become_those_of_the_model(pushing):
+def test_frames_of_any_size_become_those_of_the_model(squares):
     frames = torch.full((2, 3, 20, 12), 200, dtype=torch.uint8)
     assert torch.equal(resize_frames(frames, 8), torch.full((2, 3, 8, 8), 200, dtype=torch.uint8))
-    cfg = compose_small("train", f"data={pushing}")
+    cfg = compose_small("train", f"data={squares}")
     rows = instantiate(cfg.task.dataset).read(cfg.task.train_file)
     assert Collator(32)([rows[0]]).frames_BTCHW.shape == (1, 3, 3, 32, 32)
 
 
-def test_until_the_discriminator_begins_the_generator_isnt_judged(pushing):
-    cfg = compose_small("train", f"data={pushing}", "stage=ivideogpt/tokenizer_gan", "model.discriminator.depth=2")
+def test_until_the_discriminator_begins_the_generator_isnt_judged(squares):
+    cfg = compose_small("train", f"data={squares}", "stage=ivideogpt/tokenizer_gan", "model.discriminator.depth=2")
     module, collate = instantiate(cfg.stage.module), instantiate(cfg.stage.collator)
     rows = instantiate(cfg.task.dataset).read(cfg.task.train_file)
     batch, begin = collate([rows[0]]), cfg.stage.module.turns.discriminator.begin

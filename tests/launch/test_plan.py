@@ -84,7 +84,7 @@ def test_recurrence_and_accumulation_send_more_and_checkpointing_keeps_less():
     [
         ("model.path=org/unknown", "model.path=org/unknown is no folder"),
         ("gpus=0", "gpus=0 must be a whole number of 1 or more"),
-        ("cluster.gpu_gib=null", "cluster.gpu_gib=None must be"),
+        ("cluster.gpu_gib=null", "cluster.gpu_gib=null must be"),
         ("trainer.precision=64-true", "trainer.precision=64-true: plan knows"),
         ("stage.freeze=[net.backbone.model.visual.blocks]", "is no whole part of the model"),
         ("strategy.use=horovod", "strategy.use=horovod: plan knows"),

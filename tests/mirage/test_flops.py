@@ -81,10 +81,11 @@ def test_the_tower_costs_what_a_counted_forward_costs(grouped):
 def test_a_tower_that_sees_whole_images_costs_what_a_counted_forward_costs(name, tmp_path):
     import_module(f"tests.mirage.architectures.{name}").write_folder(tmp_path)
     network = find_architecture(load_backbone(str(tmp_path), attention="eager", random_weights=True))
-    pixels = torch.zeros(sum(t * h * w for t, h, w in RAGGED_GRIDS), 3 * 2 * 14 * 14)
+    grids = RAGGED_GRIDS[:2]
+    pixels = torch.zeros(2 * 120, 3 * 2 * 14 * 14)
     with torch.no_grad():
-        total = sum(counted(lambda: network.image_features(pixels, RAGGED_GRIDS)))
-    assert network.tower_flops(RAGGED_GRIDS) == total
+        total = sum(counted(lambda: network.image_features(pixels, grids)))
+    assert network.tower_flops(grids) == total
 
 
 def test_a_trained_tower_costs_a_counted_backward_too(grouped):

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, AutoProcessor
 
 from mirage_pl.engine import evaluate, export
+from mirage_pl.engine.checkpoints.weights import checkpoint_of
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
 from mirage_pl.mirage.batch import LATENT_TOKENS
@@ -70,6 +71,14 @@ def test_it_is_scored_asked_and_exported_by_a_run_of_no_steps(official, data, tm
     assert (out / "preprocessor_config.json").is_file()
     assert {key: ours[key] for key in KEYS if key != "stage"} == {key: theirs[key] for key in KEYS if key != "stage"}
     capsys.readouterr()
+
+
+def test_a_folder_in_place_of_a_run_is_told_how_it_becomes_one(official):
+    _, folder = official
+    with pytest.raises(
+        ValueError, match=f"is a model of a stock library, .*model.path={folder} and trainer.max_steps=0"
+    ):
+        checkpoint_of(folder)
 
 
 def test_without_a_processor_the_error_names_the_key(official, tmp_path):

@@ -12,18 +12,28 @@ from torch.nn import functional as F
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.draws import row_stream
 from tests.toy.batch import Batch
+from tests.toy.net import Pair
 
 
 class Waves(BaseModule):
     """What both stages share: noise, guesses, the export."""
 
+    net: Pair
     jitter: float
     """Size of the noise on what is guessed from, in training."""
 
     @property
     def predictor(self) -> nn.Module:
         """What guesses."""
-        return self.net
+        return self.net.predictor
+
+    def units(self) -> list[nn.Module]:
+        """The parts that are called."""
+        return [*self.net.children()]
+
+    def parts(self) -> dict[str, list[nn.Module]]:
+        """What guesses, for adapters and learning rates."""
+        return {"predictor": [self.predictor]}
 
     def terms(self, batch: Batch) -> dict[str, int]:
         """``higher`` is a mean over rows, the others over all places."""
@@ -76,4 +86,4 @@ class Predict(Waves):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of the guesses."""
-        return self.guess_losses(*self.net(self.noisy(batch)), batch)
+        return self.guess_losses(*self.predictor(self.noisy(batch)), batch)

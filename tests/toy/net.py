@@ -41,8 +41,8 @@ class Critic(nn.Module):
 
 
 class Pair(nn.Module):
-    """Both, side by side."""
+    """Both, side by side; or the first alone."""
 
-    def __init__(self, predictor: Predictor, critic: Critic) -> None:
+    def __init__(self, predictor: Predictor, critic: Critic | None = None) -> None:
         super().__init__()
         self.predictor, self.critic = predictor, critic

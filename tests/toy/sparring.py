@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mirage_pl.engine.training.turns import Turn, Turns
@@ -14,20 +14,9 @@ from tests.toy.net import Pair
 class Spar(Turns, Waves):
     """Guess the next number, against a critic: two optimizers, which take turns within a step."""
 
-    net: Pair
-
     def __init__(self, jitter: float, net: Pair, turns: Mapping[str, Turn]) -> None:
         super().__init__(net, turns)
         self.jitter = jitter
-
-    @property
-    def predictor(self) -> nn.Module:
-        """What guesses."""
-        return self.net.predictor
-
-    def units(self) -> list[nn.Module]:
-        """The parts that are called."""
-        return [self.net.predictor, self.net.critic]
 
     def losses_in(self, turn: str, batch: Batch) -> dict[str, Tensor]:
         """``fool``: the critic should take guesses for a wave's own. ``judge``: it shouldn't."""

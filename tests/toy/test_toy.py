@@ -5,11 +5,15 @@ import json
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from safetensors.torch import load_file
 
 from mirage_pl.engine import evaluate, export
+from mirage_pl.engine.checkpoints.started import load_starts
 from mirage_pl.engine.checkpoints.trained import load_trained
-from mirage_pl.engine.datasets import describe
+from mirage_pl.engine.datasets import description
+from mirage_pl.engine.runs.entry import open_run
+from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
 from tests.conftest import compose
@@ -36,8 +40,8 @@ def run(tmp_path_factory):
     cfg = train(tmp_path_factory.mktemp("toy"), "toy/predict", "callbacks.best=null")
     last = f"{cfg.run_dir}/checkpoints/last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
-    checkpoint["state_dict"]["net.outer.weight"].zero_()
-    checkpoint["state_dict"]["net.outer.bias"].copy_(torch.tensor([ADDED, 0]))
+    checkpoint["state_dict"]["net.predictor.outer.weight"].zero_()
+    checkpoint["state_dict"]["net.predictor.outer.bias"].copy_(torch.tensor([ADDED, 0]))
     torch.save(checkpoint, last)
     return cfg.run_dir
 
@@ -89,15 +93,17 @@ def test_its_second_stage_begins_with_the_firsts_weights_and_a_fresh_critic(tmp_
     second = train(tmp_path, "toy/spar", *still)
     before, after = (load_trained(cfg.run_dir).module for cfg in (first, second))
     for name, weight in after.net.predictor.state_dict().items():
-        assert torch.equal(weight, before.net.state_dict()[name])
+        assert torch.equal(weight, before.net.predictor.state_dict()[name])
     assert all(weight.abs().sum() > 0 for weight in after.net.critic.parameters())
+    with pytest.raises(ValueError, match=r"net.critic.inner.weight is absent there and \(18, 3\) here"):
+        train(tmp_path, "toy/spar", "stage.starts.predictor.fresh=[]", f"run_dir={tmp_path}/not_fresh")
     with pytest.raises(ValueError, match="toy/predict"):
         train(tmp_path, "toy/spar", "width=6", f"run_dir={tmp_path}/refused")
 
 
 def test_its_data_is_made_described_drawn_and_checked(tmp_path, capsys):
     shared = [TOYS, "task=toy/waves", f"data={tmp_path}", "task.rows={train: 6, val: 2, test: 4}"]
-    describe.run(compose("data", *shared, f"sheet={tmp_path}/sheet", "num_shown=2"))
+    description.run(compose("data", *shared, f"sheet={tmp_path}/sheet", "num_shown=2"))
     told = capsys.readouterr().out
     assert "fast 3, slow 3" in told
     assert "train and val and test share no sample" in told
@@ -107,7 +113,7 @@ def test_its_data_is_made_described_drawn_and_checked(tmp_path, capsys):
     bad = write_waves(tmp_path / "bad.jsonl", [*WAVES, ([0, 1], "slow")])
     only = [f"task.train_file={bad}", "task.val_file=null", "task.test_file=null", "validate=true"]
     with pytest.raises(ValueError, match="1 in .*bad.jsonl"):
-        describe.run(compose("data", *shared, *only))
+        description.run(compose("data", *shared, *only))
     assert f"{bad}:4: numbers must be 3 or more" in capsys.readouterr().out
 
 
@@ -116,5 +122,31 @@ def test_its_export_is_the_predictor_alone(run, tmp_path):
     module = load_trained(run).module
     weights = load_file(out / "model.safetensors")
     assert json.loads((out / "config.json").read_text()) == {"width": 18}
-    assert weights.keys() == module.net.state_dict().keys()
-    assert all(torch.equal(weights[name], weight) for name, weight in module.net.state_dict().items())
+    assert weights.keys() == module.net.predictor.state_dict().keys()
+    assert all(torch.equal(weights[name], weight) for name, weight in module.net.predictor.state_dict().items())
+
+
+def test_its_parts_take_adapters_and_its_next_stage_begins_with_them_merged(tmp_path):
+    lora = ["lora=lora", "lora.parts=[predictor]", "lora.rank=2"]
+    with pytest.raises(ValueError, match="this model's are drawn anew each time it is made; .* init_from="):
+        train(tmp_path, "toy/predict", *lora, "seed=7")
+    whole = train(tmp_path, "toy/predict", "callbacks.best=null")
+    lora += [f"init_from={whole.run_dir}", "callbacks.best=null", "stage.module.optimizer.lr=1"]
+    first = train(tmp_path, "toy/predict", *lora, f"run_dir={tmp_path}/adapted")
+    learnt = load_trained(first.run_dir).module
+    assert set(torch.load(f"{first.run_dir}/checkpoints/last.ckpt", weights_only=True)["state_dict"]) == {
+        f"net.predictor.{layer}.lora_{side}.default.weight" for layer in ("inner", "outer") for side in "AB"
+    }
+    cfg = compose("train", TOYS, "stage=toy/spar", FEW, f"runs={tmp_path}/runs", *QUIET, f"init_from={first.run_dir}")
+    module = instantiate(cfg.stage.module)
+    load_starts(cfg, open_run(cfg, find_starts(cfg)), module, None)
+    waves_BT = torch.rand(3, 5)
+    for ours, theirs in zip(module.net.predictor(waves_BT), learnt.predictor(waves_BT), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_part_that_it_has_not_is_refused_with_those_that_it_has(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"lora.parts=\['language'\]: the model has no part language; .* are predictor"
+    ):
+        train(tmp_path, "toy/predict", "lora=lora")

@@ -82,12 +82,11 @@ class Lora:
         Raises:
             ValueError: nothing to train is found.
         """
-        frozen = set(self.list_frozen(module))
+        frozen = self.list_frozen(module)
         linear = list_layers(module, self.parts)
         chosen = choose_layers(linear, self.layers, self.parts)
-        for name, weight in module.named_parameters(remove_duplicate=False):
-            if name in frozen:
-                weight.requires_grad_(False)
+        for name in frozen:
+            module.get_parameter(name).requires_grad_(False)
         trained = {id(weight) for weight in module.parameters() if weight.requires_grad}
         if self.bits == 4:
             quantize_layers(module, linear, back=plain)
@@ -95,6 +94,8 @@ class Lora:
         if chosen:
             self._inject_layers(module, chosen, seed)
         for weight in module.parameters():
+            if id(weight) not in own:  # in bfloat16 small steps would be lost
+                weight.data = weight.data.to(torch.promote_types(weight.dtype, torch.float32))
             weight.requires_grad_(id(weight) in trained or id(weight) not in own)
         if self.rows and (vocabulary := module.vocabulary()):
             train_rows(*vocabulary)

@@ -4,12 +4,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.adapted import (
     Adapter,
     adapt,
     check_base,
+    digest_weights,
     load_base,
     load_own,
     read_adapter,
@@ -23,10 +25,17 @@ from mirage_pl.engine.runs.starts import describe_start, locate_run, read_starts
 log = logging.getLogger(__name__)
 
 
-def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None) -> None:
+def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None, drawn: bool = False) -> None:
     """Load the starts of a new run; of a resumed one those that its own checkpoint doesn't hold.
 
     With an adapter all weights that aren't trained come from elsewhere, and the adapter is put in here.
+
+    Args:
+        cfg: the run's config.
+        folder: its run folder.
+        module: as the config builds it.
+        resumed: its checkpoint; ``None``: it is a new run.
+        drawn: whether weights were drawn at random as the module was built.
     """
     starts, places, adapter = read_starts(cfg), recorded_starts(folder), read_adapter(cfg)
     fetched = {
@@ -38,6 +47,8 @@ def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None
         log.info("%s from %s", "fetching frozen weights" if resumed else "starting", describe_start(str(place)))
     if adapter is not None:
         load_adapter(cfg, folder, module, resumed, adapter)
+        if drawn and not resumed:
+            check_same_again(cfg, folder, module, adapter)
         return
     for name, place in fetched.items():
         load_weights(module, checkpoint_of(place), starts[name])
@@ -70,3 +81,18 @@ def load_adapter(cfg: DictConfig, folder: Path, module: Any, resumed: Path | Non
         check_rest(module, file, module.apart)
     elif goes_on:
         load_own(module, *goes_on)
+
+
+def check_same_again(cfg: DictConfig, folder: Path, module: Any, adapter: Adapter) -> None:
+    """Build the model again, as reading the run will, and refuse an adapter beside weights that differ then.
+
+    Raises:
+        ValueError: says what to start from.
+    """
+    other: Any = instantiate(cfg.stage.module)
+    load_base(other, cfg, folder, adapter)
+    if digest_weights(other, adapter.list_frozen(other)) != module.base:
+        raise ValueError(
+            f"lora={cfg.lora.name} trains beside weights that must be there again when the run is read, and this "
+            "model's are drawn anew each time it is made; begin with a finished run: init_from="
+        )

@@ -35,8 +35,10 @@ def load_trained(ckpt: str, accelerator: str = "cpu", merged: bool = False) -> T
         merged: add the run's adapter, if it has one, to the weights that it stands beside.
 
     Raises:
-        ValueError: no checkpoint there, no run around it, or the two don't fit.
+        ValueError: no checkpoint there, no run around it, or the two don't fit; or no GPU where one is asked for.
     """
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ValueError("accelerator=gpu, but this machine has no GPU; set it to cpu or auto")
     checkpoint = checkpoint_of(ckpt)
     folder = run_of(checkpoint)
     config = read_config(folder / CONFIG)

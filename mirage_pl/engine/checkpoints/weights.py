@@ -1,8 +1,10 @@
 """Load the weights of a checkpoint into a module, strictly: all of them, or a named part."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from omegaconf import OmegaConf
@@ -17,6 +19,8 @@ from mirage_pl.engine.runs.starts import Start, locate_unkept
 
 ZERO, ZERO3 = Path("checkpoint", "mp_rank_00_model_states.pt"), Path("checkpoint", FIRST)
 """In DeepSpeed's checkpoint folder: the whole model of ZeRO-1 and ZeRO-2, and rank 0's part of ZeRO-3."""
+CHECKED = 2**31
+"""Bytes up to which a checkpoint's checksums are verified, which takes a second or two."""
 
 
 def checkpoint_of(run_or_file: str | Path) -> Path:
@@ -29,6 +33,11 @@ def checkpoint_of(run_or_file: str | Path) -> Path:
     checkpoint = path / LAST if path.is_dir() and not (path / ZERO.parent).is_dir() else path
     files = [checkpoint / ZERO, checkpoint / ZERO3] if checkpoint.is_dir() else [checkpoint]
     file = next((file for file in files if file.is_file()), files[0])
+    if not file.is_file() and (path / "config.json").is_file():
+        raise ValueError(
+            f"ckpt {run_or_file} is a model of a stock library, not a run; python -m mirage_pl.train with "
+            f"model.path={run_or_file} and trainer.max_steps=0 makes a run of it"
+        )
     if not file.is_file():
         hint = "no finished run is there" if path.is_dir() else "the file does not exist"
         raise ValueError(f"ckpt {run_or_file}: {hint} (looked for {file}); give a run folder or a .ckpt file")
@@ -60,12 +69,30 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             checkpoint["state_dict"] = read_whole_weights(file.parent) if split else checkpoint["module"]
     except Exception as error:
         raise ValueError(f"ckpt {file} cannot be read: {explain_unreadable(file, error)}") from error
+    status = file.stat()
+    if part := find_damage(file, status.st_mtime_ns, status.st_size):
+        raise ValueError(f"ckpt {file} cannot be read: {part} in it is damaged")
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(
             f"ckpt {file} has no state_dict, so it is no checkpoint of mirage_pl.train; weights of stock libraries go "
             "into a model by its own keys, such as model.path"
         )
     return checkpoint
+
+
+@lru_cache
+def find_damage(file: Path, written: int, size: int) -> str | None:
+    """The first part of a checkpoint whose checksum is wrong; ``None`` if there is none, or if the file is large.
+
+    Args:
+        file: the checkpoint.
+        written: when it was, in nanoseconds; it is checked once.
+        size: in bytes.
+    """
+    if size > CHECKED or not is_zipfile(file):
+        return None
+    with ZipFile(file) as parts:
+        return parts.testzip()
 
 
 def explain_unreadable(file: Path, error: Exception) -> str:

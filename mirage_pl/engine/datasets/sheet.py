@@ -11,12 +11,16 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from mirage_pl.engine.evaluation.publishing import FRAME_MS, spread_evenly
 from mirage_pl.engine.reports.page import write_file, write_page
+from mirage_pl.engine.seams import Drawn
 
 WIDTH, MARGIN = 1200, 12
 """Pixels: width of the sheet, and the margin around everything."""
 FONT = 14
 """Pixels."""
+MAX_FRAMES, GAP = 12, 2
+"""Frames of a clip in the picture, and pixels between them; the page plays all."""
 MAX_LINES = 8
 """Lines of a caption in the picture; the page has all."""
 
@@ -39,7 +43,7 @@ def write_sheet(folder: Path, title: str, splits: Mapping[str, Any], num_rows: i
         picks = sorted(Random(seed).sample(range(len(rows)), min(num_rows, len(rows))))
         shown = [(sample.where, rows.caption(sample), rows.picture(sample)) for sample in map(rows.__getitem__, picks)]
         sections[name] = "".join(lay_out_row(*row) for row in shown)
-        strips += [draw_row(f"{name}  {where}\n{caption}", picture) for where, caption, picture in shown]
+        strips += [draw_row(f"{name}  {where}\n{caption}", as_picture(drawn)) for where, caption, drawn in shown]
         counts.append(f"{len(shown)} of {len(rows)} rows of {name}")
     page, picture = folder / "sheet.html", folder / "sheet.png"
     write_page(page, title, f"{', '.join(counts)}, drawn with seed {seed}.", sections)
@@ -49,13 +53,28 @@ def write_sheet(folder: Path, title: str, splits: Mapping[str, Any], num_rows: i
     return page, picture
 
 
-def lay_out_row(where: str, caption: str, picture: Image.Image) -> str:
+def lay_out_row(where: str, caption: str, drawn: Drawn) -> str:
     """Lay out one row for the page."""
-    content = BytesIO()
-    picture.save(content, "PNG")
+    content, kind = BytesIO(), "png"
+    if isinstance(drawn, Image.Image):
+        drawn.save(content, "PNG")
+    else:
+        (first, *others), kind = drawn, "gif"
+        first.save(content, "GIF", save_all=True, append_images=others, duration=FRAME_MS, loop=0)
     data = b64encode(content.getvalue()).decode()
-    image = f'<img alt="{escape(where)}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+    image = f'<img alt="{escape(where)}" style="max-width: 100%" src="data:image/{kind};base64,{data}">'
     return f'<h3>{escape(where)}</h3>{image}<p style="white-space: pre-wrap">{escape(caption)}</p>'
+
+
+def as_picture(drawn: Drawn) -> Image.Image:
+    """A picture; of a clip, some of its frames beside each other."""
+    if isinstance(drawn, Image.Image):
+        return drawn
+    frames = [drawn[place] for place in spread_evenly(len(drawn), MAX_FRAMES)]
+    strip = Image.new("RGB", (sum(frame.width + GAP for frame in frames) - GAP, frames[0].height), "white")
+    for number, frame in enumerate(frames):
+        strip.paste(frame, (number * (frame.width + GAP), 0))
+    return strip
 
 
 def draw_row(text: str, picture: Image.Image) -> Image.Image:

@@ -44,6 +44,7 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], No
     folder = run_of(checkpoint_of(cfg.ckpt))
     cfg = complete_config(cfg, read_config(folder / CONFIG), folder)
     check_keys(cfg, "evaluate")
+    check_label(folder / "evaluation", cfg.label)
     evaluation = build_evaluation(cfg)
     trained = load_trained(cfg.ckpt, cfg.accelerator)
     out = trained.folder / "evaluation" / cfg.label
@@ -63,6 +64,17 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], No
         print(f"report: {out / 'report.html'}")
     journal.close()
     return metrics
+
+
+def check_label(folder: Path, label: str) -> None:
+    """Refuse a label that would put results elsewhere than below a folder.
+
+    Raises:
+        ValueError: it leads out.
+    """
+    place = (folder / label).resolve()
+    if place == folder.resolve() or not place.is_relative_to(folder.resolve()):
+        raise ValueError(f"label={label} leads out of {folder}; give a plain name, as label=mine")
 
 
 @dataclass

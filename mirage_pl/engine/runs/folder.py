@@ -43,8 +43,13 @@ def make_strict(content: Any) -> Any:
 def write_text(file: Path, text: str) -> None:
     """Write a file atomically: to a name of this process's own, then rename."""
     partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
-    partial.write_text(text)
-    partial.rename(file)
+    try:
+        partial.write_text(text)
+        partial.rename(file)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def describe_environment() -> dict[str, Any]:

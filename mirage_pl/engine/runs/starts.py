@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mirage_pl.engine.arguments import check_annotation
+from mirage_pl.engine.arguments import check_options
 from mirage_pl.engine.runs.config import read_config, read_record
 from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, is_finished
@@ -33,7 +33,7 @@ class Start:
         take: dotted prefix of the weights to take from the other run; empty: all.
         into: dotted prefix of their place in this run; empty: unchanged.
         fresh: dotted prefixes of weights of this run that may be missing or have another shape in the other.
-        kept: ``False``: the weights are frozen and left out of checkpoints; they are fetched from the other run.
+        kept: ``False``: frozen weights, left out of checkpoints (not of DeepSpeed's) and fetched from the other run.
         run: a run folder or checkpoint to take instead.
     """
 
@@ -108,12 +108,8 @@ def read_start(key: str, node: DictConfig) -> Start:
     Raises:
         ValueError: an unknown key, or a value of another type.
     """
-    types = get_type_hints(Start)
-    for name, value in ((str(name), value) for name, value in node.items()):
-        if name not in types:
-            raise ValueError(f"{key}.{name} is unknown; a start has {', '.join(types)}")
-        check_annotation(f"{key}.{name}", value, types[name])
     options: Any = OmegaConf.to_container(node, resolve=True)
+    check_options(key, options, Start)
     return Start(**options)
 
 

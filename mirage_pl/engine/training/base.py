@@ -38,7 +38,7 @@ class BaseModule(pl.LightningModule):
         weight_decay: of matrices; norms, biases and embeddings don't decay.
         parts: options of the optimizer by part of the model, or by dotted prefix of weights; see
             :func:`mirage_pl.engine.training.optim.parameter_groups`.
-        learning_rates: part of the model -> its learning rate; ``None``: the optimizer's.
+        lr_by_part: part of the model -> its learning rate; ``None``: the optimizer's.
     """
 
     several_optimizers = False
@@ -57,13 +57,13 @@ class BaseModule(pl.LightningModule):
         schedule: Callable[[Optimizer, int], LRScheduler],
         weight_decay: Annotated[float, Ge(0)],
         parts: Mapping[str, Mapping[str, Any]] | None = None,
-        learning_rates: Mapping[str, float | None] | None = None,
+        lr_by_part: Mapping[str, Annotated[float, Ge(0)] | None] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
         self.loss_weights = as_pairs(loss_weights)
         self.make_optimizer, self.make_schedule, self.weight_decay = optimizer, schedule, weight_decay
-        self.part_options, self.learning_rates = dict(parts or {}), dict(learning_rates or {})
+        self.part_options, self.lr_by_part = dict(parts or {}), dict(lr_by_part or {})
         self.watch, self.means, self.num_rows, self.step = Watch(), Means(), 0, 0
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
@@ -292,7 +292,7 @@ class BaseModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of the trainable weights, and its schedule over the run's steps."""
-        groups = parameter_groups(self, self.weight_decay, self.part_options, rates=self.learning_rates)
+        groups = parameter_groups(self, self.weight_decay, self.part_options, rates=self.lr_by_part)
         optimizer: Any = self.make_optimizer(groups)
         let_clip(optimizer)
         schedule = self.make_schedule(optimizer, self.total_steps)

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from mirage_pl.engine.checkpoints.saving import Files, make_plugins
 from mirage_pl.engine.checkpoints.started import load_starts
 from mirage_pl.engine.cli import say
-from mirage_pl.engine.evaluate import evaluate_run
+from mirage_pl.engine.evaluate import compose_evaluation, evaluate_run
 from mirage_pl.engine.runs.data_files import check_data, record_data
 from mirage_pl.engine.runs.entry import make_folder, open_run, recorded_starts, share_rows
 from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, first_process, last_checkpoint, write_json
@@ -40,6 +41,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     check_config(cfg)
     check_parts(cfg)
+    if cfg.evaluate is not None:
+        compose_evaluation(cfg, Path(cfg.run_dir))
     check_machine(cfg)
     if cfg.trainer.fast_dev_run:
         return rehearse(cfg)
@@ -65,8 +68,8 @@ def rehearse(cfg: DictConfig) -> dict[str, Any]:
 def remove_traces(folder: Path) -> None:
     """Remove what Hydra wrote into the run folder, and the folder if it is empty."""
     shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    for log_file in folder.glob("*.log"):
-        log_file.unlink()
+    if HydraConfig.initialized():
+        (folder / f"{HydraConfig.get().job.name}.log").unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
 
@@ -107,14 +110,16 @@ def fit(cfg: DictConfig, folder: Path, resumed: Path | None) -> dict[str, Any]:
     trainer: Any = instantiate(cfg.trainer, callbacks=listed, logger=loggers or False, plugins=plugged)
     name_stop_iterations(trainer)
     with splitting(trainer.strategy):
+        state = torch.get_rng_state()
         module: Any = instantiate(cfg.stage.module).train()
+        drawn = not torch.equal(state, torch.get_rng_state())
     module.seed = cfg.seed
     if resumed:
         log.info("continuing from %s", resumed)
     elif first_process():
         data.prepare_data()
         record_data(cfg, folder)
-    load_starts(cfg, folder, module, resumed)
+    load_starts(cfg, folder, module, resumed, drawn)
     # The model casts its inputs itself. bf16-true and DeepSpeed would do so in place, which frozen batches don't allow.
     trainer.precision_plugin.convert_input = lambda batch: batch
     with plain_interrupts():

@@ -1,6 +1,7 @@
 """Refuse a run before Hydra makes its folder."""
 
-from contextlib import suppress
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -19,23 +20,21 @@ class Guard(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check the run, where Hydra would write into its folder."""
-        if config.hydra.output_subdir is None:
-            return
-        HydraConfig.instance().set_config(config)  # the name of the folder depends on the options
-        with suppress(OmegaConfBaseException):  # the verb reports it
-            try:
-                check_values(config)
-                check_config(config)
-            except ValueError as error:
-                if not isinstance(error, OmegaConfBaseException):
-                    fail(one_line(error))
+        if config.hydra.output_subdir is not None:
+            HydraConfig.instance().set_config(config)  # the name of the folder depends on the options
+            refuse(config, check_values, check_config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check what all points of a sweep share."""
-        with suppress(OmegaConfBaseException):
-            try:
-                check_keys(config, "train")
-                check_place(config.run_dir)
-            except ValueError as error:
-                if not isinstance(error, OmegaConfBaseException):
-                    fail(one_line(error))
+        refuse(config, partial(check_keys, verb="train"), lambda shared: check_place(shared.run_dir))
+
+
+def refuse(config: DictConfig, *checks: Callable[[DictConfig], None]) -> None:
+    """End with the line of the first check that fails; what doesn't resolve is left to the verb."""
+    try:
+        for check in checks:
+            check(config)
+    except OmegaConfBaseException:
+        return
+    except ValueError as error:
+        fail(one_line(error))

@@ -57,7 +57,7 @@ def parameter_groups(
         groups.setdefault((part, decays), group)["params"].append(weight)
     for part in options:
         if of == ("",) and not any((part, decays) in groups for decays in (True, False)):
-            key = "parts" if part in (parts or {}) else "learning_rates"
+            key = "parts" if part in (parts or {}) else "lr_by_part"
             there = ", ".join(sorted({part_of(name, places) or REST for name in trainable}))
             raise ValueError(
                 f"stage.module.{key}.{part} names nothing that is trained; check it and stage.freeze; what is trained "

@@ -23,6 +23,7 @@ PARTS: Mapping[str, Sequence[str]] = {
     "stage.module": (),
 }
 """What a run is built of -> arguments that it gets from the run, not from the config."""
+NEEDED = ("loader", "task.data", "stage.collator", "stage.module")
 ROLES = {"optimizer": Optimizer, "schedule": LRScheduler}
 """Entries of a module, or of one of its turns -> what they make."""
 NUM_STEPS = 10
@@ -37,6 +38,9 @@ def check_parts(cfg: DictConfig) -> None:
     """
     named = cfg.copy()
     named.run_dir = str(cfg.run_dir)  # its name takes long to compute, and many parts contain it
+    for key in NEEDED:
+        if OmegaConf.select(cfg, key) is None:
+            raise ValueError(f"{key}=null builds nothing, and a run needs it; leave that out")
     for key, given in PARTS.items():
         try_optimizers(check_arguments(named, key, given))
 
@@ -57,16 +61,22 @@ def try_optimizers(calls: Sequence[Call]) -> None:
             continue
         options = {name: call.node[name] for name in map(str, call.node) if name not in HYDRAS}
         keys = {name: f"{call.key}.{name}" for name in options}
-        weights = [Parameter(torch.zeros(1, 1))]
-        if role == "schedule":
-            attempt(role, partial(call.target, SGD(weights), NUM_STEPS), options, keys)
-            continue
-        make = partial(call.target, weights)
+        make = partial(make_optimizer if role == "optimizer" else make_schedule, call.target)
         attempt(role, make, options, keys)
-        for part, own in (parent.get("parts") or {}).items():
-            more = {name: own[name] for name in own if name != "decay_all"}
+        for part, own in (parent.get("parts") or {}).items() if role == "optimizer" else ():
+            more = {name: value for name, value in (own or {}).items() if name != "decay_all" and value is not None}
             places = {name: f"{above}.parts.{part}.{name}" for name in more}
             attempt(role, make, options | more, keys | places)
+
+
+def make_optimizer(target: Callable[..., Any], **options: Any) -> Any:
+    """Make an optimizer of one weight."""
+    return target([{"params": [Parameter(torch.zeros(1, 1))]}], **options)
+
+
+def make_schedule(target: Callable[..., Any], **options: Any) -> Any:
+    """Make a schedule of a short run."""
+    return target(SGD([Parameter(torch.zeros(1, 1))]), NUM_STEPS, **options)
 
 
 def attempt(role: str, make: Callable[..., Any], options: Mapping[str, Any], keys: Mapping[str, str]) -> None:

@@ -83,7 +83,8 @@ class FiniteScalar(nn.Module):
             from vector_quantize_pytorch import FSQ
         except ImportError:
             raise ValueError("FSQ needs vector-quantize-pytorch; pip install 'mirage_pl[ivideogpt]'") from None
-        self.scalars = FSQ(list(levels), dim=channels)
+        self.levels = list(levels)
+        self.scalars = FSQ(self.levels, dim=channels)
         self.norm = nn.LayerNorm(channels) if channels != len(levels) else nn.Identity()
         if channels != len(levels):  # untrained, all levels are used: torch's own weights would use the middle one
             nn.init.normal_(self.scalars.project_in.weight, std=channels**-0.5)

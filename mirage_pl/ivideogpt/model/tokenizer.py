@@ -97,10 +97,12 @@ class Tokenizer(nn.Module):
                 self.cond_decoder.conv_out.bias[RGB * self.sizes.fold**2 :] = GATE_BIAS  # type: ignore[index]
 
     def describe(self) -> dict[str, Any]:
-        """All sizes by the names of the published ``config.json``; ours are ``fold``, ``dropout`` and ``decode``."""
+        """All sizes by the names of the published ``config.json``, and what the release doesn't have."""
         sizes = asdict(self.sizes) | {"block_out_channels": list(self.sizes.block_out_channels)}
         books = {"num_vq_embeddings": self.quantize.num_codes, "num_dyn_embeddings": self.dynamics_quantize.num_codes}
-        return sizes | books | {"decode": self.painting}
+        kinds = {"quantizers": [type(each).__name__ for each in (self.quantize, self.dynamics_quantize)]}
+        levels = [getattr(each, "levels", None) for each in (self.quantize, self.dynamics_quantize)]
+        return sizes | books | kinds | {"levels": levels, "decode": self.painting}
 
     def layout(self, compat: bool = False) -> TokenLayout:
         """The layout of a clip's codes."""

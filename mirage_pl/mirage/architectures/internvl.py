@@ -53,7 +53,7 @@ class Inputs(TileInputs):
         if role == "helper":
             super().bounded(role, bounds)
         images, area = copy(self.images), self.images.size["height"] * self.images.size["width"]
-        images.crop_to_patches = role == "input" and self.processor.images_kwargs["crop_to_patches"]
+        images.crop_to_patches = role == "input"  # as its processor does, whatever the image processor says
         if (smallest := bounds.get("min")) is not None:
             images.min_patches = -(-smallest // area)
         if (largest := bounds.get("max")) is not None:

@@ -32,7 +32,9 @@ class Network(qwen2_5_vl.Network):
     def image_features(self, pixels_PF: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
         """Merged features of every image, and behind them those of each depth."""
         output = self.model.model.get_image_features(pixels_PF, torch.tensor(grids, device=pixels_PF.device))
-        levels = [output.pooler_output, *output.deepstack_features]
+        sizes = [len(feature_nD) for feature_nD in output.pooler_output]
+        deep = [x.split(sizes) if isinstance(x, Tensor) else x for x in output.deepstack_features]  # transformers 5.17
+        levels = [output.pooler_output, *deep]
         return [torch.cat(level, dim=-1) for level in zip(*levels, strict=True)]
 
     def stock_hidden(self, embeds_1TD: Tensor, tokens_1T: Tensor, grids: Sequence[Grid], deep: list[Tensor]) -> Tensor:

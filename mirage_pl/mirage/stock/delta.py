@@ -121,7 +121,7 @@ class GatedDelta(stock.Qwen3_5GatedDeltaNet):
 def run_rule(
     queries: Tensor, keys: Tensor, values: Tensor, decay_BSH: Tensor, beta_BSH: Tensor, state_BHkv: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The gated delta rule: column by column for one column, else in chunks. Needs float32 or more inside.
+    """The gated delta rule: column by column for one column, else in chunks; in float32 inside, as stock norms are.
 
     On a GPU the kernels of flash-linear-attention run, if it is installed; that for one column has no gradient.
 
@@ -137,6 +137,8 @@ def run_rule(
         What the queries read, ``[B, S, H, v]``, and the state after.
     """
     S, options = queries.shape[1], dict[str, Any]()
+    if (shared := values.shape[2] // keys.shape[2]) > 1:  # transformers 5.17 leaves this to its caller
+        queries, keys = queries.repeat_interleave(shared, dim=2), keys.repeat_interleave(shared, dim=2)
     rule = stock.torch_recurrent_gated_delta_rule if S == 1 else stock.torch_chunk_gated_delta_rule
     if not queries.is_cuda or (S == 1 and torch.is_grad_enabled()):
         rule = unwrap(rule)

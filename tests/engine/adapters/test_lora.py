@@ -225,7 +225,7 @@ def test_a_part_without_anything_that_is_trained_is_refused(part, lora):
     stage = Stage()
     if lora:
         given().inject(stage)
-    for key, given_rates in (("parts", ({part: {"lr": 1}},)), ("learning_rates", (None, ("",), {part: 1}))):
+    for key, given_rates in (("parts", ({part: {"lr": 1}},)), ("lr_by_part", (None, ("",), {part: 1}))):
         with pytest.raises(
             ValueError, match=f"stage.module.{key}.{part} names nothing that is trained; .* to .*language"
         ):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from data_modules.rows.drawing import PINK, SIDE, resized
 from data_modules.samples import Picture
-from mirage_pl.engine.datasets import describe as data_verb
+from mirage_pl.engine.datasets import description as data_verb
 from mirage_pl.engine.datasets.sheet import WIDTH
 from tests.conftest import compose
 

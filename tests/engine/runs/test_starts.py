@@ -133,7 +133,7 @@ def test_init_from_stands_in_the_only_start_and_keeps_its_prefixes(tmp_path, tok
     assert find_starts(tiny_config(tmp_path, "world", codec=CODEC | {"stage": None})) == {}
     with pytest.raises(ValueError, match=r"has several starts; give stage.starts.codec.run= stage.starts.world.run="):
         read_starts(tiny_config(tmp_path, "policy", "init_from=x", codec=CODEC, world=WORLD))
-    with pytest.raises(ValueError, match=r"stage.starts.codec.from is unknown; a start has stage, alike, liked, take"):
+    with pytest.raises(ValueError, match=r"stage.starts.codec.from is unknown; there are stage, alike, liked, take"):
         read_starts(tiny_config(tmp_path, "world", codec=CODEC | {"from": "x"}))
 
 
@@ -200,10 +200,13 @@ def test_a_run_by_epochs_took_its_steps_when_it_took_its_epochs(tmp_path):
 
 
 def test_a_checkpoint_is_named_for_what_it_is(tmp_path, tokenizer):
+    whole = (tokenizer / "checkpoints" / "last.ckpt").read_bytes()
+    at = whole.index(weights(tokenizer)["net.encoder.weight"].numpy().tobytes())
     files = {
         "empty.ckpt": (b"", "it is empty"),
         "bytes.ckpt": (os.urandom(1000), "damaged, or no checkpoint"),
-        "cut.ckpt": ((tokenizer / "checkpoints" / "last.ckpt").read_bytes()[:900], "damaged, or no checkpoint"),
+        "cut.ckpt": (whole[:900], "damaged, or no checkpoint"),
+        "flipped.ckpt": (whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :], "data/.* in it is damaged"),
     }
     for name, (content, words) in files.items():
         (tmp_path / name).write_bytes(content)

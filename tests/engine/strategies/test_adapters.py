@@ -47,3 +47,16 @@ def test_two_processes_learn_the_adapters_that_one_does_and_save_nothing_else(al
     assert {"lora_" in key or ".rows." in key for key in held} == {True}
     trained = load_trained(str(tmp_path / "run")).module.state_dict()
     assert all(torch.equal(trained[key].cpu(), weights[key]) for key in held)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ddp", "zero2"])
+def test_two_processes_learn_beside_four_bits_what_one_does(data, tmp_path, name):
+    options = ["stage=stage1", "lora=qlora", "lora.rank=4", f"trainer.max_steps={STEPS}"]
+    one = job(tmp_path / "one", data, *options, WHOLE)
+    two = job(tmp_path / "two", data, *options, HALVED, *STRATEGIES[name])
+    run_to_the_end(tmp_path, (1, one), (2, two))
+    ours, theirs = (read_checkpoint(checkpoint_of(tmp_path / run))["state_dict"] for run in ("two", "one"))
+    assert ours.keys() == theirs.keys()
+    for key, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[key], rtol=1e-5, atol=2e-5, msg=key)

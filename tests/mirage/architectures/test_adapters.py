@@ -20,12 +20,13 @@ WAYS = {
 
 @pytest.fixture
 def stage(net, processor):
-    """A stage of the architecture in float32."""
+    """A stage of the architecture, in float64."""
     options = {"loss_weights": {"text": 1.0}, "optimizer": None, "schedule": None, "weight_decay": 0.0}
     decoder = Decoder(processor, 3)
-    return SFT(decoder=decoder, ce_chunk=None, ce_fused=False, net=copy.deepcopy(net).float(), **options).eval()
+    return SFT(decoder=decoder, ce_chunk=None, ce_fused=False, net=copy.deepcopy(net), **options).eval()
 
 
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("way", WAYS)
 def test_every_adapter_is_used_and_merged_it_gives_the_same_logits(stage, collator, rows, way):
     adapt(stage, WAYS[way], plain=True)
@@ -45,5 +46,5 @@ def test_every_adapter_is_used_and_merged_it_gives_the_same_logits(stage, collat
     logits = stage.net.logits(hidden[batch.real_BT]).detach()
     WAYS[way].merge(stage)
     merged = stage.net.logits(stage.net.recurrent(batch)[batch.real_BT]).detach()
-    torch.testing.assert_close(merged, logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(merged, logits, atol=1e-9, rtol=1e-9)
     assert stage.state_dict().keys() == {f"net.{name}" for name in stage.net.state_dict()}

@@ -28,13 +28,8 @@ def run(cfg: DictConfig) -> None:
     Raises:
         ValueError: there are bad rows, or a mistake in the config.
     """
-    check_keys(cfg, "data")
-    for key in ("loader", "collator", "task.dataset", "task.data.maker"):
-        check_arguments(cfg, key)
+    files = check_config(cfg)
     dataset: Any = instantiate(cfg.task.dataset)
-    files = {split: file for split, file in cfg.task.data.files.items() if file is not None}
-    if len(actions := [action for action in ACTIONS if cfg[action]]) > 1:
-        raise ValueError(f"{actions[0]} and {actions[1]} are different things to do; give one of them")
     if not cfg.validate:
         make_files(instantiate(cfg.task.data.maker), files)
     out = None if cfg.out is None else Path(cfg.out)
@@ -49,6 +44,27 @@ def run(cfg: DictConfig) -> None:
         data_split.print_files(data_split.drop_copies(dataset, files, out))
     else:
         describe_data(cfg, {split: dataset.read(file) for split, file in files.items()}, files)
+
+
+def check_config(cfg: DictConfig) -> dict[str, Any]:
+    """Refuse values that can't be, and several things to do at once.
+
+    Returns:
+        Split -> what the data set reads.
+
+    Raises:
+        ValueError: names the key.
+    """
+    check_keys(cfg, "data")
+    for key in ("loader", "collator", "task.dataset", "task.data.maker"):
+        check_arguments(cfg, key)
+    instantiate(cfg.loader)  # checks its numbers
+    if len(actions := [action for action in ACTIONS if cfg[action]]) > 1:
+        raise ValueError(f"{actions[0]} and {actions[1]} are different things to do; give one of them")
+    files = {str(split): file for split, file in cfg.task.data.files.items() if file is not None}
+    if not files and not cfg.split:
+        raise ValueError(f"task={cfg.task.name} names no file of rows; give task.train_file=FILE")
+    return files
 
 
 def describe_data(cfg: DictConfig, splits: Mapping[str, Any], files: Mapping[str, Any]) -> None:
