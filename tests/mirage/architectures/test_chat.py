@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from data_modules.images import image_size
 from data_modules.samples import Picture
@@ -16,10 +17,13 @@ OPTIONS = [Options(), Options(temperature=1.0, seed=3), Options(max_tokens=5), O
 
 
 @pytest.fixture
-def answer(net, collator, processor):
+@torch.no_grad()
+def answer(net, collator, processor, rows):
     decoder = Decoder(processor, 3)
     talkative = Scripted(net.backbone, net.compression, net.recurrence).eval()
-    talkative.word, talkative.level = decoder.latent_start, 0.4
+    prompts = collator.prompts(rows)
+    hidden_BTD = net.columns(prompts, embeds := net.embed(prompts)).peek(embeds.inputs_BTD)
+    talkative.word, talkative.level = decoder.latent_start, hidden_BTD[prompts.real_BT][:, 0].median()
     module = SimpleNamespace(net=talkative, decoder=decoder)
 
     def write(questions):
