@@ -1,6 +1,6 @@
-"""What a run takes: ``python -m launch plan model=qwen2_5_vl_72b strategy=deepspeed_zero3``. Imports no torch.
+"""What a run takes: ``python -m launch plan model=qwen2_5_vl_72b strategy=deepspeed_zero3``.
 
-The model is sized by its family (the config key ``footprint``), and shared out in ``layouts.py``.
+The model is sized by its family (the config key ``footprint``), which may need torch, and shared out in ``layouts.py``.
 """
 
 from dataclasses import replace

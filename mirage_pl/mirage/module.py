@@ -57,8 +57,7 @@ class MirageModule(BaseModule):
 
     def parts(self) -> dict[str, Sequence[torch.nn.Module]]:
         """``vision`` without its ``merger``, and ``language``: embedding, decoder and head."""
-        stock = self.net.architecture
-        return {"vision": stock.tower, "merger": stock.merger, "language": [stock.decoder, stock.head]}
+        return self.net.architecture.parts
 
     def vocabulary(self) -> tuple[torch.nn.Module, torch.nn.Module, Sequence[int]]:
         """Embedding, head, and the ids of the three latent tokens."""

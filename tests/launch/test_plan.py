@@ -58,9 +58,9 @@ def test_the_smallest_cluster_fits_and_no_smaller_one_does(layout):
     assert list(cluster.sizes())[:5] == [1, 2, 4, 8, 12]
 
 
-def test_a_plan_names_the_strategy_that_fits_and_imports_no_torch():
+def test_a_plan_names_the_strategy_that_fits_and_torch_waits_for_its_model():
     command = "import sys, launch.plan; sys.argv[1:] = ['model=qwen2_5_vl_72b', 'strategy=deepspeed_zero2']"
-    command += "; launch.plan.main(); print('torch' in sys.modules)"
+    command += "; before = 'torch' in sys.modules; launch.plan.main(); print(before)"
     ended = subprocess.run([sys.executable, "-c", command], cwd=REPO, capture_output=True, text=True, check=True)
     lines = ended.stdout.splitlines()
     assert lines[0].startswith("qwen2_5_vl_72b: 73,410,777,344 parameters")

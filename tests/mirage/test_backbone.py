@@ -63,7 +63,7 @@ def test_loading_refuses_weights_that_do_not_fit_exactly(folder, fault):
 
 
 def test_a_path_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="has no usable processor"):
+    with pytest.raises(ValueError, match="is no model: it has no config.json"):
         load_backbone(str(tmp_path))
     shutil.copytree(TINY, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(ValueError, match=r"holds no \*.safetensors"):

@@ -12,7 +12,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from mirage_pl.mirage.model.backbone import load_backbone
 from mirage_pl.mirage.stock.delta import CHUNK, run_rule
 from mirage_pl.mirage.stock.find import find_architecture
-from mirage_pl.mirage.stock.flops import decoder_flops, decoder_parameters, step_flops, tower_forward_flops
+from mirage_pl.mirage.stock.flops import decoder_flops, decoder_parameters, step_flops, tower_forward_flops, twice_pairs
 
 RAGGED_GRIDS = [(1, 12, 10), (1, 6, 20), (2, 8, 8)]
 """Windows are 8 x 8 patches: some are cut off, one image is a window, and one has two frames."""
@@ -158,3 +158,9 @@ def test_qwen_7b_on_600_tokens_and_one_image_of_384_pixels(seven_billion):
         600,
         [(1, 28, 28)],
     ) == pytest.approx(26.7e12, rel=1e-2)
+
+
+def test_within_a_window_a_column_attends_to_that_many_and_the_diagonal_counts_half():
+    for length, window in ((50, 8), (8, 8), (3, 8), (5, None)):
+        pairs = sum(min(column + 1, window or length) for column in range(length))
+        assert twice_pairs(length, window) == 2 * pairs - min(length, window or length)

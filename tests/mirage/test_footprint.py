@@ -3,21 +3,34 @@
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from callbacks.freeze import Freeze
 from launch import plan
 from launch.layouts import Layout, share
 from mirage_pl.engine.checkpoints.adapted import adapt, read_adapter
-from mirage_pl.mirage.footprint import MODULES, Architecture, read_architecture, read_footprint
+from mirage_pl.mirage.footprint import Skeleton, build_skeleton, read_footprint
 from mirage_pl.mirage.model.backbone import load_backbone
 from mirage_pl.mirage.model.columns import Columns, Embeds
 from mirage_pl.mirage.stock.find import find_architecture
 from mirage_pl.mirage.stock.places import Places
 from tests.conftest import REPO, compose
 
-PUBLISHED = {"3B": 3_754_622_976, "7B": 8_292_166_656, "32B": 33_452_718_336, "72B": 73_410_777_344}
+PUBLISHED = {
+    "qwen2_5_vl_3b": 3_754_622_976,
+    "qwen2_5_vl_7b": 8_292_166_656,
+    "qwen2_5_vl_32b": 33_452_718_336,
+    "qwen2_5_vl_72b": 73_410_777_344,
+    "qwen3_vl_2b": 2_127_532_032,
+    "qwen3_vl_4b": 4_437_815_808,
+    "qwen3_vl_8b": 8_767_123_696,
+    "gemma3_4b": 4_300_079_472,
+    "gemma3_12b": 12_187_325_040,
+    "gemma3_27b": 27_432_406_640,
+    "smolvlm2_256m": 256_484_928,
+    "smolvlm2_500m": 507_482_304,
+    "smolvlm2_2_2b": 2_246_784_880,
+}
 """Half of ``total_size`` in the hub's ``model.safetensors.index.json``: weights are bfloat16."""
 
 
@@ -30,31 +43,20 @@ class Named(torch.nn.Module):
         self.net.backbone = backbone
 
 
-def counted(model):
-    """Parameters of a real model by part: by what their names begin with."""
-    found = dict.fromkeys(MODULES, 0)
-    for name, parameter in Named(model).named_parameters():
-        part = next((part for part, module in MODULES.items() if name.startswith(module + ".")), "layers")
-        found[part] += parameter.numel()
-    return found
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_shipped_sizes_have_the_parameters_of_the_published_files(model):
+    skeleton = build_skeleton("", compose("train", f"model={model}").model.sizes)
+    assert sum(skeleton.parameters_by_part().values()) == PUBLISHED[model]
 
 
-@pytest.mark.parametrize("size", PUBLISHED)
-def test_shipped_sizes_have_the_parameters_of_the_real_model_and_of_the_published_files(size):
-    numbers = OmegaConf.to_container(compose("train", f"model=qwen2_5_vl_{size.lower()}").model.sizes)
-    with torch.device("meta"):
-        model = Qwen2_5_VLForConditionalGeneration._from_config(Qwen2_5_VLConfig(**numbers))
-    parameters = Architecture(
-        numbers["text_config"], numbers["vision_config"], numbers["tie_word_embeddings"]
-    ).parameters()
-    assert parameters == counted(model)
-    assert sum(parameters.values()) == PUBLISHED[size]
-
-
-def test_every_shipped_hub_model_has_its_sizes():
-    sizes = [file.stem for file in (REPO / "conf" / "model").glob("qwen2_5_vl_*.yaml")]
-    assert len(sizes) == len(PUBLISHED)
-    assert all(compose("train", f"model={size}").model.sizes for size in sizes)
+def test_a_hub_model_has_its_sizes_or_a_plan_asks_for_its_folder():
+    for file in (REPO / "conf" / "model").glob("*_[0-9]*.yaml"):
+        model = compose("train", f"model={file.stem}", "model.path=org/name").model
+        if model.sizes is None:
+            with pytest.raises(ValueError, match=r"model\.path=org/name is no folder with a config.json"):
+                build_skeleton(model.path, model.sizes)
+        else:
+            assert {"model_type", "text_config", "vision_config"} <= set(model.sizes)
 
 
 @pytest.mark.parametrize("stage", ["guided", "curriculum", "stage2"])
@@ -66,9 +68,7 @@ def test_stages_that_recycle_call_the_decoder_once_more_for_every_latent(stage):
 
 def test_the_tiny_model_has_the_planned_parameters_and_adamw_states():
     cfg = compose("plan")
-    architecture = read_architecture(cfg.model.path, None)
     model = Named(load_backbone(cfg.model.path))
-    assert architecture.parameters() == counted(model.net.backbone)
     Freeze(cfg.stage.freeze).setup(None, model, "fit")
     trained = [p for p in model.parameters() if p.requires_grad]
     for parameter in trained:
@@ -90,8 +90,17 @@ def test_activations_are_what_the_real_layers_keep_for_the_gradient(dtype):
     vision = {"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 64, "out_hidden_size": 256}
     config = Qwen2_5_VLConfig(text_config=text | {"rope_parameters": rope}, vision_config=vision)
     model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=dtype, attn_implementation="sdpa")
-    decoder, rows, columns = model.model.language_model, 2, 48
-    embeds = torch.randn(rows, columns, 256, dtype=dtype, requires_grad=True)
+    planned = Skeleton(config).layer_activations(48, dtype.itemsize)
+    assert bytes_of_a_layer(model, rows=2, columns=48) == 2 * 48 * planned
+
+
+def bytes_of_a_layer(model, rows, columns):
+    """What the last decoder layer keeps for the gradient of a batch without padding."""
+    architecture = find_architecture(model)
+    decoder, layers = architecture.decoder, list(architecture.decoder.layers)
+    kinds = architecture.kinds
+    embeds = torch.randn(rows, columns, model.config.get_text_config().hidden_size, dtype=model.dtype)
+    embeds.requires_grad_(True)
     real = torch.ones(rows, columns, dtype=torch.bool)
     order = real.cumsum(1) - 1
     places = Places(real, order, order.expand(3, -1, -1), torch.full_like(order, -1))
@@ -101,16 +110,16 @@ def test_activations_are_what_the_real_layers_keep_for_the_gradient(dtype):
         kept[tensor.untyped_storage().data_ptr()] = tensor  # keeps its address its own
         return tensor
 
-    def bytes_kept(layers):
+    def bytes_kept(first):
         kept.clear()
-        decoder.layers = torch.nn.ModuleList(list(model_layers)[:layers])
+        decoder.layers, architecture.kinds = torch.nn.ModuleList(layers[first:]), kinds[first:]
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            Columns(find_architecture(model), places, Embeds(embeds)).peek(embeds)
+            Columns(architecture, places, Embeds(embeds)).peek(embeds)
         return sum(t.untyped_storage().nbytes() for address, t in kept.items() if address not in weights)
 
-    model_layers = decoder.layers
-    planned = Architecture(text, vision, False).layer_activations(columns, dtype.itemsize)
-    assert bytes_kept(2) - bytes_kept(1) == rows * columns * planned
+    one, two = bytes_kept(len(layers) - 1), bytes_kept(len(layers) - 2)
+    decoder.layers, architecture.kinds = torch.nn.ModuleList(layers), kinds
+    return two - one
 
 
 LORA = [

@@ -1,5 +1,6 @@
 """Load a model of stock transformers, strictly, with the three latent tokens in its vocabulary."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from transformers import (
 from mirage_pl.engine.hub import is_only_here
 from mirage_pl.mirage.batch import LATENT_TOKENS
 from mirage_pl.mirage.model.processors import check_fit, first_line, read_processor
-from mirage_pl.mirage.stock.find import find_architecture, list_architectures
+from mirage_pl.mirage.stock.find import find_architecture, list_architectures, name_architecture
 
 
 def load_processor(path: str, processor_path: str | None = None) -> Any:
@@ -56,6 +57,7 @@ def load_backbone(
     attention: str = "sdpa",
     random_weights: bool = False,
     processor_path: str | None = None,
+    tower: Sequence[str] = (),
 ) -> Any:
     """Load the model; its embedding grows only if a latent token's id does not fit, and never shrinks.
 
@@ -65,10 +67,11 @@ def load_backbone(
         attention: ``sdpa``, ``eager``, …
         random_weights: take only the architecture from ``path`` (to pretrain).
         processor_path: see :func:`load_processor`.
+        tower: names in a stage's module of what makes features of pixels, to be checked.
 
     Raises:
         ValueError: unknown ``dtype``, no model at ``path``, a weight is missing, unexpected or of another shape, or the
-            processor is another model's.
+            processor or the names of the tower are another model's.
     """
     if not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise ValueError(f"model.dtype={dtype} is unknown; choose float32, bfloat16 or float16")
@@ -83,11 +86,28 @@ def load_backbone(
     except OSError as error:
         raise ValueError(f"model.path={path} holds no model: {first_line(error)}") from error
     check_fit(path, processor, model)
+    check_tower(tower, model)
     needed = max(processor.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))) + 1
     if needed > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(needed, mean_resizing=False)
     find_architecture(model).streamline()
     return model
+
+
+def check_tower(names: Sequence[str], model: Any) -> None:
+    """Check that a model has modules of some names in ``net.backbone``.
+
+    Raises:
+        ValueError: names the first that it lacks, and what makes its features.
+    """
+    weights, tower = [name for name, _ in model.named_parameters()], find_architecture(model).tower
+    for name in names:
+        if not any(f"net.backbone.{weight}".startswith(f"{name}.") for weight in weights):
+            parts = [f"net.backbone.{at}" for at, module in model.named_modules() if any(module is p for p in tower)]
+            raise ValueError(
+                f"model.tower={name} is no part of {type(model).__name__}, whose tower is [{', '.join(parts)}]; "
+                f"choose model={name_architecture(model)} with model.path"
+            )
 
 
 def load_strictly(path: str, options: dict[str, Any]) -> Any:

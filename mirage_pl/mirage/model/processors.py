@@ -7,7 +7,7 @@ from transformers import AutoProcessor, AutoTokenizer
 
 from mirage_pl.engine.hub import is_only_here
 from mirage_pl.mirage.batch import LATENT_TOKENS
-from mirage_pl.mirage.stock.find import find_inputs
+from mirage_pl.mirage.stock.find import find_inputs, load_file, name_architecture
 
 
 def read_processor(path: str, elsewhere: str | None) -> Any:
@@ -59,6 +59,11 @@ def check_fit(path: str, processor: Any, model: Any) -> None:
     Raises:
         ValueError: names the first token that differs.
     """
+    if type(find_inputs(processor)) is not load_file(name_architecture(model)).Inputs:
+        raise ValueError(
+            f"model.path={path} is a {type(model).__name__}, but its processor is a {type(processor).__name__}, which "
+            "is another model's; put the right one beside the model, or name it: model.processor_path=…"
+        )
     vocabulary, config = processor.tokenizer.get_vocab(), model.config
     token, last = max(((t, n) for t, n in vocabulary.items() if t not in LATENT_TOKENS), key=lambda pair: pair[1])
     if last >= (rows := model.get_input_embeddings().num_embeddings):

@@ -70,6 +70,11 @@ class Architecture:
         return [self.tower[-1]]
 
     @property
+    def parts(self) -> dict[str, Sequence[nn.Module]]:
+        """``vision`` without its ``merger``, and ``language``: embedding, decoder and head."""
+        return {"vision": self.tower, "merger": self.merger, "language": [self.decoder, self.head]}
+
+    @property
     def head(self) -> nn.Module:
         """Hidden states -> logits over the vocabulary."""
         head: nn.Module = self.model.lm_head
@@ -142,8 +147,7 @@ class Architecture:
 
     def image_features(self, pixels_PF: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
         """Features ``[n, D (1 + deep)]`` of every image, in raster order, the deep ones behind the merged ones."""
-        features = self.model.model.get_image_features(pixels_PF).pooler_output
-        return [tile.flatten(0, 1) for tile in features.split([tiles for tiles, _, _ in grids])]
+        raise NotImplementedError
 
     def blank(self) -> tuple[Grid, Tensor]:
         """The grid and the pixels ``[P, F]`` of the smallest image, all zeros."""
@@ -172,9 +176,4 @@ class Architecture:
 
     def tower_flops(self, grids: Sequence[Grid]) -> int:
         """Operations of one forward pass of the tower."""
-        weights = sum(p.numel() for module in self.tower for p in module.parameters() if p.ndim > 1)
-        config = self.model.config.vision_config
-        patches = [(tiles, (rows * columns)) for tiles, rows, columns in grids]
-        blocks, width = len(self.tower_blocks), config.hidden_size
-        attention = sum(4 * tiles * blocks * width * count**2 for tiles, count in patches)
-        return attention + sum(2 * weights * tiles * count for tiles, count in patches)
+        raise NotImplementedError

@@ -35,11 +35,25 @@ def step_flops(
 
 
 def decoder_flops(text_config: Any, lengths: Sequence[int], supervised: int) -> int:
-    """Operations of forward and backward of the language model and its head; each row attends causally to itself."""
+    """Operations of forward and backward of the language model and its head.
+
+    Each row attends causally to itself, in some layers within a window. That an image's columns also attend to later
+    ones (Gemma 3) isn't counted.
+    """
     width, layers = text_config.hidden_size, text_config.num_hidden_layers
+    sliding = list(getattr(text_config, "layer_types", None) or ()).count("sliding_attention")
+    window = text_config.sliding_window if sliding else None
     matrices = 6 * decoder_parameters(text_config) * sum(lengths)
-    attention = 12 * layers * heads_width(text_config) * sum(length**2 for length in lengths) // 2
+    squares = (layers - sliding) * sum(twice_pairs(length) for length in lengths)
+    squares += sliding * sum(twice_pairs(length, window) for length in lengths)
+    attention = 12 * heads_width(text_config) * squares // 2
     return matrices + attention + 6 * width * text_config.vocab_size * supervised
+
+
+def twice_pairs(length: int, window: int | None = None) -> int:
+    """Twice the pairs of columns of which the earlier is attended to, less than ``window`` columns back."""
+    beyond = max(0, length - (window or length))
+    return length**2 - beyond**2
 
 
 def decoder_parameters(text_config: Any) -> int:

@@ -3,11 +3,13 @@
 from dataclasses import replace
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
-from data_modules.samples import Latent, Text
+from data_modules.samples import Latent, Picture, Text
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.backbone import load_backbone, load_processor
 from mirage_pl.mirage.model.compression import Average
@@ -71,8 +73,18 @@ def collator(processor):
 
 
 @pytest.fixture(scope="session")
-def rows(samples):
-    """Ragged rows: with one block, two, and none."""
+def rows(samples, tmp_path_factory):
+    """Ragged rows: with one block, two, and none; with images of several sizes, two of them, and none."""
     helper = next(part for part in samples[0].answer if isinstance(part, Latent))
+    image = next(part for part in samples[1].question if isinstance(part, Picture))
+    wide = tmp_path_factory.mktemp("images") / "wide.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 120, 3), dtype=np.uint8)).save(wide)
     twice = replace(samples[2], answer=(replace(helper, size=1), Text("a "), replace(helper, size=4), Text("b")))
-    return [samples[0], samples[1], twice, replace(samples[3], answer=(Text("no latents here"),))]
+    both = replace(samples[4], question=(Picture(wide), Text("and "), image, Text(" differ how?")))
+    return [
+        samples[0],
+        both,
+        twice,
+        replace(samples[3], answer=(Text("no latents here"),)),
+        replace(samples[5], question=(Text("Write a path."),)),
+    ]

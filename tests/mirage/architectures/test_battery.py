@@ -42,12 +42,15 @@ def same(one, other):
     return torch.allclose(one, other, rtol=1e-10, atol=1e-10)
 
 
-def stock_inputs(processor, row):
-    """A question as the stock processor reads it."""
-    images = [open_image(part.path, row.where) for part in row.question if isinstance(part, Picture)]
-    content = [{"type": "text", "text": p.text} if isinstance(p, Text) else {"type": "image"} for p in row.question]
-    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    inputs = processor(text=[text], images=images, return_tensors="pt", add_special_tokens=False)
+def stock_inputs(processor, *rows):
+    """Questions as the stock processor reads them."""
+    images = [[open_image(p.path, row.where) for p in row.question if isinstance(p, Picture)] for row in rows]
+    texts = []
+    for row in rows:
+        content = [{"type": "text", "text": p.text} if isinstance(p, Text) else {"type": "image"} for p in row.question]
+        texts.append(processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True))
+    options = {"return_tensors": "pt", "add_special_tokens": False, "padding": True, "padding_side": "left"}
+    inputs = processor(text=texts, images=images if any(images) else None, **options)
     return {key: value.double() if value.is_floating_point() else value for key, value in inputs.items()}
 
 
@@ -99,15 +102,15 @@ def test_answers_without_latents_are_those_of_the_stock_models_generate(net, pro
     net_without = Mute(net.backbone, net.compression, net.recurrence).eval()
     net_without.start = decoder.latent_start
     answers = decoder(net_without, collator.prompts(rows), Decoding(max_new_tokens=9)).tokens
-    for row, answer in zip(rows, answers, strict=True):
-        inputs = stock_inputs(processor, row)
-        net.backbone.generation_config.eos_token_id = decoder.end
-        net.backbone.generation_config.pad_token_id = decoder.pad
+    net.backbone.generation_config.eos_token_id = decoder.end
+    net.backbone.generation_config.pad_token_id = decoder.pad
+    for numbers in ([0], [1], [2], [3], [4], [0, 1, 2, 3]):  # the last as one padded batch, all with images
+        inputs = stock_inputs(processor, *(rows[number] for number in numbers))
         written = net.backbone.generate(
             **inputs, max_new_tokens=9, do_sample=False, suppress_tokens=[decoder.latent_start]
         )
-        stock = written[0, inputs["input_ids"].shape[1] :].tolist()
-        assert answer == [token for token in stock if token != decoder.end]
+        for number, stock in zip(numbers, written[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+            assert answers[number] == (stock[: stock.index(decoder.end)] if decoder.end in stock else stock)
 
 
 class Mute(LatentVLM):

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from data_modules.samples import Picture, Sample, Text
@@ -33,6 +34,7 @@ def open_blocks(net, decoder, prompts):
     raise AssertionError("no number of the hidden state opens blocks now and then")
 
 
+@pytest.mark.usefixtures("exact")
 def test_an_export_answers_token_by_token_as_we_do(net, processor, rows, tmp_path):
     decoder, collator = Decoder(processor, SIZE), Collator(processor, SIZE, latents=True, helpers=False)
     images = [part for row in rows[:2] for part in row.question if isinstance(part, Picture)]
