@@ -54,8 +54,8 @@ def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
         sentences.append(f"This checkpoint {words} copying the newest context frame: {gain} in PSNR.")
     if "no_context" in gains:
         measure, change = gains["no_context"]
-        needed = "needs" if is_loss(measure, change) else "isn't shown to need"
-        sentences.append(f"It {needed} the context: {' '.join(write_difference(measure, change))} without it.")
+        costs = "costs" if is_loss(measure, change) else "isn't shown to cost anything:"
+        sentences.append(f"A gray context {costs} {' '.join(write_difference(measure, change))}.")
     return sentences
 
 

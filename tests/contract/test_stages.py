@@ -20,7 +20,7 @@ from mirage_pl.engine.evaluation.setup import find_kind
 from tests.conftest import compose
 from tests.contract.stages import SAVED, STEPS, find_stages
 from tests.engine.strategies.conftest import recorded, run_ranks, said, steps_of
-from tests.test_configs import unbound
+from tests.test_configs import unfit
 
 STAGES = find_stages()
 THRESHOLD = "strategy.use.more.zero_optimization.stage3_param_persistence_threshold=0"
@@ -106,7 +106,7 @@ every_stage, small_stages_always = with_stages(), with_stages(pytest.mark.slow)
 
 @every_stage
 def test_it_composes_and_its_arguments_fit_the_signatures(stage):
-    assert not [*unbound("train", *stage.search, f"stage={stage.name}")]
+    assert not [*unfit("train", *stage.search, f"stage={stage.name}")]
 
 
 @every_stage

@@ -80,7 +80,7 @@ def test_what_the_verdict_says_agrees_with_the_interval():
         )
 
     assert "beats copying the newest context frame: +2.50 dB [+2.00, +3.00]" in say(-3, -2)[0]
-    assert say(-3, -2)[1].startswith("It needs the context: -2.50 dB")
+    assert say(-3, -2)[1].startswith("A gray context costs -2.50 dB")
     assert "is worse than copying" in say(1, 2)[0]
     assert "isn't shown to beat" in say(-1, 1)[0]
     assert verdict({"measures": {}}) == []
