@@ -102,7 +102,7 @@ def test_its_maps_are_in_no_training_data_made_with_exclude(file, tmp_path):
         Generator(
             folder=tmp_path / name,
             levels=[3],
-            per_level={"train": 60, "val": 0, "test": 0},
+            per_level={"train": 60},
             cell_px=8,
             hole_rate=0.05,
             prompt="<image>Plan.",

@@ -39,7 +39,7 @@ BAD = {
     "a helper image cut short": ({"helper": "images/cut.png"}, "cut.png cannot be read"),
     "a helper image far too wide": ({"helper": "images/thin.png"}, "250×1 pixels can't be shown"),
     "a helper image with too few patches": ({"helper": "images/small.png"}, "makes 1 patch.es., fewer than latent_si"),
-    "no answer": ({"a": ""}, "a row to train on needs an answer"),
+    "no answer": ({"a": ""}, "has 1 helper image.s., and text_output is empty; write the answer"),
     "too many tokens": ({"q": "<image>" + "word " * 300}, "tokens, more than .*400"),
 }
 

@@ -65,7 +65,7 @@ def test_data_made_with_other_settings_is_never_taken_for_this(made):
 
 def test_a_failed_run_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match="distinct 3x3 mazes exist"):
-        generator(tmp_path / "x", levels=[3], hole_rate=0.0, per_level={"train": 90, "val": 0, "test": 0}).make()
+        generator(tmp_path / "x", levels=[3], hole_rate=0.0, per_level={"train": 90}).make()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -10,6 +11,7 @@ from data_modules.samples import Latent, Picture, Sample, Text
 from mirage_pl.mirage.batch import IGNORE, Row, cut, place
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.backbone import load_processor
+from tests.conftest import REPO
 
 PAD, LATENT = 0, 9
 
@@ -155,6 +157,7 @@ def test_images_are_shown_within_the_bounds_of_their_role(processor, samples, tm
     )
     assert torch.equal(batch.images.pixels_PF, stock["pixel_values"])
     collator.shown_processor().save_pretrained(tmp_path)
+    shutil.copy(REPO / "assets" / "tiny" / "config.json", tmp_path)
     assert load_processor(str(tmp_path)).image_processor.size["longest_edge"] == 4000
     assert processor.image_processor.size["longest_edge"] > 4000
     assert tuple(sum(collator.widths(sample)) for sample in samples) == batch.lengths

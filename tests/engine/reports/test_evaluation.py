@@ -285,7 +285,7 @@ def test_a_page_of_clips_has_units_directions_and_a_paired_bootstrap(tmp_path):
     page = Reader(report(tmp_path, ours, theirs))
     groups = page.section("Results by group")
     assert re.search(r"push n = 6 2\d\.\d+ dB \[2\d\.\d+, 2\d\.\d+\] 2\d\.\d+ dB", groups)
-    assert re.search(r"return, all n = 12 -13\.\d+ \[-15\.\d+, -11\.\d+\]", groups)
+    assert re.search(r"return, all n = 12 -13\.4 \[-1[45]\.\d+, -11\.\d+\]", groups)
     assert re.search(r"fvd, all n = 12 140 150 ", groups)
     assert re.search(r"lead of world – \+1 dB \[\+1, \+1\], better", groups)
     assert re.search(r"lead of world lpips – -0\.02 \[-0\.02, -0\.02\], better", groups)

@@ -116,5 +116,7 @@ def test_what_one_rank_writes_while_both_train_on_is_what_it_writes_while_both_w
                 for way in ("false", "true")
             )
             assert waited["global_step"] == meanwhile["global_step"] == step
-            for found in ("state_dict", "optimizer_states"):
-                torch.testing.assert_close(meanwhile[found], waited[found], rtol=0, atol=0)
+            torch.testing.assert_close(meanwhile["state_dict"], waited["state_dict"], rtol=0, atol=0)
+            for ours, theirs in zip(meanwhile["optimizer_states"], waited["optimizer_states"], strict=True):
+                torch.testing.assert_close(ours["state"], theirs["state"], rtol=0, atol=0)
+                assert ours["param_groups"] == theirs["param_groups"]
