@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mirage_pl.mirage.batch import Batch
-from mirage_pl.mirage.model.columns import Columns
+from mirage_pl.mirage.model.columns import Columns, Embeds
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.stock.places import Places
 
@@ -21,24 +21,31 @@ class AnswerColumns:
     """
 
     def __init__(self, net: LatentVLM, prompts: Batch) -> None:
-        self.embeds = net.embed(prompts)
-        self.columns: Columns = net.columns(prompts, self.embeds)
+        self.columns: Columns = net.columns(prompts, net.embed(prompts))
         self.position_B = prompts.positions_3BT.amax((0, 2)) + 1
         self.order_B = prompts.real_BT.sum(1)
 
     def prefill(self) -> Tensor:
         """Run the prompts; return hidden states ``[B, D]`` of their last columns."""
-        return self.columns.advance(self.embeds.inputs_BTD)[:, -1]
+        hidden_BD = self._advance(self.columns.embeds.inputs_BTD)[:, -1].clone()
+        self.columns.embeds = Embeds(hidden_BD.new_empty(0))  # has their dtype and device, not their memory
+        return hidden_BD
 
     def append(self, embeds_BSD: Tensor, written_BS: Tensor) -> Tensor:
         """Run and keep S new columns; return their hidden states ``[B, S, D]``."""
         self.columns.extend(self._places(written_BS))
         self.position_B, self.order_B = self.position_B + written_BS.sum(1), self.order_B + written_BS.sum(1)
-        return self.columns.advance(embeds_BSD)
+        return self._advance(embeds_BSD)
 
     def tentative(self, written_BS: Tensor) -> "Tentative":
         """The next columns, which a recurrence may run without keeping them."""
         return Tentative(self, self._places(written_BS))
+
+    def _advance(self, embeds_BSD: Tensor) -> Tensor:
+        """Run and keep columns, but not their hidden states: an answer reads them once."""
+        hidden_BSD = self.columns.advance(embeds_BSD)
+        self.columns.hidden.clear()
+        return hidden_BSD
 
     def _places(self, written_BS: Tensor) -> Places:
         """Where the next columns stand."""
