@@ -12,6 +12,6 @@ tokenizer_gan the same against a discriminator    and hinge losses, from a set s
 
 Read in this order: ``batch`` (clips to frames) and ``augment`` (what a step sees of them); in ``model``: ``blocks``,
 ``coders`` (one frame), ``conditional`` (a frame that attends to the context), ``quantizer``, ``tokenizer`` (all of it),
-``layout`` (codes as one sequence); then ``losses`` and ``module`` (the stages). ``evaluation`` scores frames by
-``measures``, ``report`` has its words, ``session`` shows a clip.
+``layout`` (codes as one sequence); then ``losses`` and ``stages``. ``evaluations`` score frames by ``measures``,
+``report`` has their words, ``sessions`` show a clip.
 """

@@ -12,7 +12,7 @@ from torch import Tensor
 from data_modules.episodes.clips import Clip
 from data_modules.episodes.video import place_beside
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
-from mirage_pl.ivideogpt.measures import psnr, squared_error, ssim, to_pixels
+from mirage_pl.ivideogpt.evaluations.measures import psnr, squared_error, ssim, to_pixels
 from mirage_pl.ivideogpt.model.tokenizer import Tokenizer
 
 COPY, NOTHING = "copy_context", "no_context"
