@@ -12,9 +12,9 @@ import pytest
 
 from data_modules.episodes.clips import Episodes
 from data_modules.worlds import rendering
-from data_modules.worlds.pushing import Pushing, distance
 from data_modules.worlds.maker import WorldEpisodes
 from data_modules.worlds.play import play
+from data_modules.worlds.pushing import Pushing, distance
 from tests.conftest import REPO
 
 needs_drawing = pytest.mark.skipif(
