@@ -34,7 +34,13 @@ VIDEO = (
     "task/episodes",
     *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx256")),
 )
-ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
+POLICY = ("stage=mmact/action",)
+POLICIES = ("task/pushing_language", "model/mmact/tiny", "model/mmact/mmada_8b")
+ALONE = (
+    {f"model/{name}": ("model.path=DIR",) for name in ANY}
+    | dict.fromkeys(VIDEO, CLIPS)
+    | dict.fromkeys(POLICIES, POLICY)
+)
 """What an option can't do without."""
 INTERFACE = (
     "model",

@@ -30,7 +30,9 @@ class SlotLoss:
         if self.kind not in ("single", "margin", "gaussian"):
             raise ValueError(f"loss kind={self.kind} is unknown; choose single, margin or gaussian")
         if self.within < 0 or self.radius < 1 or not 0 < self.edge < 1:
-            raise ValueError(f"loss has within={self.within} (0 or more), radius={self.radius} (1 or more), edge in (0, 1)")
+            raise ValueError(
+                f"loss has within={self.within} (0 or more), radius={self.radius} (1 or more), edge in (0, 1)"
+            )
 
     def __call__(self, logits_NV: Tensor, targets_N: Tensor) -> Tensor:
         """The loss of each slot, [N]."""

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 def cosine(
     optimizer: Optimizer, total_steps: int, warmup_steps: Annotated[int, Ge(0)], least: Annotated[float, Ge(0)]
 ) -> LambdaLR:
-    """Linear warm-up from 0, then half a cosine down to ``least`` times the learning rate; beyond the last step it rises.
+    """Linear warm-up from 0, then half a cosine to ``least`` times the learning rate; beyond the last step it rises.
 
     Args:
         optimizer: what is scheduled.

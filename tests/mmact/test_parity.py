@@ -1,6 +1,7 @@
 """The reference implementation's own numbers, on its inputs: states, losses, bins, prompts, decoded ids."""
 
 import hashlib
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ from data_modules.demonstrations.steps import list_places
 from mirage_pl.mmact.losses import SlotLoss, average, average_words
 from mirage_pl.mmact.model.backbone import Ask, Backbone, Sizes
 from mirage_pl.mmact.model.bins import Bins, Normalizer
-from mirage_pl.mmact.model.decoding import HIDDEN, OneStep, Remask
+from mirage_pl.mmact.model.decoding import HIDDEN, Decode
 from mirage_pl.mmact.model.images import prepare_picture, read_codes, write_signs
 from mirage_pl.mmact.model.masking import Masking, Schedule
 from mirage_pl.mmact.model.released import resize_vocabulary
@@ -96,7 +97,9 @@ def compare(backbone, loss, expected):
     backbone.zero_grad()
     loss.backward()
     grads = {name: weight.grad for name, weight in backbone.named_parameters() if weight.grad is not None}
-    norms = {f"model.transformer.{name}.weight": norm for name, norm in expected.get("grad", {}).items() if name != "all"}
+    norms = {
+        f"model.transformer.{name}.weight": norm for name, norm in expected.get("grad", {}).items() if name != "all"
+    }
     assert {name: grads[name].norm().item() for name in norms} == close_norm(norms)
     whole = torch.stack([grad.norm() for grad in grads.values()]).norm().item()
     assert whole == close_norm(expected.get("grad", {}).get("all", expected.get("grad_all")))
@@ -180,9 +183,7 @@ def test_prompts_id_by_id(rebuild, templates_case):
     templates = Templates(vocab, {name: rebuild.words(text) for name, text in PHRASES.items()}, cut="tail")
     kind, _, generate = case["kind"].partition("_")
     dropped = case.get("no_state") and not generate
-    seen = Observation(
-        drawn["task"], () if dropped else drawn["state"], drawn["images"], drawn.get("previous") or ()
-    )
+    seen = Observation(drawn["task"], () if dropped else drawn["state"], drawn["images"], drawn.get("previous") or ())
     reserve = case["dims"] * case.get("chunk", 0) if case["dims"] == 7 else 0
 
     def write():
@@ -258,7 +259,7 @@ def compare_decoding(decode, predict, given, expected, case):
     if case["rows"] == 1:  # of one row the draws are as released, bit by bit
         for name, heat in (("drawn", 0.0), ("drawn_with_temperature", case.get("temperature"))):
             if name in expected:
-                sample = Remask(case["steps"], decode.schedule, "sample", heat, decode.cumulative)
+                sample = replace(decode, choose="sample", temperature=heat)
                 drawn = sample(predict, given, [torch.Generator().manual_seed(case["draw"])])
                 assert drawn.ids_BN.tolist() == expected[name]["ids"]
 
@@ -271,10 +272,10 @@ def test_chunks_of_actions_are_decoded(rebuild, backbone, decode_action_case):
     predict = predict_with(backbone, vocab, inputs["ids"], inputs["key_mask"], slots, vocab.bins)
     given = slots_of(inputs["ids"], slots, vocab, vocab.bins)
     logits, hidden = predict(given), torch.full_like(given, HIDDEN)  # the file has given slots, too, as they would be
-    assert OneStep()(lambda _: logits, hidden).ids_BN.tolist() == decode_action_case["one_step_argmax"]
-    means = Bins(vocab.bins.size).decode(OneStep("expectation")(lambda _: logits, hidden).expected_BN)[:, :6]
+    assert Decode()(lambda _: logits, hidden).ids_BN.tolist() == decode_action_case["one_step_argmax"]
+    means = Bins(vocab.bins.size).decode(Decode(choose="expectation")(lambda _: logits, hidden).expected_BN)[:, :6]
     assert means.tolist() == [close(row) for row in decode_action_case["one_step_expected_value"]]
-    compare_decoding(Remask(case["steps"], schedule_of(case)), predict, given, decode_action_case, case)
+    compare_decoding(Decode(case["steps"], schedule=schedule_of(case)), predict, given, decode_action_case, case)
 
 
 @torch.no_grad()
@@ -292,7 +293,7 @@ def test_codes_of_images_are_decoded(rebuild, backbone, decode_image_case):
     def predict(filled):
         return with_prompt(filled) if not guidance else guide(with_prompt(filled), without(filled), guidance)
 
-    decode = Remask(case["steps"], schedule_of(case), cumulative=True)
+    decode = Decode(case["steps"], schedule=schedule_of(case), cumulative=True)
     compare_decoding(decode, predict, given, decode_image_case, case)
 
 

@@ -175,9 +175,7 @@ class Backbone(nn.Module):
         """Logits of some places over a span, [N, V], row by row: the head's other rows aren't touched."""
         return F.linear(hidden_BLD[places_BL], self.transformer.ff_out.weight[span.rows])
 
-    def forward(
-        self, ids_BL: Tensor, keys_BL: Tensor | None, asks: Sequence[Ask], added: bool = False
-    ) -> list[Tensor]:
+    def forward(self, ids_BL: Tensor, keys_BL: Tensor | None, asks: Sequence[Ask], added: bool = False) -> list[Tensor]:
         """Logits for each ask, [N, V]; one call, so that it works where weights are in parts."""
         hidden_BLD = self.encode(ids_BL, keys_BL, added)
         return [self.project(hidden_BLD, ask.places_BL, ask.span) for ask in asks]

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+LARGEST = torch.finfo(torch.float32).max
+"""Where there is no bound: saved numbers are finite."""
 SMALLEST = 1e-8
 """Scale of a number that never changes: any other value of it is then out of range."""
 
@@ -68,8 +70,8 @@ class Normalizer(nn.Module):
         self.kind, self.raw = kind, list(raw)
         self.register_buffer("shift_D", torch.zeros(dims))
         self.register_buffer("scale_D", torch.ones(dims))
-        self.register_buffer("least_D", torch.full((dims,), -torch.inf))
-        self.register_buffer("greatest_D", torch.full((dims,), torch.inf))
+        self.register_buffer("least_D", torch.full((dims,), -LARGEST))
+        self.register_buffer("greatest_D", torch.full((dims,), LARGEST))
         self.register_buffer("fitted", torch.tensor(kind == "none"))
         for dim, value in (scale or {}).items():
             self.scale_D[dim] = value
@@ -84,13 +86,13 @@ class Normalizer(nn.Module):
             self.set_range(values_ND.amin(0), values_ND.amax(0))
 
     def set_range(self, least_D: Tensor, greatest_D: Tensor) -> None:
-        """Take [least, greatest] for [-1, 1]; a dimension of which both are the same has that value, as it is, always."""
+        """Take [least, greatest] for [-1, 1]; one of which both are the same always has that value, as it is."""
         same_D = least_D == greatest_D
         shift_D = torch.where(same_D, 0, (greatest_D + least_D) / 2)
         self.set(shift_D, torch.where(same_D, 1, (greatest_D - least_D) / 2))
         same_D[self.raw] = False
-        self.least_D.copy_(torch.where(same_D, least_D, -torch.inf))
-        self.greatest_D.copy_(torch.where(same_D, greatest_D, torch.inf))
+        self.least_D.copy_(torch.where(same_D, least_D, -LARGEST))
+        self.greatest_D.copy_(torch.where(same_D, greatest_D, LARGEST))
 
     def set(self, shift_D: Tensor, scale_D: Tensor) -> None:
         """Take shift and scale, but for the dimensions that are taken as they are."""

@@ -5,7 +5,7 @@ Shapes: B rows, N slots of each, V ids of the span that they are from. Ids count
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -39,95 +39,64 @@ class Filled:
     hidden: Sequence[list[int]] = field(default_factory=list)
 
 
-class Decoder(Protocol):
-    """A way to fill in slots."""
-
-    def __call__(self, predict: Predict, slots_BN: Tensor, streams: Sequence[Generator] | None = None) -> Filled:
-        """Fill in the hidden ones.
-
-        Args:
-            predict: a forward pass.
-            slots_BN: ids, ``HIDDEN`` where they aren't known.
-            streams: random numbers of each row, where any are drawn.
-        """
-
-
 @dataclass(frozen=True)
-class OneStep:
-    """All slots at once, each by itself.
+class Decode:
+    """In each step all slots are chosen, and the least certain ones hidden again (MaskGIT, arXiv 2202.04200).
 
     Attributes:
-        choose: ``argmax``: the likeliest id; ``sample``: one drawn by its probability, as released;
-            ``expectation``: the likeliest id, and the mean of all as the number.
-    """
-
-    choose: Choose = "argmax"
-
-    def __post_init__(self) -> None:
-        check_choice(self.choose, ("argmax", "sample", "expectation"))
-
-    def __call__(self, predict: Predict, slots_BN: Tensor, streams: Sequence[Generator] | None = None) -> Filled:
-        """Fill in slots by one forward pass."""
-        logits_BNV = predict(slots_BN).float()
-        known_BN = slots_BN != HIDDEN
-        chosen_BN = choose_ids(logits_BNV, self.choose, streams)
-        ids_BN = torch.where(known_BN, slots_BN, chosen_BN)
-        expected_BN = ids_BN.float()
-        if self.choose == "expectation":
-            mean_BN = logits_BNV.softmax(-1) @ torch.arange(logits_BNV.shape[-1], device=logits_BNV.device).float()
-            expected_BN = torch.where(known_BN, expected_BN, mean_BN)
-        return Filled(ids_BN, expected_BN, 1)
-
-
-@dataclass(frozen=True)
-class Remask:
-    """MaskGIT (arXiv 2202.04200): in each step all slots are chosen, and the least certain ones hidden again.
-
-    Attributes:
-        steps: forward passes.
-        schedule: share that is hidden after each.
-        choose: ``argmax``, or ``sample`` as released.
-        temperature: of the noise on how certain a choice is; it falls over the steps.
+        steps: forward passes; 1: all slots at once, each by itself.
+        choose: ``argmax``: the likeliest id; ``sample``: one drawn by its probability, as released; ``expectation``:
+            the likeliest id, and in the last step the mean of all as the number.
+        schedule: share that is hidden after each step.
+        temperature: of the noise on how certain a drawn id is; it falls over the steps.
         cumulative: the falls multiply, as released for images; otherwise each is counted from the first.
         threshold: what was kept before is hidden again when its probability falls below it, and
         drop: when its probability falls by more than this since it was chosen; both ``None``: never, as in MaskGIT.
             Source: Discrete Diffusion VLA (arXiv 2508.20072).
     """
 
-    steps: int
-    schedule: Schedule = field(default_factory=Schedule)
+    steps: int = 1
     choose: Choose = "argmax"
+    schedule: Schedule = field(default_factory=Schedule)
     temperature: float = 0.0
     cumulative: bool = False
     threshold: float | None = None
     drop: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice(self.choose, ("argmax", "sample"))
+        if self.choose not in ("argmax", "sample", "expectation"):
+            raise ValueError(f"decode.choose={self.choose} is unknown; choose argmax, sample or expectation")
         if self.steps < 1 or self.temperature < 0:
             raise ValueError(f"decode.steps={self.steps} must be 1 or more, temperature={self.temperature} 0 or more")
 
     def __call__(self, predict: Predict, slots_BN: Tensor, streams: Sequence[Generator] | None = None) -> Filled:
-        """Fill in slots; the answer is what the last step chose, whatever of it was hidden again."""
-        ids_BN, chosen_BN, hidden, heat = slots_BN.clone(), slots_BN, list[list[int]](), self.temperature
-        certain_BN = torch.ones(slots_BN.shape, device=slots_BN.device)
+        """Fill in the hidden slots; the answer is what the last step chose, whatever of it was hidden again.
+
+        Args:
+            predict: a forward pass.
+            slots_BN: ids, ``HIDDEN`` where they aren't known.
+            streams: random numbers of each row, where any are drawn.
+        """
+        ids_BN, hidden, heat = slots_BN, list[list[int]](), self.temperature
+        chosen_BN = expected_BN = certain_BN = torch.zeros(slots_BN.shape, device=slots_BN.device)
         for step in range(1, self.steps + 1):
-            share = torch.tensor(step / self.steps)
             logits_BNV = predict(ids_BN).float()
             chances_BNV = logits_BNV.softmax(-1)
             open_BN = self.reopen(ids_BN, chances_BNV, certain_BN, slots_BN)
             chosen_BN = torch.where(open_BN, choose_ids(logits_BNV, self.choose, streams), ids_BN)
+            expected_BN = chosen_BN.float()
+            if self.choose == "expectation":
+                expected_BN = torch.where(open_BN, average_ids(chances_BNV), expected_BN)
             chance_BN = chances_BNV.gather(-1, chosen_BN[..., None])[..., 0]
             certain_BN = torch.where(open_BN, chance_BN, certain_BN)
             heat = (heat if self.cumulative else self.temperature) * (1 - step / self.steps)
             score_BN = chance_BN.masked_fill(~open_BN, torch.inf).clamp(min=TINY).log()
             if self.choose == "sample":
                 score_BN = score_BN + heat * draw_noise(score_BN, streams)
-            count_B = self.count_hidden(share, open_BN)
-            again_BN = hide_least(score_BN, count_B)
+            again_BN = hide_least(score_BN, self.count_hidden(torch.tensor(step / self.steps), open_BN))
             ids_BN = torch.where(again_BN, HIDDEN, chosen_BN)
             hidden.append(again_BN.sum(1).tolist())
-        return Filled(chosen_BN, chosen_BN.float(), self.steps, hidden)
+        return Filled(chosen_BN, expected_BN, self.steps, hidden)
 
     def count_hidden(self, share: Tensor, open_BN: Tensor) -> Tensor:
         """How many slots of each row are hidden again: by the schedule, less than were open, but never none."""
@@ -148,10 +117,10 @@ class Remask:
         return open_BN | (doubted_BN & (given_BN == HIDDEN))
 
 
-def check_choice(choose: str, known: Sequence[str]) -> None:
-    """Refuse a choice that there isn't."""
-    if choose not in known:
-        raise ValueError(f"decode.choose={choose} is unknown here; choose {', '.join(known)}")
+def average_ids(chances_BNV: Tensor) -> Tensor:
+    """The mean of the ids, [B, N], weighed by their probability."""
+    mean_BN: Tensor = chances_BNV @ torch.arange(chances_BNV.shape[-1], device=chances_BNV.device).float()
+    return mean_BN
 
 
 def choose_ids(logits_BNV: Tensor, choose: Choose, streams: Sequence[Generator] | None) -> Tensor:

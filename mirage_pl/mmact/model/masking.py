@@ -16,8 +16,8 @@ class Schedule:
     """A number from 0 to 1 -> the share that is hidden, falling from 1 to 0.
 
     Attributes:
-        kind: ``cosine``: cos(pi u / 2); ``linear``: 1 - u; ``power``: 1 - u ** exponent; ``sigmoid``: one from ``start``
-            to ``end``, divided by ``tau``; ``full``: always 1.
+        kind: ``cosine``: cos(pi u / 2); ``linear``: 1 - u; ``power``: 1 - u ** exponent; ``sigmoid``: one from
+            ``start`` to ``end``, divided by ``tau``; ``full``: always 1.
         exponent: of ``power``.
         start: of ``sigmoid``.
         end: of ``sigmoid``.

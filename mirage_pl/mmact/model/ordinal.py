@@ -1,4 +1,4 @@
-"""Bins that know their order: a bin's vector says which number it stands for. Shapes: as in ``backbone``, F features."""
+"""Bins that know their order: a bin's vector says which number it stands for. Shapes: ``backbone``, F features."""
 
 import math
 

@@ -168,7 +168,13 @@ class Templates:
         return self.write_block("image", seen, dims, slots, limit, 0)
 
     def write_block(
-        self, kind: Literal["action", "image"], seen: Observation, dims: int, slots: Ids, limit: int | None, reserve: int
+        self,
+        kind: Literal["action", "image"],
+        seen: Observation,
+        dims: int,
+        slots: Ids,
+        limit: int | None,
+        reserve: int,
     ) -> Written:
         """A prompt and a block of slots between what begins and what ends it."""
         first, last = ("soa", "eoa") if kind == "action" else ("soi", "eoi")

@@ -1,4 +1,4 @@
-"""One vocabulary of text, control tokens, image codes and bins of numbers: the only place that knows where each begins."""
+"""One vocabulary of text, control tokens, image codes and bins: the only place that knows where each begins."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,7 +79,9 @@ class Vocab:
         if any(before.stop > after.first for before, after in zip(spans, spans[1:], strict=False)):
             raise ValueError(f"two kinds of tokens share an id: {spans}")
         if spans[-1].stop > self.size or min(self.images.size, self.bins.size) < 2:
-            raise ValueError(f"vocabulary of {self.size} ids doesn't hold {spans[-1]}, or has fewer than 2 codes or bins")
+            raise ValueError(
+                f"vocabulary of {self.size} ids doesn't hold {spans[-1]}, or has fewer than 2 codes or bins"
+            )
 
     def __getitem__(self, control: str) -> int:
         return self.controls[control]
@@ -100,7 +102,7 @@ def lay_out(text: int, codes: int, bins: int) -> Vocab:
 def lay_out_released() -> Vocab:
     """The released layout: LLaDA's tokenizer of 126,349 ids, 8,192 codes behind it, and 2,048 bins from 134,656 on.
 
-    Image codes begin at the tokenizer's length, not at its rounded size 126,464: 115 ids before the bins are never used.
+    Image codes begin at the tokenizer's length, not at its rounded size 126,464: 115 ids before the bins are unused.
     """
     reserved = {
         "soi": 126084,
