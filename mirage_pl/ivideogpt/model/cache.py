@@ -62,7 +62,7 @@ class RolloutCache(DynamicCache):
 
     def __init__(self, layers: list[RoomyLayer]) -> None:
         super().__init__()
-        self.layers: list[RoomyLayer] = layers  # type: ignore[assignment]
+        self.layers: list[RoomyLayer] = layers
 
     @classmethod
     def with_room(cls, num_layers: int, length: int) -> "RolloutCache":

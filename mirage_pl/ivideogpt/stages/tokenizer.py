@@ -19,6 +19,7 @@ from mirage_pl.ivideogpt.model.discriminator import Discriminator, hinge
 from mirage_pl.ivideogpt.model.quantizer import count_used
 from mirage_pl.ivideogpt.model.tokenizer import Reconstruction, Tokenizer
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 CARD = """A tokenizer of clips (iVideoGPT, arXiv 2405.15223).
 
 `{weights}` has the names of the released tokenizers, `config.json` their keys. `decode` other than `plain`, `fold`
@@ -40,7 +41,7 @@ class TokenizerModule(BaseModule):
 
     def take_frames(self, batch: Batch) -> Tensor:
         """The frames of a batch in [0, 1]; in training what this step sees of them, each clip by its own draws."""
-        frames_BTCHW = batch.frames_BTCHW.to(self.device, torch.float32) / 255
+        frames_BTCHW = batch.frames_BTCHW.to(self.device, self.dtype) / 255
         if not self.training or self.views.whole:
             return frames_BTCHW
         streams = [row_stream(self.seed, Path(clip.where).name, self.step) for clip in batch.samples]
@@ -60,12 +61,17 @@ class TokenizerModule(BaseModule):
 
     def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
         """Write a folder as the release has it, in one file whatever its size, and read the weights back."""
-        tokenizer, weights = self.tokenizer, "diffusion_pytorch_model.safetensors"
-        (folder / "README.md").write_text(CARD.format(weights=weights))
-        (folder / "config.json").write_text(json.dumps(tokenizer.describe(), indent=2))
-        save_file({name: weight.contiguous() for name, weight in tokenizer.state_dict().items()}, folder / weights)
-        (prefix,) = (name for name, module in self.named_modules() if module is tokenizer)
-        return {f"{prefix}.{name}": weight for name, weight in load_file(folder / weights).items()}
+        (folder / "README.md").write_text(CARD.format(weights=WEIGHTS))
+        (prefix,) = (name for name, module in self.named_modules() if module is self.tokenizer)
+        return write_tokenizer(self.tokenizer, folder, prefix)
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path, prefix: str) -> dict[str, Tensor]:
+    """Write config and weights as the release has them, and read the weights back, by their names below ``prefix``."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(tokenizer.describe(), indent=2))
+    save_file({name: weight.contiguous() for name, weight in tokenizer.state_dict().items()}, folder / WEIGHTS)
+    return {f"{prefix}.{name}": weight for name, weight in load_file(folder / WEIGHTS).items()}
 
 
 class Tokenize(TokenizerModule):
