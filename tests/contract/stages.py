@@ -16,6 +16,7 @@ SMALLER = {
 }
 """Family -> what makes its runs small, and keeps rounding from deciding what is learnt."""
 GENTLE = {
+    "ivideogpt/world_model": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer_gan": [
         "model.discriminator.depth=2",

@@ -158,7 +158,7 @@ def test_as_released_slots_are_learnt_among_all_tokens_and_rewards_are_the_next_
     cfg = compose_small("train", f"data={squares}", "model.compat=true", stage="ivideogpt/world_model")
     module = instantiate(cfg.stage.module).eval()
     losses, world = module.losses(batch), module.net
-    predicted = world(batch.frames_BTCHW / 255, batch.actions_BSA)
+    predicted = world.read(batch.frames_BTCHW / 255, batch.actions_BSA)
     labels = world.transformer.layout.labels(predicted.ids_BL)[:, 1:]
     logits = world.transformer.llm.lm_head(predicted.states.all_BLD)[:, :-1]
     assert losses["codes"].item() == pytest.approx(F.cross_entropy(logits.mT, labels).item(), rel=1e-5)

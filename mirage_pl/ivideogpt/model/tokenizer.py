@@ -92,6 +92,11 @@ class Tokenizer(nn.Module):
         self.dynamics_quantize: Quantizer = dynamics_quantizer(channels)  # type: ignore[assignment]
         self.start_from_copy()
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights; frames come in it."""
+        return self.quant_conv.weight.dtype
+
     def start_from_copy(self) -> None:
         """Let untrained ``residual`` and ``gated`` decoders begin near the newest context frame."""
         with torch.no_grad():

@@ -3,13 +3,16 @@
 Shapes: B clips of T frames, F of them after the context, A numbers of an action, pixels in [0, 1].
 """
 
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mirage_pl.ivideogpt.model.tokenizer import Tokenizer
 from mirage_pl.ivideogpt.model.transformer import States, Transformer, TransformerSizes
+
+Result = TypeVar("Result")
 
 
 class Predicted(NamedTuple):
@@ -72,7 +75,14 @@ class WorldModel(nn.Module):
         self.tokenizer.eval()
         return self
 
-    def forward(self, frames_BTCHW: Tensor, actions_BFA: Tensor | None = None) -> Predicted:
+    def forward(self, work: Callable[..., Result], *args: Any) -> Result:
+        """Return ``work(*args)``. All that needs the weights comes through here, as ``world(world.read, frames)``.
+
+        Where a strategy keeps them in parts, they are gathered when the module is called.
+        """
+        return work(*args)
+
+    def read(self, frames_BTCHW: Tensor, actions_BFA: Tensor | None = None) -> Predicted:
         """Read whole clips.
 
         Args:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.ivideogpt.batch import Batch
 from mirage_pl.ivideogpt.model.layout import IGNORE
-from mirage_pl.ivideogpt.model.tokenizer import Tokenizer
+from mirage_pl.ivideogpt.model.tokenizer import Reconstruction, Tokenizer
 from mirage_pl.ivideogpt.model.transformer import released_names, symlog
 from mirage_pl.ivideogpt.model.world import Predicted, WorldModel
 from mirage_pl.ivideogpt.stages.tokenizer import write_tokenizer
@@ -47,6 +46,11 @@ class LearnWorld(BaseModule):
         """What frames become codes by."""
         return self.net.tokenizer
 
+    def reconstruct(self, frames_BTCHW: Tensor) -> Reconstruction:
+        """Clips through their codes and back."""
+        clip: Reconstruction = self.net(self.tokenizer, frames_BTCHW)
+        return clip
+
     def parts(self) -> dict[str, Sequence[nn.Module]]:
         """The transformer, and the heads beside it."""
         transformer = self.net.transformer
@@ -67,10 +71,14 @@ class LearnWorld(BaseModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch of clips."""
-        frames_BTCHW = batch.frames_BTCHW.to(self.device, self.dtype) / 255
+        frames_BTCHW = batch.frames_BTCHW.to(self.device, self.tokenizer.dtype) / 255
         actions_BFA = self.take_actions(batch)
-        predicted = self.net(frames_BTCHW, actions_BFA)
-        none = frames_BTCHW.new_zeros(())
+        losses: dict[str, Tensor] = self.net(self.lose, frames_BTCHW, actions_BFA, batch)
+        return losses
+
+    def lose(self, frames_BTCHW: Tensor, actions_BFA: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+        """The losses of clips in [0, 1]."""
+        predicted, none = self.net.read(frames_BTCHW, actions_BFA), frames_BTCHW.new_zeros(())
         return {
             "codes": self.measure_codes(predicted),
             "reward": self.measure_rewards(predicted, batch) if self.net.has_reward else none,
