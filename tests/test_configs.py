@@ -28,7 +28,12 @@ GROUPS = sorted(
 )
 ANY = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "internvl", "gemma3", "smolvlm")
 CLIPS = ("stage=ivideogpt/tokenizer",)
-VIDEO = ("task/pushing", "task/episodes", *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx256")))
+VIDEO = (
+    "task/pushing",
+    "task/metaworld",
+    "task/episodes",
+    *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx256")),
+)
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
 """What an option can't do without."""
 INTERFACE = (
