@@ -31,7 +31,8 @@ class Pipe:
     """
 
     def __init__(self, command: Sequence[str], patience: float) -> None:
-        self.command, self.patience, self.log = command, patience, tempfile.TemporaryFile()
+        self.command, self.patience = command, patience
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 (it is open as long as the program runs)
         try:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, bufsize=0

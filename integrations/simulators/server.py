@@ -13,7 +13,8 @@ import signal
 import struct
 import sys
 import traceback
-from typing import Any, BinaryIO, Callable
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -64,7 +65,8 @@ class ManiSkill:
         self.environment = make(
             scene, num_envs=1, obs_mode="rgb", control_mode=control, sensor_configs=sizes, **(settings or {})
         )
-        self.repeat, self.camera, self.seen, self.reached = repeat, camera, {}, False
+        self.repeat, self.camera, self.reached = repeat, camera, False
+        self.seen: Any = None
         space = self.environment.action_space
         self.low, self.high = (np.asarray(bound).reshape(-1) for bound in (space.low, space.high))
         self.width = len(self.low)
@@ -121,7 +123,8 @@ class Libero:
         self.environment = wrapper(
             bddl_file_name=file, camera_names=[camera], camera_heights=side, camera_widths=side, ignore_done=True
         )
-        self.camera, self.repeat, self.seen, self.reached = camera, repeat, {}, False
+        self.camera, self.repeat, self.reached = camera, repeat, False
+        self.seen: Any = None
 
     def reset(self, seed: int) -> None:
         """Begin an episode at one of the recorded starts, and let things settle."""

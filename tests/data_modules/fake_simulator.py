@@ -10,7 +10,9 @@ from tests.conftest import REPO
 
 
 def load_server():
-    spec = importlib.util.spec_from_file_location("simulator_server", REPO / "integrations" / "simulators" / "server.py")
+    spec = importlib.util.spec_from_file_location(
+        "simulator_server", REPO / "integrations" / "simulators" / "server.py"
+    )
     server = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(server)
     return server

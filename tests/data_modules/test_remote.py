@@ -53,7 +53,9 @@ def test_a_world_behind_a_pipe_is_the_same_world():
         ("hang", "line took more than 2 s to step; raise task.patience"),
     ],
 )
-def test_a_simulator_that_fails_in_the_middle_ends_the_episode_with_one_line_and_another_can_begin(fault, words, tmp_path):
+def test_a_simulator_that_fails_in_the_middle_ends_the_episode_with_one_line_and_another_can_begin(
+    fault, words, tmp_path
+):
     world = open_line(fault=fault, mark=str(tmp_path / "mark"), patience=2 if fault == "hang" else 30)
     with pytest.raises(WorldFailure, match=words) as failure:
         play(world, 0, 6, np.random.default_rng(0))
@@ -76,9 +78,9 @@ def test_a_simulator_that_cant_start_is_refused_in_one_line():
         assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="/no/python can't be started .*; correct task.python"):
         RemoteWorld(16, "line", {}, "/no/python", FAKE, 30)
+    options = {"scene": "A", "control": None, "repeat": 1, "camera": None, "imports": ["mani_skill.envs"]}
     with pytest.raises(ValueError, match=r"maniskill failed at open: ModuleNotFoundError: .*mani_skill"):
-        options = {"scene": "A", "control": None, "repeat": 1, "camera": None, "imports": ["mani_skill.envs"]}
-        RemoteWorld(16, "maniskill", options | {"settings": {}}, sys.executable, None, 30)
+        RemoteWorld(16, "maniskill", options | {"settings": None}, sys.executable, None, 30)
 
 
 def test_a_simulator_without_an_expert_says_which_policies_are_left():
@@ -146,7 +148,9 @@ class Cubes:
 def test_maniskills_adapter_adds_rewards_up_and_scales_actions(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", SimpleNamespace(make=Cubes))
     monkeypatch.setitem(sys.modules, "mani_skill.envs", ModuleType("envs"))
-    cfg = compose("data", ["task=maniskill", "task.scene=PushT-v1", "task.settings={sim_backend: gpu}", "task.python=x"])
+    cfg = compose(
+        "data", ["task=maniskill", "task.scene=PushT-v1", "task.settings={sim_backend: gpu}", "task.python=x"]
+    )
     options = cfg.task.world.options
     world = load_server().ManiSkill(side=8, **options)
     environment = world.environment
