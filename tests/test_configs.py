@@ -35,6 +35,7 @@ VIDEO = (
     *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx256")),
 )
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
+ALONE |= {f"task/{name}": (*CLIPS, "task.python=PYTHON") for name in ("maniskill", "libero")}
 """What an option can't do without."""
 INTERFACE = (
     "model",
