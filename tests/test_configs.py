@@ -33,6 +33,7 @@ VIDEO = (
     "task/metaworld",
     "task/episodes",
     *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx256")),
+    *(f"quantizer/{name}" for name in ("fsq", "vq", "lfq")),
 )
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
 ALONE |= {f"task/{name}": (*CLIPS, "task.python=PYTHON") for name in ("maniskill", "libero")}
