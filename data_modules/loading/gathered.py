@@ -16,14 +16,26 @@ from data_modules.loading.loader import ResumableLoader
 
 
 class Gatherer(Protocol):
-    """What this asks of a stage; ``mirage_pl/engine/seams.py`` has it for families."""
+    """A stage that makes its own samples as it learns: it plays, imagines, or answers and is graded.
+
+    Its YAML sets ``task.data._target_: data_modules.loading.gathered.GatheredData``. What has been made is the stage's
+    own: it writes it below the run folder, saves with the checkpoint how much there was, and on resuming drops what
+    came later. Every process makes the same; with randomness by step a resumed run does, too. What can't be cut, such
+    as an episode, is made at once: there is no checkpoint within.
+    """
 
     def gather(self, step: int) -> None:
-        """Make what is due before a step."""
+        """Make what is due before a step, given the steps before; after a resume perhaps again."""
         ...
 
     def pick(self, step: int, part: int, size: int) -> Sequence[Any]:
-        """Return the samples of a batch of that step, those of all processes."""
+        """Return the samples of a batch, by step and part alone.
+
+        Args:
+            step: optimizer steps taken before.
+            part: which of the step's accumulated batches.
+            size: ``loader.batch_size`` times the processes, which take turns at the samples.
+        """
         ...
 
 

@@ -2,8 +2,8 @@
 
 A stage is a ``BaseModule`` (``training/base.py``; with several optimizers a ``Turns``), built from ``conf/stage/``.
 What is code lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights
-from other runs), ``serving/chat.py`` (a session that many ask at a time). ``tests/toy/`` implements all but the last,
-and no ``Gathering``.
+from other runs), ``serving/chat.py`` (a session that many ask at a time), ``data_modules/loading/gathered.py`` (a stage
+that makes its own samples). ``tests/toy/`` implements all but the last two.
 """
 
 from __future__ import annotations  # so that reports, which load no torch, have its records
@@ -92,26 +92,6 @@ class Batch(Protocol):
 
     def to(self, device: Any) -> Self:
         """Return the batch on a device."""
-
-
-class Gathering(Protocol):
-    """A stage that makes its own samples as it learns: it plays, imagines, or answers and is graded.
-
-    Its YAML sets ``task.data._target_: data_modules.loading.gathered.GatheredData``, whose loader asks for each step's
-    samples just before the step. What has been made is the stage's own: it writes it below the run folder, saves with
-    the checkpoint how much there was, and on resuming drops what came later. Every process makes the same; with
-    randomness by step (``training/draws.py``) a resumed run does, too. What must not be cut, such as an episode, is
-    made at once: there is no checkpoint within.
-    """
-
-    def gather(self, step: int) -> None:
-        """Make what is due before a step, given the steps before; called again after a resume."""
-
-    def pick(self, step: int, part: int, size: int) -> Sequence[Located]:
-        """Return the samples of a step's accumulated batch ``part``, of all processes, by step and part alone.
-
-        ``size`` is ``loader.batch_size`` times the processes; processes take turns at the samples.
-        """
 
 
 @dataclass(frozen=True)
