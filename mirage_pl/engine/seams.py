@@ -1,9 +1,8 @@
 """Every protocol that a family meets. A family implements what it needs; the engine calls nothing else of it.
 
-A stage is a ``BaseModule`` (``training/base.py``; with several optimizers a ``Turns``), built from ``conf/stage/``.
-What is code lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights
-from other runs), ``serving/chat.py`` (a session that many ask at a time), ``data_modules/loading/gathered.py`` (a stage
-that makes its own samples). ``tests/toy/`` implements all but the last two.
+A stage is a ``BaseModule`` (``training/base.py``), or a ``Turns``. What is code lies beside what it serves:
+``training/draws.py`` (randomness by step), ``runs/starts.py`` (other runs' weights), ``serving/chat.py`` (many ask at a
+time), ``data_modules/loading/gathered.py`` (a stage makes its samples). ``tests/toy/`` has all but the last two.
 """
 
 from __future__ import annotations  # so that reports, which load no torch, have its records
