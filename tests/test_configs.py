@@ -38,6 +38,7 @@ VIDEO = (
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
 ALONE |= {f"task/{name}": (*CLIPS, "task.python=PYTHON") for name in ("maniskill", "libero")}
 """What an option can't do without."""
+ALONE |= dict.fromkeys(("agent/drqv2", "agent/drqv2_tiny"), ("stage=ivideogpt/drqv2",))
 INTERFACE = (
     "model",
     "task",
