@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from data_modules.episodes.episode import Form, read_episode
+from data_modules.episodes.form import Form
+from data_modules.episodes.recording import read_episode
 
 SMALLEST = 256
 """Pixels: smaller frames are shown larger, by a whole factor."""

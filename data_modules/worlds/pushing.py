@@ -4,14 +4,13 @@ Lengths in metres. The table is 0.9 wide, its middle is 0; an action is the hand
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.worlds.rendering import compile_scene, draw_scene, load_mujoco
-
-Vector = NDArray[np.float64]
+from data_modules.worlds.rendering import check_side, compile_scene, draw_scene, load_mujoco
+from data_modules.worlds.world import Vector
 
 EDGE = 0.36
 """How far from the middle the hand and the box get."""
@@ -71,9 +70,12 @@ class Pushing:
         side: pixels of a frame.
     """
 
+    width: ClassVar[int] = 2
+
     side: int
 
     def __post_init__(self) -> None:
+        check_side(self.side)
         self.model = compile_scene(SCENE)
         self.state: Any = load_mujoco().MjData(self.model)
 
@@ -118,25 +120,24 @@ class Pushing:
         """Whether the box is on the disc."""
         return distance(self.box, self.disc) < REACHED
 
+    def choose_expert_action(self) -> Vector:
+        """Go round the box to the side away from the disc, then push."""
+        towards = (self.disc - self.box) / max(1e-6, distance(self.disc, self.box))
+        offset = self.hand - self.box
+        along, across = float(offset @ towards), offset - (offset @ towards) * towards
+        if along < 0 and np.linalg.norm(across) < 0.03:
+            target = self.box + 0.5 * BEHIND * towards
+        elif along > -0.06 and np.linalg.norm(across) < BEHIND:  # beside or before the box: go round it first
+            side = across / max(1e-6, float(np.linalg.norm(across)))
+            turned = np.array([-towards[1], towards[0]])
+            target = self.hand - 0.1 * towards + 0.1 * (side if np.linalg.norm(across) > 0.01 else turned)
+        else:
+            target = self.box - BEHIND * towards
+        step = FASTEST * TIMESTEP * SUBSTEPS
+        action = (target - self.hand) / step
+        return action / max(1.0, float(np.linalg.norm(action)))
+
 
 def distance(one: Vector, other: Vector) -> float:
     """Distance of two points."""
     return float(np.linalg.norm(one - other))
-
-
-def choose_expert_action(world: Pushing) -> Vector:
-    """Go round the box to the side away from the disc, then push."""
-    towards = (world.disc - world.box) / max(1e-6, distance(world.disc, world.box))
-    offset = world.hand - world.box
-    along, across = float(offset @ towards), offset - (offset @ towards) * towards
-    if along < 0 and np.linalg.norm(across) < 0.03:
-        target = world.box + 0.5 * BEHIND * towards
-    elif along > -0.06 and np.linalg.norm(across) < BEHIND:  # beside or before the box: go round it first
-        side = across / max(1e-6, float(np.linalg.norm(across)))
-        turned = np.array([-towards[1], towards[0]])
-        target = world.hand - 0.1 * towards + 0.1 * (side if np.linalg.norm(across) > 0.01 else turned)
-    else:
-        target = world.box - BEHIND * towards
-    step = FASTEST * TIMESTEP * SUBSTEPS
-    action = (target - world.hand) / step
-    return action / max(1.0, float(np.linalg.norm(action)))

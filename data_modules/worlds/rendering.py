@@ -1,6 +1,7 @@
 """MuJoCo scenes as pixels, drawn by software: no display and no GPU is needed."""
 
 import atexit
+import ctypes
 import os
 from ctypes.util import find_library
 from functools import lru_cache
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 """What MuJoCo calls a way to draw without a display -> its library."""
 MISSING = (
-    "nothing here draws without a display: neither EGL nor OSMesa is installed; apt-get install libegl1 "
+    "nothing here draws without a display: neither EGL with a device nor OSMesa is installed; apt-get install libegl1 "
     "libgl1-mesa-dri, or libosmesa6"
 )
 FLAGS = ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX", "mjRND_HAZE")
 """What is costly and shows little at small sizes."""
+PLATFORM_DEVICE = 0x313F
+"""``EGL_PLATFORM_DEVICE_EXT``."""
 
 
 def load_mujoco() -> Any:
@@ -26,10 +29,7 @@ def load_mujoco() -> Any:
         ValueError: MuJoCo is missing, or what it draws with.
     """
     if not os.environ.get("MUJOCO_GL"):
-        there = [name for name, library in LIBRARIES.items() if find_library(library)]
-        if not there:
-            raise ValueError(MISSING)
-        os.environ["MUJOCO_GL"] = there[0]
+        os.environ["MUJOCO_GL"] = find_way()
     try:
         import mujoco
     except ImportError as error:
@@ -38,14 +38,56 @@ def load_mujoco() -> Any:
     return mujoco
 
 
+def find_way() -> str:
+    """Return what MuJoCo can draw with: EGL where it has a device, otherwise OSMesa.
+
+    Raises:
+        ValueError: neither is here; names what to install.
+    """
+    for way, library in LIBRARIES.items():
+        file = find_library(library)
+        if file and (way != "egl" or has_device(file)):
+            return way
+    raise ValueError(MISSING)
+
+
+def has_device(file: str) -> bool:
+    """Return whether an EGL library has a device, such as a software one, that it can begin to use."""
+    egl = ctypes.CDLL(file)
+    egl.eglGetProcAddress.restype = ctypes.c_void_p
+    places = [egl.eglGetProcAddress(name) for name in (b"eglQueryDevicesEXT", b"eglGetPlatformDisplayEXT")]
+    if not all(places):
+        return False
+    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(places[0])
+    open_display = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)(places[1])
+    devices, count = (ctypes.c_void_p * 32)(), ctypes.c_int()
+    if not query(len(devices), devices, ctypes.byref(count)):
+        return False
+    displays = [open_display(PLATFORM_DEVICE, device, None) for device in devices[: count.value]]
+    return any(display and egl.eglInitialize(ctypes.c_void_p(display), None, None) for display in displays)
+
+
+def check_side(side: int) -> None:
+    """Check the pixels of a frame.
+
+    Raises:
+        ValueError: there are too few.
+    """
+    if side < 8:
+        raise ValueError(f"task.side={side} must be 8 or more")
+
+
 @lru_cache(maxsize=8)
-def compile_scene(xml: str) -> Any:
-    """Compile a scene."""
-    return load_mujoco().MjModel.from_xml_string(xml)
+def compile_scene(scene: str) -> Any:
+    """Compile a scene, from XML or from a file of it, so that drawing it costs little: without samples and shadows."""
+    kind = load_mujoco().MjModel
+    model = kind.from_xml_path(scene) if scene.endswith(".xml") else kind.from_xml_string(scene)
+    model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
+    return model
 
 
 @lru_cache(maxsize=2)
-def open_renderer(xml: str, side: int) -> Any:
+def open_renderer(scene: str, side: int) -> Any:
     """Open what draws a scene; one a process, since a second context may draw black.
 
     Raises:
@@ -53,7 +95,7 @@ def open_renderer(xml: str, side: int) -> Any:
     """
     mujoco = load_mujoco()
     try:
-        renderer = mujoco.Renderer(compile_scene(xml), side, side)
+        renderer = mujoco.Renderer(compile_scene(scene), side, side)
     except Exception as error:
         raise ValueError(f"{MISSING} (MUJOCO_GL={os.environ['MUJOCO_GL']}: {error})") from None
     for flag in FLAGS:
@@ -62,16 +104,16 @@ def open_renderer(xml: str, side: int) -> Any:
     return renderer
 
 
-def draw_scene(xml: str, state: Any, side: int, camera: str) -> NDArray[np.uint8]:
+def draw_scene(scene: str, state: Any, side: int, camera: str) -> NDArray[np.uint8]:
     """Draw a state of a scene, [side, side, 3].
 
     Args:
-        xml: the scene.
+        scene: XML, or a file of it.
         state: its ``MjData``.
         side: pixels.
         camera: name of the camera.
     """
-    renderer = open_renderer(xml, side)
+    renderer = open_renderer(scene, side)
     renderer.update_scene(state, camera)
     pixels: NDArray[np.uint8] = renderer.render().copy()
     return pixels

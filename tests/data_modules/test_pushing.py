@@ -2,20 +2,31 @@
 
 import json
 import os
+import subprocess
+import sys
 from ctypes.util import find_library
+from functools import partial
 
 import numpy as np
 import pytest
 
 from data_modules.episodes.clips import Episodes
 from data_modules.worlds import rendering
+from data_modules.worlds.maker import WorldEpisodes
+from data_modules.worlds.play import play
 from data_modules.worlds.pushing import Pushing, distance
-from data_modules.worlds.pushing_maker import PushingEpisodes, play
+from tests.conftest import REPO
 
 needs_drawing = pytest.mark.skipif(
     not any(map(find_library, rendering.LIBRARIES.values())), reason="neither EGL nor OSMesa is here"
 )
-OPTIONS = {"seed": 0, "num_workers": 1, "length": 4, "side": 16, "policies": [0, "random"]}
+OPTIONS = {
+    "world": partial(Pushing, side=16),
+    "seed": 0,
+    "num_workers": 1,
+    "length": 4,
+    "policies": [0, "random"],
+}
 
 
 def play_one(policy, seed=0, length=30):
@@ -57,7 +68,7 @@ def test_an_action_moves_the_hand_its_way_and_nothing_is_drawn_black():
 @needs_drawing
 def test_episodes_are_made_for_all_splits_by_policies_in_turn(tmp_path):
     folder = tmp_path / "pushing"
-    PushingEpisodes(folder=folder, episodes={"train": 3, "test": 1}, **OPTIONS).make()
+    WorldEpisodes(folder=folder, episodes={"train": 3, "test": 1}, **OPTIONS).make()
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     assert [row["group"] for row in rows] == ["noise 0", "random", "noise 0"]
     assert not list(Episodes({"length": 3}, {}).problems(str(folder / "train.jsonl")))
@@ -70,13 +81,30 @@ def test_episodes_are_made_for_all_splits_by_policies_in_turn(tmp_path):
 def test_policies_that_there_arent_are_refused(tmp_path):
     for change, words in (({"policies": [-1]}, "noises"), ({"policies": []}, "noises"), ({"length": 1}, "length=1")):
         with pytest.raises(ValueError, match=words):
-            PushingEpisodes(folder=tmp_path, episodes={"train": 1}, **OPTIONS | change)
+            WorldEpisodes(folder=tmp_path, episodes={"train": 1}, **OPTIONS | change)
 
 
 def test_a_machine_that_cant_draw_is_told_what_to_install_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setitem(os.environ, "MUJOCO_GL", "")
     monkeypatch.setattr(rendering, "find_library", lambda name: None)
-    with pytest.raises(ValueError, match="neither EGL nor OSMesa is installed; apt-get install") as error:
-        PushingEpisodes(folder=tmp_path / "pushing", episodes={"train": 1}, **OPTIONS).make()
+    with pytest.raises(ValueError, match="neither EGL with a device nor OSMesa is installed; apt-get install") as error:
+        WorldEpisodes(folder=tmp_path / "pushing", episodes={"train": 1}, **OPTIONS).make()
     assert "\n" not in str(error.value)
     assert not (tmp_path / "pushing").exists()
+
+
+def test_egl_without_a_device_gives_way_to_osmesa(monkeypatch):
+    monkeypatch.setattr(rendering, "find_library", lambda name: f"lib{name}.so")
+    devices = []
+    monkeypatch.setattr(rendering, "has_device", lambda file: bool(devices))
+    assert rendering.find_way() == "osmesa"
+    devices.append("a card")
+    assert rendering.find_way() == "egl"
+
+
+@pytest.mark.skipif(not find_library("EGL"), reason="EGL isn't here")
+def test_a_device_of_egl_is_looked_for_without_one_there_is_none():
+    code = "from data_modules.worlds.rendering import *; print(has_device(find_library('EGL')))"
+    environment = os.environ | {"__EGL_VENDOR_LIBRARY_DIRS": "/nonexistent"}
+    output = subprocess.run([sys.executable, "-c", code], cwd=REPO, env=environment, capture_output=True, check=True)
+    assert output.stdout.split() == [b"False"]

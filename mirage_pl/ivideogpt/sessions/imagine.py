@@ -12,8 +12,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from data_modules.episodes.episode import Episode, Form, read_episode
+from data_modules.episodes.episode import Episode
+from data_modules.episodes.form import Form, as_plain
+from data_modules.episodes.recording import open_recording
 from data_modules.episodes.video import Clip, place_beside, read_frames
+from data_modules.episodes.window import Window, cut
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
 from mirage_pl.engine.training.draws import row_stream
@@ -21,6 +24,9 @@ from mirage_pl.ivideogpt.batch import resize_frames
 from mirage_pl.ivideogpt.evaluations.measures import psnr, squared_error, to_pixels
 from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
+
+VIDEOS = (".gif", ".mp4", ".mkv", ".webm", ".avi")
+"""Files of frames alone."""
 
 
 class Imagine:
@@ -107,22 +113,18 @@ class Imagine:
         return Episode(np.repeat(pixels[None], self.world.context_length, 0), None, None)
 
     def read_clip(self, file: Path, first: int) -> Episode:
-        """Frames, and of an ``.npz`` actions and rewards, from the first frame on, at the stride of training."""
+        """Frames, and of an episode actions and rewards, from the first frame on, at the stride of training."""
         task = self.trained.config.task
+        stride = int(task.window.step)
         if first < 0:
             raise ValueError(f"first={first} must be 0 or more")
-        if file.suffix.lower() != ".npz":
-            return Episode(read_frames(file, dict(task.form["keys"]))[first :: task.window.step], None, None)
-        episode = read_episode(file, Form(**{**task.form, "keys": dict(task.form["keys"])}))
-        stride = int(task.window.step)
-        steps = max(0, len(episode.frames_THWC) - 1 - first) // stride
-        rows = slice(first, first + steps * stride)
-        actions, rewards = episode.actions_SA, episode.rewards_S
-        return Episode(
-            episode.frames_THWC[first::stride],
-            None if actions is None else actions[rows].reshape(steps, -1),
-            None if rewards is None else rewards[rows].reshape(steps, -1).sum(1),
-        )
+        if file.suffix.lower() in VIDEOS:
+            return Episode(read_frames(file, dict(task.form["keys"]))[first::stride], None, None)
+        with open_recording(file, Form(**as_plain(task.form))) as recording:
+            length = max(0, recording.total - 1 - first) // stride + 1
+            if length < 2:
+                raise ValueError(f"{file} has {length} frame(s) from first={first} on; give 2 or more")
+            return cut(recording, Window(length, stride), first, 0, None)
 
     def prepare(self, frames_THWC: Any) -> Tensor:
         """Frames as the model takes them, in [0, 1]."""

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.ivideogpt.batch import Batch
 from mirage_pl.ivideogpt.model.layout import IGNORE
+from mirage_pl.ivideogpt.model.released import write_folder
 from mirage_pl.ivideogpt.model.tokenizer import Reconstruction, Tokenizer
 from mirage_pl.ivideogpt.model.transformer import released_names, symlog
 from mirage_pl.ivideogpt.model.world import Predicted, WorldModel
-from mirage_pl.ivideogpt.stages.tokenizer import write_tokenizer
 
 CARD = """A world model of clips (iVideoGPT, arXiv 2405.15223).
 
@@ -143,11 +143,13 @@ class LearnWorld(BaseModule):
         (folder / "README.md").write_text(CARD)
         facts = {"action_dim": self.net.action_dim, "context_length": self.net.context_length}
         (folder / "config.json").write_text(json.dumps({"model_type": "ivideogpt", **facts}, indent=2))
-        weights = write_tokenizer(self.tokenizer, folder / "tokenizer", "net.tokenizer")
-        (folder / "transformer").mkdir()
+        for name in ("tokenizer", "transformer"):
+            (folder / name).mkdir()
+        tokenizer = write_folder(self.tokenizer, folder / "tokenizer")
         file = folder / "transformer" / "model.safetensors"
         ours = {name: weight.contiguous() for name, weight in self.net.transformer.state_dict().items()}
         save_file(released_names(ours, self.net.action_dim), file, {"format": "pt"})
         (folder / "transformer" / "config.json").write_text(json.dumps(self.net.describe(), indent=2))
         prefix = "net.transformer." + ("" if self.net.action_dim else "llm.")
-        return weights | {f"{prefix}{name}": weight for name, weight in load_file(file).items()}
+        weights = {f"{prefix}{name}": weight for name, weight in load_file(file).items()}
+        return weights | {f"net.tokenizer.{name}": weight for name, weight in tokenizer.items()}

@@ -1,0 +1,75 @@
+"""Policies of known strength, and the episodes that they play."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data_modules.episodes.episode import Episode
+from data_modules.worlds.world import Vector, World
+
+RANDOM = "random"
+HELD = 5
+"""Steps for which a random action is held at most."""
+
+
+def check_policies(policies: Sequence[float | str], key: str) -> None:
+    """Check that each is a noise or random.
+
+    Raises:
+        ValueError: it is neither; names the key.
+    """
+    if not policies or any(policy != RANDOM and not is_noise(policy) for policy in policies):
+        raise ValueError(f"{key}={list(policies)} must be noises, 0 and up, or random: [0, 0.3, random]")
+
+
+def is_noise(policy: Any) -> bool:
+    """Whether it is a number, 0 or more."""
+    return isinstance(policy, int | float) and not isinstance(policy, bool) and policy >= 0
+
+
+def name_policy(policy: float | str) -> str:
+    """What reports count its episodes under."""
+    return RANDOM if policy == RANDOM else f"noise {policy:g}"
+
+
+class Player:
+    """Chooses actions in one episode; an expert that has reached the goal goes on with random actions.
+
+    Args:
+        policy: standard deviation of the noise on an expert's actions, or ``random``: actions that are held for a
+            while.
+        draws: where its chance is from.
+    """
+
+    def __init__(self, policy: float | str, draws: np.random.Generator) -> None:
+        self.policy, self.draws, self.reached, self.left = policy, draws, False, 0
+        self.held: Vector = np.zeros(0)
+
+    def choose_action(self, world: World) -> Vector:
+        """Choose the next action, each number from -1 to 1."""
+        if not self.left:
+            self.held, self.left = self.draws.uniform(-1, 1, world.width), int(self.draws.integers(1, HELD + 1))
+        self.left -= 1
+        self.reached = self.reached or world.reached
+        action = self.held if self.policy == RANDOM or self.reached else world.choose_expert_action()
+        if self.policy != RANDOM:
+            action = action + float(self.policy) * self.draws.standard_normal(world.width)
+        return np.clip(action, -1, 1)
+
+
+def play(world: World, policy: float | str, length: int, draws: np.random.Generator) -> tuple[Episode, bool]:
+    """Play an episode of so many frames.
+
+    Returns:
+        The episode, and whether the goal was reached at any time.
+    """
+    world.reset(draws)
+    player = Player(policy, draws)
+    frames, actions, rewards = [world.draw()], list[Vector](), list[float]()
+    for _ in range(length - 1):
+        actions.append(player.choose_action(world))
+        rewards.append(world.step(actions[-1]))
+        frames.append(world.draw())
+    steps = np.array(actions, np.float32), np.array(rewards, np.float32)
+    return Episode(np.stack(frames), *steps), player.reached or world.reached
