@@ -32,10 +32,13 @@ VIDEO = (
     "task/pushing",
     "task/metaworld",
     "task/episodes",
-    *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx256")),
+    *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx64_medium", "ctx256")),
+    *(f"quantizer/{name}" for name in ("fsq", "vq", "lfq")),
 )
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
+ALONE |= {f"task/{name}": (*CLIPS, "task.python=PYTHON") for name in ("maniskill", "libero")}
 """What an option can't do without."""
+ALONE |= dict.fromkeys(("agent/drqv2", "agent/drqv2_tiny"), ("stage=ivideogpt/drqv2",))
 INTERFACE = (
     "model",
     "task",

@@ -147,7 +147,7 @@ class Clips(ClipRows):
         entry, starts = self.find(index)
         return Clip(entry, starts[0], self.window, self.form)
 
-    def draw(self, index: int) -> Clip:
+    def draw_sample(self, index: int) -> Clip:
         """Return a clip for training: what is drawn of it depends on Python's random numbers."""
         entry, starts = self.find(index)
         return Clip(entry, random.choice(starts), self.window, self.form, random.getrandbits(32))

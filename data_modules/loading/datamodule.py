@@ -87,7 +87,7 @@ class Kept(Dataset[Sample]):
         sample: Sample = self.rows[self.indices[index]]
         return sample
 
-    def draw(self, index: int) -> Any:
+    def draw_sample(self, index: int) -> Any:
         """Return a sample for training."""
         return draw_sample(self.rows, self.indices[index])
 

@@ -21,8 +21,8 @@ class Place(NamedTuple):
 
 
 def draw_sample(rows: Any, index: int) -> Any:
-    """Return a sample for training: where a data set has a ``draw``, what that draws with Python's random numbers."""
-    return rows.draw(index) if hasattr(rows, "draw") else rows[index]
+    """Return a sample for training: what a ``draw_sample`` of the data set draws with Python's random numbers."""
+    return rows.draw_sample(index) if hasattr(rows, "draw_sample") else rows[index]
 
 
 class Served(Dataset[Any]):

@@ -12,10 +12,24 @@ SMALLER = {
     # In small steps: latents that nobody has trained magnify a difference of rounding by a thousand in a few steps.
     "mirage": [*SMALL, "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "toy": ["task.rows={train: 24, val: 4, test: 4}"],
-    "ivideogpt": ["task=episodes", "task.window={length: 3, hop: 2}", "model.resolution=16"],
+    "ivideogpt": ["task=episodes", "task.window={length: 3, hop: 2}", "model.resolution=16", "task.action_dim=2"],
 }
 """Family -> what makes its runs small, and keeps rounding from deciding what is learnt."""
+ACTING = [
+    "task=pushing",
+    "task.side=16",
+    "task.length=8",
+    "task.episodes={train: 8, val: 2, test: 2}",
+    "task.window={length: 6, hop: 2, moving: 0}",
+    "agent.sizes={channels: [4], kernels: [4], strides: [4], hidden: 8}",
+    "playing.seed_actions=7",
+    "playing.updates=0.5",
+    "stage.optimizer.lr=2e-6",
+    "+stage.optimizer.eps=1e-6",
+]
+"""A small world, and an agent that plays an episode every four steps."""
 GENTLE = {
+    "ivideogpt/world_model": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer_gan": [
         "model.discriminator.depth=2",
@@ -23,8 +37,9 @@ GENTLE = {
         *(f"stage.module.turns.{turn}.optimizer.lr=2e-6" for turn in ("generator", "discriminator")),
         *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("generator", "discriminator")),
     ],
+    "ivideogpt/drqv2": ACTING,
 }
-"""Stage -> small steps for it, and a second optimizer that begins at once."""
+"""Stage -> small steps for it, and a second optimizer that begins at once; a small world for those that play."""
 APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided")}
 """Stage -> what makes its rows count each for itself: these compare latents less the mean of their batch."""
 SAME = {"pretrain": ["model.random_weights=false"]}

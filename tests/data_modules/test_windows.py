@@ -19,7 +19,7 @@ def shades(clip):
 
 def draw(rows, index, times=60):
     random.seed(0)
-    return [rows.draw(index) for _ in range(times)]
+    return [rows.draw_sample(index) for _ in range(times)]
 
 
 def test_in_training_a_clip_starts_anywhere_up_to_the_next_and_the_last_start_of_all_is_drawn_too(tmp_path):
