@@ -188,10 +188,10 @@ class Mixture(ClipRows):
         part, choices = self.find(index)
         return part[choices[0]]
 
-    def draw(self, index: int) -> Clip:
+    def draw_sample(self, index: int) -> Clip:
         """Return a clip for training: of neighbours that share a place one is drawn by Python's random numbers."""
         part, choices = self.find(index)
-        return part.draw(random.choice(choices))
+        return part.draw_sample(random.choice(choices))
 
     def find(self, index: int) -> tuple[Clips, range]:
         """The part of a clip, and which of its clips it may be."""

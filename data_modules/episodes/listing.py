@@ -88,7 +88,9 @@ class Numbered:
 
 
 def open_episodes(path: str | Path, form: Form) -> Source:
-    """Open what names episodes: an index of any kind of file, a LeRobot data set, an HDF5 file, a folder of these.
+    """Open what names episodes: an index of any kind of file, a LeRobot data set, an HDF5 file, a folder of files.
+
+    A pattern names several of one kind.
 
     Raises:
         ValueError: there is no such file, or no episode; names it.
@@ -98,22 +100,25 @@ def open_episodes(path: str | Path, form: Form) -> Source:
         return Numbered(place)
     if place.suffix.lower() in HDF5 and place.is_file():
         return Listed(place, list_places(place, form), form)
-    if place.is_dir() and (files := sorted(find_episodes(place), key=lambda file: as_numbers(str(file)))):
-        return Listed(place, [entry for file in files for entry in list_places(file, form)], form)
-    containers = [file for file in map(Path, sorted(glob(str(path), recursive=True))) if is_container(file)]
-    if containers and containers != [place]:
-        return Concatenated([open_episodes(file, form) for file in containers])
+    if place.is_dir() and (files := find_episodes(place)):
+        return list_files(place, files, form)
+    matches = [Path(name) for name in sorted(glob(str(path), recursive=True), key=as_numbers)]
+    if matches and all(file.suffix.lower() in ENDINGS for file in matches):
+        return list_files(Path(os.path.commonpath([file.parent for file in matches])), matches, form)
+    if matches and all(map(is_numbered, matches)):
+        return Concatenated([Numbered(folder) for folder in matches])
     return Concatenated([open_source(file) for file in find_files([path])])
 
 
-def is_container(file: Path) -> bool:
-    """Whether a path holds episodes and is no index."""
-    return file.suffix.lower() in HDF5 or (file.is_dir() and is_numbered(file))
+def list_files(folder: Path, files: Sequence[Path], form: Form) -> Listed:
+    """The episodes of files in a folder."""
+    return Listed(folder, [place for file in files for place in list_places(file, form)], form)
 
 
 def find_episodes(folder: Path) -> list[Path]:
     """Files of episodes anywhere in a folder."""
-    return [file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file()]
+    files = [file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file()]
+    return sorted(files, key=lambda file: as_numbers(str(file)))
 
 
 def list_places(file: Path, form: Form) -> list[tuple[Path, str | None]]:
