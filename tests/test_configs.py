@@ -32,7 +32,7 @@ VIDEO = (
     "task/pushing",
     "task/metaworld",
     "task/episodes",
-    *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx256")),
+    *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx64_medium", "ctx256")),
     *(f"quantizer/{name}" for name in ("fsq", "vq", "lfq")),
 )
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)

@@ -12,7 +12,7 @@ SMALLER = {
     # In small steps: latents that nobody has trained magnify a difference of rounding by a thousand in a few steps.
     "mirage": [*SMALL, "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "toy": ["task.rows={train: 24, val: 4, test: 4}"],
-    "ivideogpt": ["task=episodes", "task.window={length: 3, hop: 2}", "model.resolution=16"],
+    "ivideogpt": ["task=episodes", "task.window={length: 3, hop: 2}", "model.resolution=16", "task.action_dim=2"],
 }
 """Family -> what makes its runs small, and keeps rounding from deciding what is learnt."""
 ACTING = [
@@ -29,6 +29,7 @@ ACTING = [
 ]
 """A small world, and an agent that plays an episode every four steps."""
 GENTLE = {
+    "ivideogpt/world_model": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer_gan": [
         "model.discriminator.depth=2",

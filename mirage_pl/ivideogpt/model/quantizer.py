@@ -97,8 +97,10 @@ class FiniteScalar(nn.Module):
 
     def look_up(self, ids_MN: Tensor) -> Tensor:
         """Return the vectors of codes."""
-        vectors_MNC: Tensor = self.scalars.indices_to_codes(ids_MN.flatten()[None])[0]
-        return vectors_MNC.unflatten(0, ids_MN.shape)
+        weights = [*self.scalars.project_out.parameters()]
+        codes = self.scalars.implicit_codebook[ids_MN]
+        vectors_MNC: Tensor = self.scalars.project_out(codes.to(weights[0].dtype) if weights else codes)
+        return vectors_MNC
 
 
 class LookupFree(nn.Module):

@@ -41,7 +41,7 @@ class TokenizerModule(BaseModule):
 
     def take_frames(self, batch: Batch) -> Tensor:
         """The frames of a batch in [0, 1]; in training what this step sees of them, each clip by its own draws."""
-        frames_BTCHW = batch.frames_BTCHW.to(self.device, torch.float32) / 255
+        frames_BTCHW = batch.frames_BTCHW.to(self.device, self.tokenizer.dtype) / 255
         if not self.training or self.views.whole:
             return frames_BTCHW
         streams = [row_stream(self.seed, Path(clip.where).name, self.step) for clip in batch.samples]
@@ -49,6 +49,11 @@ class TokenizerModule(BaseModule):
         return torch.stack(
             [self.views(frames_TCHW, first, stream) for frames_TCHW, stream in zip(frames_BTCHW, streams, strict=True)]
         )
+
+    def reconstruct(self, frames_BTCHW: Tensor) -> Reconstruction:
+        """Clips through their codes and back."""
+        clip: Reconstruction = self.tokenizer(frames_BTCHW)
+        return clip
 
     def reconstruction_losses(self, frames_BTCHW: Tensor, clip: Reconstruction) -> dict[str, Tensor]:
         """The losses of reconstructed clips; how many codes they use is logged."""
