@@ -20,7 +20,12 @@ Act = Callable[[Tensor, int], Tensor]
 
 
 def imagine(
-    world: WorldModel, starts: Sequence[Moment], horizon: int, act: Act, sampling: Sampling, streams: Sequence[Generator]
+    world: WorldModel,
+    starts: Sequence[Moment],
+    horizon: int,
+    act: Act,
+    sampling: Sampling,
+    streams: Sequence[Generator],
 ) -> list[Episode]:
     """Go on from some observations, in the model: the frames that are given, then ``horizon`` imagined ones.
 

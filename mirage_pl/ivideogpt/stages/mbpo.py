@@ -94,6 +94,17 @@ class MBPO(DrQv2, WorldLosses):
 
     # What is gathered
 
+    def on_fit_start(self) -> None:
+        """Go on with the episodes that the checkpoint had.
+
+        Raises:
+            ValueError: imagined episodes are too short to learn from.
+        """
+        ahead: int = self.trainer.datamodule.collate.ahead  # type: ignore[attr-defined]
+        if self.imagining.horizon < ahead:
+            raise ValueError(f"imagining.horizon={self.imagining.horizon} must be ahead={ahead} or more")
+        super().on_fit_start()
+
     def gather(self, step: int) -> None:
         """Play and imagine what is due before a step."""
         since = step - self.imagining.first_updates
@@ -145,7 +156,7 @@ class MBPO(DrQv2, WorldLosses):
         assert batch.clips is not None
         if turn == TRANSFORMER:
             return self.world_losses(batch.clips)
-        frames_BTCHW = batch.clips.frames_BTCHW.to(self.device, self.dtype) / 255
+        frames_BTCHW = batch.clips.frames_BTCHW.to(self.device, self.world.tokenizer.dtype) / 255
         tokenizer = self.world.tokenizer
         return self.frame_losses(*tokenizer.divide(frames_BTCHW), tokenizer(frames_BTCHW))
 
@@ -162,7 +173,7 @@ class MBPO(DrQv2, WorldLosses):
         assert clips.actions_BSA is not None
         assert clips.rewards_BS is not None
         first = self.world.context_length
-        frames_BTCHW = clips.frames_BTCHW[:CHECKED].to(self.dtype) / 255
+        frames_BTCHW = clips.frames_BTCHW[:CHECKED].to(self.world.tokenizer.dtype) / 255
         rollout = Rollout(self.world, frames_BTCHW[:, :first], frames_BTCHW.shape[1] - first)
         steps = [rollout.step(action_BA) for action_BA in clips.actions_BSA[:CHECKED, first - 1 :].unbind(1)]
         frames_BFCHW = torch.stack([step.frames_BCHW for step in steps if step.frames_BCHW is not None], 1)
