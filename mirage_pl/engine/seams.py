@@ -7,7 +7,7 @@ A stage is a ``BaseModule`` (``training/base.py``), or a ``Turns``. What is code
 
 from __future__ import annotations  # so that reports, which load no torch, have its records
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
@@ -81,28 +81,6 @@ class Files(Protocol[S]):
 
     def problems(self, file: Any) -> Iterator[str]:
         """Yield what is wrong with every bad row, for ``data validate=true``."""
-
-
-@runtime_checkable
-class Copying(Protocol):
-    """A data set whose files aren't rows that can be copied byte for byte: what ``data split=`` and ``dedupe=`` ask.
-
-    Attributes:
-        suffix: of the files that it writes.
-    """
-
-    suffix: str
-
-    def copy_rows(self, file: Path, names: Collection[str], out: Path) -> None:
-        """Write some rows of a file, by their names in it, as a new file."""
-
-
-@runtime_checkable
-class Convertible(Protocol):
-    """A data set that can be written in a form that others read: what ``data convert=`` asks of it."""
-
-    def convert(self, file: Any, folder: Path) -> str:
-        """Write the rows of a file into a new folder; return what was written, in words."""
 
 
 class Batch(Protocol):

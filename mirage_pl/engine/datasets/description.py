@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -17,10 +17,17 @@ from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.datasets import split as data_split
 from mirage_pl.engine.datasets.sheet import write_sheet
 from mirage_pl.engine.keys import check_keys
-from mirage_pl.engine.seams import Convertible
 
 ACTIONS = ("validate", "split", "dedupe", "convert")
 """Options that replace making and describing; at most one may be set."""
+
+
+@runtime_checkable
+class Convertible(Protocol):
+    """A data set that can be written in a form that others read: what ``data convert=`` asks of it."""
+
+    def convert(self, file: Any, folder: Path) -> str:
+        """Write the rows of a file into a new folder; return what was written, in words."""
 
 
 def run(cfg: DictConfig) -> None:

@@ -2,17 +2,30 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from data_modules.files.subset import copy_rows, locate_row, suffix
-from mirage_pl.engine.seams import Copying
 
 LOGGED = 10
 """Copies that are printed one by one; beyond that they are only counted."""
+
+
+@runtime_checkable
+class Copying(Protocol):
+    """A data set whose files aren't rows that can be copied byte for byte: what ``data split=`` and ``dedupe=`` ask.
+
+    Attributes:
+        suffix: of the files that it writes.
+    """
+
+    suffix: str
+
+    def copy_rows(self, file: Path, names: Collection[str], out: Path) -> None:
+        """Write some rows of a file, by their names in it, as a new file."""
 
 
 def split_rows(
