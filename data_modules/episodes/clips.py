@@ -1,52 +1,30 @@
 """Clips: windows of episodes, of one length and stride; the episodes are named by an index, their files opened late."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from data_modules.episodes.episode import Episode, Form, digest_frames, read_episode
+from data_modules.episodes.entry import Entry, check_episode, naming, open_checked, parse_entry
+from data_modules.episodes.episode import Episode
+from data_modules.episodes.form import Form, as_plain
+from data_modules.episodes.lerobot.layout import Layout
+from data_modules.episodes.lerobot.writer import write_folder
+from data_modules.episodes.listing import open_episodes, write_index
+from data_modules.episodes.parts import Part, count_clips, list_parts
+from data_modules.episodes.recording import digest_episode
 from data_modules.episodes.video import enlarge
-from data_modules.files.sources import Source, open_source
+from data_modules.episodes.window import Window, cut, list_moving
+from data_modules.files.lines import within
+from data_modules.files.sources import Source
+from data_modules.loading.draws import stream_seed
 
 SHOWN = 128
 """Pixels: smaller frames are shown larger."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which frames of an episode are a clip.
-
-    Attributes:
-        length: frames of a clip.
-        step: frames of the episode from one to the next; their actions and rewards are one after the other.
-        hop: frames between the first ones of neighbouring clips.
-        moving: in a clip some frame differs from the first by more than a tenth in at least this share of the pixels;
-            still clips are left out. Reads every episode at the start; 0 takes all clips and reads none.
-
-    Raises:
-        ValueError: one out of its range.
-    """
-
-    length: int
-    step: int = 1
-    hop: int = 1
-    moving: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.length < 2 or self.step < 1 or self.hop < 1 or not 0 <= self.moving < 1:
-            raise ValueError(
-                f"task.window has length={self.length} (2 or more), step={self.step}, hop={self.hop} (1 or more) and "
-                f"moving={self.moving} (0 to 1)"
-            )
-
-    @property
-    def span(self) -> int:
-        """Frames of an episode from the first to the last of a clip."""
-        return (self.length - 1) * self.step + 1
 
 
 @dataclass(frozen=True)
@@ -54,110 +32,65 @@ class Clip:
     """A sample.
 
     Attributes:
-        where: ``index:line@first``.
-        file: of the episode.
-        first: its first frame.
+        entry: the episode.
+        first: the frame it starts from.
         window: which frames follow.
         form: of the file.
-        total: frames of the episode.
-        group: what reports count it under.
-        meta: the row's other columns.
+        drawn: what an order that is drawn depends on; ``None``: on the place alone.
     """
 
-    where: str
-    file: Path
+    entry: Entry
     first: int
     window: Window
     form: Form
-    total: int
-    group: str
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    drawn: int | None = None
 
-    def read(self) -> Episode:
+    @property
+    def where(self) -> str:
+        """``index:line@first``."""
+        return f"{self.entry.where}@{self.first}"
+
+    @property
+    def group(self) -> str:
+        """What reports count it under."""
+        return self.entry.group
+
+    def read(self, num_frames: int | None = None) -> Episode:
         """Read its frames, and the actions and rewards between them: those of a step's frames one after the other.
 
         With a step of k an action is k actions of the episode, and a reward the sum of k.
 
+        Args:
+            num_frames: so many frames are read, the first ones; ``None``: all.
+
         Raises:
             ValueError: the file can't be read, or isn't as long as the index says; names the row.
         """
-        try:
-            episode = read_episode(self.file, self.form)
-        except ValueError as error:
-            raise ValueError(f"{self.where}: {error}") from None
-        if len(episode.frames_THWC) != self.total:
-            raise ValueError(
-                f"{self.where}: {self.file} has {len(episode.frames_THWC)} frames, not {self.total} as the index says"
-            )
-        return cut(episode, self.first, self.window)
+        entry, draw = self.entry, stream_seed(self.where) if self.drawn is None else self.drawn
+        with naming(self), open_checked(entry, self.form) as recording:
+            clip = cut(recording, self.window, self.first, draw, num_frames)
+        return clip if entry.text is None else replace(clip, text=entry.text)
 
 
-def cut(episode: Episode, first: int, window: Window) -> Episode:
-    """Cut a clip out of an episode."""
-    steps = slice(first, first + window.span - 1)
-    actions, rewards = episode.actions_SA, episode.rewards_S
-    return Episode(
-        episode.frames_THWC[first : first + window.span : window.step],
-        None if actions is None else actions[steps].reshape(window.length - 1, -1),
-        None if rewards is None else rewards[steps].reshape(window.length - 1, -1).sum(1),
-    )
-
-
-class Clips:
-    """The clips of an index: what :class:`mirage_pl.engine.seams.Rows` asks for.
-
-    Args:
-        source: the index.
-        window: which frames are a clip.
-        form: of the files.
-
-    Raises:
-        ValueError: a bad row, or no clip at all.
-    """
-
-    def __init__(self, source: Source, window: Window, form: Form) -> None:
-        self.source, self.window, self.form = source, window, form
-        self.places = [(row, first) for row in range(len(source)) for first in self.list_firsts(row)]
-        if not self.places:
-            raise ValueError(f"{source}: every clip is still; lower task.window.moving={window.moving}")
-
-    def list_firsts(self, row: int) -> list[int]:
-        """The first frames of an episode's clips."""
-        clip = parse_row(self.source, row, self.window, self.form)
-        firsts = list(range(0, clip.total - self.window.span + 1, self.window.hop))
-        if not self.window.moving:
-            return firsts
-        episode = Clip(clip.where, clip.file, 0, Window(clip.total), self.form, clip.total, clip.group).read()
-        return [first for first in firsts if share_moved(cut(episode, first, self.window)) >= self.window.moving]
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> Clip:
-        row, first = self.places[index]
-        return parse_row(self.source, row, self.window, self.form, first)
+class ClipRows:
+    """What is said of clips, wherever they are from."""
 
     def identity(self, sample: Clip) -> str:
         """Tell episodes apart by their frames, so that all clips of one stay in one split."""
-        try:
-            return digest_frames(sample.file, str(sample.form.keys["frames"]))
-        except ValueError as error:
-            raise ValueError(f"{sample.where}: {error}") from None
-
-    def identities(self) -> Mapping[str, str]:
-        """Identity -> where, of the first clip of each episode."""
-        rows = {row: index for index, (row, _) in reversed(list(enumerate(self.places)))}
-        clips = [self[index] for index in rows.values()]
-        return {self.identity(clip): clip.where for clip in reversed(clips)}
+        with naming(sample):
+            entry = sample.entry
+            return entry.digest or digest_episode(entry.file, sample.form, entry.at)
 
     def facts(self, sample: Clip) -> Mapping[str, str | float]:
         """What ``python -m mirage_pl.data`` counts."""
-        return {"group": sample.group, "frames of the episode": sample.total}
+        return {"group": sample.group, "frames of the episode": sample.entry.total}
 
     def caption(self, sample: Clip) -> str:
         """What stands beside a clip's picture: where it is from, what is done, what it brings."""
         clip, last = sample.read(), sample.first + sample.window.span - 1
-        lines = [f"{sample.group}, frames {sample.first} to {last} of {sample.total}"]
+        lines = [f"{sample.group}, frames {sample.first} to {last} of {sample.entry.total}"]
+        if clip.text is not None:
+            lines.append(clip.text)
         if clip.actions_SA is not None:
             lines.append("actions " + ", ".join(" ".join(f"{x:.2g}" for x in action) for action in clip.actions_SA))
         if clip.rewards_S is not None:
@@ -169,69 +102,185 @@ class Clips:
         return [Image.fromarray(frame) for frame in enlarge(sample.read().frames_THWC, SHOWN)]
 
 
-def share_moved(clip: Episode) -> float:
-    """Largest share of pixels that differ from the first frame's by more than a tenth in any frame."""
-    frames = clip.frames_THWC.astype(np.int16)
-    moved_THW = (np.abs(frames[1:] - frames[:1]) > 25).any(-1)
-    return float(moved_THW.mean((1, 2)).max())
+class Clips(ClipRows):
+    """The clips of an index: what :class:`mirage_pl.engine.seams.Rows` asks for.
 
-
-def parse_row(source: Source, row: int, window: Window, form: Form, first: int = 0) -> Clip:
-    """Turn a row of an index into a clip.
+    Args:
+        source: the index.
+        window: which frames are a clip.
+        form: of the files.
+        check: identities of more episodes aren't computed; those that the index has are known.
 
     Raises:
-        ValueError: it is none; names it.
+        ValueError: a bad row, or no clip at all.
     """
-    values, where = dict(source[row]), source.where(row)
-    file, total = values.pop("episode", None), values.pop("length", None)
-    if not isinstance(file, str) or not isinstance(total, int) or total < 1:
-        raise ValueError(f'{where}: no episode; a row is {{"episode": "episodes/0007.npz", "length": 25, …}}')
-    if total < window.span:
-        raise ValueError(
-            f"{where}: {file} has {total} frames, a clip needs {window.span}; lower task.window.length or step, or "
-            "leave the row out"
-        )
-    group = str(values.pop("group", "all"))
-    return Clip(f"{where}@{first}", source.folder(row) / file, first, window, form, total, group, values)
+
+    def __init__(self, source: Source, window: Window, form: Form, check: int = 10_000) -> None:
+        self.source, self.window, self.form, self.check = source, window, form, check
+        self.moving: dict[int, list[list[int]]] = {}
+        self.bounds_N1 = np.cumsum([0, *(self.count_clips(row) for row in range(len(source)))])
+        if not len(self):
+            raise ValueError(
+                f"{source}: every clip is still; lower task.window.moving={window.moving}"
+                if window.moving
+                else f"{source}: no episode has the {window.span} frames of a clip; lower task.window.length or step"
+            )
+
+    def count_clips(self, row: int) -> int:
+        """How many clips an episode has."""
+        entry, window = parse_entry(self.source, row), self.window
+        window.check(entry.total, f"{entry.where}: {entry.file}")
+        starts = window.starts(entry.total)
+        if not window.moving or not starts:
+            return len(starts)
+        with naming(entry), open_checked(entry, self.form) as recording:
+            moving = set(list_moving(recording.frames()[0], window))
+        self.moving[row] = [
+            [at for at in window.choices(entry.total, first) if at in moving] for first in starts if first in moving
+        ]
+        return len(self.moving[row])
+
+    def __len__(self) -> int:
+        return int(self.bounds_N1[-1])
+
+    def __getitem__(self, index: int) -> Clip:
+        entry, starts = self.find(index)
+        return Clip(entry, starts[0], self.window, self.form)
+
+    def draw_sample(self, index: int) -> Clip:
+        """Return a clip for training: what is drawn of it depends on Python's random numbers."""
+        entry, starts = self.find(index)
+        return Clip(entry, random.choice(starts), self.window, self.form, random.getrandbits(32))
+
+    def find(self, index: int) -> tuple[Entry, Sequence[int]]:
+        """The episode of a clip, and the frames from which the clip may start: first where it does unless drawn."""
+        row = int(np.searchsorted(self.bounds_N1, within(index, self), side="right")) - 1
+        entry, number = parse_entry(self.source, row), index - int(self.bounds_N1[row])
+        if row in self.moving:
+            return entry, self.moving[row][number]
+        return entry, self.window.choices(entry.total, self.window.starts(entry.total)[number])
+
+    def identities(self) -> Mapping[str, str]:
+        """Identity -> where, of the first clip of each episode; nothing where more than ``check`` must be read."""
+        rows = [row for row in range(len(self.source)) if self.bounds_N1[row] < self.bounds_N1[row + 1]]
+        clips = [self[int(self.bounds_N1[row])] for row in reversed(rows)]
+        if sum(clip.entry.digest is None for clip in clips) > self.check:
+            return {}
+        return {self.identity(clip): clip.where for clip in clips}
+
+
+class Mixture(ClipRows):
+    """The clips of several indices, of each so many: repeated where it has fewer, in training drawn where it has more.
+
+    Args:
+        parts: the indices.
+        counts: how many clips of each.
+    """
+
+    def __init__(self, parts: Sequence[Clips], counts: Sequence[int]) -> None:
+        self.parts = parts
+        self.bounds_N1 = np.cumsum([0, *counts])
+
+    def __len__(self) -> int:
+        return int(self.bounds_N1[-1])
+
+    def __getitem__(self, index: int) -> Clip:
+        part, choices = self.find(index)
+        return part[choices[0]]
+
+    def draw_sample(self, index: int) -> Clip:
+        """Return a clip for training: of neighbours that share a place one is drawn by Python's random numbers."""
+        part, choices = self.find(index)
+        return part.draw_sample(random.choice(choices))
+
+    def find(self, index: int) -> tuple[Clips, range]:
+        """The part of a clip, and which of its clips it may be."""
+        number = int(np.searchsorted(self.bounds_N1, within(index, self), side="right")) - 1
+        first, end = self.bounds_N1[number : number + 2].tolist()
+        part, count = self.parts[number], end - first
+        start = (index - first) * len(part) // count
+        return part, range(start, max(start + 1, (index - first + 1) * len(part) // count))
+
+    def identities(self) -> Mapping[str, str]:
+        """Identity -> where, of all parts; nothing where one has none."""
+        parts = [part.identities() for part in self.parts]
+        return {key: where for part in reversed(parts) for key, where in part.items()} if all(parts) else {}
 
 
 class Episodes:
-    """``task.dataset``: reads indices and lists what is wrong with them and with the episodes that they name.
+    """``task.dataset``: reads indices, and lists what is wrong with them and with the episodes that they name.
+
+    Attributes:
+        suffix: of the files that :meth:`copy_rows` writes.
 
     Args:
-        window: options of :class:`Window`.
-        form: options of :class:`Form`.
+        window: options of :class:`data_modules.episodes.window.Window`.
+        form: options of :class:`data_modules.episodes.form.Form`.
+        check: how many episodes are compared by their frames, see :class:`Clips`.
+        lerobot: options of :class:`data_modules.episodes.lerobot.layout.Layout`, for :meth:`convert`.
     """
 
-    def __init__(self, window: Mapping[str, Any], form: Mapping[str, Any]) -> None:
-        self.window, self.form = Window(**window), Form(**form)
+    suffix = ".jsonl"
 
-    def read(self, file: str) -> Clips:
-        """Read an index.
+    def __init__(
+        self,
+        window: Mapping[str, Any],
+        form: Mapping[str, Any],
+        check: int = 10_000,
+        lerobot: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.window, self.form, self.check = Window(**as_plain(window)), Form(**as_plain(form)), check
+        self.layout = Layout(**as_plain(lerobot or {}))
+
+    def read(self, file: Any) -> Clips | Mixture:
+        """Read what names episodes, or a list of such, with weights or shares.
 
         Raises:
             ValueError: a bad row; names it.
         """
-        return Clips(open_source(file), self.window, self.form)
+        parts = list_parts(file, self.window, self.form)
+        clips = [Clips(open_episodes(part.file, part.form), part.window, part.form, self.check) for part in parts]
+        counts = count_clips(parts, [len(each) for each in clips])
+        return clips[0] if counts == [len(clips[0])] else Mixture(clips, counts)
 
-    def problems(self, file: str, problem: Callable[[Clip], str | None] = lambda sample: None) -> Iterator[str]:
+    def problems(self, file: Any, problem: Callable[[Clip], str | None] = lambda sample: None) -> Iterator[str]:
         """Yield what is wrong with each bad row: with its file, its length, or what all episodes must have alike."""
-        source, first = open_source(file), dict[str, Any]()
-        for row in range(len(source)):
+        for part in list_parts(file, self.window, self.form):
             try:
-                clip = parse_row(source, row, self.window, self.form)
-                if reason := find_difference(clip.read(), first) or problem(clip):
-                    yield f"{clip.where}: {reason}"
+                source = open_episodes(part.file, part.form)
             except ValueError as error:
                 yield str(error)
+                continue
+            alike = dict[str, Any]()
+            for row in range(len(source)):
+                try:
+                    entry = parse_entry(source, row)
+                    check_episode(entry, part.window, part.form, alike)
+                    if reason := problem(Clip(entry, 0, part.window, part.form)):
+                        yield f"{entry.where}: {reason}"
+                except ValueError as error:
+                    yield str(error)
+
+    def copy_rows(self, file: Path, names: Collection[str], out: Path) -> None:
+        """Write some episodes of what names them as an index, see :func:`data_modules.episodes.listing.write_index`."""
+        write_index(file, self.form, names, out)
+
+    def convert(self, file: Any, folder: Path) -> str:
+        """Write the whole episodes of what names them as a LeRobot data set; return what was written."""
+        parts = list_parts(file, self.window, self.form)
+        count = write_folder(folder, self.layout, (pair for part in parts for pair in read_whole(part)))
+        return f"{count} episodes as a LeRobot data set {self.layout.version}"
 
 
-def find_difference(clip: Episode, first: dict[str, Any]) -> str | None:
-    """Say how a clip differs from the first one in what all must have alike; remember the first one's."""
-    width = 0 if clip.actions_SA is None else clip.actions_SA.shape[1]
-    sizes = {"frames of size": clip.frames_THWC.shape[1:3], "actions of width": width}
-    first.update({name: size for name, size in sizes.items() if name not in first})
-    wrong = [
-        f"{name} {size}, but {first[name]} in the first episode" for name, size in sizes.items() if size != first[name]
-    ]
-    return "; ".join(wrong) or None
+def read_whole(part: Part) -> Iterator[tuple[str, Episode]]:
+    """Yield the place and the whole of each episode of a part.
+
+    Raises:
+        ValueError: one can't be read; names it.
+    """
+    source = open_episodes(part.file, part.form)
+    for row in range(len(source)):
+        entry = parse_entry(source, row)
+        with naming(entry), open_checked(entry, part.form) as recording:
+            episode = recording.whole()
+        yield entry.where, episode if entry.text is None else replace(episode, text=entry.text)

@@ -10,7 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 
 from data_modules.loading.batches import Batches, EpochBatches, TokenBatches
 from data_modules.loading.loader import Loading, ResumableLoader
-from data_modules.loading.served import Collated, Placed, Served
+from data_modules.loading.served import Collated, Placed, Served, draw_sample
 from data_modules.loading.usable import usable
 from data_modules.samples import Sample
 
@@ -86,6 +86,10 @@ class Kept(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         sample: Sample = self.rows[self.indices[index]]
         return sample
+
+    def draw_sample(self, index: int) -> Any:
+        """Return a sample for training."""
+        return draw_sample(self.rows, self.indices[index])
 
     def __getattr__(self, name: str) -> Any:
         if name == "rows":  # while it is unpickled

@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from data_modules.loading.batches import Batches
-from data_modules.loading.served import Collated, Placed, Served
+from data_modules.loading.served import Collated, Placed, Served, draw_sample
 from data_modules.loading.workers import end_with_parent
 
 MOST_WORKERS = 16
@@ -36,7 +36,7 @@ class ResumableLoader(DataLoader[Any]):
     def __init__(
         self, dataset: Any, batches: Batches, limit: int | None = None, overfit: bool = False, **options: Any
     ) -> None:
-        served = Served(dataset, batches.seed, "train")
+        served = Served(dataset, batches.seed, "train", read=draw_sample)
         options["collate_fn"] = Collated(options["collate_fn"])
         super().__init__(served, batch_sampler=Placed(batches), **options)
         self.batches, self.overfit = batches, overfit

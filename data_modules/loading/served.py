@@ -5,6 +5,7 @@ training would silently go on with the next epoch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import getitem
 from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset, Sampler
@@ -19,6 +20,11 @@ class Place(NamedTuple):
     row: int
 
 
+def draw_sample(rows: Any, index: int) -> Any:
+    """Return a sample for training: what a ``draw_sample`` of the data set draws with Python's random numbers."""
+    return rows.draw_sample(index) if hasattr(rows, "draw_sample") else rows[index]
+
+
 class Served(Dataset[Any]):
     """Rows of a data set, each read with random numbers seeded by seed, epoch and row, in whichever process.
 
@@ -27,10 +33,11 @@ class Served(Dataset[Any]):
     Args:
         rows: the data set.
         names: of the random stream: a seed and the name of a split.
+        read: reads a sample.
     """
 
-    def __init__(self, rows: Any, *names: object) -> None:
-        self.rows, self.names = rows, names
+    def __init__(self, rows: Any, *names: object, read: Callable[[Any, int], Any] = getitem) -> None:
+        self.rows, self.names, self.read = rows, names, read
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -45,7 +52,7 @@ class Served(Dataset[Any]):
         for place in places:
             reseed(*self.names, *place)
             try:
-                samples.append(self.rows[place.row])
+                samples.append(self.read(self.rows, place.row))
             except StopIteration as error:
                 raise RuntimeError(f"StopIteration left {type(self.rows).__name__} at row {place.row}") from error
         reseed(*self.names, "batch", *places[0])

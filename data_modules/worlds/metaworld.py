@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.worlds.rendering import check_side, draw_scene, load_mujoco
-from data_modules.worlds.world import Vector
+from data_modules.worlds.world import SEEDS, Vector
 
 VERSION = "-v3"
-SEEDS = 1 << 31
 
 
 @dataclass

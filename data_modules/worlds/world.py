@@ -6,10 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+SEEDS = 1 << 31
+"""Seeds of episodes, for simulators that are reset by one."""
+
+
+class WorldFailure(RuntimeError):
+    """The simulator broke down in the middle of an episode, which counts as failed; ``reset`` may begin another."""
 
 
 class World(Protocol):
-    """One simulator. ``task.world`` in YAML is a function that opens one: a partial of a class."""
+    """One simulator; where it may break down, each of these may raise :class:`WorldFailure`.
+
+    ``task.world`` in YAML is a function that opens one: a partial of a class.
+    """
 
     @property
     def side(self) -> int:

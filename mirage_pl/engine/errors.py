@@ -2,10 +2,13 @@
 
 import errno
 import re
+import sys
 from traceback import extract_tb
 
 from hydra.errors import InstantiationException
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from mirage_pl.engine.place import CONF
 
 ELSEWHERE = "choose another folder (run_dir=, runs=, out=), or see to its permissions"
 UNUSABLE = {
@@ -53,7 +56,27 @@ def one_line(error: BaseException) -> str:
     """An error's message on one line; of an error in a loading process, only the original message."""
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} has no value; give {error.full_key}=…"
+    if isinstance(error, InterpolationKeyError):
+        return explain_absence(error)
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if "Original Traceback" in str(error):
         return lines[-1].removeprefix("ValueError: ")
     return " ".join(" ".join(lines).split())
+
+
+def explain_absence(error: InterpolationKeyError) -> str:
+    """Explain a key that no chosen option brings, but of which others are made: options of several families."""
+    key = str(error).partition("'")[2].partition("'")[0]
+    place = f", of which {error.full_key} is made" if error.full_key not in (None, key) else ""
+    words = [word for word in sys.argv[1:] if word.startswith(("model=", "stage=", "task="))]
+    partners = [partner for word in words for partner in list_partners(word)]
+    fix = f"choose {' or '.join(partners)}" if partners else "choose a model=, stage= and task= of one family"
+    return f"{' '.join(words) or 'this config'} brings no {key}{place}; {fix}"
+
+
+def list_partners(word: str) -> list[str]:
+    """Stages of a model that lies in a family's folder, or models of such a stage: ``stage=a/b`` for ``model=a/c``."""
+    group, _, option = word.partition("=")
+    other, family = {"model": "stage", "stage": "model"}.get(group), option.rpartition("/")[0]
+    files = sorted((CONF / other / family).glob("*.yaml")) if other and family else []
+    return [f"{other}={family}/{file.stem}" for file in files]

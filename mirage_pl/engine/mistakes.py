@@ -9,9 +9,10 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
+from mirage_pl.engine.errors import explain_absence
 from mirage_pl.engine.place import CONF
 
 ALIKE = 0.7
@@ -45,6 +46,8 @@ def explain_refusal(error: Exception, known: Iterable[str]) -> str:
     text = str(error).strip()
     if isinstance(error, MissingConfigException):
         return explain_option(error)
+    if isinstance(error, InterpolationKeyError):
+        return explain_absence(error)
     if isinstance(error, YAMLError):
         return explain_yaml(error)
     if isinstance(error, OverrideParseException):

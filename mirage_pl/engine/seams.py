@@ -1,8 +1,8 @@
 """Every protocol that a family meets. A family implements what it needs; the engine calls nothing else of it.
 
-A stage is a ``BaseModule`` (``training/base.py``; with several optimizers a ``Turns``), built from ``conf/stage/``.
-What is code lies beside what it serves: ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights
-from other runs), ``serving/chat.py`` (a session that many ask at a time). ``tests/toy/`` implements all but the last.
+A stage is a ``BaseModule`` (``training/base.py``), or a ``Turns``. What is code lies beside what it serves:
+``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights of other runs; ``Fitting`` in
+``checkpoints/weights.py``), ``serving/chat.py``, ``data_modules/loading/gathered.py`` (a stage makes its samples).
 """
 
 from __future__ import annotations  # so that reports, which load no torch, have its records

@@ -1,14 +1,18 @@
-"""Clips -> a batch. Shapes: B clips, T frames, C = 3 channels, H x W pixels."""
+"""Clips -> a batch. Shapes: B clips, T frames, S = T - 1 steps between them, A numbers of an action, H x W pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from data_modules.episodes.clips import Clip
+
+STEPS = ("actions_BSA", "rewards_BS")
 
 
 @dataclass(frozen=True)
@@ -18,17 +22,22 @@ class Batch:
     Attributes:
         samples: where they are from.
         frames_BTCHW: uint8.
+        actions_BSA: row s leads from frame s to s + 1; ``None``: not all clips have actions.
+        rewards_BS: of getting to frame s + 1; ``None``: not all clips have rewards.
     """
 
     samples: tuple[Clip, ...]
     frames_BTCHW: Tensor
+    actions_BSA: Tensor | None = None
+    rewards_BS: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def to(self, device: Any, **_: Any) -> Self:
         """Return the batch on a device."""
-        return replace(self, frames_BTCHW=self.frames_BTCHW.to(device))
+        steps = {name: each.to(device) for name, each in vars(self).items() if name in STEPS and each is not None}
+        return replace(self, frames_BTCHW=self.frames_BTCHW.to(device), **steps)
 
 
 class Collator:
@@ -42,16 +51,49 @@ class Collator:
         self.resolution = resolution
 
     def __call__(self, samples: Sequence[Clip]) -> Batch:
-        """Build a batch."""
-        return Batch(tuple(samples), torch.stack([self.open_frames(clip) for clip in samples]))
+        """Build a batch.
+
+        Raises:
+            ValueError: a clip can't be read, or has actions of another width; names it.
+        """
+        episodes = [clip.read() for clip in samples]
+        frames = torch.stack([self.resize(episode.frames_THWC) for episode in episodes])
+        actions = [episode.actions_SA for episode in episodes if episode.actions_SA is not None]
+        rewards = [episode.rewards_S for episode in episodes if episode.rewards_S is not None]
+        check_widths(samples, [None if each.actions_SA is None else each.actions_SA.shape[1] for each in episodes])
+        return Batch(
+            tuple(samples),
+            frames,
+            torch.from_numpy(np.stack(actions)) if len(actions) == len(samples) else None,
+            torch.from_numpy(np.stack(rewards)) if len(rewards) == len(samples) else None,
+        )
 
     def open_frames(self, clip: Clip) -> Tensor:
         """Read the frames of a clip, [T, C, H, W] in uint8."""
-        return resize_frames(torch.from_numpy(clip.read().frames_THWC).permute(0, 3, 1, 2), self.resolution)
+        return self.resize(clip.read().frames_THWC)
+
+    def resize(self, frames_THWC: NDArray[np.uint8]) -> Tensor:
+        """Frames as the model takes them, [T, C, H, W] in uint8."""
+        return resize_frames(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), self.resolution)
 
     def widths(self, sample: Clip) -> tuple[int, ...]:
         """Count what ``loader.max_tokens`` limits: frames."""
         return (sample.window.length,)
+
+
+def check_widths(samples: Sequence[Clip], widths: Sequence[int | None]) -> None:
+    """Refuse clips whose actions differ in width.
+
+    Raises:
+        ValueError: names one.
+    """
+    known = [(clip, width) for clip, width in zip(samples, widths, strict=True) if width is not None]
+    for clip, width in known:
+        if width != known[0][1]:
+            raise ValueError(
+                f"{clip.where}: actions of {width} number(s), but {known[0][1]} in {known[0][0].where}; all clips must "
+                "have as many"
+            )
 
 
 def resize_frames(frames_TCHW: Tensor, resolution: int) -> Tensor:

@@ -13,14 +13,28 @@ SMALLER = {
     "mirage": [*SMALL, "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "toy": ["task.rows={train: 24, val: 4, test: 4}"],
     "mmact": ["task.episodes={train: 6, val: 4, test: 4}", "task.limit=12", "model.sizes.layers=2"],
-    "ivideogpt": ["task=episodes", "task.window={length: 3, hop: 2}", "model.resolution=16"],
+    "ivideogpt": ["task=episodes", "task.window={length: 3, hop: 2}", "model.resolution=16", "task.action_dim=2"],
 }
 """Family -> what makes its runs small, and keeps rounding from deciding what is learnt."""
+ACTING = [
+    "task=pushing",
+    "task.side=16",
+    "task.length=8",
+    "task.episodes={train: 8, val: 2, test: 2}",
+    "task.window={length: 6, hop: 2, moving: 0}",
+    "agent.sizes={channels: [4], kernels: [4], strides: [4], hidden: 8}",
+    "playing.seed_actions=7",
+    "playing.updates=0.5",
+    "stage.optimizer.lr=2e-6",
+    "+stage.optimizer.eps=1e-6",
+]
+"""A small world, and an agent that plays an episode every four steps."""
 GENTLE = {
     **dict.fromkeys(
         ("mmact/action", "mmact/regression"),
         ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     ),
+    "ivideogpt/world_model": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer_gan": [
         "model.discriminator.depth=2",
@@ -28,8 +42,18 @@ GENTLE = {
         *(f"stage.module.turns.{turn}.optimizer.lr=2e-6" for turn in ("generator", "discriminator")),
         *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("generator", "discriminator")),
     ],
+    "ivideogpt/drqv2": ACTING,
+    "ivideogpt/mbpo": [
+        *ACTING,
+        "imagining={first_updates: 1, first_batches: 1, every: 1, batch: 2, horizon: 3, clips: 2}",
+        "imagining.transformer_every=1",
+        "imagining.tokenizer_every=2",
+        "stage.freeze=[net.world.tokenizer.quantize, net.world.tokenizer.dynamics_quantize]",
+        *(f"stage.module.turns.{turn}.optimizer.lr=2e-6" for turn in ("transformer", "tokenizer")),
+        *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("transformer", "tokenizer")),
+    ],
 }
-"""Stage -> small steps for it, and a second optimizer that begins at once."""
+"""Stage -> small steps for it, and a second optimizer that begins at once; a small world for those that play."""
 APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided")}
 """Stage -> what makes its rows count each for itself: these compare latents less the mean of their batch."""
 SAME = {"pretrain": ["model.random_weights=false"]}

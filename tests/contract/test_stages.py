@@ -185,8 +185,9 @@ def test_it_is_scored_and_its_page_has_its_sections(stage, trained):
     metrics = evaluate.run(compose("evaluate", *stage.search, f"evaluation={find_kind(cfg)}", f"ckpt={run}"))
     assert metrics["finished"]
     assert metrics["measures"]
-    rows = len(instantiate(cfg.task.dataset).read(cfg.task.test_file))
-    assert all(0 < metrics[name]["all"]["n"] <= rows for name in metrics["measures"])
+    # items are rows of the test file, or episodes that are played
+    items = metrics.get("starts", len(instantiate(cfg.task.dataset).read(cfg.task.test_file)))
+    assert all(0 < metrics[name]["all"]["n"] <= items for name in metrics["measures"])
     (page,) = run.rglob("report.html")
     html = page.read_text()
     missing = [word for word in (*metrics["measures"], *metrics.get("conditions", {})) if word not in html.lower()]

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from data_modules.episodes.clips import Episodes
-from data_modules.episodes.episode import Form, read_episode
+from data_modules.episodes.form import Form
+from data_modules.episodes.recording import read_episode
 from data_modules.episodes.video import Clip as Video
 from data_modules.episodes.video import read_frames
 from mirage_pl.engine.datasets import description
@@ -116,7 +117,7 @@ def test_what_is_wrong_with_an_episode_is_said_in_a_line_and_all_of_it_when_vali
         "4": ({"frames": make_frames(4, side=6)}, "frames of size (6, 6), but (8, 8) in the first"),
         "5": ({"frames": make_frames(4)[..., :2]}, "frames of shape (4, 8, 8, 2)"),
         "6": ({"frames": make_frames(4) / 255.0}, "whole numbers 0 to 255; these are float64"),
-        "7": ({"frames": make_frames(9)}, "actions of shape (3, 2), but 9 frames"),
+        "7": ({"frames": make_frames(9)}, "has 9 frames, not 4 as the index says"),
         "8": ({"frames": make_frames(3), "actions": steps[:2]}, "has 3 frames, not 4 as the index says"),
     }
     for name, (arrays, _) in {"0": ({}, ""), **bad}.items():

@@ -23,6 +23,7 @@ def said(main, monkeypatch, capsys, *words):
     return lines[0]
 
 
+QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
 REFUSED = {
     "stage.learning_rat=1": "stage.learning_rat isn't a key of the config; did you mean stage.module.optimizer.lr=1?",
     "trainer.max_step=5": "trainer.max_step isn't a key of the config; did you mean trainer.max_steps=5?",
@@ -74,6 +75,34 @@ def test_a_file_of_the_users_own_that_cannot_be_used_is_named(monkeypatch, capsy
     assert line in said(train.main, monkeypatch, capsys, f"--config-dir={tmp_path}", f"{group}=mine")
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["model=ivideogpt/ctx64"],
+            "model=ivideogpt/ctx64 brings no context_length.*; choose stage=ivideogpt/tokenizer or",
+        ),
+        (
+            ["model=ivideogpt/ctx64", "stage=sft"],
+            "stage=sft brings no context_length.*; choose stage=ivideogpt/tokenizer",
+        ),
+        (
+            ["stage=ivideogpt/tokenizer", "model=tiny"],
+            "model=tiny brings no model.decode.*; choose model=ivideogpt/ctx",
+        ),
+        (
+            ["stage=sft", "task=pushing"],
+            "task=pushing brings no task.*; choose a model=, stage= and task= of one family",
+        ),
+    ],
+)
+def test_options_that_are_not_of_one_family_are_named_with_what_goes_together(
+    monkeypatch, capsys, tmp_path, words, line
+):
+    monkeypatch.chdir(tmp_path)
+    assert re.search(line, said(train.main, monkeypatch, capsys, *words, *QUIET))
+
+
 def test_a_folder_of_configs_that_is_not_there_is_one_line(monkeypatch, capsys, tmp_path):
     assert "nowhere' not found" in said(train.main, monkeypatch, capsys, f"--config-dir={tmp_path}/nowhere")
 
@@ -85,14 +114,13 @@ def test_a_run_whose_config_is_no_yaml_is_named_by_infer(monkeypatch, capsys, tm
 
 def test_a_key_that_must_be_given_is_named(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    line = said(evaluate.main, monkeypatch, capsys, "hydra/job_logging=none", "hydra/hydra_logging=none")
+    line = said(evaluate.main, monkeypatch, capsys, *QUIET)
     assert line == "error: ckpt has no value; give ckpt=…"
 
 
 @pytest.mark.parametrize("word", ["loader.batch_size=four", "latent_size=1.5", "seed=true", "seed=1,2"])
 def test_a_value_of_another_type_names_what_it_must_be(monkeypatch, capsys, tmp_path, word):
-    quiet = [f"run_dir={tmp_path}", "hydra/job_logging=none", "hydra/hydra_logging=none"]
-    line = said(train.main, monkeypatch, capsys, word, *quiet)
+    line = said(train.main, monkeypatch, capsys, word, f"run_dir={tmp_path}", *QUIET)
     assert f"error: {word} must be a whole number, as {word.partition('=')[0]}=" in line
 
 

@@ -17,8 +17,8 @@ def squares(tmp_path_factory):
     return build_once(tmp_path_factory, "squares", lambda folder: write_squares(folder / "episodes"))
 
 
-def compose_small(verb, *overrides):
-    return compose(verb, "stage=ivideogpt/tokenizer", *SMALLER["ivideogpt"], *overrides)
+def compose_small(verb, *overrides, stage="ivideogpt/tokenizer"):
+    return compose(verb, f"stage={stage}", *SMALLER["ivideogpt"], *overrides)
 
 
 @pytest.fixture(scope="session")

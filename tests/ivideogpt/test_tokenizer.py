@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mirage_pl.ivideogpt.model.coders import Sizes
-from mirage_pl.ivideogpt.model.quantizer import VQ, FiniteScalar
+from mirage_pl.ivideogpt.model.quantizer import VQ, FiniteScalar, LookupFree
 from mirage_pl.ivideogpt.model.tokenizer import Tokenizer, shrink_context
 
 SIZES = {"resolution": 16, "block_out_channels": [8], "layers_per_block": 1, "latent_channels": 4, "norm_num_groups": 4}
@@ -98,3 +98,35 @@ def test_an_untrained_rounding_quantizer_uses_most_of_its_codes_whatever_the_vec
     vectors = torch.randn(8, 500, 32)
     for scale in (0.01, 1, 100):
         assert len(quantizer(scale * vectors).ids_MN.unique()) > 500
+
+
+def test_signs_are_the_bits_of_a_code_the_first_channel_the_highest():
+    quantizer = LookupFree(3, bits=3, entropy=0.1, commitment=0.25).eval()
+    vectors = torch.tensor([[[0.5, -0.5, 2.0], [-0.1, 0.2, -3.0]]])
+    ids, codes, loss = quantizer(vectors)
+    assert ids.tolist() == [[0b101, 0b010]]
+    assert codes.tolist() == quantizer.look_up(ids).tolist() == [[[1, -1, 1], [-1, 1, -1]]]
+    assert (quantizer.num_codes, loss.item()) == (8, 0)
+
+
+def test_signs_learn_straight_through_and_are_drawn_to_corners_and_apart():
+    quantizer = LookupFree(2, bits=2, entropy=0.0, commitment=1.0).train()
+    vectors = torch.tensor([[[0.5, -0.5], [1.5, 1.0]]], requires_grad=True)
+    _, codes, loss = quantizer(vectors)
+    assert loss.item() == pytest.approx(3 * 0.25 / 4)
+    codes.sum().backward()
+    assert torch.equal(vectors.grad, torch.ones_like(vectors))
+    spread, alike = torch.tensor([[[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]]), torch.ones(1, 4, 2)
+    entropies = LookupFree(2, bits=2, entropy=1.0, commitment=0.0).train()
+    assert entropies(spread).loss.item() == pytest.approx(-torch.tensor(4.0).log().item(), abs=1e-3)
+    assert entropies(alike).loss.item() == pytest.approx(0, abs=1e-3)
+    with pytest.raises(ValueError, match="bits=0"):
+        LookupFree(2, bits=0, entropy=0.1, commitment=0.25)
+
+
+def test_an_untrained_sign_quantizer_uses_most_of_its_codes_and_reads_them_back():
+    torch.manual_seed(0)
+    quantizer = LookupFree(32, bits=8, entropy=0.1, commitment=0.25).eval()
+    ids, codes, _ = quantizer(100 * torch.randn(8, 500, 32))
+    assert len(ids.unique()) > 200
+    torch.testing.assert_close(quantizer.look_up(ids), codes)

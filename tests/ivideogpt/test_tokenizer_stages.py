@@ -5,11 +5,14 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from mirage_pl.engine.adapters.parts import locate_parts, part_of
+from mirage_pl.engine.training.optim import parameter_groups
 from mirage_pl.ivideogpt.augment import Augmentation, Views
 from mirage_pl.ivideogpt.batch import Collator, resize_frames
 from mirage_pl.ivideogpt.losses import FrameLosses
 from mirage_pl.ivideogpt.model.quantizer import Quantized
 from mirage_pl.ivideogpt.model.tokenizer import Reconstruction
+from mirage_pl.ivideogpt.stages.tokenizer import balance
 from tests.ivideogpt.conftest import compose_small
 
 STILL = Augmentation([1, 1], [1, 1], 0, 0)
@@ -113,6 +116,65 @@ def test_until_the_discriminator_begins_the_generator_isnt_judged(squares):
     assert losses["judge"].item() > 0
     with pytest.raises(InstantiationException, match="depth=4 leaves 1 x 1"):
         instantiate(compose_small("train", "stage=ivideogpt/tokenizer_gan").stage.module)
+
+
+def save_distance(path):
+    """A perceptual network that isn't linear, so that its gradient depends on the frames."""
+
+    class Distance(torch.nn.Module):
+        def forward(self, x, y):
+            return (x - y).square().mean((1, 2, 3))
+
+    pair = (torch.zeros(2, 3, 16, 16), torch.zeros(2, 3, 16, 16))
+    torch.jit.trace(Distance(), pair).save(str(path))
+    return path
+
+
+def test_an_adaptive_discriminator_moves_the_last_layer_as_much_as_the_perceptual_loss(squares, tmp_path):
+    words = ["stage=ivideogpt/tokenizer_gan", "model.discriminator.depth=2", "stage.module.adaptive=true"]
+    distance = f"perceptual={save_distance(tmp_path / 'distance.pt')}"
+    cfg = compose_small("train", f"data={squares}", *words, distance)
+    module, collate = instantiate(cfg.stage.module), instantiate(cfg.stage.collator)
+    rows = instantiate(cfg.task.dataset).read(cfg.task.train_file)
+    batch, module.step = collate([rows[0]]), cfg.stage.module.turns.discriminator.begin
+    losses = module.losses_in("generator", batch)
+    last = module.tokenizer.cond_decoder.conv_out.weight
+    norms = [
+        torch.autograd.grad(losses[name], last, retain_graph=True)[0].norm().item() for name in ("perceptual", "gan")
+    ]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+    assert norms[0] > 0
+    module.adaptive = False
+    assert module.losses_in("generator", batch)["gan"].item() != pytest.approx(losses["gan"].item(), rel=1e-2)
+    module.adaptive = True
+    with torch.no_grad():
+        assert module.losses_in("generator", batch)["gan"].item() != 0
+    with pytest.raises(InstantiationException, match="perceptual=null has none"):
+        instantiate(compose_small("train", *words).stage.module)
+
+
+def test_the_weight_that_balances_two_gradients_has_a_limit():
+    weight = torch.ones(3, requires_grad=True)
+    assert balance((6 * weight).sum(), (2 * weight).sum(), weight).item() == pytest.approx(3)
+    assert balance(weight.sum(), (0 * weight).sum(), weight).item() == 1e4
+    assert not balance(weight.sum(), weight.sum(), weight).requires_grad
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "tokenizer_gan"])
+def test_every_weight_of_a_tokenizer_is_of_its_encoder_decoder_or_codebooks(stage):
+    words = [f"stage=ivideogpt/{stage}", "model.discriminator.depth=2", "quantizer=vq", "quantizer.num_codes=5"]
+    module = instantiate(compose_small("train", *words).stage.module)
+    places = locate_parts(module)
+    parts = {name: part_of(name, places) for name, _ in module.named_parameters() if "discriminator" not in name}
+    assert set(parts.values()) == {"encoder", "decoder", "codebooks"}
+    books = {name.split(".")[-3] for name, part in parts.items() if part == "codebooks"}
+    assert books == {"quantize", "dynamics_quantize"}
+
+
+def test_parts_have_learning_rates_of_their_own():
+    module = instantiate(compose_small("train", "stage.module.lr_by_part.codebooks=1e-5").stage.module)
+    rates = {group["name"]: group.get("lr") for group in parameter_groups(module, 0.0, rates=module.lr_by_part)}
+    assert rates == {"codebooks": 1e-5, "rest": None}
 
 
 def test_options_out_of_their_range_are_refused():

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from zipfile import ZipFile, is_zipfile
 
 import torch
@@ -21,6 +21,14 @@ ZERO, ZERO3 = Path("checkpoint", "mp_rank_00_model_states.pt"), Path("checkpoint
 """In DeepSpeed's checkpoint folder: the whole model of ZeRO-1 and ZeRO-2, and rank 0's part of ZeRO-3."""
 CHECKED = 2**31
 """Bytes up to which a checkpoint's checksums are verified, which takes a second or two."""
+
+
+@runtime_checkable
+class Fitting(Protocol):
+    """A module of a family that can begin with weights of a model made for more, such as for more frames."""
+
+    def fit_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights of another run, by their names here, cut to fit; ``ValueError`` if they can't be."""
 
 
 def checkpoint_of(run_or_file: str | Path) -> Path:
@@ -148,6 +156,8 @@ def load_weights(module: nn.Module, file: Path, start: Start | None = None) -> N
     start = start or Start()
     checkpoint = read_weights(file)
     weights = take_part(checkpoint, start)
+    if isinstance(module, Fitting):
+        weights = module.fit_weights(weights)
     own = module.state_dict(keep_vars=True)
     check_names(start, checkpoint, weights, own)
     copy_weights({name: weight for name, weight in own.items() if is_below(name, [start.into])}, weights, file, start)

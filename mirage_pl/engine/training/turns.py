@@ -82,7 +82,7 @@ class Turns(BaseModule):
         return {name: loss for turn in self.begun() for name, loss in self.losses_in(turn, batch).items()}
 
     def begun(self) -> list[str]:
-        """The turns that are taken at this step."""
+        """The turns that are taken at this step, one at least; a stage may take some of them at some steps only."""
         return [name for name, turn in self.turns.items() if self.step >= turn.begin]
 
     def check_names(self, losses: Mapping[str, Tensor], turns: Sequence[str] | None = None) -> None:
@@ -158,7 +158,7 @@ class Turns(BaseModule):
         weighed = [self.weight(loss) * shares.get(loss, 1) * value for loss, value in losses.items()]
         self.manual_backward(sum(weighed[1:], weighed[0]) / self.accumulate)
         if last:
-            if at:
+            if name != self.begun()[0]:
                 count_no_steps(optimizer)
             self.clip_gradients(optimizer, turn.clip if turn.clip is not None else self.clip, "norm")
             optimizer.step()

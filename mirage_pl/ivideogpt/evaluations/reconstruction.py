@@ -61,7 +61,7 @@ class ReconstructTrial(Trial):
 
     Args:
         evaluation: its options.
-        module: has a ``tokenizer``, which is called as a whole, so that it works where its weights are in parts.
+        module: has a ``tokenizer``, and ``reconstruct``, which works where weights are in parts.
         data: its collator and batch size are used.
         once: keeps scores, so that an interrupted evaluation goes on.
         rows: the data set.
@@ -137,7 +137,7 @@ class ReconstructTrial(Trial):
         if condition == NOTHING:
             frames_BTCHW = torch.cat((torch.full_like(context_BTCHW, GRAY), rest_BFCHW), 1)
         with torch.no_grad():
-            clip = self.tokenizer(frames_BTCHW)
+            clip = self.module.reconstruct(frames_BTCHW)
         return clip.dynamics_BFCHW.clamp(0, 1), [clip.context.ids_MN.flatten(), clip.dynamics.ids_MN.flatten()]
 
     def write_row(self, clip: Clip, levels: list[float], alike: float, error: float) -> Row:

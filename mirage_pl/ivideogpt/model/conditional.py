@@ -14,6 +14,36 @@ from mirage_pl.ivideogpt.model.coders import RGB, Attend, Decoder, Encoder, Size
 HEADS = 4
 
 
+class Attention(nn.Module):
+    """Attention of several heads, with the weights of ``torch.nn.MultiheadAttention``.
+
+    That one uses weights of a layer that it doesn't call, which are missing where ZeRO-3 has them in parts.
+
+    Args:
+        channels: C.
+        dropout: of the attention weights in training.
+    """
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, queries_BQC: Tensor, keys_BKC: Tensor) -> Tensor:
+        """Attend; values are taken from where keys are. [B, Q, C]."""
+        channels = keys_BKC.shape[2]
+        queries = F.linear(queries_BQC, self.in_proj_weight[:channels], self.in_proj_bias[:channels])
+        both = F.linear(keys_BKC, self.in_proj_weight[channels:], self.in_proj_bias[channels:])
+        q, k, v = (each.unflatten(2, (HEADS, -1)).transpose(1, 2) for each in (queries, *both.chunk(2, dim=2)))
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        attended_BQC: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
+        return attended_BQC
+
+
 class CrossAttention(nn.Module):
     """Attention of a clip's frames to features of its context; SiLU of the sum.
 
@@ -30,7 +60,7 @@ class CrossAttention(nn.Module):
         places = side**2
         self.kv_pos_emb = nn.Parameter(torch.zeros(sizes.context_length * places, channels))
         self.q_pos_emb = nn.Parameter(torch.zeros(places, channels))
-        self.att = nn.MultiheadAttention(channels, HEADS, sizes.dropout, batch_first=True)
+        self.att = Attention(channels, sizes.dropout)
         self.kv_norm = nn.GroupNorm(sizes.norm_num_groups, channels)
         self.q_norm = nn.GroupNorm(sizes.norm_num_groups, channels)
         self.dropout = nn.Dropout(sizes.dropout)
@@ -50,7 +80,7 @@ class CrossAttention(nn.Module):
         stacked_BCTP = context_BTCHW.transpose(1, 2).flatten(3)
         keys_BKC = self.kv_norm(stacked_BCTP).flatten(2).mT + self.kv_pos_emb
         queries_BQC = queries_BFPC.flatten(1, 2)
-        attended_BQC, _ = self.att(queries_BQC, keys_BKC, keys_BKC, need_weights=False)
+        attended_BQC = self.att(queries_BQC, keys_BKC)
         attended_BFCHW = attended_BQC.view_as(queries_BFPC).mT.reshape(hidden_BFCHW.shape)
         return F.silu(hidden_BFCHW + self.dropout(attended_BFCHW))
 

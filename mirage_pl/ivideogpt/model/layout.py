@@ -109,10 +109,13 @@ class TokenLayout:
                 f"{wanted[0]} context codes a clip and {wanted[1]} dynamics codes a frame"
             )
         self.length(dynamics_BFn.shape[1])
-        slotted_BT = torch.full_like(context_BTN[..., :1], self.slot1)
-        slotted_BF = torch.full_like(dynamics_BFn[..., :1], self.slot2)
-        frames = torch.cat((slotted_BT, context_BTN), 2), torch.cat((slotted_BF, dynamics_BFn + self.context_codes), 2)
-        return torch.cat([frame.flatten(1) for frame in frames], 1)[:, 1:]
+        slots_BF1 = torch.full_like(dynamics_BFn[..., :1], self.slot2)
+        frames_BFm = torch.cat((slots_BF1, dynamics_BFn + self.context_codes), 2)
+        return torch.cat((self.prompt(context_BTN), frames_BFm.flatten(1)), 1)
+
+    def prompt(self, context_BTN: Tensor) -> Tensor:
+        """The tokens before the first S2, [B, prompt_length - 1]."""
+        return torch.cat((torch.full_like(context_BTN[..., :1], self.slot1), context_BTN), 2).flatten(1)[:, 1:]
 
     def split(self, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Take the codes out of sequences; what stands in a slot's place doesn't matter.

@@ -1,11 +1,13 @@
 """Quantizers: vectors -> codes -> vectors. Shapes: M pictures, N vectors of each, C channels, K codes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+MISSING = "{} needs vector-quantize-pytorch; pip install 'mirage_pl[ivideogpt]'"
 
 
 class Quantized(NamedTuple):
@@ -82,13 +84,10 @@ class FiniteScalar(nn.Module):
         try:
             from vector_quantize_pytorch import FSQ
         except ImportError:
-            raise ValueError("FSQ needs vector-quantize-pytorch; pip install 'mirage_pl[ivideogpt]'") from None
+            raise ValueError(MISSING.format("FSQ")) from None
         self.levels = list(levels)
         self.scalars = FSQ(self.levels, dim=channels)
-        self.norm = nn.LayerNorm(channels) if channels != len(levels) else nn.Identity()
-        if channels != len(levels):  # untrained, all levels are used: torch's own weights would use the middle one
-            nn.init.normal_(self.scalars.project_in.weight, std=channels**-0.5)
-            nn.init.zeros_(self.scalars.project_in.bias)
+        self.norm = spread_out(self.scalars, channels) if channels != len(levels) else nn.Identity()
         self.num_codes = int(self.scalars.codebook_size)
 
     def forward(self, vectors_MNC: Tensor) -> Quantized:
@@ -98,8 +97,58 @@ class FiniteScalar(nn.Module):
 
     def look_up(self, ids_MN: Tensor) -> Tensor:
         """Return the vectors of codes."""
-        vectors_MNC: Tensor = self.scalars.indices_to_codes(ids_MN.flatten()[None])[0]
+        weights = [*self.scalars.project_out.parameters()]
+        codes = self.scalars.implicit_codebook[ids_MN]
+        vectors_MNC: Tensor = self.scalars.project_out(codes.to(weights[0].dtype) if weights else codes)
+        return vectors_MNC
+
+
+class LookupFree(nn.Module):
+    """The sign of each of a few channels (LFQ, arXiv 2310.05737); no book. The first channel is the highest bit of ids.
+
+    The loss is there in training alone: the entropy of each vector's codes less that of all codes of the batch, which
+    therefore isn't the mean of its clips', and what draws vectors to their corners.
+
+    Args:
+        channels: of a vector; if they aren't ``bits``, it is normalized, projected to these, and its code back.
+        bits: 2^bits codes.
+        entropy: weight of the entropies.
+        commitment: weight of what draws vectors to corners.
+
+    Raises:
+        ValueError: no bit, or vector-quantize-pytorch isn't installed.
+    """
+
+    def __init__(self, channels: int, bits: int, entropy: float, commitment: float) -> None:
+        super().__init__()
+        try:
+            from vector_quantize_pytorch import LFQ
+        except ImportError:
+            raise ValueError(MISSING.format("LFQ")) from None
+        if bits < 1:
+            raise ValueError(f"bits={bits} of LFQ must be 1 or more")
+        self.bits, self.num_codes = bits, 2**bits
+        weights = {"entropy_loss_weight": entropy, "commitment_loss_weight": commitment}
+        self.signs = LFQ(dim=channels, codebook_size=self.num_codes, **weights)
+        self.norm = spread_out(self.signs, channels) if channels != bits else nn.Identity()
+
+    def forward(self, vectors_MNC: Tensor) -> Quantized:
+        """Quantize vectors."""
+        codes_MNC, ids_MN, loss = self.signs(self.norm(vectors_MNC))
+        return Quantized(ids_MN.long(), codes_MNC, loss)
+
+    def look_up(self, ids_MN: Tensor) -> Tensor:
+        """Return the vectors of codes."""
+        vectors_MNC: Tensor = self.signs.indices_to_codes(ids_MN.flatten()[None])[0]
         return vectors_MNC.unflatten(0, ids_MN.shape)
+
+
+def spread_out(projecting: nn.Module, channels: int) -> nn.Module:
+    """Let an untrained projection use all codes, for torch's own weights would use the middle ones; return its norm."""
+    weights: Any = projecting.project_in
+    nn.init.normal_(weights.weight, std=channels**-0.5)
+    nn.init.zeros_(weights.bias)
+    return nn.LayerNorm(channels)
 
 
 def count_used(ids: Tensor, num_codes: int) -> Tensor:

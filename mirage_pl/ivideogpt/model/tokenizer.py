@@ -34,6 +34,12 @@ class Scene(NamedTuple):
     features: list[Tensor]
     newest_BCHW: Tensor
 
+    def take(self, rows_b: Tensor) -> "Scene":
+        """The scenes of some clips; one may be taken often."""
+        count = self.frames_BTCHW.shape[:2]
+        features = [each.unflatten(0, count)[rows_b].flatten(0, 1) for each in self.features]
+        return Scene(self.frames_BTCHW[rows_b], features, self.newest_BCHW[rows_b])
+
 
 class Reconstruction(NamedTuple):
     """A clip that went through its codes.
@@ -86,6 +92,11 @@ class Tokenizer(nn.Module):
         self.dynamics_quantize: Quantizer = dynamics_quantizer(channels)  # type: ignore[assignment]
         self.start_from_copy()
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights; frames come in it."""
+        return self.quant_conv.weight.dtype
+
     def start_from_copy(self) -> None:
         """Let untrained ``residual`` and ``gated`` decoders begin near the newest context frame."""
         with torch.no_grad():
@@ -127,6 +138,11 @@ class Tokenizer(nn.Module):
         latents = self.embed_dynamics(frames_BFCHW, features, context_BTCHW[:, -1])
         ids_Mn = self.dynamics_quantize(latents).ids_MN
         return ids_MN.unflatten(0, context_BTCHW.shape[:2]), ids_Mn.unflatten(0, frames_BFCHW.shape[:2])
+
+    def encode_context(self, context_BTCHW: Tensor) -> Tensor:
+        """Return the codes of context frames alone, [B, T, N]."""
+        latents, _ = self.embed_context(context_BTCHW)
+        return self.quantize(latents).ids_MN.unflatten(0, context_BTCHW.shape[:2])
 
     def decode_context(self, ids_BTN: Tensor, context_BTCHW: Tensor | None = None) -> Scene:
         """Decode context codes into what :meth:`decode_frames` needs, once for all of a clip's frames.

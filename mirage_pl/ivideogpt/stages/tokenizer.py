@@ -1,12 +1,10 @@
 """The stages of the tokenizer. Shapes: B clips of T frames, F of them after the context, pixels in [0, 1]."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mirage_pl.engine.training.base import BaseModule
@@ -17,6 +15,7 @@ from mirage_pl.ivideogpt.batch import Batch
 from mirage_pl.ivideogpt.losses import FrameLosses, join_frames
 from mirage_pl.ivideogpt.model.discriminator import Discriminator, hinge
 from mirage_pl.ivideogpt.model.quantizer import count_used
+from mirage_pl.ivideogpt.model.released import WEIGHTS, fit_context, write_folder
 from mirage_pl.ivideogpt.model.tokenizer import Reconstruction, Tokenizer
 
 CARD = """A tokenizer of clips (iVideoGPT, arXiv 2405.15223).
@@ -24,6 +23,8 @@ CARD = """A tokenizer of clips (iVideoGPT, arXiv 2405.15223).
 `{weights}` has the names of the released tokenizers, `config.json` their keys. `decode` other than `plain`, `fold`
 other than 1 and quantizers other than VQ aren't in the release.
 """
+LEAST, MOST = 1e-8, 1e4
+"""Of a gradient that is divided by, and of the weight that results, as published."""
 
 
 class TokenizerModule(BaseModule):
@@ -40,7 +41,7 @@ class TokenizerModule(BaseModule):
 
     def take_frames(self, batch: Batch) -> Tensor:
         """The frames of a batch in [0, 1]; in training what this step sees of them, each clip by its own draws."""
-        frames_BTCHW = batch.frames_BTCHW.to(self.device, torch.float32) / 255
+        frames_BTCHW = batch.frames_BTCHW.to(self.device, self.tokenizer.dtype) / 255
         if not self.training or self.views.whole:
             return frames_BTCHW
         streams = [row_stream(self.seed, Path(clip.where).name, self.step) for clip in batch.samples]
@@ -48,6 +49,11 @@ class TokenizerModule(BaseModule):
         return torch.stack(
             [self.views(frames_TCHW, first, stream) for frames_TCHW, stream in zip(frames_BTCHW, streams, strict=True)]
         )
+
+    def reconstruct(self, frames_BTCHW: Tensor) -> Reconstruction:
+        """Clips through their codes and back."""
+        clip: Reconstruction = self.tokenizer(frames_BTCHW)
+        return clip
 
     def reconstruction_losses(self, frames_BTCHW: Tensor, clip: Reconstruction) -> dict[str, Tensor]:
         """The losses of reconstructed clips; how many codes they use is logged."""
@@ -58,14 +64,25 @@ class TokenizerModule(BaseModule):
         self.observe({name: count_used(codes.ids_MN, book.num_codes) for name, (codes, book) in pairs.items()})
         return self.frame_losses(*self.tokenizer.divide(frames_BTCHW), clip)
 
+    def parts(self) -> dict[str, Sequence[nn.Module]]:
+        """``encoder`` and ``decoder`` of both kinds of frames, and their ``codebooks``."""
+        net = self.tokenizer
+        return {
+            "encoder": [net.encoder, net.cond_encoder, net.quant_conv, net.quant_linear],
+            "decoder": [net.decoder, net.cond_decoder, net.post_quant_conv, net.post_quant_linear],
+            "codebooks": [net.quantize, net.dynamics_quantize],  # type: ignore[list-item]
+        }
+
+    def fit_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a tokenizer with as many context frames or more."""
+        return fit_context(weights, self.tokenizer.sizes.context_length)
+
     def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
         """Write a folder as the release has it, in one file whatever its size, and read the weights back."""
-        tokenizer, weights = self.tokenizer, "diffusion_pytorch_model.safetensors"
-        (folder / "README.md").write_text(CARD.format(weights=weights))
-        (folder / "config.json").write_text(json.dumps(tokenizer.describe(), indent=2))
-        save_file({name: weight.contiguous() for name, weight in tokenizer.state_dict().items()}, folder / weights)
-        (prefix,) = (name for name, module in self.named_modules() if module is tokenizer)
-        return {f"{prefix}.{name}": weight for name, weight in load_file(folder / weights).items()}
+        (folder / "README.md").write_text(CARD.format(weights=WEIGHTS))
+        weights = write_folder(self.tokenizer, folder)
+        (prefix,) = (name for name, module in self.named_modules() if module is self.tokenizer)
+        return {f"{prefix}.{name}": weight for name, weight in weights.items()}
 
 
 class Tokenize(TokenizerModule):
@@ -103,17 +120,27 @@ class TokenizeAgainst(Turns, TokenizerModule):
         frame_losses: of the reconstruction.
         net: both networks.
         turns: ``generator`` and ``discriminator``; until the second begins, ``gan`` of the first is 0.
+        adaptive: scale ``gan`` in training so that it moves the last layer of the other frames' decoder as much as
+            ``perceptual`` does.
+
+    Raises:
+        ValueError: the discriminator leaves too little of a frame, or ``adaptive`` has no perceptual network.
     """
 
     net: Pair
 
-    def __init__(self, views: Views, frame_losses: FrameLosses, net: Pair, turns: Mapping[str, Turn]) -> None:
+    def __init__(
+        self, views: Views, frame_losses: FrameLosses, net: Pair, turns: Mapping[str, Turn], adaptive: bool
+    ) -> None:
         super().__init__(net, turns)
+        if adaptive and frame_losses.network is None:
+            raise ValueError("adaptive=true weighs gan by the gradient of perceptual, and perceptual=null has none")
         if (side := net.tokenizer.sizes.resolution // 2**net.discriminator.depth) < 2:
             raise ValueError(
                 f"model.discriminator.depth={net.discriminator.depth} leaves {side} x {side} of a frame; lower it"
             )
-        self.views, self.frame_losses = views, frame_losses
+        self.views, self.frame_losses, self.adaptive = views, frame_losses, adaptive
+        self.judged: tuple[Tensor, ...] = ()
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -125,13 +152,26 @@ class TokenizeAgainst(Turns, TokenizerModule):
         return [self.net.tokenizer, self.net.discriminator]
 
     def losses_in(self, turn: str, batch: Batch) -> dict[str, Tensor]:
-        """``gan``: frames should look real to the discriminator. ``judge``: hinge loss of telling them apart."""
+        """``gan``: frames should look real to the discriminator. ``judge``: hinge loss of telling them apart.
+
+        The discriminator judges what the generator's turn, which comes first, has made of the same batch.
+        """
+        if turn == "discriminator":
+            real, fake = (self.net.discriminator(frames_MCHW) for frames_MCHW in self.judged)
+            return {"judge": hinge(real, fake)}
         frames_BTCHW = self.take_frames(batch)
         clip: Reconstruction = self.net.tokenizer(frames_BTCHW)
-        if turn == "discriminator":
-            real, fake = frames_BTCHW.flatten(0, 1), join_frames(clip).detach()
-            return {"judge": hinge(self.net.discriminator(real), self.net.discriminator(fake))}
+        self.judged = frames_BTCHW.flatten(0, 1), join_frames(clip).detach()
         losses = self.reconstruction_losses(frames_BTCHW, clip)
         if "discriminator" not in self.begun():
             return losses | {"gan": torch.zeros((), device=frames_BTCHW.device)}
-        return losses | {"gan": -self.net.discriminator(join_frames(clip)).mean()}
+        gan = -self.net.discriminator(join_frames(clip)).mean()
+        if self.adaptive and gan.requires_grad:
+            gan = gan * balance(losses["perceptual"], gan, self.net.tokenizer.cond_decoder.conv_out.weight)
+        return losses | {"gan": gan}
+
+
+def balance(leading: Tensor, other: Tensor, weight: Tensor) -> Tensor:
+    """By how much the gradient of one loss at a weight is longer than another's, at most ``MOST`` times; a constant."""
+    first, second = (torch.autograd.grad(loss, weight, retain_graph=True)[0].norm() for loss in (leading, other))
+    return (first / second.clamp(min=LEAST)).clamp(max=MOST).detach()

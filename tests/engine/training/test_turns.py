@@ -141,3 +141,22 @@ def test_what_cant_be_is_refused_in_a_line(tmp_path):
     module.losses_in = lambda turn, batch: {"other": torch.zeros(())}
     with pytest.raises(ValueError, match=r"losses \['other'\] but weights for \['guess'\]"):
         train(tmp_path, module, new_data(), max_steps=1)
+
+
+class Seldom(Critical):
+    """The outer layer learns at every step but the first two, the inner one at those and then at every second step."""
+
+    def begun(self):
+        if not self.training:
+            return list(self.turns)
+        first = ["guess"] if self.step < 2 or self.step % 2 == 0 else []
+        return [*first, *(["critic"] if self.step >= 2 else [])]
+
+
+def test_turns_that_are_taken_at_some_steps_only_leave_steps_counted_once(tmp_path):
+    recorder, module = Recorder(tmp_path), new_turns(kind=Seldom)
+    trainer = train(tmp_path, module, new_data(size=12, val=None), [recorder], max_steps=7)
+    assert (trainer.global_step, len(recorder.batches)) == (7, 7)
+    taken = [{int(state["step"]) for state in optimizer.state.values()} for optimizer in trainer.optimizers]
+    assert taken == [{5}, {5}]
+    assert module.calls == {"guess": 5, "critic": 5}

@@ -1,0 +1,1 @@
+"""Acting: agents that learn from pixels, the episodes that they learn from, and what they imagine."""
