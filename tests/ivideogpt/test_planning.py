@@ -10,7 +10,8 @@ from hydra.utils import instantiate
 from data_modules.worlds.world import WorldFailure
 from mirage_pl.engine.seams import OWN
 from mirage_pl.ivideogpt.control import planning
-from mirage_pl.ivideogpt.control.imagination import Imagination, Objective
+from mirage_pl.ivideogpt.control.long_rollout import LongRollout
+from mirage_pl.ivideogpt.control.objective import Objective
 from mirage_pl.ivideogpt.control.planners import Planner, shift_plan
 from mirage_pl.ivideogpt.control.planning import Search
 from mirage_pl.ivideogpt.control.report import verdict
@@ -95,15 +96,15 @@ def test_planners_that_cant_be_are_refused(change, words):
 
 def test_an_imagined_clip_goes_on_from_its_newest_frames(world, batch):  # noqa: F811
     frames, actions = frames_of(batch)[:, :1], actions_of(batch, world)
-    imagination = Imagination(world, frames, 2, Sampling())
+    rollout = LongRollout(world, frames, 2, Sampling())
     taken = [actions[:, 0], actions[:, 1], actions[:, 0], actions[:, 1]]
-    steps = [imagination.step(action) for action in taken]
+    steps = [rollout.step(action) for action in taken]
     first = imagine(world, frames, 2, torch.stack(taken[:2], 1))
     then = imagine(world, steps[1].frames_BCHW[:, None], 2, torch.stack(taken[2:], 1))
     for step, frame, clip in ((0, 0, first), (1, 1, first), (2, 0, then), (3, 1, then)):
         torch.testing.assert_close(steps[step].frames_BCHW, clip.frames_BFCHW[:, frame])
         torch.testing.assert_close(steps[step].rewards_B, clip.rewards_BF[:, frame])
-    unseen = Imagination(world, frames, 2, Sampling())
+    unseen = LongRollout(world, frames, 2, Sampling())
     rewards = [unseen.step(action, see=False).rewards_B for action in taken]
     torch.testing.assert_close(torch.stack(rewards), torch.stack([step.rewards_B for step in steps]))
 
@@ -111,12 +112,12 @@ def test_an_imagined_clip_goes_on_from_its_newest_frames(world, batch):  # noqa:
 def test_candidates_are_scored_as_if_each_were_imagined_alone(world, batch):  # noqa: F811
     frames, actions = frames_of(batch)[:2, :1], torch.rand(2, 3, 4, 2, dtype=torch.float64) * 2 - 1
     goals = frames_of(batch)[:2, -1]
-    start = Imagination(world, frames, 3, Sampling())
+    start = LongRollout(world, frames, 3, Sampling())
     scores = Objective(reward=2.0, goal=5.0).score(start, actions, goals)
     assert scores.shape == (2, 3)
     for row in range(2):
         for candidate in range(3):
-            alone = Imagination(world, frames[[row]], 3, Sampling())
+            alone = LongRollout(world, frames[[row]], 3, Sampling())
             steps = [alone.step(action[None]) for action in actions[row, candidate]]
             error = (steps[-1].frames_BCHW[0] - goals[row]).square().mean()
             expected = 2 * sum(step.rewards_B.item() for step in steps) - 5 * error.item()
@@ -180,7 +181,7 @@ def score(evaluation, condition=OWN, model=None):
 
 
 def test_planning_with_a_model_that_makes_no_errors_does_what_the_expert_does(monkeypatch):
-    monkeypatch.setattr(planning, "Imagination", Known)
+    monkeypatch.setattr(planning, "LongRollout", Known)
     trial, rows = score(control())
     returns = {name: [row["return"] for row in score(control(), name)[1]] for name in trial.conditions}
     assert [row["return"] for row in rows] == returns["expert"] == returns["simulator"]
@@ -195,7 +196,7 @@ def test_planning_with_a_model_that_makes_no_errors_does_what_the_expert_does(mo
 
 
 def test_a_picture_is_a_goal_too(monkeypatch):
-    monkeypatch.setattr(planning, "Imagination", Known)
+    monkeypatch.setattr(planning, "LongRollout", Known)
     expert = [row["return"] for row in score(control(), "expert")[1]]
     assert [row["return"] for row in score(control(objective=Objective(0.0, 1.0)))[1]] == expert
 
@@ -215,7 +216,7 @@ class Breaking(Line):
 
 
 def test_an_episode_whose_simulator_breaks_has_failed_and_the_others_go_on(monkeypatch):
-    monkeypatch.setattr(planning, "Imagination", Known)
+    monkeypatch.setattr(planning, "LongRollout", Known)
     evaluation = control(simulator=Breaking, conditions=["random"], starts=6)
     trial, rows = score(evaluation)
     broken = [row for row in rows if "error" in row]

@@ -61,7 +61,7 @@ def score(evaluation, condition=OWN, module=None):
 
 
 def test_a_model_that_makes_no_errors_expects_what_is_earned_unless_it_is_shown_other_actions(monkeypatch):
-    monkeypatch.setattr(ranking, "Imagination", Known)
+    monkeypatch.setattr(ranking, "LongRollout", Known)
     trial, rows = score(rank())
     assert len(rows) == 12
     assert [row["imagined"] for row in rows] == [row["earned"] for row in rows]
@@ -85,7 +85,7 @@ class Breaking(Line):
 
 
 def test_what_cant_be_played_is_listed_and_left_out(monkeypatch):
-    monkeypatch.setattr(ranking, "Imagination", Known)
+    monkeypatch.setattr(ranking, "LongRollout", Known)
     trial, rows = score(rank(world=Breaking))
     assert len(rows) + len(trial.failures) == 12
     assert trial.failures[0]["error"] == "line ended"

@@ -1,100 +1,79 @@
-"""Imagined clips of any length: after some frames the newest ones become the context of what follows.
+"""Episodes that an agent plays in a world model.
 
-A model is good for as many frames as the clips had that it was trained on. Shapes: B rows, N candidates of each, T
-context frames, H steps ahead, A numbers of an action; pixels in [0, 1].
+Shapes: B rows (episodes) of T frames, S = T - 1 steps, A numbers of an action, H x W pixels.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from mirage_pl.ivideogpt.model.rollout import Imagined, Rollout, Sampling
+from data_modules.episodes.episode import Episode
+from mirage_pl.ivideogpt.batch import resize_frames
+from mirage_pl.ivideogpt.control.replay import Moment
+from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
 
+Act = Callable[[Tensor, int], Tensor]
+"""(newest stacked frames [B, T, C, H, W] in uint8, number of the step) -> actions, [B, A]."""
 
-class Imagination:
-    """Rows that go on action by action.
+
+def imagine(
+    world: WorldModel,
+    starts: Sequence[Moment],
+    horizon: int,
+    act: Act,
+    sampling: Sampling,
+    streams: Sequence[Generator],
+) -> list[Episode]:
+    """Go on from some observations, in the model: the frames that are given, then ``horizon`` imagined ones.
+
+    The agent is shown frames in uint8, as it is shown real ones.
 
     Args:
-        world: the model.
-        context_BTCHW: what was seen, the newest last.
-        segment: frames after which the newest become the context.
+        world: not training, with a head for rewards.
+        starts: stacked frames, as many or more than the context has.
+        horizon: frames to imagine.
+        act: the agent.
         sampling: how codes are chosen.
-        streams: random numbers of each row; temperature 0 needs none.
+        streams: random numbers of each row.
     """
-
-    def __init__(
-        self,
-        world: WorldModel,
-        context_BTCHW: Tensor,
-        segment: int,
-        sampling: Sampling,
-        streams: Sequence[Generator] | None = None,
-    ) -> None:
-        self.world, self.segment, self.sampling, self.streams = world, segment, sampling, streams
-        self.newest = list(context_BTCHW.unbind(1))
-        self.rollout = Rollout(world, context_BTCHW, segment, sampling, streams)
-
-    def step(self, actions_BA: Tensor, see: bool = True) -> Imagined:
-        """Imagine the next frame of every row; ``see``: whether it is decoded."""
-        if self.rollout.count == self.segment:
-            context_BTCHW = torch.stack(self.newest, 1)
-            self.rollout = Rollout(self.world, context_BTCHW, self.segment, self.sampling, self.streams)
-        needed = self.segment - self.rollout.count <= self.world.context_length
-        imagined = self.rollout.step(actions_BA, see or needed)
-        if imagined.frames_BCHW is not None:
-            self.newest = [*self.newest[1:], imagined.frames_BCHW]
-        return imagined
-
-    def repeat(self, times: int) -> "Imagination":
-        """A copy with each row ``times`` times, one after the other."""
-        copy = object.__new__(Imagination)
-        copy.__dict__.update(self.__dict__)
-        copy.rollout = self.rollout.repeat(times)
-        copy.newest = [frames.repeat_interleave(times, 0) for frames in self.newest]
-        copy.streams = None if self.streams is None else [row for row in self.streams for _ in range(times)]
-        return copy
+    device = next(world.parameters()).device
+    given = [start.read() for start in starts]
+    seen_BTCHW = torch.stack([open_frames(episode, world.tokenizer.sizes.resolution) for episode in given]).to(device)
+    stack, frames, actions, rewards = seen_BTCHW.shape[1], [seen_BTCHW], list[Tensor](), list[Tensor]()
+    context_BTCHW = seen_BTCHW[:, -world.context_length :].to(next(world.parameters()).dtype) / 255
+    rollout = Rollout(world, context_BTCHW, horizon, sampling, streams)
+    for step in range(horizon):
+        actions.append(act(seen_BTCHW, step))
+        imagined = rollout.step(actions[-1])
+        assert imagined.frames_BCHW is not None
+        assert imagined.rewards_B is not None
+        newest_B1CHW = to_bytes(imagined.frames_BCHW)[:, None]
+        seen_BTCHW = torch.cat((seen_BTCHW, newest_B1CHW), 1)[:, -stack:]
+        frames.append(newest_B1CHW)
+        rewards.append(imagined.rewards_B)
+    played = torch.cat(frames, 1), torch.stack(actions, 1), torch.stack(rewards, 1)
+    return [join(before, *(part[row] for part in played)) for row, before in enumerate(given)]
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What a plan is for: a weighed sum.
+def open_frames(episode: Episode, resolution: int) -> Tensor:
+    """Frames as the model takes them, [T, C, H, W]."""
+    return resize_frames(torch.from_numpy(episode.frames_THWC).permute(0, 3, 1, 2), resolution)
 
-    Attributes:
-        reward: weight of the sum of rewards that the model expects.
-        goal: weight of minus the squared error between the last frame and a picture of the goal.
 
-    Raises:
-        ValueError: nothing has a weight.
-    """
+def to_bytes(frames: Tensor) -> Tensor:
+    """Frames in [0, 1] as an agent sees them and as they are written, in uint8."""
+    return (frames.float() * 255).round().clamp(0, 255).to(torch.uint8)
 
-    reward: float
-    goal: float
 
-    def __post_init__(self) -> None:
-        if min(self.reward, self.goal) < 0 or not self.reward + self.goal:
-            raise ValueError(f"objective has reward={self.reward} and goal={self.goal}; give one of them above 0")
-
-    def score(self, start: Imagination, actions_BNHA: Tensor, goals_BCHW: Tensor | None) -> Tensor:
-        """Imagine candidates, and score them: [B, N].
-
-        Args:
-            start: a row for each episode; isn't changed.
-            actions_BNHA: candidates of each.
-            goals_BCHW: pictures of the goals, where they have a weight.
-        """
-        episodes, candidates, horizon = actions_BNHA.shape[:3]
-        rows = start.repeat(candidates)
-        device = rows.newest[0].device
-        total_M, imagined = torch.zeros(episodes * candidates, device=device), None
-        for step in range(horizon):
-            last = step == horizon - 1
-            imagined = rows.step(actions_BNHA[:, :, step].flatten(0, 1).to(device), see=bool(self.goal) and last)
-            if self.reward and imagined.rewards_B is not None:
-                total_M += self.reward * imagined.rewards_B
-        if self.goal and goals_BCHW is not None and imagined is not None and imagined.frames_BCHW is not None:
-            wanted_MCHW = goals_BCHW.to(device).repeat_interleave(candidates, 0)
-            total_M -= self.goal * (imagined.frames_BCHW - wanted_MCHW).square().mean((1, 2, 3))
-        return total_M.view(episodes, candidates)
+def join(given: Episode, frames_TCHW: Tensor, actions_SA: Tensor, rewards_S: Tensor) -> Episode:
+    """An episode of what was given, and what was imagined after it."""
+    assert given.actions_SA is not None
+    assert given.rewards_S is not None
+    return Episode(
+        frames_TCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy(),
+        np.concatenate([given.actions_SA, actions_SA.float().cpu().numpy()]),
+        np.concatenate([given.rewards_S, rewards_S.float().cpu().numpy()]),
+    )

@@ -15,7 +15,8 @@ from data_modules.worlds.world import Vector, WorldFailure
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.ivideogpt.batch import resize_frames
 from mirage_pl.ivideogpt.control.episodes import Game, Scripted, play_games
-from mirage_pl.ivideogpt.control.imagination import Imagination, Objective
+from mirage_pl.ivideogpt.control.long_rollout import LongRollout
+from mirage_pl.ivideogpt.control.objective import Objective
 from mirage_pl.ivideogpt.control.planners import Planner, shift_plan
 from mirage_pl.ivideogpt.model.rollout import Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
@@ -132,7 +133,7 @@ class ModelPlans(Plans):
         """Search in imagination; then imagine once more what is going to be done, to show and to compare."""
         length = self.world.context_length
         seen = [[*[game.frames[0]] * length, *game.frames][-length:] for game in games]
-        start = Imagination(self.world, self.open_frames(seen), self.search.segment, self.sampling, streams)
+        start = LongRollout(self.world, self.open_frames(seen), self.search.segment, self.sampling, streams)
         plan_BHA = self.search.planner.plan(
             lambda actions_BNHA: self.objective.score(start, actions_BNHA, self.goals_BCHW), first_BHA, streams
         )

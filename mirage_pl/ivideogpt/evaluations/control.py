@@ -15,7 +15,7 @@ from data_modules.episodes.video import enlarge, place_beside
 from data_modules.worlds.world import World
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.ivideogpt.control.episodes import Chooser, Game, Scripted, play_games
-from mirage_pl.ivideogpt.control.imagination import Objective
+from mirage_pl.ivideogpt.control.objective import Objective
 from mirage_pl.ivideogpt.control.planning import ModelPlans, Search, SimulatorPlans, play_experts
 from mirage_pl.ivideogpt.evaluations.measures import to_pixels
 from mirage_pl.ivideogpt.model.rollout import Sampling

@@ -21,7 +21,7 @@ from data_modules.worlds.world import Vector, World, WorldFailure
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.ivideogpt.batch import resize_frames
-from mirage_pl.ivideogpt.control.imagination import Imagination
+from mirage_pl.ivideogpt.control.long_rollout import LongRollout
 from mirage_pl.ivideogpt.evaluations.control import draw_beside
 from mirage_pl.ivideogpt.evaluations.ranks import compare_policies, estimate_ranking
 from mirage_pl.ivideogpt.model.rollout import Sampling
@@ -191,10 +191,10 @@ class RankTrial(Trial):
         )
         context_BTCHW = sized_MCHW.unflatten(0, context_BTHWC.shape[:2]).to(self.module.device, torch.float32) / 255
         streams = [row_stream(0, played["rows"][row]["where"], 0) for row in rows]
-        imagination = Imagination(net, context_BTCHW, evaluation.segment, evaluation.sampling, streams)
+        rollout = LongRollout(net, context_BTCHW, evaluation.segment, evaluation.sampling, streams)
         totals_B, frames = torch.zeros(len(rows), device=self.module.device), list[Tensor]()
         for step in range(evaluation.steps):
-            imagined = imagination.step(actions_BSA[:, step], see=condition == OWN)
+            imagined = rollout.step(actions_BSA[:, step], see=condition == OWN)
             assert imagined.rewards_B is not None
             totals_B += imagined.rewards_B
             if condition == OWN and imagined.frames_BCHW is not None:
