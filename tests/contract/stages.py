@@ -38,6 +38,15 @@ GENTLE = {
         *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("generator", "discriminator")),
     ],
     "ivideogpt/drqv2": ACTING,
+    "ivideogpt/mbpo": [
+        *ACTING,
+        "imagining={first_updates: 1, first_batches: 1, every: 1, batch: 2, horizon: 3, clips: 2}",
+        "imagining.transformer_every=1",
+        "imagining.tokenizer_every=2",
+        "stage.freeze=[net.world.tokenizer.quantize, net.world.tokenizer.dynamics_quantize]",
+        *(f"stage.module.turns.{turn}.optimizer.lr=2e-6" for turn in ("transformer", "tokenizer")),
+        *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("transformer", "tokenizer")),
+    ],
 }
 """Stage -> small steps for it, and a second optimizer that begins at once; a small world for those that play."""
 APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided")}

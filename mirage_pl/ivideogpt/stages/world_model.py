@@ -1,6 +1,7 @@
 """The stage of the world model. Shapes: B clips, F frames after the context, n codes of each, A numbers an action."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,41 +26,22 @@ without actions `transformer/` loads with `LlamaForCausalLM.from_pretrained`; wi
 """
 
 
-class LearnWorld(BaseModule):
-    """Learn to predict the codes of frames, and rewards.
+class WorldLosses(BaseModule):
+    """The losses of a world model, whatever else a stage has.
 
     ``codes`` is the cross-entropy of a code in nats, ``reward`` the squared error in symlog, ``action_recon`` the
     squared error of actions that are read back; 0 without the head. As released (``model.compat``), slots are learnt
     like codes, among all tokens, and a frame's reward is that of the next step.
-
-    Args:
-        base: of :class:`mirage_pl.engine.training.base.BaseModule`; ``net`` is the world model.
     """
 
-    net: WorldModel
-
-    def __init__(self, **base: Any) -> None:
-        super().__init__(**base)
-
     @property
-    def tokenizer(self) -> Tokenizer:
-        """What frames become codes by."""
-        return self.net.tokenizer
+    @abstractmethod
+    def world(self) -> WorldModel:
+        """What learns."""
 
-    def reconstruct(self, frames_BTCHW: Tensor) -> Reconstruction:
-        """Clips through their codes and back."""
-        clip: Reconstruction = self.net(self.tokenizer, frames_BTCHW)
-        return clip
-
-    def parts(self) -> dict[str, Sequence[nn.Module]]:
-        """The transformer, and the heads beside it."""
-        transformer = self.net.transformer
-        heads = [transformer.action_linear, transformer.reward_linear, transformer.action_recon_linear]
-        return {"transformer": [transformer.llm], "heads": [head for head in heads if head is not None]}
-
-    def terms(self, batch: Batch) -> dict[str, int]:
+    def world_terms(self, batch: Batch) -> dict[str, int]:
         """Codes, and frames after the context."""
-        layout = self.net.transformer.layout
+        layout = self.world.transformer.layout
         frames = len(batch) * (batch.frames_BTCHW.shape[1] - layout.context_length)
         slots = frames - len(batch) if layout.compat else 0
         rewarded = frames - len(batch) if layout.compat else frames
@@ -69,21 +51,21 @@ class LearnWorld(BaseModule):
             "action_recon": frames,
         }
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def world_losses(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch of clips."""
-        frames_BTCHW = batch.frames_BTCHW.to(self.device, self.tokenizer.dtype) / 255
+        frames_BTCHW = batch.frames_BTCHW.to(self.device, self.world.tokenizer.dtype) / 255
         actions_BFA = self.take_actions(batch)
-        losses: dict[str, Tensor] = self.net(self.lose, frames_BTCHW, actions_BFA, batch)
+        losses: dict[str, Tensor] = self.world(self.lose, frames_BTCHW, actions_BFA, batch)
         return losses
 
     def lose(self, frames_BTCHW: Tensor, actions_BFA: Tensor | None, batch: Batch) -> dict[str, Tensor]:
         """The losses of clips in [0, 1]."""
-        predicted, none = self.net.read(frames_BTCHW, actions_BFA), frames_BTCHW.new_zeros(())
+        predicted, none = self.world.read(frames_BTCHW, actions_BFA), frames_BTCHW.new_zeros(())
         return {
             "codes": self.measure_codes(predicted),
-            "reward": self.measure_rewards(predicted, batch) if self.net.has_reward else none,
+            "reward": self.measure_rewards(predicted, batch) if self.world.has_reward else none,
             "action_recon": none
-            if self.net.transformer.action_recon_linear is None
+            if self.world.transformer.action_recon_linear is None
             else self.measure_actions(predicted, actions_BFA),
         }
 
@@ -93,18 +75,18 @@ class LearnWorld(BaseModule):
         Raises:
             ValueError: the clips have none, or others than the model takes.
         """
-        if not self.net.action_dim:
+        if not self.world.action_dim:
             return None
         if batch.actions_BSA is None:
             raise ValueError(
-                f"{batch.samples[0].where}: no actions, but action_dim={self.net.action_dim}; name their array in "
+                f"{batch.samples[0].where}: no actions, but action_dim={self.world.action_dim}; name their array in "
                 "task.form.keys.actions, or set action_dim=0 for a model without"
             )
-        return batch.actions_BSA[:, self.net.context_length - 1 :].to(self.device)
+        return batch.actions_BSA[:, self.world.context_length - 1 :].to(self.device)
 
     def measure_codes(self, predicted: Predicted) -> Tensor:
         """Cross-entropy of a code among the legal ones; as released, of a token among all."""
-        transformer = self.net.transformer
+        transformer = self.world.transformer
         if transformer.layout.compat:
             labels_BL = transformer.layout.labels(predicted.ids_BL)[:, 1:]
             logits = transformer.llm.lm_head(predicted.states.all_BLD[:, :-1])
@@ -125,8 +107,8 @@ class LearnWorld(BaseModule):
                 f"{batch.samples[0].where}: no rewards, but reward=true; name their array in task.form.keys.rewards, "
                 "or set reward=false"
             )
-        layout = self.net.transformer.layout
-        predictions_BF = self.net.transformer.predict_rewards(predicted.states.after_codes_BFD).float()
+        layout = self.world.transformer.layout
+        predictions_BF = self.world.transformer.predict_rewards(predicted.states.after_codes_BFD).float()
         rewards_BF = symlog(batch.rewards_BS.to(self.device)[:, layout.context_length - 1 :])
         if layout.compat:  # the clip's last frame has no next step
             predictions_BF, rewards_BF = predictions_BF[:, :-1], rewards_BF[:, 1:]
@@ -134,9 +116,51 @@ class LearnWorld(BaseModule):
 
     def measure_actions(self, predicted: Predicted, actions_BFA: Tensor | None) -> Tensor:
         """Squared error of the action that led to a frame, read from each of the frame's states."""
-        read_BFmA = self.net.transformer.read_actions(predicted.states).float()
+        read_BFmA = self.world.transformer.read_actions(predicted.states).float()
         assert actions_BFA is not None
         return F.mse_loss(read_BFmA, actions_BFA[:, :, None].expand_as(read_BFmA))
+
+
+class LearnWorld(WorldLosses):
+    """Learn to predict the codes of frames, and rewards.
+
+    Args:
+        base: of :class:`mirage_pl.engine.training.base.BaseModule`; ``net`` is the world model.
+    """
+
+    net: WorldModel
+
+    def __init__(self, **base: Any) -> None:
+        super().__init__(**base)
+
+    @property
+    def world(self) -> WorldModel:
+        """What learns."""
+        return self.net
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What frames become codes by."""
+        return self.net.tokenizer
+
+    def reconstruct(self, frames_BTCHW: Tensor) -> Reconstruction:
+        """Clips through their codes and back."""
+        clip: Reconstruction = self.net(self.tokenizer, frames_BTCHW)
+        return clip
+
+    def parts(self) -> dict[str, Sequence[nn.Module]]:
+        """The transformer, and the heads beside it."""
+        transformer = self.net.transformer
+        heads = [transformer.action_linear, transformer.reward_linear, transformer.action_recon_linear]
+        return {"transformer": [transformer.llm], "heads": [head for head in heads if head is not None]}
+
+    def terms(self, batch: Batch) -> dict[str, int]:
+        """Codes, and frames after the context."""
+        return self.world_terms(batch)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch of clips."""
+        return self.world_losses(batch)
 
     def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
         """Write a folder as the release has it, and read the weights back."""
