@@ -64,27 +64,28 @@ class ToldDemonstrations(Maker):
         number, noise = plan.content
         seed = [self.seed, sum(plan.split.encode()), number]
         world = OPENED[str(self.settings())] = OPENED.get(str(self.settings())) or self.world()
-        states, actions = demonstrate(world, noise, self.limit, self.stay, np.random.default_rng(seed))
-        name = f"{self.subfolder}/{plan.name}.npz"
-        write_demonstration(folder / name, states, actions)
+        states, actions, said = demonstrate(world, noise, self.limit, self.stay, np.random.default_rng(seed))
+        name, plans = f"{self.subfolder}/{plan.name}.npz", list(dict.fromkeys(said))
+        write_demonstration(folder / name, states, actions, [plans.index(words) for words in said])
         row = {"episode": name, "length": len(states), "instruction": world.instruction, "group": world.group}
-        return row | {"seed": seed, "reached": world.reached}
+        return row | {"plans": plans, "seed": seed, "reached": world.reached}
 
 
 def demonstrate(
     world: Told, noise: float, limit: int, stay: int, draws: np.random.Generator
-) -> tuple[list[Vector], list[Vector]]:
+) -> tuple[list[Vector], list[Vector], list[str]]:
     """Play an episode.
 
     Returns:
-        States, and what the expert would do in each but the last; what is done has noise added.
+        States, and what the expert would do in each but the last, as actions and in words; what is done has noise.
     """
     world.reset(draws)
-    states, actions, left = [world.numbers], list[Vector](), stay
+    states, actions, said, left = [world.numbers], list[Vector](), list[str](), stay
     while len(actions) < limit and left >= 0:
         action = np.zeros(world.width) if world.reached else np.clip(world.choose_expert_action(), -1, 1)
         left -= world.reached
         actions.append(action)
+        said.append(world.plan)
         world.step(np.clip(action + (0 if world.reached else noise) * draws.standard_normal(world.width), -1, 1))
         states.append(world.numbers)
-    return states, actions
+    return states, actions, said

@@ -16,6 +16,7 @@ CONDITIONS = {
     "mean": "the mean action of the training data, always",
     "nearest": "what was done in the nearest state of the training data, among episodes with the same instruction",
     "expert": "the world's own expert, who acts anew at each step",
+    "majority": "what is said most often in the training data, always",
 }
 NUMBERS = {"moved": "how far an episode's first action differs from the model's own, mean over its numbers"}
 READS = {
@@ -24,7 +25,7 @@ READS = {
     "the state": ("no_state", "frozen_state"),
 }
 """What a policy may read -> the conditions that show it."""
-RIVALS = ("random", "mean", "nearest")
+RIVALS = ("random", "mean", "nearest", "majority")
 NOTE = (
     "Each episode begins as one of the test set did, and is played by the model's own actions: chunks are chosen, some "
     "of their steps are done, then the next is chosen. A clip is a whole episode, beside it the expert's. "
@@ -34,16 +35,19 @@ NOTE = (
 
 def sections(results: Sequence[Any]) -> Mapping[str, str]:
     """How the page is to be read."""
+    if not any("success" in result.metrics.get("measures", {}) for result in results):
+        return {}
     return {"How to read episodes": f'<p class="note">{NOTE}</p>'}
 
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     """Say what this checkpoint reads, and which baselines it beats."""
-    conditions, measure = metrics.get("conditions") or {}, Measure(**metrics["measures"]["success"])
+    conditions, first = metrics.get("conditions") or {}, next(iter(metrics["measures"]))
+    measure = Measure(**metrics["measures"][first])
     changes = {
-        name: condition["measures"]["success"]["difference"]
+        name: condition["measures"][first]["difference"]
         for name, condition in conditions.items()
-        if condition["measures"]["success"]["difference"].get("difference") is not None
+        if condition["measures"][first]["difference"].get("difference") is not None
     }
     sentences = []
     for what, names in READS.items():

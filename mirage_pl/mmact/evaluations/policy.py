@@ -68,8 +68,10 @@ class Acting:
         """Take the episodes of a split, or those of the steps at ``picks``.
 
         Raises:
-            ValueError: an episode doesn't say how it began.
+            ValueError: an episode doesn't say how it began, or the module doesn't act.
         """
+        if not hasattr(module, "choose_actions"):
+            raise ValueError("this run chooses no actions; give evaluation=mmact/plans, or train stage=mmact/mix")
         rows = data.datasets[split]
         steps = [rows[index] for index in (range(len(rows)) if picks is None else picks)]
         episodes = list({step.file: step for step in reversed(steps)}.values())[::-1]

@@ -30,11 +30,11 @@ class Regress(PolicyModule):
 
     def predict(self, batch: Batch) -> Tensor:
         """Normalized actions, [B, N]; a row without a state has the middle of all."""
-        has_B = batch.state_BL.any(1)
+        has_B = batch.action.state_BL.any(1)
         states_BS = self.scales.state.shift_D.repeat(len(batch), 1)
         if has_B.any():
             states_BS[has_B] = batch.states_MS
-        predicted_BN: Tensor = self.net(batch.ids_BL, batch.words_BL, states_BS)
+        predicted_BN: Tensor = self.net(batch.action.ids_BL, batch.action.keys_BL, states_BS)
         return predicted_BN
 
     @torch.no_grad()
