@@ -32,6 +32,7 @@ VIDEO = (
     "task/pushing",
     "task/metaworld",
     "task/episodes",
+    *(f"task/episodes/{file.stem}" for file in (CONF / "task/episodes").glob("*.yaml")),
     *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx64_medium", "ctx256")),
     *(f"quantizer/{name}" for name in ("fsq", "vq", "lfq")),
 )

@@ -37,6 +37,10 @@ class Archive:
         except DAMAGES as error:
             raise damaged(file, error) from None
 
+    def has(self, key: str) -> bool:
+        """Whether there is an array."""
+        return key in self.names
+
     def keys(self) -> Sequence[str]:
         """Return the keys."""
         return self.names

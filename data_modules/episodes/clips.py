@@ -1,8 +1,9 @@
 """Clips: windows of episodes, of one length and stride; the episodes are named by an index, their files opened late."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,15 @@ from PIL import Image
 from data_modules.episodes.entry import Entry, check_episode, naming, open_checked, parse_entry
 from data_modules.episodes.episode import Episode
 from data_modules.episodes.form import Form, as_plain
+from data_modules.episodes.lerobot.layout import Layout
+from data_modules.episodes.lerobot.writer import write_folder
+from data_modules.episodes.listing import open_episodes, write_index
+from data_modules.episodes.parts import Part, count_clips, list_parts
 from data_modules.episodes.recording import digest_episode
 from data_modules.episodes.video import enlarge
 from data_modules.episodes.window import Window, cut, list_moving
 from data_modules.files.lines import within
-from data_modules.files.sources import Source, open_source
+from data_modules.files.sources import Source
 from data_modules.loading.draws import stream_seed
 
 SHOWN = 128
@@ -67,7 +72,37 @@ class Clip:
         return clip if entry.text is None else replace(clip, text=entry.text)
 
 
-class Clips:
+class ClipRows:
+    """What is said of clips, wherever they are from."""
+
+    def identity(self, sample: Clip) -> str:
+        """Tell episodes apart by their frames, so that all clips of one stay in one split."""
+        with naming(sample):
+            entry = sample.entry
+            return entry.digest or digest_episode(entry.file, sample.form, entry.at)
+
+    def facts(self, sample: Clip) -> Mapping[str, str | float]:
+        """What ``python -m mirage_pl.data`` counts."""
+        return {"group": sample.group, "frames of the episode": sample.entry.total}
+
+    def caption(self, sample: Clip) -> str:
+        """What stands beside a clip's picture: where it is from, what is done, what it brings."""
+        clip, last = sample.read(), sample.first + sample.window.span - 1
+        lines = [f"{sample.group}, frames {sample.first} to {last} of {sample.entry.total}"]
+        if clip.text is not None:
+            lines.append(clip.text)
+        if clip.actions_SA is not None:
+            lines.append("actions " + ", ".join(" ".join(f"{x:.2g}" for x in action) for action in clip.actions_SA))
+        if clip.rewards_S is not None:
+            lines.append("rewards " + " ".join(f"{reward:.2g}" for reward in clip.rewards_S))
+        return "\n".join(lines)
+
+    def picture(self, sample: Clip) -> list[Image.Image]:
+        """A clip's frames."""
+        return [Image.fromarray(frame) for frame in enlarge(sample.read().frames_THWC, SHOWN)]
+
+
+class Clips(ClipRows):
     """The clips of an index: what :class:`mirage_pl.engine.seams.Rows` asks for.
 
     Args:
@@ -125,12 +160,6 @@ class Clips:
             return entry, self.moving[row][number]
         return entry, self.window.choices(entry.total, self.window.starts(entry.total)[number])
 
-    def identity(self, sample: Clip) -> str:
-        """Tell episodes apart by their frames, so that all clips of one stay in one split."""
-        with naming(sample):
-            entry = sample.entry
-            return entry.digest or digest_episode(entry.file, self.form, entry.at)
-
     def identities(self) -> Mapping[str, str]:
         """Identity -> where, of the first clip of each episode; nothing where more than ``check`` must be read."""
         rows = [row for row in range(len(self.source)) if self.bounds_N1[row] < self.bounds_N1[row + 1]]
@@ -139,55 +168,119 @@ class Clips:
             return {}
         return {self.identity(clip): clip.where for clip in clips}
 
-    def facts(self, sample: Clip) -> Mapping[str, str | float]:
-        """What ``python -m mirage_pl.data`` counts."""
-        return {"group": sample.group, "frames of the episode": sample.entry.total}
 
-    def caption(self, sample: Clip) -> str:
-        """What stands beside a clip's picture: where it is from, what is done, what it brings."""
-        clip, last = sample.read(), sample.first + sample.window.span - 1
-        lines = [f"{sample.group}, frames {sample.first} to {last} of {sample.entry.total}"]
-        if clip.text is not None:
-            lines.append(clip.text)
-        if clip.actions_SA is not None:
-            lines.append("actions " + ", ".join(" ".join(f"{x:.2g}" for x in action) for action in clip.actions_SA))
-        if clip.rewards_S is not None:
-            lines.append("rewards " + " ".join(f"{reward:.2g}" for reward in clip.rewards_S))
-        return "\n".join(lines)
+class Mixture(ClipRows):
+    """The clips of several indices, of each so many: repeated where it has fewer, in training drawn where it has more.
 
-    def picture(self, sample: Clip) -> list[Image.Image]:
-        """A clip's frames."""
-        return [Image.fromarray(frame) for frame in enlarge(sample.read().frames_THWC, SHOWN)]
+    Args:
+        parts: the indices.
+        counts: how many clips of each.
+    """
+
+    def __init__(self, parts: Sequence[Clips], counts: Sequence[int]) -> None:
+        self.parts = parts
+        self.bounds_N1 = np.cumsum([0, *counts])
+
+    def __len__(self) -> int:
+        return int(self.bounds_N1[-1])
+
+    def __getitem__(self, index: int) -> Clip:
+        part, choices = self.find(index)
+        return part[choices[0]]
+
+    def draw_sample(self, index: int) -> Clip:
+        """Return a clip for training: of neighbours that share a place one is drawn by Python's random numbers."""
+        part, choices = self.find(index)
+        return part.draw_sample(random.choice(choices))
+
+    def find(self, index: int) -> tuple[Clips, range]:
+        """The part of a clip, and which of its clips it may be."""
+        number = int(np.searchsorted(self.bounds_N1, within(index, self), side="right")) - 1
+        first, end = self.bounds_N1[number : number + 2].tolist()
+        part, count = self.parts[number], end - first
+        start = (index - first) * len(part) // count
+        return part, range(start, max(start + 1, (index - first + 1) * len(part) // count))
+
+    def identities(self) -> Mapping[str, str]:
+        """Identity -> where, of all parts; nothing where one has none."""
+        parts = [part.identities() for part in self.parts]
+        return {key: where for part in reversed(parts) for key, where in part.items()} if all(parts) else {}
 
 
 class Episodes:
-    """``task.dataset``: reads indices and lists what is wrong with them and with the episodes that they name.
+    """``task.dataset``: reads indices, and lists what is wrong with them and with the episodes that they name.
+
+    Attributes:
+        suffix: of the files that :meth:`copy_rows` writes.
 
     Args:
         window: options of :class:`data_modules.episodes.window.Window`.
         form: options of :class:`data_modules.episodes.form.Form`.
         check: how many episodes are compared by their frames, see :class:`Clips`.
+        lerobot: options of :class:`data_modules.episodes.lerobot.layout.Layout`, for :meth:`convert`.
     """
 
-    def __init__(self, window: Mapping[str, Any], form: Mapping[str, Any], check: int = 10_000) -> None:
-        self.window, self.form, self.check = Window(**window), Form(**as_plain(form)), check
+    suffix = ".jsonl"
 
-    def read(self, file: str) -> Clips:
-        """Read an index.
+    def __init__(
+        self,
+        window: Mapping[str, Any],
+        form: Mapping[str, Any],
+        check: int = 10_000,
+        lerobot: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.window, self.form, self.check = Window(**as_plain(window)), Form(**as_plain(form)), check
+        self.layout = Layout(**as_plain(lerobot or {}))
+
+    def read(self, file: Any) -> Clips | Mixture:
+        """Read what names episodes, or a list of such, with weights or shares.
 
         Raises:
             ValueError: a bad row; names it.
         """
-        return Clips(open_source(file), self.window, self.form, self.check)
+        parts = list_parts(file, self.window, self.form)
+        clips = [Clips(open_episodes(part.file, part.form), part.window, part.form, self.check) for part in parts]
+        counts = count_clips(parts, [len(each) for each in clips])
+        return clips[0] if counts == [len(clips[0])] else Mixture(clips, counts)
 
-    def problems(self, file: str, problem: Callable[[Clip], str | None] = lambda sample: None) -> Iterator[str]:
+    def problems(self, file: Any, problem: Callable[[Clip], str | None] = lambda sample: None) -> Iterator[str]:
         """Yield what is wrong with each bad row: with its file, its length, or what all episodes must have alike."""
-        source, alike = open_source(file), dict[str, Any]()
-        for row in range(len(source)):
+        for part in list_parts(file, self.window, self.form):
             try:
-                entry = parse_entry(source, row)
-                check_episode(entry, self.window, self.form, alike)
-                if reason := problem(Clip(entry, 0, self.window, self.form)):
-                    yield f"{entry.where}: {reason}"
+                source = open_episodes(part.file, part.form)
             except ValueError as error:
                 yield str(error)
+                continue
+            alike = dict[str, Any]()
+            for row in range(len(source)):
+                try:
+                    entry = parse_entry(source, row)
+                    check_episode(entry, part.window, part.form, alike)
+                    if reason := problem(Clip(entry, 0, part.window, part.form)):
+                        yield f"{entry.where}: {reason}"
+                except ValueError as error:
+                    yield str(error)
+
+    def copy_rows(self, file: Path, names: Collection[str], out: Path) -> None:
+        """Write some episodes of what names them as an index, see :func:`data_modules.episodes.listing.write_index`."""
+        write_index(file, self.form, names, out)
+
+    def convert(self, file: Any, folder: Path) -> str:
+        """Write the whole episodes of what names them as a LeRobot data set; return what was written."""
+        parts = list_parts(file, self.window, self.form)
+        count = write_folder(folder, self.layout, (pair for part in parts for pair in read_whole(part)))
+        return f"{count} episodes as a LeRobot data set {self.layout.version}"
+
+
+def read_whole(part: Part) -> Iterator[tuple[str, Episode]]:
+    """Yield the place and the whole of each episode of a part.
+
+    Raises:
+        ValueError: one can't be read; names it.
+    """
+    source = open_episodes(part.file, part.form)
+    for row in range(len(source)):
+        entry = parse_entry(source, row)
+        with naming(entry), open_checked(entry, part.form) as recording:
+            episode = recording.whole()
+        yield entry.where, episode if entry.text is None else replace(episode, text=entry.text)

@@ -12,10 +12,8 @@ import numpy as np
 from data_modules.episodes.episode import Frames, Numbers
 
 KINDS = ("frames", "actions", "rewards", "states", "text")
-MAYBE = "?"
-"""Ends the name of an array that a file may lack."""
-OURS = {kind: kind if kind in KINDS[:3] else kind + MAYBE for kind in KINDS}
-"""The names of our own files."""
+OPTIONAL = ("states", "text")
+"""What our own files may lack."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,9 @@ class Form:
 
     Attributes:
         keys: which array of a file is ``frames``, ``actions``, ``rewards``, ``states`` and ``text``; ``null``: none. A
-            list of frames are cameras; a list of numbers are put beside each other. A name that ends in ``?`` is taken
-            where a file has it. ``frames: null`` is the first camera of a file that says which arrays are cameras.
+            list of frames are cameras; a list of numbers are put beside each other. ``frames: null`` is the first
+            camera of a file that says which arrays are cameras.
+        optional: kinds that a file may lack.
         rows: a file with a row of actions and rewards for each frame, not for each step: whether a frame's row belongs
             to the step ``after`` it, or to the one ``before``, which led to it, as in replay buffers.
         clip: actions are clipped to -clip … clip; ``None``: they aren't.
@@ -37,7 +36,8 @@ class Form:
         ValueError: an option that there isn't; names it.
     """
 
-    keys: Mapping[str, str | Sequence[str] | None] = field(default_factory=lambda: dict(OURS))
+    keys: Mapping[str, str | Sequence[str] | None] = field(default_factory=lambda: dict(zip(KINDS, KINDS, strict=True)))
+    optional: Sequence[str] = OPTIONAL
     rows: Literal["after", "before"] = "after"
     clip: float | None = None
     width: int | None = None
@@ -47,8 +47,10 @@ class Form:
     def __post_init__(self) -> None:
         if unknown := self.keys.keys() - set(KINDS):
             raise ValueError(f"task.form.keys has unknown {sorted(unknown)}; they are {', '.join(KINDS)}")
+        if wrong := [kind for kind in self.optional if kind not in KINDS[1:]]:
+            raise ValueError(f"task.form.optional has {wrong}; a file may lack {', '.join(KINDS[1:])}")
         for kind, key in self.keys.items():
-            if any(not isinstance(name, str) or not name.strip(MAYBE) for name in list_names(key)):
+            if any(not isinstance(name, str) or not name for name in list_names(key)):
                 raise ValueError(
                     f"task.form.keys.{kind}={key!r} must be the name of an array, a list of names, or null"
                 )
@@ -66,11 +68,7 @@ class Form:
 
     def names(self, kind: str) -> list[str]:
         """Names of the arrays of a kind, as files have them."""
-        return [name.removesuffix(MAYBE) for name in list_names(self.keys.get(kind))]
-
-    def needs(self, kind: str) -> bool:
-        """Whether a file must have the arrays of a kind."""
-        return not any(name.endswith(MAYBE) for name in list_names(self.keys.get(kind)))
+        return list_names(self.keys.get(kind))
 
 
 def list_names(key: str | Sequence[str] | None) -> list[str]:

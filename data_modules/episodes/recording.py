@@ -1,7 +1,7 @@
 """Episodes on disk: opened by what the file is, read as the form says, frame by frame where the file allows it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from data_modules.episodes.archive import open_archive
+from data_modules.episodes.decoding import ENDINGS as VIDEOS
+from data_modules.episodes.decoding import Video
 from data_modules.episodes.episode import Episode, Frames, Numbers
 from data_modules.episodes.form import (
     Form,
@@ -19,22 +21,26 @@ from data_modules.episodes.form import (
     arrange_states,
     arrange_steps,
 )
+from data_modules.episodes.hdf5 import ENDINGS as HDF5
+from data_modules.episodes.hdf5 import open_group
+from data_modules.episodes.lerobot.reader import open_numbered
 
 DIGESTED = 8
 """Frames of a video by which its episode is known: to decode all would take as long as an epoch."""
 
 
 class Arrays(Protocol):
-    """What a file holds of an episode, by key.
+    """What a file holds of an episode, by key."""
 
-    Attributes:
-        coded: whether a frame costs as much as those before it that must be decoded.
-    """
+    @property
+    def coded(self) -> bool:
+        """Whether a frame is decoded from those before it."""
 
-    coded: bool
+    def has(self, key: str) -> bool:
+        """Return whether there is an array."""
 
     def keys(self) -> Sequence[str]:
-        """Return the keys there are, those of cameras first where they are known."""
+        """Return the keys there are, for errors."""
 
     def cameras(self) -> Sequence[str]:
         """Return the keys of cameras; none where the file doesn't say."""
@@ -67,12 +73,10 @@ class Recording:
     form: Form
 
     def __post_init__(self) -> None:
-        wanted = [name for kind in self.form.keys if self.form.needs(kind) for name in self.form.names(kind)]
-        keys = self.arrays.keys()
-        if missing := [name for name in wanted if name not in keys]:
-            raise ValueError(
-                f"{self.name} has no {' and no '.join(missing)}, but {', '.join(keys) or 'nothing'}; set task.form.keys"
-            )
+        wanted = [name for kind in self.form.keys if kind not in self.form.optional for name in self.form.names(kind)]
+        if missing := [name for name in wanted if not self.arrays.has(name)]:
+            keys = ", ".join(self.arrays.keys()) or "nothing"
+            raise ValueError(f"{self.name} has no {' and no '.join(missing)}, but {keys}; set task.form.keys")
         if not self.cameras:
             raise ValueError(f"{self.name}: task.form.keys.frames must name the array of frames")
 
@@ -83,8 +87,8 @@ class Recording:
 
     def keys_of(self, kind: str) -> list[str]:
         """The keys of a kind that are there: all, or none."""
-        names, keys = self.form.names(kind), self.arrays.keys()
-        return names if all(name in keys for name in names) else []
+        names = self.form.names(kind)
+        return names if all(map(self.arrays.has, names)) else []
 
     @cached_property
     def total(self) -> int:
@@ -155,7 +159,7 @@ def open_recording(file: Path, form: Form, at: str | int | None = None) -> Itera
     """Open an episode.
 
     Args:
-        file: an ``.npz``.
+        file: an ``.npz``, an HDF5 file, a video or a LeRobot folder.
         form: which of its arrays is what.
         at: where it is in a file of several.
 
@@ -164,7 +168,28 @@ def open_recording(file: Path, form: Form, at: str | int | None = None) -> Itera
     """
     if not file.exists():
         raise ValueError(f"episode {file} does not exist; correct its path in the index")
-    yield Recording(str(file) if at is None else f"{file}:{at}", open_archive(file), form)
+    with open_arrays(file, at) as arrays:
+        yield Recording(str(file) if at is None else f"{file}:{at}", arrays, form)
+
+
+def open_arrays(file: Path, at: str | int | None) -> AbstractContextManager[Arrays]:
+    """Open what a file holds, by its name's ending.
+
+    Raises:
+        ValueError: another ending.
+    """
+    kind = file.suffix.lower()
+    if file.is_dir():
+        return open_numbered(file, at)
+    if kind in HDF5:
+        return open_group(file, None if at is None else str(at))
+    if kind in VIDEOS:
+        return nullcontext(Video(file))
+    if kind == ".npz":
+        return nullcontext(open_archive(file))
+    raise ValueError(
+        f"{file} holds no episode; it must end in .npz, {', '.join((*HDF5, *VIDEOS))}, or be a LeRobot folder"
+    )
 
 
 def read_episode(file: Path, form: Form, at: str | int | None = None) -> Episode:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
+from data_modules.episodes.decoding import ENDINGS, decode_all
+from data_modules.episodes.encoding import Encoder
 from data_modules.episodes.form import Form
 from data_modules.episodes.recording import read_episode
 
@@ -41,29 +42,10 @@ class Clip:
             first, *others = map(Image.fromarray, frames)
             first.save(file, save_all=True, append_images=others, duration=1000 // self.rate, loop=0)
         elif Path(file).suffix == ".mp4":
-            write_mp4(frames, Path(file), self.rate)
+            with Encoder(Path(file), self.rate) as encoder:
+                encoder.add(frames)
         else:
             raise ValueError(f"{file}: clips are written as .gif or .mp4")
-
-
-def write_mp4(frames_THWC: NDArray[np.uint8], file: Path, rate: int) -> None:
-    """Write H.264 in an mp4; odd sizes are padded to even ones, as the codec asks.
-
-    Raises:
-        ValueError: PyAV isn't installed.
-    """
-    try:
-        import av
-    except ImportError:
-        raise ValueError("an mp4 needs PyAV; pip install 'mirage_pl[ivideogpt]', or name a .gif") from None
-    height, width = frames_THWC.shape[1:3]
-    padded = np.pad(frames_THWC, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    with av.open(str(file), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=rate)
-        stream.height, stream.width, stream.pix_fmt = padded.shape[1], padded.shape[2], "yuv420p"
-        for frame in padded:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode())
 
 
 def read_frames(file: Path, keys: Mapping[str, str | None]) -> NDArray[np.uint8]:
@@ -80,7 +62,7 @@ def read_frames(file: Path, keys: Mapping[str, str | None]) -> NDArray[np.uint8]
         ".npz": lambda: read_episode(file, Form({"frames": keys["frames"]})).frames_THWC,
         ".gif": lambda: read_gif(file),
     }
-    kinds |= dict.fromkeys((".mp4", ".mkv", ".webm", ".avi"), lambda: read_video(file))
+    kinds |= dict.fromkeys(ENDINGS, lambda: decode_all(file, str(file)))
     if file.suffix.lower() not in kinds:
         raise ValueError(f"{file} is no clip; its name must end in {', '.join(kinds)}")
     if not file.is_file():
@@ -95,19 +77,6 @@ def read_gif(file: Path) -> NDArray[np.uint8]:
             return np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(clip)])
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{file} can't be read as a GIF ({type(error).__name__}); write it again") from None
-
-
-def read_video(file: Path) -> NDArray[np.uint8]:
-    """Decode all frames of a video."""
-    try:
-        import av
-    except ImportError:
-        raise ValueError(f"{file} needs PyAV; pip install 'mirage_pl[ivideogpt]'") from None
-    try:
-        with av.open(str(file)) as container:
-            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-    except (av.error.FFmpegError, ValueError, IndexError) as error:
-        raise ValueError(f"{file} can't be decoded ({type(error).__name__}); is it whole?") from None
 
 
 def enlarge(frames_THWC: NDArray[np.uint8], least: int = SMALLEST) -> NDArray[np.uint8]:

@@ -90,6 +90,7 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
     "data": {
         "validate": bool,
         "dedupe": bool,
+        "convert": Place,
         "out": Place,
         "sheet": Place,
         "num_shown": Some,

@@ -127,12 +127,19 @@ def test_a_form_turns_mirrors_clips_and_widens(tmp_path):
     assert read_episode(tmp_path / "a.npz", Form(keys, clip=1)).actions_SA.tolist() == [[0.5, -1], [1, 0]]
     assert read_episode(tmp_path / "a.npz", Form(keys, width=3)).actions_SA.tolist() == [[0.5, -9, 0], [2, 0, 0]]
     assert read_episode(tmp_path / "a.npz", Form(keys, width=1)).actions_SA.tolist() == [[0.5], [2]]
-    for options in ({"turn": 45}, {"flip": "both"}, {"clip": 0}, {"width": 0}, {"keys": {"frames": 3}}):
+    for options in (
+        {"turn": 45},
+        {"flip": "both"},
+        {"clip": 0},
+        {"width": 0},
+        {"keys": {"frames": 3}},
+        {"optional": ["frames"]},
+    ):
         with pytest.raises(ValueError, match=next(iter(options))):
             Form(**{"keys": keys} | options)
 
 
-def test_cameras_states_and_texts_are_read_and_a_question_mark_says_where_a_file_has_it(tmp_path):
+def test_cameras_states_and_texts_are_read_and_what_a_file_may_lack_is_left_out(tmp_path):
     frames = make_frames(4)
     np.savez(
         tmp_path / "a.npz",
@@ -143,14 +150,18 @@ def test_cameras_states_and_texts_are_read_and_a_question_mark_says_where_a_file
         joints=np.ones((4, 5)),
         say="push",
     )
-    form = Form({"frames": ["top", "wrist"], "actions": ["arm", "hand"], "states": "joints?", "text": "say"})
+    form = Form({"frames": ["top", "wrist"], "actions": ["arm", "hand"], "states": "joints", "text": "say"})
     episode = read_episode(tmp_path / "a.npz", form)
     assert [int(camera[0, 0, 0, 0]) for camera in episode.cameras] == [0, 100]
     assert episode.actions_SA.tolist() == [[1, 1, 0]] * 3
     assert (episode.states_TN.shape, episode.text) == ((4, 5), "push")
     np.savez(tmp_path / "b.npz", top=frames)
     bare = read_episode(
-        tmp_path / "b.npz", Form({"frames": "top", "actions": "arm?", "states": "joints?", "text": "say?"})
+        tmp_path / "b.npz",
+        Form(
+            {"frames": "top", "actions": "arm", "states": "joints", "text": "say"},
+            optional=["actions", "states", "text"],
+        ),
     )
     assert (bare.actions_SA, bare.states_TN, bare.text) == (None, None, None)
     np.savez(tmp_path / "c.npz", top=frames, wrist=frames[:3])

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from mirage_pl.engine import export
@@ -214,6 +216,24 @@ def test_an_export_has_both_models_by_their_released_names(run_of_world, tmp_pat
     assert {"tokenizer/config.json", "tokenizer/diffusion_pytorch_model.safetensors"} <= files
     config = json.loads((tmp_path / "out" / "transformer" / "config.json").read_text())
     assert (config["model_type"], config["action_dim"], config["context_length"]) == ("llama", 2, 1)
+
+
+def test_an_export_is_what_another_run_begins_with(run_of_world, squares, tmp_path):
+    export.run(compose("export", f"ckpt={run_of_world}", f"out={tmp_path / 'out'}"))
+    ours = load_trained(run_of_world).module.net.transformer.state_dict()
+    given = [f"data={squares}", f"model.path={tmp_path / 'out'}", "action_recon=true"]
+    cfg = compose_small("train", *given, stage="ivideogpt/world_model")
+    begun = instantiate(cfg.stage.module).net.transformer.state_dict()
+    assert begun.keys() - ours.keys() == {"action_recon_linear.weight", "action_recon_linear.bias"}
+    assert all(torch.equal(begun[name], weight) for name, weight in ours.items())
+    plain = {name.removeprefix("llm."): weight for name, weight in ours.items() if name.startswith("llm.")}
+    save_file({name: weight.clone() for name, weight in plain.items()}, tmp_path / "out/transformer/model.safetensors")
+    begun = instantiate(cfg.stage.module).net.transformer
+    assert torch.equal(begun.llm.model.norm.weight, plain["model.norm.weight"])
+    assert begun.action_linear.weight.abs().sum() == 0
+    cfg.model.transformer.width = 64
+    with pytest.raises(InstantiationException, match=r"model.path=.* is of another model: llm"):
+        instantiate(cfg.stage.module)
 
 
 def infer_small(folder, out, *overrides):

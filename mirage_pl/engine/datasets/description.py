@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -18,12 +18,20 @@ from mirage_pl.engine.datasets import split as data_split
 from mirage_pl.engine.datasets.sheet import write_sheet
 from mirage_pl.engine.keys import check_keys
 
-ACTIONS = ("validate", "split", "dedupe")
+ACTIONS = ("validate", "split", "dedupe", "convert")
 """Options that replace making and describing; at most one may be set."""
 
 
+@runtime_checkable
+class Convertible(Protocol):
+    """A data set that can be written in a form that others read: what ``data convert=`` asks of it."""
+
+    def convert(self, file: Any, folder: Path) -> str:
+        """Write the rows of a file into a new folder; return what was written, in words."""
+
+
 def run(cfg: DictConfig) -> None:
-    """Make missing data and describe it; or print bad rows, divide a file, or drop copies.
+    """Make missing data and describe it; or print bad rows, divide a file, drop copies, or write it in another form.
 
     Raises:
         ValueError: there are bad rows, or a mistake in the config.
@@ -42,8 +50,22 @@ def run(cfg: DictConfig) -> None:
         data_split.print_files(data_split.split_rows(dataset, files["train"], shares, cfg.seed, out))
     elif cfg.dedupe:
         data_split.print_files(data_split.drop_copies(dataset, files, out))
+    elif cfg.convert:
+        convert_files(dataset, files, Path(cfg.convert))
     else:
         describe_data(cfg, {split: dataset.read(file) for split, file in files.items()}, files)
+
+
+def convert_files(dataset: Any, files: Mapping[str, Any], folder: Path) -> None:
+    """Write each split in a form that others read, into a folder of its own.
+
+    Raises:
+        ValueError: the data set has no such form.
+    """
+    if not isinstance(dataset, Convertible):
+        raise ValueError("convert= is for episodes; rows of this task stay in the form that they have")
+    for split, file in files.items():
+        print(f"{folder / split}: {dataset.convert(file, folder / split)}")
 
 
 def check_config(cfg: DictConfig) -> dict[str, Any]:

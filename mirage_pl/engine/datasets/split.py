@@ -2,16 +2,30 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from data_modules.files.subset import copy_rows, locate_row, suffix
 
 LOGGED = 10
 """Copies that are printed one by one; beyond that they are only counted."""
+
+
+@runtime_checkable
+class Copying(Protocol):
+    """A data set whose files aren't rows that can be copied byte for byte: what ``data split=`` and ``dedupe=`` ask.
+
+    Attributes:
+        suffix: of the files that it writes.
+    """
+
+    suffix: str
+
+    def copy_rows(self, file: Path, names: Collection[str], out: Path) -> None:
+        """Write some rows of a file, by their names in it, as a new file."""
 
 
 def split_rows(
@@ -48,7 +62,7 @@ def split_rows(
     }
     if empty := [name for name, wheres in chosen.items() if not wheres]:
         raise ValueError(f"split {empty[0]} gets none of {len(order)} different questions; give it a larger share")
-    return write_files({name: (name, wheres) for name, wheres in chosen.items()}, out)
+    return write_files({name: (name, wheres) for name, wheres in chosen.items()}, out, dataset)
 
 
 def check_shares(shares: Any) -> None:
@@ -101,15 +115,18 @@ def drop_copies(dataset: Any, files: Mapping[str, Any], out: Path | None) -> dic
             raise ValueError(f"every row of {files[name]} is in another file too; nothing would be left of {name}")
         chosen[name] = unique
     print(f"{copies.total()} copies among {len(earliest)} different questions")
-    return write_files({name: ("unique", wheres) for name, wheres in chosen.items() if copies[name]}, out)
+    return write_files({name: ("unique", wheres) for name, wheres in chosen.items() if copies[name]}, out, dataset)
 
 
-def write_files(chosen: Mapping[str, tuple[str, Iterable[str]]], out: Path | None) -> dict[str, list[Path]]:
+def write_files(
+    chosen: Mapping[str, tuple[str, Iterable[str]]], out: Path | None, dataset: Any
+) -> dict[str, list[Path]]:
     """Copy rows into new files, one for each file that they come from.
 
     Args:
         chosen: split -> suffix of the new files' names, and the places of the rows.
         out: folder for the new files; ``None``: the folder of each file.
+        dataset: copies rows itself where it is :class:`Copying`.
 
     Returns:
         Split -> its new files.
@@ -117,11 +134,13 @@ def write_files(chosen: Mapping[str, tuple[str, Iterable[str]]], out: Path | Non
     Raises:
         ValueError: a new file exists already, or two files would have its name; none is written then.
     """
+    own = dataset if isinstance(dataset, Copying) else None
     copies: dict[Path, tuple[Path, set[str]]] = {}
     targets: dict[str, list[Path]] = {}
     for split_name, (end, wheres) in chosen.items():
         for file, row in sorted(map(locate_row, wheres)):
-            target = (out or file.parent) / f"{file.name.removesuffix(suffix(file))}-{end}{suffix(file)}"
+            ending = own.suffix if own else suffix(file)
+            target = (out or file.parent) / f"{file.name.removesuffix(suffix(file))}-{end}{ending}"
             source, places = copies.setdefault(target, (file, set()))
             if source != file:
                 raise ValueError(f"{source} and {file} would both become {target}; rename one, or leave out= away")
@@ -132,11 +151,17 @@ def write_files(chosen: Mapping[str, tuple[str, Iterable[str]]], out: Path | Non
     if there := [target for target in copies if target.exists()]:
         raise ValueError(f"{there[0]} is there already; remove it, or choose another folder with out=")
     for target, (file, rows) in copies.items():
-        copy_rows(file, rows, target)
+        (own.copy_rows if own else copy_rows)(file, rows, target)
+    if not own:
+        tell_roots(copies)
+    return targets
+
+
+def tell_roots(copies: Mapping[Path, tuple[Path, set[str]]]) -> None:
+    """Say where the images of rows are that were copied to another folder."""
     if moved := {file.parent.resolve() for file, _ in copies.values()} - {target.parent.resolve() for target in copies}:
         roots = [f"task.image_root={folder}" for folder in sorted(moved)]
         print(f"unless task.image_root is set, image files are found with {' or '.join(roots)}")
-    return targets
 
 
 def print_files(files: Mapping[str, Sequence[Path]]) -> None:

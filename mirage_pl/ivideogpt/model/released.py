@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from mirage_pl.engine.runs.identity import is_below
 from mirage_pl.ivideogpt.model.coders import Sizes
 from mirage_pl.ivideogpt.model.tokenizer import Painting, Tokenizer, shrink_context
+from mirage_pl.ivideogpt.model.transformer import HEADS, Transformer, our_names
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 WITHIN = "tokenizer"
 """The folder that holds these two in a released world model."""
 RELEASED: Mapping[str, Any] = {"decode": "plain", "fold": 1, "quantizers": ["VQ", "VQ"]}
 """What a released tokenizer is, though its config doesn't say so."""
+TRANSFORMER, LLAMA_WEIGHTS = "transformer", "model.safetensors"
+"""Folder of a released world model's transformer, and the file in it."""
 ALONE: Sequence[str] = ("cond_encoder", "cond_decoder", "quant_linear", "post_quant_linear", "dynamics_quantize")
 """What a model of single frames hasn't, so that it may begin untrained."""
 PLACES = {
@@ -104,6 +107,21 @@ def write_folder(tokenizer: Tokenizer, folder: Path) -> dict[str, Tensor]:
     weights = {name: weight.contiguous() for name, weight in tokenizer.state_dict().items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     return load_file(folder / WEIGHTS)
+
+
+def load_transformer(transformer: Transformer, path: str) -> None:
+    """Load the transformer that a folder of a released world model holds; heads that it hasn't begin untrained.
+
+    Raises:
+        ValueError: the folder can't be read, or holds another model.
+    """
+    folder = Path(path) / TRANSFORMER
+    try:
+        weights = our_names(load_file(folder / LLAMA_WEIGHTS))
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"model.path={path} can't be read ({error})") from None
+    check_weights(weights, transformer.state_dict(), HEADS, path)
+    transformer.load_state_dict(weights, strict=False)
 
 
 def check_sizes(config: Mapping[str, Any], own: Mapping[str, Any], path: str) -> None:

@@ -13,6 +13,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mirage_pl.ivideogpt.model.layout import TokenLayout
 
+HEADS = ("action_linear", "reward_linear", "action_recon_linear")
+"""What a plain LLaMA hasn't."""
+
 
 @dataclass(frozen=True)
 class TransformerSizes:
@@ -220,8 +223,8 @@ def released_names(weights: dict[str, Tensor], action_dim: int) -> dict[str, Ten
 
 def our_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of :func:`released_names`."""
-    heads = ("llm.", "action_linear.", "reward_linear.", "action_recon_linear.")
-    return {name if name.startswith(heads) else f"llm.{name}": weight for name, weight in weights.items()}
+    known = tuple(f"{name}." for name in ("llm", *HEADS))
+    return {name if name.startswith(known) else f"llm.{name}": weight for name, weight in weights.items()}
 
 
 def choose_codes(logits_BK: Tensor, temperature: float, top_k: int, random_B: Tensor | None) -> Tensor:

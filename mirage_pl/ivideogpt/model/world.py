@@ -4,11 +4,13 @@ Shapes: B clips of T frames, F of them after the context, A numbers of an action
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from mirage_pl.ivideogpt.model.released import TRANSFORMER, load_transformer
 from mirage_pl.ivideogpt.model.tokenizer import Tokenizer
 from mirage_pl.ivideogpt.model.transformer import States, Transformer, TransformerSizes
 
@@ -39,6 +41,10 @@ class WorldModel(nn.Module):
         reward: with a head for rewards.
         action_recon: with a head that reads the action back.
         compat: labels and losses as released; see :class:`mirage_pl.ivideogpt.model.layout.TokenLayout`.
+        path: folder of a released world model, whose transformer is taken, too, if it holds one; ``None``: untrained.
+
+    Raises:
+        ValueError: the folder holds another transformer.
     """
 
     def __init__(
@@ -49,10 +55,13 @@ class WorldModel(nn.Module):
         reward: bool = False,
         action_recon: bool = False,
         compat: bool = False,
+        path: str | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.transformer = Transformer(sizes, tokenizer.layout(compat), action_dim, reward, action_recon)
+        if path is not None and (Path(path) / TRANSFORMER).is_dir():
+            load_transformer(self.transformer, path)
 
     @property
     def action_dim(self) -> int:

@@ -140,6 +140,7 @@ class TokenizeAgainst(Turns, TokenizerModule):
                 f"model.discriminator.depth={net.discriminator.depth} leaves {side} x {side} of a frame; lower it"
             )
         self.views, self.frame_losses, self.adaptive = views, frame_losses, adaptive
+        self.judged: tuple[Tensor, ...] = ()
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -151,12 +152,16 @@ class TokenizeAgainst(Turns, TokenizerModule):
         return [self.net.tokenizer, self.net.discriminator]
 
     def losses_in(self, turn: str, batch: Batch) -> dict[str, Tensor]:
-        """``gan``: frames should look real to the discriminator. ``judge``: hinge loss of telling them apart."""
+        """``gan``: frames should look real to the discriminator. ``judge``: hinge loss of telling them apart.
+
+        The discriminator judges what the generator's turn, which comes first, has made of the same batch.
+        """
+        if turn == "discriminator":
+            real, fake = (self.net.discriminator(frames_MCHW) for frames_MCHW in self.judged)
+            return {"judge": hinge(real, fake)}
         frames_BTCHW = self.take_frames(batch)
         clip: Reconstruction = self.net.tokenizer(frames_BTCHW)
-        if turn == "discriminator":
-            real, fake = frames_BTCHW.flatten(0, 1), join_frames(clip).detach()
-            return {"judge": hinge(self.net.discriminator(real), self.net.discriminator(fake))}
+        self.judged = frames_BTCHW.flatten(0, 1), join_frames(clip).detach()
         losses = self.reconstruction_losses(frames_BTCHW, clip)
         if "discriminator" not in self.begun():
             return losses | {"gan": torch.zeros((), device=frames_BTCHW.device)}
