@@ -89,8 +89,8 @@ class MBPO(DrQv2, WorldLosses):
         """What is updated at this step; a held-out batch has the losses of all."""
         if not self.training:
             return list(self.turns)
-        acting = ["critic", "actor"] if self.imagining.acts(self.step) else []
-        return [*acting, *(name for name in self.imagining.learns(self.step) if name in self.turns)]
+        due = [*(("critic", "actor") if self.imagining.acts(self.step) else ()), *self.imagining.learns(self.step)]
+        return [name for name in super().begun() if name in due]
 
     # What is gathered
 
