@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from data_modules.episodes.episode import Frames
 
 ENDINGS = (".mp4", ".mkv", ".webm", ".avi")
+SEEK = 4
+"""Frames that are skipped at least, for it takes time, too."""
 KEPT = 1024
 """Videos whose frames' times are kept."""
 
@@ -30,9 +32,10 @@ class Track:
     times_T: NDArray[np.int64]
     keys_K: NDArray[np.int64]
 
-    def passes_key(self, before: int, number: int) -> bool:
+    def skips(self, before: int, number: int) -> bool:
         """Whether a frame is reached faster from a key frame than from an earlier frame."""
-        return bool(np.searchsorted(self.keys_K, before, "right") < np.searchsorted(self.keys_K, number, "right"))
+        keys = np.searchsorted(self.keys_K, number, "right")
+        return bool(keys) and int(self.keys_K[keys - 1]) - before > SEEK
 
 
 def count_frames(file: Path) -> int:
@@ -72,16 +75,17 @@ def decode_all(content: Path | bytes, name: str) -> Frames:
         ValueError: it can't be decoded; names it.
     """
     with opened(content, name) as container:
+        as_pixels = Pixels()
         return np.stack([as_pixels(frame) for frame in container.decode(video=0)])
 
 
 def decode_in_order(container: Any, track: Track, places: Sequence[int]) -> Iterator[tuple[int, Frames]]:
     """Yield some frames by their numbers, which ascend."""
-    stream, before = container.streams.video[0], -1
+    stream, before, as_pixels = container.streams.video[0], -1, Pixels()
     frames: Iterator[Any] = iter(())
     for place in places:
         wanted = int(track.times_T[place])
-        if before < 0 or track.passes_key(before, place):
+        if before < 0 or track.skips(before, place):
             container.seek(wanted, stream=stream, backward=True)
             frames = container.decode(stream)
         frame = next((frame for frame in frames if frame.pts >= wanted), None)
@@ -95,10 +99,18 @@ def decode_in_order(container: Any, track: Track, places: Sequence[int]) -> Iter
         yield place, as_pixels(frame)
 
 
-def as_pixels(frame: Any) -> Frames:
-    """A decoded frame, ``[H, W, 3]``."""
-    pixels: Frames = frame.to_ndarray(format="rgb24")
-    return pixels
+class Pixels:
+    """Turns decoded frames into ``[H, W, 3]``; what it takes for that is set up once for all of a video."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.reformatter = VideoReformatter()
+
+    def __call__(self, frame: Any) -> Frames:
+        """Return the pixels of a frame."""
+        pixels: Any = self.reformatter.reformat(frame, format="rgb24").to_ndarray()
+        return np.asarray(pixels, np.uint8)
 
 
 def index_video(file: Path) -> Track:

@@ -11,6 +11,13 @@ from data_modules.worlds.world import Vector, World
 RANDOM = "random"
 HELD = 5
 """Steps for which a random action is held at most."""
+FIRST = 1 << 32
+"""The first seed of starts of evaluations, which no made episode has."""
+
+
+def draw_start(number: int, *names: int) -> np.random.Generator:
+    """Random numbers of a start of evaluations; with more numbers, of what else is drawn in its episode."""
+    return np.random.default_rng([FIRST, number, *names])
 
 
 def check_policies(policies: Sequence[float | str], key: str) -> None:
@@ -34,16 +41,17 @@ def name_policy(policy: float | str) -> str:
 
 
 class Player:
-    """Chooses actions in one episode; an expert that has reached the goal goes on with random actions.
+    """Chooses actions in one episode.
 
     Args:
         policy: standard deviation of the noise on an expert's actions, or ``random``: actions that are held for a
             while.
         draws: where its chance is from.
+        wander: an expert that has reached the goal goes on with random actions, which show more than standing still.
     """
 
-    def __init__(self, policy: float | str, draws: np.random.Generator) -> None:
-        self.policy, self.draws, self.reached, self.left = policy, draws, False, 0
+    def __init__(self, policy: float | str, draws: np.random.Generator, wander: bool) -> None:
+        self.policy, self.draws, self.wander, self.reached, self.left = policy, draws, wander, False, 0
         self.held: Vector = np.zeros(0)
 
     def choose_action(self, world: World) -> Vector:
@@ -52,20 +60,23 @@ class Player:
             self.held, self.left = self.draws.uniform(-1, 1, world.width), int(self.draws.integers(1, HELD + 1))
         self.left -= 1
         self.reached = self.reached or world.reached
-        action = self.held if self.policy == RANDOM or self.reached else world.choose_expert_action()
+        held = self.policy == RANDOM or (self.wander and self.reached)
+        action = self.held if held else world.choose_expert_action()
         if self.policy != RANDOM:
             action = action + float(self.policy) * self.draws.standard_normal(world.width)
         return np.clip(action, -1, 1)
 
 
-def play(world: World, policy: float | str, length: int, draws: np.random.Generator) -> tuple[Episode, bool]:
-    """Play an episode of so many frames.
+def play(
+    world: World, policy: float | str, length: int, draws: np.random.Generator, wander: bool = True
+) -> tuple[Episode, bool]:
+    """Play an episode of so many frames; ``wander``: see :class:`Player`.
 
     Returns:
         The episode, and whether the goal was reached at any time.
     """
     world.reset(draws)
-    player = Player(policy, draws)
+    player = Player(policy, draws, wander)
     frames, actions, rewards = [world.draw()], list[Vector](), list[float]()
     for _ in range(length - 1):
         actions.append(player.choose_action(world))

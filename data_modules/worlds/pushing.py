@@ -100,6 +100,20 @@ class Pushing:
         """Draw a frame."""
         return draw_scene(SCENE, self.state, self.side, "front")
 
+    def save(self) -> Vector:
+        """Return how things are now."""
+        mujoco = load_mujoco()
+        kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        state = np.empty(mujoco.mj_stateSize(self.model, kind))
+        mujoco.mj_getState(self.model, self.state, state, kind)
+        return state
+
+    def restore(self, state: Vector) -> None:
+        """Put everything back to where it was."""
+        mujoco = load_mujoco()
+        mujoco.mj_setState(self.model, self.state, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        mujoco.mj_forward(self.model, self.state)
+
     @property
     def box(self) -> Vector:
         """Where the box is."""

@@ -151,6 +151,13 @@ def test_pictures_beside_the_numbers_are_read_too(tmp_path):
     assert np.array_equal(again.frames_THWC, EPISODES[0].frames_THWC)
 
 
+VIDEO = {"dtype": "video", "shape": [3, 480, 640]}
+FEATURES = {
+    "observation.image": {"dtype": "video", "shape": [3, 32, 32]},
+    "action": {"dtype": "float32", "shape": [2]},
+}
+
+
 def change_info(folder, change):
     info = json.loads((folder / "meta/info.json").read_text())
     change(info)
@@ -169,11 +176,14 @@ def test_a_folder_whose_info_disagrees_with_its_files_is_refused_in_a_line(copy)
         ({"total_episodes": 7}, "says total_episodes=7, but meta/episodes"),
         ({"total_frames": 70}, "says total_frames=70, but meta/episodes"),
         ({"features": {}}, "has no features"),
+        ({"features": FEATURES | {"action": {"dtype": "float32", "shape": [7]}}}, "has action of shape [2], but meta"),
+        ({"features": FEATURES | {"observation.image": VIDEO}}, "has observation.image of shape [32, 32, 3], but meta"),
     ):
         whole = (copy / "meta/info.json").read_text()
         change_info(copy, lambda info, change=change: info.update(change))
-        (problem,) = problems(copy)
+        problem, *others = problems(copy, {"frames": None, "actions": "action"})
         assert words in problem
+        assert len(others) == (len(EPISODES) - 1 if "of shape" in words else 0)
         assert "\n" not in problem
         (copy / "meta/info.json").write_text(whole + " " * len(problem))
     (copy / "meta/info.json").write_text("{")

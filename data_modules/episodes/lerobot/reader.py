@@ -3,9 +3,10 @@
 A frame is found by its number within the episode's part of its video; times are never compared.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,10 @@ class NumberedEpisode:
         """Decode some frames."""
         if key in self.span.videos:
             file, first = self.span.videos[key]
-            return decode_frames(file, [first + place for place in places])
-        cells = self.read(key)
+            frames = decode_frames(file, [first + place for place in places])
+            self.check_shape(key, frames.shape[1:], file)
+            return frames
+        cells = self.cells(key, self.read([key]))
         name = f"{self.span.data}, episode {self.span.number}"
         if not pyarrow.types.is_struct(cells.type):
             raise ValueError(f"{name}: {key} isn't pictures but {cells.type}; the cameras are {self.folder.cameras}")
@@ -98,8 +101,8 @@ class NumberedEpisode:
         return np.frombuffer(content, np.uint8)
 
     def numbers(self, key: str) -> NDArray[Any]:
-        """Return a feature, ``[T]`` or ``[T, A]``."""
-        cells, count = self.read(key), self.span.length
+        """Return a feature, ``[T, A]``."""
+        cells, count = self.cells(key, self.columns), self.span.length
         while hasattr(cells, "flatten") and pyarrow.types.is_nested(cells.type):
             if pyarrow.types.is_struct(cells.type):
                 raise ValueError(f"{self.span.data}: {key} isn't numbers but {cells.type}")
@@ -107,23 +110,47 @@ class NumberedEpisode:
         values: NDArray[Any] = cells.to_numpy(zero_copy_only=False)
         if len(values) % count:
             raise ValueError(f"{self.span.data}: {key} has rows of different widths in episode {self.span.number}")
-        return values if len(values) == count else values.reshape(count, -1)
+        rows = values.reshape(count, -1)
+        self.check_shape(key, rows.shape[1:], self.span.data)
+        return rows
+
+    def check_shape(self, key: str, shape: Sequence[int], file: Path) -> None:
+        """Refuse numbers or frames of another shape than the data set says, where channels may be named first."""
+        said = self.folder.features[key].get("shape")
+        same = not said or sorted(said) == sorted(shape) or (len(shape) == 1 and math.prod(said) == shape[0])
+        if not same:
+            raise ValueError(f"{file} has {key} of shape {list(shape)}, but {INFO} says {said}; copy the data set anew")
 
     def text(self, key: str) -> str:
         """Return what is to be done."""
         return self.span.text
 
-    def read(self, key: str) -> Any:
-        """Read a column's cells of the episode: only the row groups that hold them."""
+    @cached_property
+    def columns(self) -> dict[str, Any]:
+        """The features that are numbers, read at once."""
+        return self.read([key for key in self.folder.features if key not in self.folder.cameras])
+
+    def read(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Read the episode's cells of those columns that there are: only the row groups that hold them."""
+        first, last = self.rows[0], self.rows[-1]
         with reading(self.span.data), pyarrow.parquet.ParquetFile(self.span.data) as file:
             ends = np.cumsum([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
-            first, last = self.rows[0], self.rows[-1]
             groups = range(int(np.searchsorted(ends, first, "right")), int(np.searchsorted(ends, last, "right")) + 1)
-            if key not in file.schema_arrow.names:
-                raise ValueError(f"{self.span.data} has no column {key}, but {INFO} names it; copy the data set anew")
-            before = int(ends[groups[0] - 1]) if groups[0] else 0
-            table = file.read_row_groups(list(groups), columns=[key])
-        return table.column(key).slice(first - before, last - first + 1).combine_chunks()
+            names = set(file.schema_arrow.names)
+            table = file.read_row_groups(list(groups), columns=[key for key in keys if key in names])
+        before = int(ends[groups[0] - 1]) if groups[0] else 0
+        part = table.slice(first - before, last - first + 1)
+        return {name: part.column(name).combine_chunks() for name in part.column_names}
+
+    def cells(self, key: str, columns: Mapping[str, Any]) -> Any:
+        """A column out of those that were read.
+
+        Raises:
+            ValueError: it isn't there; names the file.
+        """
+        if key not in columns:
+            raise ValueError(f"{self.span.data} has no column {key}, but {INFO} names it; copy the data set anew")
+        return columns[key]
 
 
 @contextmanager

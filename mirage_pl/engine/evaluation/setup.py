@@ -88,10 +88,16 @@ def build_evaluation(cfg: DictConfig) -> Evaluation:
     except InstantiationException as error:
         mistake = find_mistake(error)
         raise (error if mistake is None else mistake) from None
-    kind = str(cfg.task.get("evaluation") or KIND)
-    if kind.rpartition("/")[2] != evaluation.name:
-        raise ValueError(f"evaluation={evaluation.name} doesn't score task={cfg.task.name}; give evaluation={kind}")
+    kinds = list_kinds(cfg.task.get("evaluation"))
+    if evaluation.name not in [kind.rpartition("/")[2] for kind in kinds]:
+        others = " or ".join(kinds)
+        raise ValueError(f"evaluation={evaluation.name} doesn't score task={cfg.task.name}; give evaluation={others}")
     return evaluation
+
+
+def list_kinds(named: Any) -> list[str]:
+    """The kinds of evaluation of a task or a stage, which names one, several or none; the first is the default."""
+    return [str(named)] if isinstance(named, str) else [str(kind) for kind in named or [KIND]]
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
@@ -123,4 +129,4 @@ def read_kind(place: Path) -> str:
 def find_kind(config: Any) -> str:
     """The kind of evaluation that a run's stage names, else its task, else the default."""
     kinds = (OmegaConf.select(config, key, default=None) for key in ("stage.evaluation", "task.evaluation"))
-    return str(next((kind for kind in kinds if kind), KIND))
+    return list_kinds(next((kind for kind in kinds if kind), None))[0]

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
 from data_modules.episodes.episode import Episode
 from data_modules.episodes.video import enlarge
+from data_modules.worlds.play import draw_start
 from data_modules.worlds.play import play as play_known
 from data_modules.worlds.world import World
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
@@ -17,8 +17,6 @@ from mirage_pl.ivideogpt.control.playing import play
 
 POLICIES: Mapping[str, float | str] = {"random": "random", "expert": 0}
 """Condition -> who plays in place of the policy."""
-FIRST = 2**32
-"""Starts are drawn by numbers from here on, which no training draws by."""
 SHOWN = 128
 """Pixels: smaller frames are shown larger."""
 
@@ -92,14 +90,14 @@ class ActTrial(Trial):
     def play(self, start: int, condition: str) -> dict[str, Any]:
         """Play one episode: its ``scores``, and its ``frames``."""
         self.simulator = self.simulator or self.evaluation.world()
-        draws = np.random.default_rng([FIRST, start])
+        draws = draw_start(start)
         episode: Episode
         if condition == OWN:
             with torch.no_grad():
                 episode, facts = play(self.simulator, self.module.policy, self.evaluation.length - 1, draws)
             reached = facts["reached"]
         else:
-            episode, reached = play_known(self.simulator, POLICIES[condition], self.evaluation.length, draws)
+            episode, reached = play_known(self.simulator, POLICIES[condition], self.evaluation.length, draws, False)
         assert episode.rewards_S is not None
         scores = {"success": bool(reached), "return": float(episode.rewards_S.sum())}
         return {"scores": scores, "frames": torch.from_numpy(episode.frames_THWC)}

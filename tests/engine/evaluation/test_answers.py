@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from mirage_pl.engine import evaluate
 from mirage_pl.engine.evaluation.answers import ask_batch, count_every_time
-from mirage_pl.engine.evaluation.setup import add_kind, complete_config
+from mirage_pl.engine.evaluation.setup import add_kind, complete_config, find_kind, list_kinds
 from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.training import fit
 from tests.conftest import SMALL, compose
@@ -198,6 +198,19 @@ def test_a_task_of_another_kind_of_evaluation_is_refused_in_a_line(run_folder):
     OmegaConf.update(cfg, "task.evaluation", "prediction", force_add=True)
     with pytest.raises(ValueError, match="evaluation=answers doesn't score task=vsp; give evaluation=prediction"):
         evaluate.run(cfg)
+    OmegaConf.update(cfg, "task.evaluation", ["prediction", "family/control"])
+    with pytest.raises(ValueError, match="give evaluation=prediction or family/control"):
+        evaluate.run(cfg)
+
+
+def test_a_task_may_name_several_kinds_of_evaluation_the_first_of_which_is_its_default():
+    kinds = ["family/reconstruction", "answers"]
+    assert list_kinds(OmegaConf.create(kinds)) == kinds
+    assert [find_kind(OmegaConf.create({"task": {"evaluation": kind}})) for kind in (kinds, "control", None)] == [
+        "family/reconstruction",
+        "control",
+        "answers",
+    ]
 
 
 def test_a_task_without_a_test_file_says_what_to_give(run_folder):
