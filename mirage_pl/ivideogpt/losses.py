@@ -27,7 +27,7 @@ class FrameLosses:
 
     def __init__(self, motion: float, perceptual: str | None) -> None:
         self.motion = motion
-        self.network: Any = None if perceptual is None else load_network(perceptual)
+        self.network: Any = None if perceptual is None else load_network("perceptual", perceptual)
 
     def __call__(self, context_BTCHW: Tensor, rest_BFCHW: Tensor, clip: Reconstruction) -> dict[str, Tensor]:
         """Compute the losses.
@@ -61,15 +61,15 @@ def join_frames(clip: Reconstruction) -> Tensor:
     return torch.cat((clip.context_BTCHW, clip.dynamics_BFCHW), 1).flatten(0, 1)
 
 
-def load_network(path: str) -> Any:
-    """Load a network from a TorchScript file; it doesn't learn."""
+def load_network(key: str, path: str) -> Any:
+    """Load the network that a key names, from a TorchScript file; it doesn't learn."""
     if not Path(path).is_file():
-        raise ValueError(f"perceptual={path} does not exist; give a TorchScript file, or null for no such loss")
+        raise ValueError(f"{key}={path} does not exist; give a TorchScript file, or null for none")
     try:
         network = torch.jit.load(path, map_location="cpu").eval()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"perceptual={path} is no TorchScript file ({reason})") from None
+        raise ValueError(f"{key}={path} is no TorchScript file ({reason})") from None
     for weight in network.parameters():
         weight.requires_grad_(False)
     return network

@@ -12,6 +12,7 @@ SMALLER = {
     # In small steps: latents that nobody has trained magnify a difference of rounding by a thousand in a few steps.
     "mirage": [*SMALL, "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "toy": ["task.rows={train: 24, val: 4, test: 4}"],
+    "mmact": ["task.episodes={train: 6, val: 4, test: 4}", "task.limit=12", "model.sizes.layers=2"],
     "ivideogpt": ["task=episodes", "task.window={length: 3, hop: 2}", "model.resolution=16", "task.action_dim=2"],
 }
 """Family -> what makes its runs small, and keeps rounding from deciding what is learnt."""
@@ -24,11 +25,17 @@ ACTING = [
     "agent.sizes={channels: [4], kernels: [4], strides: [4], hidden: 8}",
     "playing.seed_actions=7",
     "playing.updates=0.5",
-    "stage.optimizer.lr=2e-6",
-    "+stage.optimizer.eps=1e-6",
+    "playing.demonstrations=1",
+    "stage.module.turns.actor.begin=1",
+    *(f"stage.module.turns.{turn}.optimizer.lr=2e-6" for turn in ("critic", "actor")),
+    *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("critic", "actor")),
 ]
 """A small world, and an agent that plays an episode every four steps."""
 GENTLE = {
+    **dict.fromkeys(
+        ("mmact/action", "mmact/regression"),
+        ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
+    ),
     "ivideogpt/world_model": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer_gan": [

@@ -8,6 +8,7 @@ import torch
 from hydra.utils import instantiate
 
 from data_modules.worlds.world import WorldFailure
+from mirage_pl.engine.evaluation import scoring as evaluate
 from mirage_pl.engine.seams import OWN
 from mirage_pl.ivideogpt.control import planning
 from mirage_pl.ivideogpt.control.long_rollout import LongRollout
@@ -19,8 +20,9 @@ from mirage_pl.ivideogpt.control.vp2 import VideoPredictor
 from mirage_pl.ivideogpt.evaluations.control import Control
 from mirage_pl.ivideogpt.model.rollout import Imagined, Rollout, Sampling, imagine
 from tests.conftest import compose
+from tests.data_modules.test_pushing import needs_drawing
 from tests.ivideogpt.playing import SIDE, Line
-from tests.ivideogpt.test_world_model import actions_of, batch, frames_of, module, world  # noqa: F401, F811
+from tests.ivideogpt.test_world_model import actions_of, batch, frames_of, module, run_of_world, world  # noqa: F401
 
 OPTIONS = {"candidates": 64, "iterations": 6, "hold": 2, "spread": 0.7, "elites": 8, "temperature": 0.05}
 
@@ -278,3 +280,26 @@ def test_vp2s_planner_gets_the_frames_after_the_first_of_the_context(world, batc
     assert predictor.num_context == 1
     with pytest.raises(ValueError, match="each of 2 number"):
         predictor({"video": video, "actions": actions[..., :1].numpy()})
+
+
+@needs_drawing
+def test_both_evaluations_run_in_a_real_simulator_and_their_results_lie_apart(run_of_world, tmp_path):  # noqa: F811
+    task = [
+        "task=pushing",
+        f"task.folder={tmp_path}/pushing",
+        "task.episodes={test: 1}",
+        "task.length=4",
+        "task.side=16",
+    ]
+    given = [f"ckpt={run_of_world}", *task, "task.val_file=null", "task.window={length: 3, moving: 0}", "num_shown=1"]
+    small = ["search.horizon=3", "search.execute=2", "search.segment=2", "search.planner.candidates=3"]
+    small += ["search.planner.elites=1", "search.planner.iterations=1", "conditions=[random,simulator]", "starts=2"]
+    metrics = evaluate.run(compose("evaluate", *given, "evaluation=ivideogpt/control", *small, "accelerator=cpu"))
+    assert metrics["return"]["all"]["n"] == 2
+    assert set(metrics["conditions"]) == {"random", "simulator"}
+    few = ["policies=[0,1,random]", "starts=2", "before=[0,1]", "steps=3", "segment=2"]
+    ranked = evaluate.run(compose("evaluate", *given, "evaluation=ivideogpt/ranking", *few, "accelerator=cpu"))
+    assert ranked["spearman_rows"]["all"]["n"] == 6
+    places = {folder.name for folder in (run_of_world / "evaluation").iterdir()}
+    assert {"pushing-control", "pushing-ranking"} <= places
+    assert list((run_of_world / "evaluation" / "pushing-control" / "gallery").glob("*.gif"))

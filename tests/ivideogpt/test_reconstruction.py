@@ -88,7 +88,7 @@ def test_what_the_verdict_says_agrees_with_the_interval():
 
 def test_a_condition_that_there_isnt_is_refused_and_a_clip_that_cant_be_read_is_a_failure(run, squares, tmp_path):
     with pytest.raises(ValueError, match="shuffled"):
-        Reconstruct(["shuffled"])
+        Reconstruct(["shuffled"], None)
     rows = (squares / "episodes" / "test.jsonl").read_text().splitlines()
     moved = [json.dumps(row | {"episode": str(squares / "episodes" / row["episode"])}) for row in map(json.loads, rows)]
     gone = json.dumps({"episode": "gone.npz", "length": 5})

@@ -13,7 +13,7 @@ from mirage_pl.engine.quoting import quote_words
 def prepare_words(words: Sequence[str]) -> list[str]:
     """Quote text inputs, and choose the run's session unless one is chosen."""
     words = [*own_configs(words), *words]
-    files = [file for folder in config_folders(words) for file in (folder / "session").glob("*.yaml")]
+    files = [file for folder in config_folders(words) for file in (folder / "session").rglob("*.yaml")]
     sessions = [read_yaml(file).get("session") or {} for file in files]
     texts = {name for session in sessions for name, kind in session.get("takes", {}).items() if kind == "text"}
     chosen = [] if any(word.startswith("session=") for word in words) else [*run_session(words)]

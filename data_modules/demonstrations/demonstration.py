@@ -1,0 +1,61 @@
+"""A demonstration's file: ``.npz`` of states and actions. Shapes: T states of S numbers, T - 1 actions of A numbers."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What a file holds.
+
+    Attributes:
+        states_TS: what was measured.
+        actions_PA: what should be done at each state but the last; P = T - 1.
+    """
+
+    states_TS: Numbers
+    actions_PA: Numbers
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits of all numbers."""
+        return sha256(self.states_TS.tobytes() + self.actions_PA.tobytes()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=1 << 12)
+def read_demonstration(file: Path) -> Demonstration:
+    """Read a demonstration; it is small, and kept.
+
+    Raises:
+        ValueError: no such file, a damaged one, or numbers that aren't finite; names it, not the row.
+    """
+    if not file.is_file():
+        raise ValueError(f"episode {file} does not exist; correct its path in the index")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            if missing := [key for key in ("states", "actions") if key not in archive]:
+                raise ValueError(f"{file} has no {' and no '.join(missing)}, but {', '.join(archive.files)}")
+            states, actions = archive["states"], archive["actions"]
+    except (BadZipFile, OSError, EOFError, AttributeError, TypeError) as error:
+        raise ValueError(f"{file} is no whole .npz file ({type(error).__name__}); copy or make it again") from None
+    for name, rows, count in (("states", states, len(states)), ("actions", actions, len(states) - 1)):
+        if rows.ndim != 2 or rows.dtype.kind not in "iuf" or len(rows) != count or not rows.size:
+            raise ValueError(f"{file}: {name} of shape {rows.shape}; expected a row for each of {count} steps")
+        if bad := np.flatnonzero(~np.isfinite(rows).all(1)).tolist():
+            raise ValueError(f"{file}: {name} of step {bad[0]} aren't finite; correct or leave out the episode")
+    return Demonstration(states.astype(np.float32), actions.astype(np.float32))
+
+
+def write_demonstration(file: Path, states: Any, actions: Any) -> None:
+    """Write a demonstration."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(file, states=np.asarray(states, np.float32), actions=np.asarray(actions, np.float32))

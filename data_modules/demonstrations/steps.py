@@ -1,0 +1,220 @@
+"""Steps of demonstrations: an instruction, a state, and the actions from there on. S, A numbers; H steps of a chunk."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_modules.demonstrations.demonstration import Demonstration, Numbers, read_demonstration
+from data_modules.demonstrations.drawing import draw_numbers
+from data_modules.files.sources import Source, open_source
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """How many numbers states and actions have.
+
+    Attributes:
+        state: S.
+        action: A.
+    """
+
+    state: int
+    action: int
+
+    def __post_init__(self) -> None:
+        if self.state < 1 or self.action < 1:
+            raise ValueError(f"task.numbers has state={self.state} and action={self.action}; both must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A sample; one that is only to be acted on has no file.
+
+    Attributes:
+        where: ``index:line@step``.
+        instruction: what is to be done.
+        state_S: what is measured; ``None``: nothing is.
+        actions_HA: what is done from there on; behind the episode's end the last action again.
+        real: so many of them are within the episode.
+        group: what reports count it under.
+        file: of the episode.
+        at: the step.
+        meta: the row's other columns.
+    """
+
+    where: str
+    instruction: str
+    state_S: Numbers | None
+    actions_HA: Numbers
+    real: int
+    group: str = "all"
+    file: Path | None = None
+    at: int = 0
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def list_places(first: int, chunk: int, stride: int, total: int) -> list[int]:
+    """The places of a chunk of steps, ``stride`` apart; behind the end the last place again."""
+    return [min(first + step * stride, total - 1) for step in range(chunk)]
+
+
+class Steps:
+    """The steps of an index: what :class:`mirage_pl.engine.seams.Rows` asks for.
+
+    Args:
+        source: the index.
+        chunk: steps of a chunk.
+        hop: steps between neighbouring samples.
+        numbers: of states and actions.
+
+    Raises:
+        ValueError: a bad row; names it.
+    """
+
+    def __init__(self, source: Source, chunk: int, hop: int, numbers: Numbering) -> None:
+        self.source, self.chunk, self.numbers = source, chunk, numbers
+        self.rows = [parse_row(source, row) for row in range(len(source))]
+        self.places = [(row, at) for row, each in enumerate(self.rows) for at in range(0, each["length"] - 1, hop)]
+        self.opened: dict[int, Demonstration] = {}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Step:
+        row, at = self.places[index]
+        return self.cut(row, at)
+
+    def cut(self, row: int, at: int) -> Step:
+        """Cut a step out of an episode.
+
+        Raises:
+            ValueError: its file can't be read, or isn't as the index and ``task.numbers`` say; names the row.
+        """
+        values, episode = self.rows[row], self.open(row)
+        places = list_places(at, self.chunk, 1, len(episode.actions_PA))
+        return Step(
+            f"{self.source.where(row)}@{at}",
+            values["instruction"],
+            episode.states_TS[at],
+            episode.actions_PA[places],
+            min(self.chunk, len(episode.actions_PA) - at),
+            str(values.get("group", "all")),
+            self.source.folder(row) / values["episode"],
+            at,
+            {key: value for key, value in values.items() if key not in ("episode", "length", "instruction", "group")},
+        )
+
+    def open(self, row: int) -> Demonstration:
+        """The episode of a row; its numbers are kept."""
+        if row not in self.opened:
+            self.opened[row] = open_row(self.source, row, self.numbers)
+        return self.opened[row]
+
+    def gather(self) -> tuple[Numbers, Numbers]:
+        """All states and all actions, [N, S] and [N, A], for what is fitted to them."""
+        episodes = [self.open(row) for row in range(len(self.source))]
+        return tuple(  # type: ignore[return-value]
+            np.concatenate([getattr(episode, name) for episode in episodes]) for name in ("states_TS", "actions_PA")
+        )
+
+    def identity(self, sample: Step) -> str:
+        """Tell episodes apart by their numbers, so that all steps of one stay in one split."""
+        assert sample.file is not None
+        return read_demonstration(sample.file).digest
+
+    def identities(self) -> Mapping[str, str]:
+        """Identity -> where, of the first step of each episode."""
+        return {self.open(row).digest: f"{self.source.where(row)}@0" for row in reversed(range(len(self.source)))}
+
+    def facts(self, sample: Step) -> Mapping[str, str | float]:
+        """What ``python -m mirage_pl.data`` counts."""
+        return {"group": sample.group, "words": len(sample.instruction.split())}
+
+    def caption(self, sample: Step) -> str:
+        """What is asked, what the state is, and what is done."""
+        state = " ".join(f"{number:.2g}" for number in sample.state_S) if sample.state_S is not None else "none"
+        actions = ", ".join(
+            " ".join(f"{number:.2g}" for number in action) for action in sample.actions_HA[: sample.real]
+        )
+        return f"{sample.instruction}\nstate {state}\nactions {actions}"
+
+    def picture(self, sample: Step) -> Image.Image:
+        """The numbers of its state, over the episode."""
+        assert sample.file is not None
+        return draw_numbers(read_demonstration(sample.file).states_TS, sample.at)
+
+
+def parse_row(source: Source, row: int) -> dict[str, Any]:
+    """Read a row of an index.
+
+    Raises:
+        ValueError: it names no episode, length or instruction; names it.
+    """
+    values, where = dict(source[row]), source.where(row)
+    kinds = {"episode": str, "length": int, "instruction": str}
+    if wrong := [key for key, kind in kinds.items() if not isinstance(values.get(key), kind)]:
+        raise ValueError(
+            f'{where}: no {wrong[0]}; a row is {{"episode": "episodes/0007.npz", "length": 40, "instruction": "push it '
+            'to the red disc"}}'
+        )
+    if values["length"] < 2:
+        raise ValueError(f"{where}: length={values['length']}; an episode has 2 states or more")
+    return values
+
+
+def open_row(source: Source, row: int, numbers: Numbering) -> Demonstration:
+    """Read the episode of a row.
+
+    Raises:
+        ValueError: a bad row, or a file that can't be read or isn't as the index and ``task.numbers`` say.
+    """
+    values, where = parse_row(source, row), source.where(row)
+    file = source.folder(row) / values["episode"]
+    try:
+        episode = read_demonstration(file)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    for count, wanted, words in (
+        (len(episode.states_TS), values["length"], "{} states, not {} as the index says"),
+        (episode.states_TS.shape[1], numbers.state, "states of {} numbers, not of {} as task.numbers.state says"),
+        (episode.actions_PA.shape[1], numbers.action, "actions of {} numbers, not of {} as task.numbers.action says"),
+    ):
+        if count != wanted:
+            raise ValueError(f"{where}: {file} has {words.format(count, wanted)}")
+    return episode
+
+
+class Demonstrations:
+    """``task.dataset``: reads indices and lists what is wrong with them and with the episodes that they name.
+
+    Args:
+        chunk: steps of a chunk of actions.
+        hop: steps between neighbouring samples.
+        numbers: options of :class:`Numbering`.
+    """
+
+    def __init__(self, chunk: int, hop: int, numbers: Mapping[str, int]) -> None:
+        if chunk < 1 or hop < 1:
+            raise ValueError(f"task.chunk={chunk} and task.hop={hop} must be 1 step or more")
+        self.chunk, self.hop, self.numbers = chunk, hop, Numbering(**numbers)
+
+    def read(self, file: str) -> Steps:
+        """Read an index.
+
+        Raises:
+            ValueError: a bad row; names it.
+        """
+        return Steps(open_source(file), self.chunk, self.hop, self.numbers)
+
+    def problems(self, file: str) -> Iterator[str]:
+        """Yield what is wrong with each bad row, or with its file."""
+        source = open_source(file)
+        for row in range(len(source)):
+            try:
+                open_row(source, row, self.numbers)
+            except ValueError as error:
+                yield str(error)

@@ -1,0 +1,108 @@
+"""A table with three discs: the hand is told which one to go to, or to push the box to. Lengths as in ``pushing``."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.worlds.pushing import FASTEST, REACHED, SCENE, SUBSTEPS, TIMESTEP, Pushing, distance
+from data_modules.worlds.rendering import check_side, compile_scene, draw_scene, load_mujoco
+from data_modules.worlds.world import Vector
+
+COLOURS = {"red": "0.85 0.25 0.2 1", "green": "0.25 0.65 0.35 1", "blue": "0.2 0.35 0.8 1"}
+VERBS = {
+    "touch": ("go to the {} disc", "move your hand to the {} disc"),
+    "push": ("push the box to the {} disc", "bring the box onto the {} disc"),
+}
+"""What is to be done -> how it is said."""
+APART = 0.2
+"""From disc to disc."""
+
+
+def write_scene() -> str:
+    """The scene of ``pushing`` with a disc of each colour in place of its one."""
+    before, _, rest = SCENE.partition('<body name="disc"')
+    after = rest.partition("</body>")[2]
+    discs = "".join(
+        f'<body name="{name}" mocap="true"><geom type="cylinder" size="0.07 0.002" rgba="{colour}" contype="0" '
+        'conaffinity="0"/></body>'
+        for name, colour in COLOURS.items()
+    )
+    return before + discs + after
+
+
+@dataclass
+class Discs(Pushing):
+    """The world.
+
+    Attributes:
+        side: pixels of a frame.
+    """
+
+    scene: ClassVar[str] = write_scene()
+
+    def __post_init__(self) -> None:
+        check_side(self.side)
+        self.model = compile_scene(self.scene)
+        self.state = load_mujoco().MjData(self.model)
+        self.verb, self.colour, self.phrase = "touch", "red", 0
+
+    def reset(self, draws: np.random.Generator) -> None:
+        """Place hand, box and discs by chance, and choose what is to be done."""
+        load_mujoco().mj_resetData(self.model, self.state)
+        while True:
+            hand, box, *discs = draws.uniform(-0.3, 0.3, (2 + len(COLOURS), 2)) * [[1], [0.7], *[[1]] * len(COLOURS)]
+            places = [(one, other) for index, one in enumerate(discs) for other in discs[:index]]
+            if (
+                distance(hand, box) > 0.1
+                and all(distance(each, disc) > APART for each in (hand, box) for disc in discs)
+                and all(distance(*pair) > APART for pair in places)
+            ):
+                break
+        self.state.qpos[:] = [*box, draws.uniform(-np.pi, np.pi), *hand]
+        self.state.mocap_pos[:] = [[*disc, 0.002] for disc in discs]
+        self.verb, self.colour = str(draws.choice(list(VERBS))), str(draws.choice(list(COLOURS)))
+        self.phrase = int(draws.integers(len(VERBS[self.verb])))
+        load_mujoco().mj_forward(self.model, self.state)
+
+    def draw(self) -> NDArray[np.uint8]:
+        """Draw a frame."""
+        return draw_scene(self.scene, self.state, self.side, "front")
+
+    @property
+    def instruction(self) -> str:
+        """What is to be done."""
+        return VERBS[self.verb][self.phrase].format(self.colour)
+
+    @property
+    def others(self) -> list[str]:
+        """The same with another disc."""
+        return [VERBS[self.verb][self.phrase].format(colour) for colour in COLOURS if colour != self.colour]
+
+    @property
+    def group(self) -> str:
+        """What is to be done, whatever the colour."""
+        return self.verb
+
+    @property
+    def numbers(self) -> Vector:
+        """Where hand, box and discs are: ten numbers."""
+        return np.concatenate([self.hand, self.box, *self.state.mocap_pos[:, :2]])
+
+    @property
+    def disc(self) -> Vector:
+        """The disc that is meant."""
+        return np.array(self.state.mocap_pos[list(COLOURS).index(self.colour), :2])
+
+    @property
+    def reached(self) -> bool:
+        """Whether the hand, or the box, is on the disc that is meant."""
+        return distance(self.hand if self.verb == "touch" else self.box, self.disc) < REACHED
+
+    def choose_expert_action(self) -> Vector:
+        """Go to the disc, or push the box to it."""
+        if self.verb == "push":
+            return super().choose_expert_action()
+        action = (self.disc - self.hand) / (FASTEST * TIMESTEP * SUBSTEPS)
+        return action / max(1.0, float(np.linalg.norm(action)))

@@ -1,0 +1,92 @@
+"""Episodes that a policy plays: chunk by chunk, several at a time. Shapes: n episodes, H steps, A numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.demonstrations.steps import Step
+from data_modules.loading.draws import stream_seed
+from data_modules.worlds.told import Told
+from data_modules.worlds.world import Vector
+
+Chunks = NDArray[np.float32]
+
+
+@dataclass
+class Play:
+    """An episode that is played.
+
+    Attributes:
+        sample: where it begins; its row says by which draws.
+        world: its simulator.
+        draws: random numbers of the policy in it.
+        first_S: the state at its begin.
+        actions: what was done.
+        reached: whether the goal was reached.
+        error: why it ended before that, if the simulator failed.
+    """
+
+    sample: Step
+    world: Told
+    draws: np.random.Generator = field(init=False)
+    first_S: Vector = field(init=False)
+    actions: list[Vector] = field(default_factory=list)
+    reached: bool = False
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        self.draws, self.first_S = np.random.default_rng(stream_seed(self.sample.where)), np.zeros(0)
+        try:
+            self.world.reset(np.random.default_rng(self.sample.meta["seed"]))
+            self.first_S = self.world.numbers
+        except Exception as error:  # whatever a simulator raises
+            self.error = f"{type(error).__name__}: {error}"
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.reached or self.error is not None
+
+    def act(self, action: Vector) -> None:
+        """Do one step; a simulator that fails ends the episode, and the others go on."""
+        self.actions.append(action)
+        try:
+            self.world.step(action)
+            self.reached = bool(self.world.reached)
+        except Exception as error:  # whatever a simulator raises
+            self.error = f"{type(error).__name__}: {error}"
+
+
+class Policy(Protocol):
+    """What chooses actions for episodes that go on."""
+
+    def __call__(self, plays: Sequence[Play]) -> Chunks:
+        """Choose a chunk for each, [n, H, A]."""
+
+
+def play(plays: Sequence[Play], policy: Policy, limit: int, exec_steps: int) -> None:
+    """Play episodes to their end.
+
+    Args:
+        plays: as they begin.
+        policy: chooses chunks.
+        limit: steps of an episode at most.
+        exec_steps: steps of a chunk that are done before the next is chosen.
+
+    Raises:
+        ValueError: chunks are shorter than that.
+    """
+    for begin in range(0, limit, exec_steps):
+        going = [each for each in plays if not each.over]
+        if not going:
+            return
+        chunks = policy(going)
+        if chunks.shape[1] < exec_steps:
+            raise ValueError(f"exec_steps={exec_steps}, but a chunk has {chunks.shape[1]} steps; lower it")
+        for each, chunk in zip(going, chunks, strict=True):
+            for action in chunk[: min(exec_steps, limit - begin)]:
+                if not each.over:
+                    each.act(np.asarray(action, np.float64))

@@ -1,0 +1,179 @@
+"""Episodes that a policy plays in a simulator: does it reach the goal, and what of all it is shown does it need?"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_modules.demonstrations.steps import Demonstrations, Step
+from data_modules.worlds.told import Told
+from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
+from mirage_pl.mmact.evaluations.loop import Play, Policy, play
+from mirage_pl.mmact.evaluations.policies import SEEN, Expert, Mean, Model, Nearest, Random
+from mirage_pl.mmact.model.decoding import Decode
+
+BASELINES = ("random", "mean", "nearest", "expert")
+CONDITIONS = (*(name for name in SEEN if name != OWN), *BASELINES)
+
+
+class Acting:
+    """Score episodes, each played from where one of the split begins.
+
+    Args:
+        conditions: names out of ``CONDITIONS``.
+        decode: how actions are filled in.
+        exec_steps: steps of a chunk that are done before the next one is chosen.
+        limit: steps of an episode at most.
+        at_once: simulators that are open at a time.
+        world: opens one.
+        demonstrations: reads the training data, for baselines.
+        train_file: the training data.
+
+    Raises:
+        ValueError: a condition that there isn't, or a number out of its range.
+    """
+
+    name = "policy"
+    measures: Mapping[str, Measure] = {
+        "success": Measure("share", "higher", meaning="Success: the goal is reached before the episode's limit."),
+        "steps": Measure("mean", "lower", "steps", "Steps: until the goal is reached; the limit where it isn't."),
+    }
+    conditions_in, numbers_in, words = "conditions", "acting", "mirage_pl.mmact.report"
+
+    def __init__(
+        self,
+        conditions: Sequence[str],
+        decode: Decode,
+        exec_steps: int,
+        limit: int,
+        at_once: int,
+        world: Callable[[], Told],
+        demonstrations: Demonstrations,
+        train_file: str | None,
+    ) -> None:
+        if unknown := sorted(set(conditions) - set(CONDITIONS)):
+            raise ValueError(f"conditions={unknown} are unknown; choose from {', '.join(CONDITIONS)}")
+        if min(exec_steps, limit, at_once) < 1:
+            raise ValueError(f"exec_steps={exec_steps}, limit={limit} and at_once={at_once} must be 1 or more")
+        self.conditions, self.decode, self.exec_steps, self.limit = tuple(conditions), decode, exec_steps, limit
+        self.at_once, self.world, self.demonstrations, self.train_file = at_once, world, demonstrations, train_file
+        decoded = {name: str(value) for name, value in vars(decode).items()}
+        self.facts: Mapping[str, Any] = {"exec_steps": exec_steps, "limit": limit, "decode": decoded}
+
+    def open(
+        self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
+    ) -> "ActingTrial":
+        """Take the episodes of a split, or those of the steps at ``picks``.
+
+        Raises:
+            ValueError: an episode doesn't say how it began.
+        """
+        rows = data.datasets[split]
+        steps = [rows[index] for index in (range(len(rows)) if picks is None else picks)]
+        episodes = list({step.file: step for step in reversed(steps)}.values())[::-1]
+        if without := [step.where for step in episodes if "seed" not in step.meta]:
+            raise ValueError(
+                f"{without[0]}: no seed, so this episode can't begin again; evaluate a task that is made here"
+            )
+        return ActingTrial(self, module, data, once, rows, episodes)
+
+
+class ActingTrial(Trial):
+    """One module in some episodes.
+
+    Args:
+        evaluation: its options.
+        module: has ``choose_actions``.
+        data: its collator is used.
+        once: keeps what was played, so that an interrupted evaluation goes on.
+        rows: the data set.
+        episodes: the first step of each.
+    """
+
+    def __init__(
+        self, evaluation: Acting, module: Any, data: Any, once: Once, rows: Any, episodes: Sequence[Step]
+    ) -> None:
+        self.evaluation, self.module, self.once, self.rows, self.episodes = evaluation, module, once, rows, episodes
+        self.collate, self.width = data.collate, min(evaluation.at_once, data.loader.eval_batch_size)
+        self.failures: Sequence[Mapping[str, str]] = ()
+        self.actions: dict[str, dict[str, list[list[float]]]] = {}
+        self.worlds: list[Told] = []
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """Those that were asked for."""
+        return self.evaluation.conditions
+
+    def score(self, condition: str) -> Iterator[list[Row]]:
+        """Play all episodes, some at a time."""
+        self.actions[condition] = {}
+        policy = partial(self.choose_policy, condition)
+        for first in range(0, len(self.episodes), self.width):
+            episodes = self.episodes[first : first + self.width]
+            part = self.once(f"{condition}-{first}", partial(self.play_some, episodes, condition, policy))
+            self.actions[condition] |= part["actions"]
+            yield part["rows"]
+
+    def choose_policy(self, condition: str) -> tuple[Policy, int]:
+        """Who plays under a condition, and how many steps of a chunk are done."""
+        steps, chunk = self.evaluation.exec_steps, self.rows.chunk
+        if condition in SEEN:
+            return Model(self.module, self.collate, SEEN[condition], self.evaluation.decode, chunk), steps
+        if condition == "expert":
+            return Expert(), 1
+        if condition == "random":
+            return Random(chunk), steps
+        if self.evaluation.train_file is None:
+            raise ValueError(f"conditions=[{condition}] needs training data, and task.train_file is null")
+        train = self.evaluation.demonstrations.read(self.evaluation.train_file)
+        return (Mean(train) if condition == "mean" else Nearest(train)), steps
+
+    def play_some(
+        self, episodes: Sequence[Step], condition: str, policy: Callable[[], tuple[Policy, int]]
+    ) -> dict[str, Any]:
+        """Play some episodes: their ``rows``, and the ``actions`` in each, by place."""
+        while len(self.worlds) < len(episodes):
+            self.worlds.append(self.evaluation.world())
+        plays = [Play(*pair) for pair in zip(episodes, self.worlds, strict=False)]
+        play(plays, policy()[0], self.evaluation.limit, policy()[1])
+        actions = {each.sample.where: np.array(each.actions).tolist() for each in plays}
+        return {"rows": [self.write_row(each) for each in plays], "actions": actions}
+
+    def write_row(self, each: Play) -> Row:
+        """A row of ``predictions.jsonl``."""
+        sample = each.sample
+        place = {"id": self.rows.identity(sample), "where": sample.where, "group": sample.group}
+        steps = len(each.actions) if each.reached else self.evaluation.limit
+        broken = {} if each.error is None else {"error": each.error}
+        return place | {"instruction": sample.instruction, "success": each.reached, "steps": steps} | broken
+
+    def contrast(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, Any]:
+        """``moved``: how far the first action of an episode differs, mean over its numbers."""
+        pairs = [(self.actions[OWN][row["where"]], self.actions[condition][row["where"]]) for row in own]
+        moved = [float(np.abs(np.subtract(one[0], other[0])).mean()) for one, other in pairs if one and other]
+        return {"moved": {"mean": float(np.mean(moved)), "n": len(moved)}} if moved else {}
+
+    def remark(self, rows: Sequence[Row]) -> Sequence[str]:
+        """Say which simulators failed."""
+        broken = [row for row in rows if "error" in row]
+        if not broken:
+            return ()
+        first = broken[0]
+        words = f"{len(broken)} episode(s) ended in a failure of the simulator and count as failed"
+        return (f"{words}: {first['where']}: {first['error']}",)
+
+    def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
+        """Play an episode again and draw it, as the model did and as the expert does."""
+        sample = next(step for step in self.episodes if step.where == row["where"])
+        for name, condition in (("", OWN), ("truth", "expert")):
+            again = Play(sample, self.worlds[0] if self.worlds else self.evaluation.world())
+            actions = self.actions.get(condition, {}).get(sample.where)
+            frames = [again.world.draw()]
+            for step in range(self.evaluation.limit):
+                if again.over or (actions is not None and step >= len(actions)):
+                    break
+                again.act(np.array(actions[step]) if actions is not None else again.world.choose_expert_action())
+                frames.append(again.world.draw())
+            yield name, [Image.fromarray(frame) for frame in frames]

@@ -1,0 +1,70 @@
+"""MM-ACT's words in a report: what conditions mean, and what of all it is shown a policy reads. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mirage_pl.engine.evaluation.measures import is_gain, is_loss, write_difference
+from mirage_pl.engine.seams import Measure
+
+CONDITIONS = {
+    "wrong_instruction": "the model is told something else that could be done here; what it should do stays",
+    "no_instruction": "the model is told nothing",
+    "shuffled_words": "the instruction's words in another order",
+    "no_state": "the model is shown no state",
+    "frozen_state": "the model is always shown the state in which the episode began",
+    "random": "actions drawn evenly from -1 to 1",
+    "mean": "the mean action of the training data, always",
+    "nearest": "what was done in the nearest state of the training data, among episodes with the same instruction",
+    "expert": "the world's own expert, who acts anew at each step",
+}
+NUMBERS = {"moved": "how far an episode's first action differs from the model's own, mean over its numbers"}
+READS = {
+    "the instruction": ("wrong_instruction", "no_instruction"),
+    "the order of its words": ("shuffled_words",),
+    "the state": ("no_state", "frozen_state"),
+}
+"""What a policy may read -> the conditions that show it."""
+RIVALS = ("random", "mean", "nearest")
+NOTE = (
+    "Each episode begins as one of the test set did, and is played by the model's own actions: chunks are chosen, some "
+    "of their steps are done, then the next is chosen. A clip is a whole episode, beside it the expert's. "
+    "Demonstrations hold the expert's actions in states that noise had led to."
+)
+
+
+def sections(results: Sequence[Any]) -> Mapping[str, str]:
+    """How the page is to be read."""
+    return {"How to read episodes": f'<p class="note">{NOTE}</p>'}
+
+
+def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
+    """Say what this checkpoint reads, and which baselines it beats."""
+    conditions, measure = metrics.get("conditions") or {}, Measure(**metrics["measures"]["success"])
+    changes = {
+        name: condition["measures"]["success"]["difference"]
+        for name, condition in conditions.items()
+        if condition["measures"]["success"]["difference"].get("difference") is not None
+    }
+    sentences = []
+    for what, names in READS.items():
+        costs = {name: changes[name] for name in names if name in changes}
+        if costs:
+            parts = ", ".join(f"{name} {' '.join(write_difference(measure, cost))}" for name, cost in costs.items())
+            reads = any(is_loss(measure, cost) for cost in costs.values())
+            sentences.append(f"This policy {'reads' if reads else 'is not shown to read'} {what}: {parts}.")
+    rivals = {name: changes[name] for name in RIVALS if name in changes}
+    for words, judged in (("better than", is_loss), ("worse than", is_gain)):
+        beaten = [name for name, change in rivals.items() if judged(measure, change)]
+        if beaten:
+            sentences.append(f"It is {words} {', '.join(beaten)}.")
+    return sentences
+
+
+def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Nothing more follows from a method's entry."""
+    return {}
+
+
+def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:
+    """No sentence beyond the table's."""
+    return ()

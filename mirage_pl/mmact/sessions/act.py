@@ -1,0 +1,101 @@
+"""One use of a trained policy: actions for a state, or an episode in its simulator. Shapes: ``evaluations.loop``."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+
+from data_modules.demonstrations.steps import Step
+from data_modules.episodes.video import Clip
+from mirage_pl.engine.checkpoints.trained import Trained
+from mirage_pl.engine.seams import Piece
+from mirage_pl.mmact.evaluations.loop import Play
+from mirage_pl.mmact.evaluations.policies import Model, make_step
+from mirage_pl.mmact.model.decoding import Decode
+
+
+class Act:
+    """``conf/session/mmact/act.yaml``.
+
+    Args:
+        trained: the run.
+        takes: names of what is given, and their kinds.
+        decode: how actions are filled in.
+        exec_steps: steps of a chunk that are done before the next one is chosen.
+        limit: steps of an episode at most.
+    """
+
+    def __init__(self, trained: Trained, takes: Mapping[str, str], decode: Decode, exec_steps: int, limit: int) -> None:
+        self.trained, self.takes, self.decode = trained, takes, decode
+        self.exec_steps, self.limit = exec_steps, limit
+        self.instruction = ""
+
+    def begin(self, instruction: str | None = None, state: str | None = None, episode: float = 0) -> Iterator[Piece]:
+        """Say which actions follow a state; or without one play an episode, and show it.
+
+        Args:
+            instruction: what is to be done; ``None``: what the episode's own is.
+            state: its numbers, with spaces between them.
+            episode: which one is played; another number is another one.
+
+        Raises:
+            ValueError: a state that isn't numbers, or not as many as in training.
+        """
+        self.instruction = instruction or ""
+        if state is not None:
+            yield from self.step(state)
+        else:
+            yield from self.play(instruction, int(episode))
+
+    def step(self, state: str) -> Iterator[Piece]:
+        """Say which actions follow a further state, under the same instruction."""
+        try:
+            numbers_S = np.array([float(word) for word in str(state).replace(",", " ").split()], np.float32)
+        except ValueError:
+            raise ValueError(f'state={state} must be numbers with spaces between them, as state="0.1 -0.2"') from None
+        wanted = self.task.numbers["state"]
+        if len(numbers_S) != wanted or not np.isfinite(numbers_S).all():
+            raise ValueError(f"state has {len(numbers_S)} numbers; this policy takes {wanted} finite ones")
+        step = make_step("state", self.instruction, numbers_S, self.task.chunk, self.task.numbers["action"])
+        for action in self.choose(step):
+            yield Piece("text", " ".join(f"{number:.4f}" for number in action) + "\n")
+
+    def choose(self, step: Step) -> NDArray[np.float32]:
+        """A chunk of actions, [H, A]."""
+        batch = self.trained.collator([step]).to(self.trained.device)
+        chosen = self.trained.module.choose_actions(batch, self.decode, [torch.Generator().manual_seed(0)])
+        chunk: NDArray[np.float32] = chosen.float().cpu().numpy().reshape(self.task.chunk, -1)
+        return chunk
+
+    def play(self, instruction: str | None, episode: int) -> Iterator[Piece]:
+        """Play an episode, and show it."""
+        world = instantiate(self.task.world)()
+        start = Step("episode", "", None, np.zeros((1, world.width), np.float32), 1, meta={"seed": [episode]})
+        playing = Play(start, world)
+        told = instruction or world.instruction
+        yield Piece("text", f"{told}\n")
+        model = Model(
+            self.trained.module,
+            self.trained.collator,
+            lambda each: (told, each.world.numbers.astype(np.float32)),
+            self.decode,
+            self.task.chunk,
+        )
+        frames = [world.draw()]
+        while not playing.over and len(playing.actions) < self.limit:
+            for action in model([playing])[0][: self.exec_steps]:
+                if not playing.over and len(playing.actions) < self.limit:
+                    playing.act(action.astype(np.float64))
+                    frames.append(world.draw())
+        end = "reached" if playing.reached else "not reached"
+        own = "" if told == world.instruction else f" (the episode's own: {world.instruction})"
+        yield Piece("text", f"{end} after {len(playing.actions)} steps{own}\n")
+        yield Piece("clip", Clip(np.stack(frames), 10), f"episode-{episode}.gif")
+
+    @property
+    def task(self) -> Any:
+        """The task that the run was trained on."""
+        return self.trained.config.task

@@ -1,0 +1,184 @@
+"""Episodes that a policy plays: baselines, conditions, failures, words, and the session that acts once."""
+
+import json
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+
+from data_modules.worlds.discs import Discs
+from mirage_pl.engine import evaluate, export
+from mirage_pl.engine.sessions import infer
+from mirage_pl.engine.sessions.words import prepare_words
+from mirage_pl.mmact.evaluations.loop import Play, play
+from mirage_pl.mmact.evaluations.policies import SEEN, Expert, Mean, Nearest, Random
+from mirage_pl.mmact.evaluations.policy import Acting
+from mirage_pl.mmact.report import verdict
+from tests.conftest import compose
+from tests.mmact.conftest import compose_small
+
+
+@pytest.fixture(scope="module")
+def rows(told):
+    cfg = compose_small("train", f"data={told}")
+    return instantiate(cfg.task.dataset).read(cfg.task.test_file)
+
+
+@pytest.fixture(scope="module")
+def scored(run):
+    metrics = evaluate.run(compose("evaluate", f"ckpt={run}", "evaluation=mmact/policy", "num_shown=1", "limit=40"))
+    lines = (run / "evaluation/pushing_language/predictions.jsonl").read_text().splitlines()
+    return metrics, [json.loads(line) for line in lines]
+
+
+def first_steps(rows):
+    return [rows[index] for index in range(len(rows)) if rows[index].at == 0]
+
+
+def test_an_episode_begins_as_it_was_demonstrated_and_an_expert_reaches_its_goal(rows):
+    plays = [Play(step, Discs(64)) for step in first_steps(rows)]
+    for each in plays:
+        np.testing.assert_allclose(each.first_S, each.sample.state_S, atol=1e-6)
+        assert each.world.instruction == each.sample.instruction
+    play(plays, Expert(), 60, 1)
+    assert all(each.reached and each.error is None for each in plays)
+    assert len({len(each.actions) for each in plays}) > 1
+
+
+def test_chunks_are_done_as_far_as_asked_and_no_further_than_the_limit(rows):
+    class Count:
+        calls = 0
+
+        def __call__(self, plays):
+            self.calls += 1
+            return np.zeros((len(plays), 4, 2), np.float32)
+
+    for exec_steps, calls in ((4, 3), (1, 10), (3, 4)):
+        policy, plays = Count(), [Play(first_steps(rows)[0], Discs(64))]
+        play(plays, policy, 10, exec_steps)
+        assert (policy.calls, len(plays[0].actions)) == (calls, 10)
+    with pytest.raises(ValueError, match="exec_steps=5, but a chunk has 4 steps"):
+        play([Play(first_steps(rows)[0], Discs(64))], Count(), 10, 5)
+
+
+def test_a_simulator_that_dies_ends_its_episode_alone(rows):
+    class Dying(Discs):
+        def step(self, action):
+            if len(plays[1].actions) == 3:
+                raise RuntimeError("out of memory")
+            return super().step(action)
+
+    steps = first_steps(rows)
+    plays = [Play(steps[0], Discs(64)), Play(steps[1], Dying(64))]
+    play(plays, Random(4), 8, 4)
+    assert (len(plays[0].actions), len(plays[1].actions)) == (8, 3)
+    assert plays[1].error == "RuntimeError: out of memory"
+    assert not plays[1].reached
+
+
+def test_conditions_change_what_they_say_and_nothing_else(rows):
+    each = Play(first_steps(rows)[0], Discs(64))
+    told, state = SEEN["own"](each)
+    wrong, same = SEEN["wrong_instruction"](each)
+    assert wrong != told
+    assert wrong in each.world.others
+    assert SEEN["wrong_instruction"](each)[0] == wrong
+    assert np.array_equal(state, same)
+    assert SEEN["no_instruction"](each)[0] == ""
+    assert sorted(SEEN["shuffled_words"](each)[0].split()) == sorted(told.split())
+    assert SEEN["no_state"](each) == (told, None)
+    each.act(np.ones(2))
+    assert np.allclose(SEEN["frozen_state"](each)[1], state)
+    assert not np.allclose(SEEN["own"](each)[1], state)
+
+
+def test_baselines_do_what_the_training_data_did(rows):
+    steps = first_steps(rows)
+    plays = [Play(step, Discs(64)) for step in steps]
+    assert np.allclose(Nearest(rows)(plays), [step.actions_HA for step in steps])
+    assert np.allclose(Mean(rows)(plays)[0, 0], rows.gather()[1].mean(0))
+    one, other = Random(4)(plays)[:2]
+    assert not np.allclose(one, other)
+
+
+def test_scores_have_every_condition_and_the_page_says_what_is_read(run, scored):
+    metrics, lines = scored
+    assert metrics["success"]["all"]["n"] == len(lines) == 4
+    conditions = metrics["conditions"]
+    assert set(conditions) == {
+        "wrong_instruction",
+        "no_instruction",
+        "no_state",
+        "frozen_state",
+        "random",
+        "nearest",
+        "expert",
+    }
+    assert conditions["expert"]["measures"]["success"]["mean"] == 1
+    assert all(row["steps"] == 40 for row in lines if not row["success"])
+    assert 0 <= conditions["no_state"]["moved"]["mean"] <= 2
+    page = (run / "evaluation/pushing_language/report.html").read_text()
+    assert "How to read episodes" in page
+    assert page.count("data:image/gif") >= 2
+
+
+def test_what_the_verdict_says_agrees_with_the_interval():
+    def say(name, low, high):
+        change = {"difference": (low + high) / 2, "low": low, "high": high, "n": 9}
+        measure = {"kind": "share", "better": "higher", "unit": "", "meaning": ""}
+        return verdict(
+            {
+                "measures": {"success": measure},
+                "conditions": {name: {"measures": {"success": {"difference": change}}}},
+            }
+        )
+
+    assert say("wrong_instruction", -0.9, -0.5)[0].startswith(
+        "This policy reads the instruction: wrong_instruction -70"
+    )
+    assert say("no_state", -0.1, 0.1)[0].startswith("This policy is not shown to read the state")
+    assert say("nearest", -0.4, -0.1) == ["It is better than nearest."]
+    assert say("nearest", 0.1, 0.4) == ["It is worse than nearest."]
+    assert say("random", -0.1, 0.4) == []
+
+
+def test_a_condition_that_there_isnt_and_an_episode_without_a_seed_are_refused(run, told, tmp_path):
+    given = [f"ckpt={run}", "evaluation=mmact/policy"]
+    with pytest.raises(ValueError, match="conditions=.'no_image'. are unknown"):
+        evaluate.run(compose("evaluate", *given, "conditions=[no_image]"))
+    row = json.loads((told / "pushing_language/test.jsonl").read_text().splitlines()[0])
+    row["episode"] = str(told / "pushing_language" / row["episode"])
+    (tmp_path / "mine.jsonl").write_text(json.dumps({key: value for key, value in row.items() if key != "seed"}))
+    with pytest.raises(ValueError, match=r"mine\.jsonl:1@0: no seed"):
+        evaluate.run(compose("evaluate", *given, f"task.test_file={tmp_path}/mine.jsonl", "label=mine"))
+    assert Acting.name == "policy"
+
+
+def test_a_session_says_actions_for_states_and_plays_an_episode(run, tmp_path):
+    given = ["session=mmact/act", f"ckpt={run}", f"out={tmp_path}"]
+    (use,) = infer.run(compose("infer", *given, "instruction=go", f'state="{" ".join(["0.1"] * 10)}"'))
+    assert [len(line.split()) for line in use["text"].splitlines()] == [2] * 4
+    (use,) = infer.run(compose("infer", *given, "episode=3", "limit=5", "instruction='go to the red disc'"))
+    assert "reached after 5 steps" in use["text"] or "not reached" in use["text"]
+    assert use["files"] == [f"{tmp_path}/episode-3.gif"]
+    for state, words in (("0.1 0.2", "state has 2 numbers; this policy takes 10"), ("a b", "must be numbers")):
+        with pytest.raises(ValueError, match=words):
+            infer.run(compose("infer", *given, f'state="{state}"'))
+
+
+def test_an_export_has_the_names_of_the_release_and_the_scales(run, tmp_path):
+    from safetensors.torch import load_file
+
+    out = export.run(compose("export", f"ckpt={run}", f"out={tmp_path}/out"))
+    weights = load_file(out / "model.safetensors")
+    assert "model.transformer.blocks.1.ff_proj.weight" in weights
+    assert weights["scales.state.fitted"]
+    config = json.loads((out / "config.json").read_text())
+    assert (config["action_vocab_size"], config["numbers"]) == (256, {"state": 10, "action": 2})
+
+
+def test_an_instruction_is_typed_as_it_is_said(run):
+    words = prepare_words([f"ckpt={run}", "instruction=go, please: to the red disc", "state=0.1 -0.2"])
+    assert words[-1] == "session=mmact/act"
+    cfg = compose("infer", *words)
+    assert (cfg.instruction, cfg.state) == ("go, please: to the red disc", "0.1 -0.2")
