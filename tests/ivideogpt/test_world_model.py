@@ -150,6 +150,20 @@ def test_a_rollout_ends_where_its_room_does(world, batch):
         rollout.step(actions_of(batch, world)[:, 0])
 
 
+def test_codes_of_the_same_numbers_begin_alike_and_the_head_with_what_it_was_shown(squares):
+    cfg = compose_small("train", f"data={squares}", "model.transformer.alike=1", stage="ivideogpt/world_model")
+    transformer = instantiate(cfg.stage.module).net.transformer
+    table = transformer.llm.model.embed_tokens.weight[1000:2000]
+    near, far = (F.cosine_similarity(table[place], table[other], dim=0) for place, other in ((500, 501), (0, 999)))
+    assert near > 0.8 > 0 > far  # one level of the first channel; the opposite corner
+    assert torch.equal(transformer.llm.lm_head.weight[:2000], transformer.llm.model.embed_tokens.weight[:2000])
+    assert table.std().item() == pytest.approx(0.02, rel=0.2)
+    for given, words in (("quantizer=vq", "FSQ or LFQ"), ("model.transformer.alike=2", "0 to 1")):
+        cfg = compose_small("train", f"data={squares}", given, stage="ivideogpt/world_model")
+        with pytest.raises(InstantiationException, match=words):
+            instantiate(cfg.stage.module)
+
+
 def test_symlog_and_back():
     values = torch.tensor([-30.0, -0.5, 0.0, 2.0, 1000.0])
     torch.testing.assert_close(symexp(symlog(values)), values)
