@@ -76,7 +76,7 @@ def test_losses_are_those_of_codes_and_rewards_one_by_one(module, batch):
 def test_an_untrained_projection_of_actions_changes_no_logit(squares):
     cfg = compose_small("train", f"data={squares}", stage="ivideogpt/world_model")
     world = instantiate(cfg.stage.module).net.eval()
-    codes = torch.zeros(2, 1, 16, dtype=torch.long), torch.ones(2, 2, 1, dtype=torch.long)
+    codes = torch.zeros(2, 1, 4, dtype=torch.long), torch.ones(2, 2, 1, dtype=torch.long)
     told, untold = (world.read_codes(*codes, actions).states.all_BLD for actions in (torch.randn(2, 2, 2), None))
     assert torch.equal(told, untold)
 
@@ -187,7 +187,7 @@ def test_as_released_slots_are_learnt_among_all_tokens_and_rewards_are_the_next_
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(["action_dim=4"], "have 2 number.*set action_dim"), (["model.transformer.positions=16"], "16 positions")],
+    [(["action_dim=4"], "have 2 number.*set action_dim"), (["model.transformer.positions=4"], "4 positions")],
 )
 def test_actions_and_clips_that_do_not_fit_are_refused(squares, batch, options, words):
     cfg = compose_small("train", f"data={squares}", *options, stage="ivideogpt/world_model")
