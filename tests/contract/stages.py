@@ -25,6 +25,7 @@ ACTING = [
     "agent.sizes={channels: [4], kernels: [4], strides: [4], hidden: 8}",
     "playing.seed_actions=7",
     "playing.updates=0.5",
+    "playing.demonstrations=1",
     "stage.module.turns.actor.begin=1",
     *(f"stage.module.turns.{turn}.optimizer.lr=2e-6" for turn in ("critic", "actor")),
     *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("critic", "actor")),

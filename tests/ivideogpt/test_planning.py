@@ -174,6 +174,7 @@ SEARCH = Search(Planner("cem", **OPTIONS | {"candidates": 16, "elites": 3, "iter
 
 def control(simulator=Saved, objective=Objective(1.0, 0.0), **options):  # noqa: B008
     given = {"conditions": ["random", "expert", "simulator"], "starts": 3, "length": 13, "at_once": 2}
+    given["before"] = [0, 0]
     return Control(world=simulator, search=SEARCH, objective=objective, sampling=Sampling(), **given | options)
 
 
@@ -195,6 +196,17 @@ def test_planning_with_a_model_that_makes_no_errors_does_what_the_expert_does(mo
     assert (name, len(frames)) == ("", 13)
     seen, thought = (np.asarray(frames[7].crop(box)) for box in ((0, 0, 128, 128), (144, 0, 272, 128)))
     assert seen.mean() == thought.mean() == np.asarray(frames[0]).min() + 7
+
+
+def test_an_expert_may_lead_to_the_starts_which_are_the_same_for_all(monkeypatch):
+    monkeypatch.setattr(planning, "LongRollout", Known)
+    fresh, led = ([row["return"] for row in score(control(before=before))[1]] for before in ([0, 0], [2, 4]))
+    assert led == [row["return"] for row in score(control(before=[2, 4]), "expert")[1]]
+    assert all(12 * 2 <= more - less <= 12 * 4 for less, more in zip(fresh, led, strict=True))
+    trial, rows = score(control(before=[2, 4]))
+    assert len(next(trial.draw(rows[0]))[1]) == 13
+    with pytest.raises(ValueError, match=r"before=\[3\] must be the least and the most steps"):
+        control(before=[3])
 
 
 def test_a_picture_is_a_goal_too(monkeypatch):
@@ -249,7 +261,7 @@ def test_what_cant_be_planned_with_or_in_is_refused():
 
 def test_the_config_builds_it_and_its_verdict_says_who_brings_more():
     cfg = compose("evaluate", "evaluation=ivideogpt/control", "ckpt=RUN", "task=pushing")
-    assert instantiate(cfg.evaluation).search.planner.candidates == 48
+    assert instantiate(cfg.evaluation).search.planner.candidates == 24
     measures = {"return": {"kind": "mean", "better": "higher", "unit": "", "meaning": ""}}
 
     def change(low, high):

@@ -195,7 +195,7 @@ class Trials:
 
 def play_experts(games: Sequence[Game], steps: int) -> Sequence[Game]:
     """Play the same starts with the expert, looking only at the end: the pictures of the goals."""
-    others = [Game(game.world, game.number) for game in games]
+    others = [Game(game.world, game.number, game.before) for game in games]
     play_games(others, Scripted(0), steps)
     for other in others:
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from mirage_pl.ivideogpt.control.transitions import StepBatch
 from mirage_pl.ivideogpt.losses import FrameLosses
 from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
-from mirage_pl.ivideogpt.stages.drqv2 import DrQv2, Player, evaluating
-from mirage_pl.ivideogpt.stages.world_model import WorldLosses
+from mirage_pl.ivideogpt.stages.drqv2 import DrQv2, Player, evaluating, write_agent
+from mirage_pl.ivideogpt.stages.world_model import CARD as WORLD_CARD
+from mirage_pl.ivideogpt.stages.world_model import WorldLosses, write_world
 
 TOKENIZER, TRANSFORMER = "tokenizer", "transformer"
 CHECKED = 16
@@ -91,6 +93,12 @@ class MBPO(DrQv2, WorldLosses):
             return list(self.turns)
         due = [*(("critic", "actor") if self.imagining.acts(self.step) else ()), *self.imagining.learns(self.step)]
         return [name for name in super().begun() if name in due]
+
+    def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
+        """Write the agent, and below ``world`` the world model as its own stage does; read both back."""
+        (folder / "world").mkdir()
+        (folder / "world" / "README.md").write_text(WORLD_CARD)
+        return write_agent(self.agent, folder) | write_world(self.world, folder / "world", "net.world")
 
     # What is gathered
 
