@@ -9,6 +9,7 @@ from mirage_pl.engine.seams import OWN
 from mirage_pl.ivideogpt.control.playing import Policy
 from mirage_pl.ivideogpt.evaluations.acting import Act
 from mirage_pl.ivideogpt.evaluations.acting_words import verdict
+from mirage_pl.ivideogpt.sessions import act
 from tests.ivideogpt.playing import SIDE, Line, small_agent
 
 LENGTH = 5
@@ -71,3 +72,18 @@ def test_the_verdict_says_whether_random_actions_bring_less(low, high, how):
     (sentence,) = verdict({"measures": measures, "conditions": conditions})
     assert sentence.startswith(f"Random actions bring {how}")
     assert not verdict({"measures": measures, "conditions": {}})
+
+
+def test_a_session_plays_what_is_scored_and_goes_on_to_the_next_start():
+    trial = open_trial(1.0)
+    module = SimpleNamespace(policy=trial.module.policy, simulator=Line(), playing=SimpleNamespace(actions=LENGTH - 1))
+    session = act.Act(SimpleNamespace(module=module), {"start": "number"})
+    told = [list(session.begin(start=2)), list(session.step())]
+    for start, pieces in zip((2, 3), told, strict=True):
+        row = rows_of(trial)[start]
+        words = "the goal was reached" if row["success"] else "the goal wasn't reached"
+        assert pieces[0].content == f"start {start}: return {row['return']:.2f}, {words}\n"
+        assert [piece.name for piece in pieces[1:]] == ["played.mp4", "played.gif"]
+        assert len(pieces[1].content.frames_THWC) == LENGTH
+    with pytest.raises(ValueError, match="start=-1"):
+        list(session.begin(start=-1))
