@@ -1,5 +1,6 @@
 """Episodes that are ``.npz`` files: an array is decompressed once, the last few files are kept."""
 
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,10 @@ KEPT = 4
 """Files whose arrays are kept: clips of one episode often come one after the other."""
 ENDING = ".npy"
 """Of the arrays within an ``.npz``."""
-DAMAGES = (BadZipFile, OSError, EOFError, AttributeError, TypeError, ValueError, KeyError)
+DAMAGES = (
+    *(BadZipFile, zlib.error, OSError, EOFError, RuntimeError, MemoryError, ArithmeticError),
+    *(AttributeError, TypeError, ValueError, LookupError, SyntaxError),
+)
 """What reading a damaged file raises."""
 
 

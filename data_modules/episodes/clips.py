@@ -66,7 +66,8 @@ class Clip:
         Raises:
             ValueError: the file can't be read, or isn't as long as the index says; names the row.
         """
-        entry, draw = self.entry, stream_seed(self.where) if self.drawn is None else self.drawn
+        entry, place = self.entry, Path(self.where).name  # the same on all machines
+        draw = stream_seed(place) if self.drawn is None else self.drawn
         with naming(self), open_checked(entry, self.form) as recording:
             clip = cut(recording, self.window, self.first, draw, num_frames)
         return clip if entry.text is None else replace(clip, text=entry.text)

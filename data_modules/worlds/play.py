@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_modules.episodes.episode import Episode
 from data_modules.worlds.world import Vector, World
@@ -84,3 +85,33 @@ def play(
         frames.append(world.draw())
     steps = np.array(actions, np.float32), np.array(rewards, np.float32)
     return Episode(np.stack(frames), *steps), player.reached or world.reached
+
+
+def go_to_start(world: World, number: int, before: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """Begin the episode of a start of evaluations, and let the expert lead on for a drawn number of steps.
+
+    Args:
+        world: the simulator.
+        number: of the start.
+        before: the least and the most steps of the expert.
+
+    Returns:
+        The frames on the way, that of the start last.
+    """
+    draws = draw_start(number)
+    world.reset(draws)
+    frames, expert = [world.draw()], Player(0, draws, wander=False)
+    for _ in range(int(draws.integers(before[0], before[1] + 1))):
+        world.step(expert.choose_action(world))
+        frames.append(world.draw())
+    return frames
+
+
+def check_before(before: Sequence[int]) -> None:
+    """Check the least and the most steps that lead to a start.
+
+    Raises:
+        ValueError: they aren't two, or aren't in order.
+    """
+    if len(before) != 2 or not 0 <= before[0] <= before[1]:
+        raise ValueError(f"before={list(before)} must be the least and the most steps of the expert: [0, 10]")

@@ -25,8 +25,10 @@ ACTING = [
     "agent.sizes={channels: [4], kernels: [4], strides: [4], hidden: 8}",
     "playing.seed_actions=7",
     "playing.updates=0.5",
-    "stage.optimizer.lr=2e-6",
-    "+stage.optimizer.eps=1e-6",
+    "playing.demonstrations=1",
+    "stage.module.turns.actor.begin=1",
+    *(f"stage.module.turns.{turn}.optimizer.lr=2e-6" for turn in ("critic", "actor")),
+    *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("critic", "actor")),
 ]
 """A small world, and an agent that plays an episode every four steps."""
 GENTLE = {

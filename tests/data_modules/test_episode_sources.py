@@ -4,6 +4,7 @@ import json
 import random
 from collections import Counter
 
+import h5py
 import numpy as np
 import pytest
 
@@ -176,6 +177,44 @@ def test_episodes_are_converted_for_lerobot_and_read_again(tmp_path, capsys, ver
     assert "no bad rows" in capsys.readouterr().out
     with pytest.raises(ValueError, match="is there already"):
         data("task=episodes", *options, train=index)
+
+
+PUBLISHED = {
+    "image": {"image": make_frames(20), "action": np.ones((20, 13))},
+    "bair": {"aux1_image": make_frames(20).astype(np.int64), "image": make_frames(20, 9), "action": np.ones((20, 4))},
+    "robonet": {"image": make_frames(20), "action": np.ones((19, 4), np.float32)},
+    "replay": {
+        "observation": make_frames(20).transpose(0, 3, 1, 2).repeat(3, 1).reshape(20, 9, 8, 8),
+        "action": np.arange(80.0).reshape(20, 4),
+        "reward": np.arange(20.0)[:, None],
+        "discount": np.ones((20, 1)),
+    },
+    "vp2_robosuite": {"obs/agentview_shift_2_image": make_frames(20), "actions": np.ones((20, 4))},
+    "vp2_robodesk": {"obs/camera_image": make_frames(20), "actions": np.ones((20, 5))},
+    "robomimic": {"obs/agentview_image": make_frames(20), "actions": np.ones((20, 7)), "rewards": np.zeros(20)},
+    "maniskill": {"obs/sensor_data/base_camera/rgb": make_frames(20), "actions": np.ones((19, 7))},
+    "libero": {"obs/agentview_rgb": make_frames(20), "actions": np.ones((20, 7)), "obs/ee_states": np.ones((20, 6))},
+}
+"""Task -> an episode as it is published; those with a slash are HDF5."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_form_is_read_by_its_task(tmp_path, name):
+    arrays = PUBLISHED[name]
+    if any("/" in key for key in arrays):
+        with h5py.File(tmp_path / "a.hdf5", "w") as content:
+            for key, array in arrays.items():
+                content[f"data/demo_0/{key}"] = array
+    else:
+        np.savez(tmp_path / "a.npz", **arrays)
+    task = compose("data", f"task=episodes/{name}").task
+    (file,) = tmp_path.iterdir()
+    dataset = Episodes(task.window, task.form)
+    assert list(dataset.problems(str(file))) == []
+    clip = dataset.read(str(file))[1].read()
+    assert clip.frames_THWC[:, 0, 0, 0].tolist() == list(range(3, 3 + task.window.length))
+    assert clip.actions_SA.shape == (task.window.length - 1, task.action_dim or 13)
+    assert np.abs(clip.actions_SA).max() == 1
 
 
 def test_rows_of_questions_have_no_other_form(tmp_path):

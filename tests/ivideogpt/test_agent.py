@@ -1,9 +1,13 @@
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
 from torch.nn import functional as F
 
-from mirage_pl.ivideogpt.control.agent import PAD, AgentSizes, Encoder, shift
+from mirage_pl.ivideogpt.control.agent import PAD, Agent, AgentSizes, Encoder, shift
+from mirage_pl.ivideogpt.control.playing import Policy, play
+from mirage_pl.ivideogpt.control.replay import REAL, Replay
+from mirage_pl.ivideogpt.control.transitions import StepCollator
 from tests.conftest import compose
 from tests.ivideogpt.playing import SIDE, small_agent
 
@@ -113,3 +117,55 @@ def test_sizes_that_leave_nothing_of_a_frame_are_refused():
         AgentSizes(16, 3, 2, channels=[4, 4], kernels=[8], strides=[4, 4], features=5, hidden=8)
     sizes = AgentSizes(64, 3, 2, channels=[2, 3], kernels=[5, 4], strides=[3, 2], features=5, hidden=8)
     assert Encoder(sizes)(torch.zeros(2, 3, 3, 64, 64, dtype=torch.uint8)).shape == (2, sizes.seen)
+
+
+class Brightness:
+    """An action changes how bright all is; the nearer to gray, the more it brings."""
+
+    side, width, reached = SIDE, 1, False
+
+    def reset(self, draws):
+        self.bright = draws.uniform(20, 230)
+
+    def step(self, action):
+        self.bright = float(np.clip(self.bright + 20 * action[0], 0, 255))
+        return 1 - abs(self.bright - 125) / 125
+
+    def draw(self):
+        return np.full((SIDE, SIDE, 3), int(self.bright), np.uint8)
+
+
+def play_many(choose, count, first):
+    """Episodes and their mean return."""
+    played = [play(Brightness(), choose, 20, np.random.default_rng(first + number)) for number in range(count)]
+    return [episode for episode, _ in played], float(np.mean([facts["return"] for _, facts in played]))
+
+
+def test_an_agent_learns_from_what_was_done_by_chance_to_do_better():
+    torch.manual_seed(0)
+    sizes = AgentSizes(SIDE, 3, 1, channels=[8], kernels=[4], strides=[4], features=20, hidden=64)
+    agent, draws = Agent(sizes, discount=0.9, follow=0.05, clip=0.3), np.random.default_rng(0)
+    replay = Replay("unused", 100, 1)
+    replay.writes = False
+    by_chance = Policy(agent, lambda *_: torch.from_numpy(draws.uniform(-1, 1, (1, 1))))
+    for episode in play_many(by_chance, 20, 0)[0]:
+        replay.add(REAL, episode, {})
+    critic = torch.optim.Adam([*agent.encoder.parameters(), *agent.critic.parameters()], 1e-3)
+    actor = torch.optim.Adam(agent.actor.parameters(), 1e-3)
+    for _ in range(120):
+        batch = StepCollator(SIDE, 3, 3)([replay.draw_moment(REAL, 3, 3, draws) for _ in range(64)]).agent
+        noise = torch.randn(2, 64, 1)
+        with torch.no_grad():
+            then = agent.encoder(batch.next_BTCHW(3))
+        ahead, seen = agent.value_ahead(batch.rewards_BN, then, noise[0], 0.3), agent.encoder(batch.now_BTCHW(3))
+        take_step(critic, agent.critic_loss(seen, batch.actions_BA, ahead))
+        take_step(actor, agent.actor_loss(seen.detach(), noise[1], 0.3))
+        agent.follow()
+    learnt, chance = (play_many(policy, 10, 999)[1] for policy in (Policy(agent), by_chance))
+    assert learnt > chance + 3
+
+
+def take_step(optimizer, loss):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

@@ -8,6 +8,7 @@ import torch
 from hydra.utils import instantiate
 
 from data_modules.worlds.world import WorldFailure
+from mirage_pl.engine.evaluation import scoring as evaluate
 from mirage_pl.engine.seams import OWN
 from mirage_pl.ivideogpt.control import planning
 from mirage_pl.ivideogpt.control.long_rollout import LongRollout
@@ -19,8 +20,9 @@ from mirage_pl.ivideogpt.control.vp2 import VideoPredictor
 from mirage_pl.ivideogpt.evaluations.control import Control
 from mirage_pl.ivideogpt.model.rollout import Imagined, Rollout, Sampling, imagine
 from tests.conftest import compose
+from tests.data_modules.test_pushing import needs_drawing
 from tests.ivideogpt.playing import SIDE, Line
-from tests.ivideogpt.test_world_model import actions_of, batch, frames_of, module, world  # noqa: F401, F811
+from tests.ivideogpt.test_world_model import actions_of, batch, frames_of, module, run_of_world, world  # noqa: F401
 
 OPTIONS = {"candidates": 64, "iterations": 6, "hold": 2, "spread": 0.7, "elites": 8, "temperature": 0.05}
 
@@ -172,6 +174,7 @@ SEARCH = Search(Planner("cem", **OPTIONS | {"candidates": 16, "elites": 3, "iter
 
 def control(simulator=Saved, objective=Objective(1.0, 0.0), **options):  # noqa: B008
     given = {"conditions": ["random", "expert", "simulator"], "starts": 3, "length": 13, "at_once": 2}
+    given["before"] = [0, 0]
     return Control(world=simulator, search=SEARCH, objective=objective, sampling=Sampling(), **given | options)
 
 
@@ -195,6 +198,17 @@ def test_planning_with_a_model_that_makes_no_errors_does_what_the_expert_does(mo
     assert seen.mean() == thought.mean() == np.asarray(frames[0]).min() + 7
 
 
+def test_an_expert_may_lead_to_the_starts_which_are_the_same_for_all(monkeypatch):
+    monkeypatch.setattr(planning, "LongRollout", Known)
+    fresh, led = ([row["return"] for row in score(control(before=before))[1]] for before in ([0, 0], [2, 4]))
+    assert led == [row["return"] for row in score(control(before=[2, 4]), "expert")[1]]
+    assert all(12 * 2 <= more - less <= 12 * 4 for less, more in zip(fresh, led, strict=True))
+    trial, rows = score(control(before=[2, 4]))
+    assert len(next(trial.draw(rows[0]))[1]) == 13
+    with pytest.raises(ValueError, match=r"before=\[3\] must be the least and the most steps"):
+        control(before=[3])
+
+
 def test_a_picture_is_a_goal_too(monkeypatch):
     monkeypatch.setattr(planning, "LongRollout", Known)
     expert = [row["return"] for row in score(control(), "expert")[1]]
@@ -203,6 +217,12 @@ def test_a_picture_is_a_goal_too(monkeypatch):
 
 class Breaking(Line):
     """Breaks at the fourth step of an episode that begins above 25."""
+
+    def save(self):
+        return self.number, self.left
+
+    def restore(self, state):
+        self.number, self.left = state
 
     def reset(self, draws):
         super().reset(draws)
@@ -228,7 +248,8 @@ def test_an_episode_whose_simulator_breaks_has_failed_and_the_others_go_on(monke
         "139: segmentation fault"
     ]
     assert len(list(trial.draw(broken[0]))) == 1
-    assert ["error" in row for row in score(evaluation, "random")[1]] == ["error" in row for row in rows]
+    for condition in ("random", "simulator"):
+        assert ["error" in row for row in score(evaluation, condition)[1]] == ["error" in row for row in rows]
 
 
 def test_what_cant_be_planned_with_or_in_is_refused():
@@ -247,7 +268,7 @@ def test_what_cant_be_planned_with_or_in_is_refused():
 
 def test_the_config_builds_it_and_its_verdict_says_who_brings_more():
     cfg = compose("evaluate", "evaluation=ivideogpt/control", "ckpt=RUN", "task=pushing")
-    assert instantiate(cfg.evaluation).search.planner.candidates == 48
+    assert instantiate(cfg.evaluation).search.planner.candidates == 24
     measures = {"return": {"kind": "mean", "better": "higher", "unit": "", "meaning": ""}}
 
     def change(low, high):
@@ -278,3 +299,26 @@ def test_vp2s_planner_gets_the_frames_after_the_first_of_the_context(world, batc
     assert predictor.num_context == 1
     with pytest.raises(ValueError, match="each of 2 number"):
         predictor({"video": video, "actions": actions[..., :1].numpy()})
+
+
+@needs_drawing
+def test_both_evaluations_run_in_a_real_simulator_and_their_results_lie_apart(run_of_world, tmp_path):  # noqa: F811
+    task = [
+        "task=pushing",
+        f"task.folder={tmp_path}/pushing",
+        "task.episodes={test: 1}",
+        "task.length=4",
+        "task.side=16",
+    ]
+    given = [f"ckpt={run_of_world}", *task, "task.val_file=null", "task.window={length: 3, moving: 0}", "num_shown=1"]
+    small = ["search.horizon=3", "search.execute=2", "search.segment=2", "search.planner.candidates=3"]
+    small += ["search.planner.elites=1", "search.planner.iterations=1", "conditions=[random,simulator]", "starts=2"]
+    metrics = evaluate.run(compose("evaluate", *given, "evaluation=ivideogpt/control", *small, "accelerator=cpu"))
+    assert metrics["return"]["all"]["n"] == 2
+    assert set(metrics["conditions"]) == {"random", "simulator"}
+    few = ["policies=[0,1,random]", "starts=2", "before=[0,1]", "steps=3", "segment=2"]
+    ranked = evaluate.run(compose("evaluate", *given, "evaluation=ivideogpt/ranking", *few, "accelerator=cpu"))
+    assert ranked["spearman_rows"]["all"]["n"] == 6
+    places = {folder.name for folder in (run_of_world / "evaluation").iterdir()}
+    assert {"pushing-control", "pushing-ranking"} <= places
+    assert list((run_of_world / "evaluation" / "pushing-control" / "gallery").glob("*.gif"))

@@ -76,7 +76,7 @@ def test_losses_are_those_of_codes_and_rewards_one_by_one(module, batch):
 def test_an_untrained_projection_of_actions_changes_no_logit(squares):
     cfg = compose_small("train", f"data={squares}", stage="ivideogpt/world_model")
     world = instantiate(cfg.stage.module).net.eval()
-    codes = torch.zeros(2, 1, 16, dtype=torch.long), torch.ones(2, 2, 1, dtype=torch.long)
+    codes = torch.zeros(2, 1, 4, dtype=torch.long), torch.ones(2, 2, 1, dtype=torch.long)
     told, untold = (world.read_codes(*codes, actions).states.all_BLD for actions in (torch.randn(2, 2, 2), None))
     assert torch.equal(told, untold)
 
@@ -150,6 +150,20 @@ def test_a_rollout_ends_where_its_room_does(world, batch):
         rollout.step(actions_of(batch, world)[:, 0])
 
 
+def test_codes_of_the_same_numbers_begin_alike_and_the_head_with_what_it_was_shown(squares):
+    cfg = compose_small("train", f"data={squares}", "model.transformer.alike=1", stage="ivideogpt/world_model")
+    transformer = instantiate(cfg.stage.module).net.transformer
+    table = transformer.llm.model.embed_tokens.weight[1000:2000]
+    near, far = (F.cosine_similarity(table[place], table[other], dim=0) for place, other in ((500, 501), (0, 999)))
+    assert near > 0.8 > 0 > far  # one level of the first channel; the opposite corner
+    assert torch.equal(transformer.llm.lm_head.weight[:2000], transformer.llm.model.embed_tokens.weight[:2000])
+    assert table.std().item() == pytest.approx(0.02, rel=0.2)
+    for given, words in (("quantizer=vq", "FSQ or LFQ"), ("model.transformer.alike=2", "0 to 1")):
+        cfg = compose_small("train", f"data={squares}", given, stage="ivideogpt/world_model")
+        with pytest.raises(InstantiationException, match=words):
+            instantiate(cfg.stage.module)
+
+
 def test_symlog_and_back():
     values = torch.tensor([-30.0, -0.5, 0.0, 2.0, 1000.0])
     torch.testing.assert_close(symexp(symlog(values)), values)
@@ -173,7 +187,7 @@ def test_as_released_slots_are_learnt_among_all_tokens_and_rewards_are_the_next_
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(["action_dim=4"], "have 2 number.*set action_dim"), (["model.transformer.positions=16"], "16 positions")],
+    [(["action_dim=4"], "have 2 number.*set action_dim"), (["model.transformer.positions=4"], "4 positions")],
 )
 def test_actions_and_clips_that_do_not_fit_are_refused(squares, batch, options, words):
     cfg = compose_small("train", f"data={squares}", *options, stage="ivideogpt/world_model")

@@ -99,7 +99,7 @@ def _read_folder(folder: Path, _changed_ns: int) -> Folder:
         raise ValueError(f"{folder / INFO} has no {', '.join(missing)}; copy the data set anew")
     try:
         spans = {span.number: span for span in (list_old if is_old(info) else list_new)(folder, info)}
-    except (KeyError, TypeError, IndexError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder}: its episodes are listed without {error}; copy the data set anew") from None
     numbered = Folder(folder, info, dict(sorted(spans.items())))
     for key, there in (
@@ -175,7 +175,7 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         raise ValueError(f"{file} does not exist; copy the data set anew")
     rows = []
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
             rows.append(json.loads(line))
         except ValueError:

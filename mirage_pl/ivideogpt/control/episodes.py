@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.worlds.play import Player, draw_start
+from data_modules.worlds.play import Player, draw_start, go_to_start
 from data_modules.worlds.world import Vector, World, WorldFailure
 
 
@@ -16,16 +16,18 @@ class Game:
     Args:
         world: its simulator.
         number: of its start.
+        before: the least and the most steps of the expert that lead to it.
 
     Attributes:
         frames: that were seen.
+        led: how many of them before the start.
         rewards: that were earned.
         reached: whether the goal was reached at any time.
         failure: how the simulator broke down; ``None``: it didn't.
     """
 
-    def __init__(self, world: World, number: int) -> None:
-        self.world, self.number = world, number
+    def __init__(self, world: World, number: int, before: Sequence[int] = (0, 0)) -> None:
+        self.world, self.number, self.before, self.led = world, number, before, 0
         self.frames: list[NDArray[np.uint8]] = []
         self.rewards: list[float] = []
         self.reached = False
@@ -34,8 +36,8 @@ class Game:
     def begin(self) -> None:
         """Go to the start."""
         try:
-            self.world.reset(draw_start(self.number))
-            self.frames = [self.world.draw()]
+            self.frames = go_to_start(self.world, self.number, self.before)
+            self.led = len(self.frames) - 1
         except WorldFailure as failure:
             self.fail(failure)
 

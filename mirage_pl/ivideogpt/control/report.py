@@ -66,7 +66,7 @@ def judge_planning(metrics: Mapping[str, Any]) -> list[str]:
 def judge_ranking(metrics: Mapping[str, Any]) -> list[str]:
     """Whether the ranking can be relied on."""
     value = (metrics.get("spearman") or {}).get("all", {}).get("mean")
-    low, high = ((metrics.get("ranking") or {}).get(f"spearman_{end}") for end in ("low", "high"))
+    low, high = ((metrics.get("spearman_interval") or {}).get(end) for end in ("low", "high"))
     if value is None or low is None or high is None:
         return []
     how = "ranks" if low > 0 else "isn't shown to rank"

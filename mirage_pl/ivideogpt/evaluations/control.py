@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from data_modules.episodes.video import enlarge, place_beside
+from data_modules.worlds.play import check_before
 from data_modules.worlds.world import World
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.ivideogpt.control.episodes import Chooser, Game, Scripted, play_games
@@ -34,7 +35,8 @@ class Control:
         objective: what plans are for.
         sampling: how codes are chosen.
         starts: how many are played, each from another start; the same ones every time.
-        length: frames of each episode.
+        before: the least and the most steps of the expert that lead to a start.
+        length: frames of each episode, from its start on.
         at_once: episodes that are played side by side.
 
     Raises:
@@ -56,6 +58,7 @@ class Control:
         objective: Objective,
         sampling: Sampling,
         starts: int,
+        before: Sequence[int],
         length: int,
         at_once: int,
     ) -> None:
@@ -63,10 +66,12 @@ class Control:
             raise ValueError(f"conditions={unknown} are unknown; choose from {', '.join(CONDITIONS)}")
         if min(starts, at_once) < 1 or length < 2:
             raise ValueError(f"starts={starts} and at_once={at_once} must be 1 or more, and length={length} 2 or more")
+        check_before(before)
         self.conditions, self.world, self.search, self.objective = tuple(conditions), world, search, objective
         self.sampling, self.starts, self.steps, self.at_once = sampling, starts, length - 1, at_once
+        self.before = list(before)
         options = {"search": asdict(search), "objective": asdict(objective), "sampling": asdict(sampling)}
-        self.facts: Mapping[str, Any] = {"starts": starts, "length": length} | options
+        self.facts: Mapping[str, Any] = {"starts": starts, "before": self.before, "length": length} | options
 
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
@@ -112,7 +117,9 @@ class ControlTrial(Trial):
         """Play some episodes: their ``rows``, and of ``own`` the ``clips``, seen and imagined."""
         while len(self.worlds) < len(numbers):
             self.worlds.append(self.evaluation.world())
-        games = [Game(world, number) for world, number in zip(self.worlds, numbers, strict=False)]
+        games = [
+            Game(world, number, self.evaluation.before) for world, number in zip(self.worlds, numbers, strict=False)
+        ]
         chooser = self.open_chooser(condition, games)
         play_games(games, chooser, self.evaluation.steps)
         rows = [write_row(game) for game in games]
@@ -120,7 +127,7 @@ class ControlTrial(Trial):
             return {"rows": rows, "clips": []}
         taken = [row | {"promised": sum(rewards)} for row, rewards in zip(rows, chooser.promised, strict=True)]
         clips = [
-            (torch.from_numpy(np.stack(game.frames)), (255 * torch.stack(frames)).round().to(torch.uint8))
+            (torch.from_numpy(np.stack(game.frames[game.led :])), (255 * torch.stack(frames)).round().to(torch.uint8))
             for game, frames in zip(games, chooser.imagined, strict=True)
         ]
         return {"rows": taken, "clips": clips}

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_modules.worlds.play import Player, check_policies, draw_start, name_policy
+from data_modules.worlds.play import Player, check_before, check_policies, draw_start, go_to_start, name_policy
 from data_modules.worlds.world import Vector, World, WorldFailure
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.engine.training.draws import row_stream
@@ -74,11 +74,9 @@ class Rank:
         check_policies(policies, "policies")
         if len(set(policies)) < 3 or len(set(policies)) < len(policies) or starts < 2:
             raise ValueError(f"policies={list(policies)} must be 3 or more that differ, and starts={starts} 2 or more")
-        if len(before) != 2 or not 0 <= before[0] <= before[1] or min(steps, segment, at_once) < 1:
-            raise ValueError(
-                f"before={list(before)} must be [least, most], and steps={steps}, segment={segment} and "
-                f"at_once={at_once} 1 or more"
-            )
+        check_before(before)
+        if min(steps, segment, at_once) < 1:
+            raise ValueError(f"steps={steps}, segment={segment} and at_once={at_once} must be 1 or more")
         self.conditions, self.world, self.policies, self.starts = tuple(conditions), world, list(policies), starts
         self.before, self.steps, self.segment, self.at_once = list(before), steps, segment, at_once
         self.sampling = sampling
@@ -159,15 +157,9 @@ class RankTrial(Trial):
         self, world: World, policy: float | str, start: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[float]]:
         """Go to a start with the expert, then let a policy act; the frames from the context on, actions and rewards."""
-        draws = draw_start(start)
-        world.reset(draws)
-        least, most = self.evaluation.before
-        expert, length = Player(0, draws, wander=False), self.module.net.context_length
-        seen = [world.draw()]
-        for _ in range(int(draws.integers(least, most + 1))):
-            world.step(expert.choose_action(world))
-            seen = [*seen, world.draw()][-length:]
-        seen = [*[seen[0]] * (length - len(seen)), *seen]
+        length = self.module.net.context_length
+        seen = go_to_start(world, start, self.evaluation.before)
+        seen = [*[seen[0]] * length, *seen][-length:]
         player = Player(policy, draw_start(start, 1 + self.evaluation.policies.index(policy)), wander=False)
         actions, rewards = list[Vector](), list[float]()
         for _ in range(self.evaluation.steps):
@@ -205,8 +197,13 @@ class RankTrial(Trial):
         """Rank correlations; none of a single policy's rows."""
         return compare_policies(rows)
 
-    def describe(self) -> Mapping[str, Any]:
+    def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """The interval of the rank correlation, starts drawn anew."""
+        interval = estimate_ranking(rows)
+        return {} if interval is None else {"spearman_interval": {"low": interval[0], "high": interval[1]}}
+
+    def describe(self) -> Mapping[str, Any]:
+        """The same interval, for the report."""
         interval = estimate_ranking(self.rows)
         return {} if interval is None else {"spearman_low": interval[0], "spearman_high": interval[1]}
 

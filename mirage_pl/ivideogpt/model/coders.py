@@ -5,6 +5,7 @@ Shapes: M pictures, C channels, H rows, W columns; G x G is the grid of a contex
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import lcm
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,6 +31,7 @@ class Sizes:
         mid_block_add_attention: whether the context pair attends to itself; the conditional pair always does.
         norm_num_groups: of group norms.
         patch_size: side of the patch of a dynamics frame's latents that becomes one code.
+        context_patch: side of the patch of a context frame's latents that becomes one code; 1 as published.
         fold: each ``fold`` x ``fold`` pixels become channels of one place before the first convolution; 1 as published.
         dropout: of the attention to the context.
     """
@@ -43,11 +45,12 @@ class Sizes:
     mid_block_add_attention: bool = False
     norm_num_groups: int = 32
     patch_size: int = 4
+    context_patch: int = 1
     fold: int = 1
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        shrinks = self.fold * 2 ** (len(self.block_out_channels) - 1) * self.patch_size
+        shrinks = self.fold * 2 ** (len(self.block_out_channels) - 1) * lcm(self.patch_size, self.context_patch)
         if self.resolution % shrinks:
             raise ValueError(
                 f"resolution={self.resolution} can't be cut into codes: fold, stages and patches need a multiple of "
@@ -56,8 +59,13 @@ class Sizes:
 
     @property
     def grid(self) -> int:
-        """Side of the grid of a context frame's codes."""
+        """Side of the last features."""
         return self.resolution // self.fold // 2 ** (len(self.block_out_channels) - 1)
+
+    @property
+    def context_grid(self) -> int:
+        """Side of the grid of a context frame's codes."""
+        return self.grid // self.context_patch
 
     @property
     def dynamics_grid(self) -> int:

@@ -29,6 +29,10 @@ class Quantizer(Protocol):
 
     num_codes: int
 
+    @property
+    def scalars_KD(self) -> Tensor | None:
+        """The numbers of which a code is made, [K, D], the same whatever was trained; ``None``: there are none."""
+
     def __call__(self, vectors_MNC: Tensor) -> Quantized:
         """Quantize vectors."""
 
@@ -50,6 +54,11 @@ class VQ(nn.Module):
         self.num_codes, self.commitment = num_codes, commitment
         self.embedding = nn.Embedding(num_codes, channels)
         nn.init.uniform_(self.embedding.weight, -1 / num_codes, 1 / num_codes)
+
+    @property
+    def scalars_KD(self) -> Tensor | None:
+        """None: all of a code is learnt."""
+        return None
 
     def forward(self, vectors_MNC: Tensor) -> Quantized:
         """Quantize vectors."""
@@ -89,6 +98,12 @@ class FiniteScalar(nn.Module):
         self.scalars = FSQ(self.levels, dim=channels)
         self.norm = spread_out(self.scalars, channels) if channels != len(levels) else nn.Identity()
         self.num_codes = int(self.scalars.codebook_size)
+
+    @property
+    def scalars_KD(self) -> Tensor | None:
+        """The level of each channel, from -1 to 1."""
+        levels_KD: Tensor = self.scalars.implicit_codebook
+        return levels_KD
 
     def forward(self, vectors_MNC: Tensor) -> Quantized:
         """Quantize vectors."""
@@ -131,6 +146,12 @@ class LookupFree(nn.Module):
         weights = {"entropy_loss_weight": entropy, "commitment_loss_weight": commitment}
         self.signs = LFQ(dim=channels, codebook_size=self.num_codes, **weights)
         self.norm = spread_out(self.signs, channels) if channels != bits else nn.Identity()
+
+    @property
+    def scalars_KD(self) -> Tensor | None:
+        """The sign of each channel."""
+        places_D = torch.arange(self.bits - 1, -1, -1)
+        return ((torch.arange(self.num_codes)[:, None] >> places_D) & 1) * 2.0 - 1
 
     def forward(self, vectors_MNC: Tensor) -> Quantized:
         """Quantize vectors."""

@@ -85,7 +85,10 @@ class Tokenizer(nn.Module):
         self.decoder = Decoder(sizes, sizes.mid_block_add_attention)
         self.cond_encoder = ConditionalEncoder(sizes, gated=decode == "gated")
         self.cond_decoder = ConditionalDecoder(sizes, gated=decode == "gated")
-        self.quant_conv, self.post_quant_conv = nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, channels, 1)
+        whole = sizes.context_patch
+        self.quant_conv = nn.Conv2d(channels, channels, whole, whole)
+        back = nn.Conv2d if whole == 1 else nn.ConvTranspose2d
+        self.post_quant_conv = back(channels, channels, whole, whole)
         self.quant_linear = nn.Linear(channels * patch**2, channels)
         self.post_quant_linear = nn.Linear(channels, channels * patch**2)
         self.quantize: Quantizer = context_quantizer(channels)  # type: ignore[assignment]
@@ -117,7 +120,7 @@ class Tokenizer(nn.Module):
 
     def layout(self, compat: bool = False) -> TokenLayout:
         """The layout of a clip's codes."""
-        tokens = self.sizes.grid**2, self.sizes.dynamics_grid**2
+        tokens = self.sizes.context_grid**2, self.sizes.dynamics_grid**2
         codes = self.quantize.num_codes, self.dynamics_quantize.num_codes
         return TokenLayout(*codes, *tokens, self.sizes.context_length, compat)
 
@@ -191,7 +194,7 @@ class Tokenizer(nn.Module):
     def paint_context(self, vectors_MNC: Tensor, context_BTCHW: Tensor | None, num_clips: int = 0) -> Scene:
         """Decode the context's vectors; without its pixels the number of clips is needed."""
         clips = num_clips or len(context_BTCHW)  # type: ignore[arg-type]
-        latents_MCGG = vectors_MNC.mT.unflatten(2, (self.sizes.grid, self.sizes.grid))
+        latents_MCGG = vectors_MNC.mT.unflatten(2, (self.sizes.context_grid, self.sizes.context_grid))
         frames_MCHW, features = self.decoder(self.post_quant_conv(latents_MCGG))
         frames_BTCHW = frames_MCHW.unflatten(0, (clips, -1))
         newest_BCHW = (frames_BTCHW.clamp(0, 1) if context_BTCHW is None else context_BTCHW)[:, -1]

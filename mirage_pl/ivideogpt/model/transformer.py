@@ -28,6 +28,12 @@ class TransformerSizes:
         heads: of attention; each has keys and values of its own.
         positions: tokens of the longest sequence.
         dropout: of attention weights in training.
+        alike: share of a code's first embedding that is the same for codes of the same numbers (FSQ, LFQ), so that what
+            is learnt of one holds for its neighbours; the head begins with the embedding, and so with what it was
+            shown. 0: as published, all at random.
+
+    Raises:
+        ValueError: ``alike`` isn't 0 to 1.
     """
 
     width: int
@@ -36,6 +42,11 @@ class TransformerSizes:
     heads: int
     positions: int = 1024
     dropout: float = 0.0
+    alike: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alike <= 1:
+            raise ValueError(f"model.transformer.alike={self.alike} must be 0 to 1")
 
     def build(self, vocabulary: int) -> LlamaForCausalLM:
         """Build one with random weights; norms, activation, positions and initial weights as published."""
@@ -127,6 +138,25 @@ class Transformer(nn.Module):
             nn.init.zeros_(self.action_linear.bias)
         self.reward_linear = nn.Linear(sizes.width, 1) if reward else None
         self.action_recon_linear = nn.Linear(sizes.width, action_dim) if action_recon else None
+
+    @torch.no_grad()
+    def begin_alike(self, share: float, context_KD: Tensor, dynamics_KD: Tensor) -> None:
+        """Let codes of similar numbers begin with similar embeddings, and the head with the embeddings.
+
+        Args:
+            share: of an embedding's length that depends on the numbers.
+            context_KD: numbers of each code of the context's book.
+            dynamics_KD: of the other frames'.
+        """
+        table, head = self.llm.model.embed_tokens.weight, self.llm.lm_head.weight
+        first = 0
+        for numbers_KD in (context_KD, dynamics_KD):
+            rows = slice(first, first + len(numbers_KD))
+            scaled_KD = (numbers_KD - numbers_KD.mean(0)) / numbers_KD.std()
+            mixed_KW = scaled_KD @ torch.randn(scaled_KD.shape[1], table.shape[1]) / scaled_KD.shape[1] ** 0.5
+            table[rows] = (1 - share) * table[rows] + share * self.llm.config.initializer_range * mixed_KW
+            head[rows] = table[rows]
+            first += len(numbers_KD)
 
     @property
     def legal(self) -> slice:

@@ -44,7 +44,7 @@ class WorldModel(nn.Module):
         path: folder of a released world model, whose transformer is taken, too, if it holds one; ``None``: untrained.
 
     Raises:
-        ValueError: the folder holds another transformer.
+        ValueError: the folder holds another transformer, or ``sizes.alike`` needs numbers that codes aren't made of.
     """
 
     def __init__(
@@ -60,6 +60,11 @@ class WorldModel(nn.Module):
         super().__init__()
         self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.transformer = Transformer(sizes, tokenizer.layout(compat), action_dim, reward, action_recon)
+        if sizes.alike:
+            context_KD, dynamics_KD = tokenizer.quantize.scalars_KD, tokenizer.dynamics_quantize.scalars_KD
+            if context_KD is None or dynamics_KD is None:
+                raise ValueError(f"model.transformer.alike={sizes.alike} needs codes made of numbers: FSQ or LFQ, or 0")
+            self.transformer.begin_alike(sizes.alike, context_KD, dynamics_KD)
         if path is not None and (Path(path) / TRANSFORMER).is_dir():
             load_transformer(self.transformer, path)
 

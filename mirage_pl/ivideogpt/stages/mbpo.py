@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from mirage_pl.ivideogpt.control.transitions import StepBatch
 from mirage_pl.ivideogpt.losses import FrameLosses
 from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
-from mirage_pl.ivideogpt.stages.drqv2 import DrQv2, Player, evaluating
-from mirage_pl.ivideogpt.stages.world_model import WorldLosses
+from mirage_pl.ivideogpt.stages.drqv2 import DrQv2, Player, evaluating, write_agent
+from mirage_pl.ivideogpt.stages.world_model import CARD as WORLD_CARD
+from mirage_pl.ivideogpt.stages.world_model import WorldLosses, write_world
 
 TOKENIZER, TRANSFORMER = "tokenizer", "transformer"
 CHECKED = 16
@@ -89,8 +91,14 @@ class MBPO(DrQv2, WorldLosses):
         """What is updated at this step; a held-out batch has the losses of all."""
         if not self.training:
             return list(self.turns)
-        acting = ["critic", "actor"] if self.imagining.acts(self.step) else []
-        return [*acting, *(name for name in self.imagining.learns(self.step) if name in self.turns)]
+        due = [*(("critic", "actor") if self.imagining.acts(self.step) else ()), *self.imagining.learns(self.step)]
+        return [name for name in super().begun() if name in due]
+
+    def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
+        """Write the agent, and below ``world`` the world model as its own stage does; read both back."""
+        (folder / "world").mkdir()
+        (folder / "world" / "README.md").write_text(WORLD_CARD)
+        return write_agent(self.agent, folder) | write_world(self.world, folder / "world", "net.world")
 
     # What is gathered
 
@@ -110,8 +118,7 @@ class MBPO(DrQv2, WorldLosses):
         since = step - self.imagining.first_updates
         self.play_until(self.playing.seed_episodes if since < 0 else self.playing.episodes(since))
         while (number := self.replay.counts[IMAGINED] // self.imagining.batch) < self.imagining.batches(step):
-            with evaluating(self.net):
-                self.imagine(number, self.playing.deviation_at(max(0, since)))
+            self.imagine(number, self.playing.deviation_at(max(0, since)))
 
     def imagine(self, number: int, deviation: float) -> None:
         """Imagine a batch of episodes, each from a real observation."""
@@ -120,7 +127,8 @@ class MBPO(DrQv2, WorldLosses):
         names = [f"imagined {number}, row {row}" for row in range(len(starts))]
         act = partial(self.act_by_name, names, deviation)
         streams = [row_stream(self.seed, name, -1) for name in names]
-        episodes = imagine(self.world, starts, self.imagining.horizon, act, self.sampling, streams)
+        with evaluating(self.net):
+            episodes = imagine(self.world, starts, self.imagining.horizon, act, self.sampling, streams)
         for start, episode in zip(starts, episodes, strict=True):
             self.replay.add(IMAGINED, episode, {"group": IMAGINED, "start": start.where})
 

@@ -165,15 +165,20 @@ class LearnWorld(WorldLosses):
     def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
         """Write a folder as the release has it, and read the weights back."""
         (folder / "README.md").write_text(CARD)
-        facts = {"action_dim": self.net.action_dim, "context_length": self.net.context_length}
-        (folder / "config.json").write_text(json.dumps({"model_type": "ivideogpt", **facts}, indent=2))
-        for name in ("tokenizer", "transformer"):
-            (folder / name).mkdir()
-        tokenizer = write_folder(self.tokenizer, folder / "tokenizer")
-        file = folder / "transformer" / "model.safetensors"
-        ours = {name: weight.contiguous() for name, weight in self.net.transformer.state_dict().items()}
-        save_file(released_names(ours, self.net.action_dim), file, {"format": "pt"})
-        (folder / "transformer" / "config.json").write_text(json.dumps(self.net.describe(), indent=2))
-        prefix = "net.transformer." + ("" if self.net.action_dim else "llm.")
-        weights = {f"{prefix}{name}": weight for name, weight in load_file(file).items()}
-        return weights | {f"net.tokenizer.{name}": weight for name, weight in tokenizer.items()}
+        return write_world(self.world, folder, "net")
+
+
+def write_world(world: WorldModel, folder: Path, prefix: str) -> dict[str, Tensor]:
+    """Write both networks and their configs, and read the weights back, by their names below ``prefix``."""
+    facts = {"action_dim": world.action_dim, "context_length": world.context_length}
+    (folder / "config.json").write_text(json.dumps({"model_type": "ivideogpt", **facts}, indent=2))
+    for name in ("tokenizer", "transformer"):
+        (folder / name).mkdir()
+    tokenizer = write_folder(world.tokenizer, folder / "tokenizer")
+    file = folder / "transformer" / "model.safetensors"
+    ours = {name: weight.contiguous() for name, weight in world.transformer.state_dict().items()}
+    save_file(released_names(ours, world.action_dim), file, {"format": "pt"})
+    (folder / "transformer" / "config.json").write_text(json.dumps(world.describe(), indent=2))
+    start = f"{prefix}.transformer." + ("" if world.action_dim else "llm.")
+    weights = {f"{start}{name}": weight for name, weight in load_file(file).items()}
+    return weights | {f"{prefix}.tokenizer.{name}": weight for name, weight in tokenizer.items()}
