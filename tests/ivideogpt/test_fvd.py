@@ -90,6 +90,7 @@ def test_fewer_clips_are_further_apart_and_halves_never_share_an_episode():
     assert shifted["fvd_real"] == halves["fvd_real"]
     assert shifted["fvd_halves"] > halves["fvd_halves"] + 4
     assert compare_halves(truth, truth, ["one"] * 400) == {}
+    assert compare_halves(None, truth, units) == {"fvd_real": halves["fvd_real"]}
 
 
 def test_too_few_clips_too_few_frames_and_weights_that_arent_there_are_refused_in_a_line(tmp_path, monkeypatch):

@@ -59,9 +59,9 @@ def build(**options):
     return Predict(**{**given, "fvd": NO_FVD, "compat": False, "seed": 0, **options})
 
 
-def open_trial(trained, **options):
+def open_trial(trained, picks=None, **options):
     data = open_split(trained.config.task, trained.collator)
-    return build(**options).open(trained.module, data, lambda name, make: make())
+    return build(**options).open(trained.module, data, lambda name, make: make(), picks=picks)
 
 
 def take_clips(trained):
@@ -205,8 +205,12 @@ def test_fvd_is_that_of_the_set_and_never_without_what_it_is_read_with(run, tmp_
     assert (metrics["fvd"]["all"]["n"], metrics["fvd"]["left"]["mean"]) == (8, None)
     assert {"fvd_clips": 8, "fvd_frames": 9}.items() <= metrics["imagined"].items()
     assert metrics["imagined"]["fvd_real"] == pytest.approx(halves["fvd_real"], rel=1e-3)
-    assert "over 8 clips of 9 frames" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.count("over 8 clips of 9 frames") == 2
+    assert verdict(metrics)[-1] in printed
     assert "of a frozen frame" in verdict(metrics)[-1]
+    alone, _ = score(tmp_path / "run", "fvd.scored=[copy_last]", "fvd.least=8", "conditions=[copy_last]", label="alone")
+    assert alone["imagined"] == {name: metrics["imagined"][name] for name in ("fvd_clips", "fvd_frames", "fvd_real")}
     with pytest.raises(ValueError, match="FVD of 8 clips says little: fvd.least=256"):
         score(tmp_path / "run", "fvd.scored=[own]", label="few")
 
@@ -220,6 +224,8 @@ def test_what_cant_be_scored_is_refused_in_a_line(trained):
     ):
         with pytest.raises(ValueError, match=words):
             build(**options)
+    trial = open_trial(trained, picks=[])
+    assert (list(trial.score("own")), trial.describe()) == ([], {})
     trial = open_trial(trained)
     assert list(trial.conditions) == [name for name in CONDITIONS if "drawn" not in name]
     alone = open_trial(trained, conditions=["shuffled_actions"])

@@ -97,7 +97,7 @@ def describe_measure(result: Result, name: str, measure: str, more: str = "") ->
 def describe_change(measure: Measure, number: Mapping[str, Any]) -> str:
     """Describe a condition's difference from the model's own, and judge it; empty if it has none."""
     difference = number.get("difference")
-    if not difference:
+    if not difference or difference["difference"] is None:
         return ""
     return f"{' '.join(filter(None, write_difference(measure, difference)))}, {judge_difference(measure, difference)}"
 

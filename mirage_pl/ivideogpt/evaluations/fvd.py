@@ -7,7 +7,7 @@ it is always written with these, and beside what real clips have to real ones.
 Shapes: B clips, F frames, C channels, H x W pixels in [0, 1]; N clips of a set, D features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -104,11 +104,11 @@ def fit_gaussian(features_ND: Features) -> tuple[Features, Features]:
     return features_ND.mean(0), np.cov(features_ND, rowvar=False, bias=True).reshape([features_ND.shape[1]] * 2)
 
 
-def compare_halves(ours_ND: Features, truth_ND: Features, units: Sequence[str]) -> Mapping[str, float]:
-    """What clips of other episodes are apart: both numbers are of half as many clips, and say the same of real ones.
+def compare_halves(ours_ND: Features | None, truth_ND: Features, units: Sequence[str]) -> dict[str, float]:
+    """What clips of other episodes are apart: both numbers are of half as many clips, so that they compare.
 
     Args:
-        ours_ND: features of the clips that are scored.
+        ours_ND: features of the clips that are scored; ``None``: only real ones are compared.
         truth_ND: of the real ones, in the same order.
         units: the episode of each.
 
@@ -120,5 +120,8 @@ def compare_halves(ours_ND: Features, truth_ND: Features, units: Sequence[str]) 
     even_N = np.array([order[unit] % 2 == 0 for unit in units])
     if min(even_N.sum(), (~even_N).sum()) < 2:
         return {}
-    halves = [frechet_distance(ours_ND[half], truth_ND[~half]) for half in (even_N, ~even_N)]
-    return {"fvd_real": frechet_distance(truth_ND[even_N], truth_ND[~even_N]), "fvd_halves": sum(halves) / 2}
+    numbers = {"fvd_real": frechet_distance(truth_ND[even_N], truth_ND[~even_N])}
+    if ours_ND is not None:
+        halves = [frechet_distance(ours_ND[half], truth_ND[~half]) for half in (even_N, ~even_N)]
+        numbers["fvd_halves"] = sum(halves) / 2
+    return numbers

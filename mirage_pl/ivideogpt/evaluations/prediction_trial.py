@@ -53,8 +53,7 @@ class PredictTrial(ClipTrial):
         super().__init__(evaluation.scores, module, data, once, rows, clips, AT_ONCE)
         self.evaluation, self.fvd = evaluation, evaluation.fvd
         self.imagining = Imagining(module, evaluation.sampling, evaluation.compat, evaluation.seed)
-        given = 0 if evaluation.compat else self.imagining.world.context_length
-        self.fvd.check(len(clips), clips[0].window.length - given)
+        self.fvd.check(len(clips), self.count_frames())
         self.places = {clip.where: place for place, clip in enumerate(clips)}
         self.distances: dict[tuple[str, ...], float] = {}
 
@@ -156,19 +155,29 @@ class PredictTrial(ClipTrial):
         return torch.stack([places[name] for name in names]).double().numpy()
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        """``horizon``: PSNR by frame under every condition so far, and the gain over copying with its interval."""
-        return {"horizon": measure_horizon(self.curves, BASELINE, [row["unit"] for row in rows])}
+        """``horizon``: PSNR by frame under every condition so far, and the gain over copying; what FVD is read with."""
+        facts = {"fvd_facts": self.describe()} if self.fvd.scored else {}
+        return {"horizon": measure_horizon(self.curves, BASELINE, [row["unit"] for row in rows]), **facts}
+
+    def count_frames(self) -> int:
+        """Frames of a clip that are scored."""
+        given = 0 if self.evaluation.compat else self.imagining.world.context_length
+        return max((clip.window.length - given for clip in self.clips[:1]), default=0)
 
     def describe(self) -> Mapping[str, Any]:
         """What an FVD must be read with: clips, frames, and what halves of other episodes are apart."""
         rows = [row for part in self.parts[OWN] for row in part["rows"]]
-        if OWN not in self.fvd.scored or len(rows) < self.fvd.least:
+        if not self.fvd.scored or len(rows) < self.fvd.least:
             return {}
+        return {"fvd_clips": len(rows), "fvd_frames": self.count_frames(), **self.halves}
+
+    @cached_property
+    def halves(self) -> Mapping[str, float]:
+        """FVD of clips and those of other episodes."""
+        rows = [row for part in self.parts[OWN] for row in part["rows"]]
         names = [row["where"] for row in rows]
-        sets = self.gather(OWN, "features", names), self.gather(OWN, "true_features", names)
-        counted = self.clips[0].window.length - (0 if self.evaluation.compat else self.imagining.world.context_length)
-        halves = compare_halves(*sets, [row["unit"] for row in rows])
-        return {"fvd_clips": len(names), "fvd_frames": counted, **halves}
+        ours_ND = self.gather(OWN, "features", names) if OWN in self.fvd.scored else None
+        return compare_halves(ours_ND, self.gather(OWN, "true_features", names), [row["unit"] for row in rows])
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
         """FVD, never without what it must be read with."""

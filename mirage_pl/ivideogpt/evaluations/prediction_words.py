@@ -75,7 +75,7 @@ def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     value = (metrics.get("fvd") or {}).get("all", {}).get("mean")
     if value is not None:
         frozen = ((conditions.get(BASELINE) or {}).get("measures") or {}).get("fvd", {}).get("mean")
-        sentences.append(write_fvd(value, metrics.get("imagined") or {}, frozen))
+        sentences.append(write_fvd(value, metrics.get("fvd_facts") or {}, frozen))
     return [sentence for sentence in sentences if sentence]
 
 

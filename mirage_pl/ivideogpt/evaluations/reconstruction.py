@@ -69,6 +69,8 @@ class ReconstructTrial(ClipTrial):
         """How many codes are used, and PSNR frame by frame beside that of copying the context."""
         books = (self.tokenizer.quantize, self.tokenizer.dynamics_quantize)
         numbers: dict[str, float] = {}
+        if not self.parts[OWN]:
+            return numbers
         for place, (name, book) in enumerate(zip(("context", "dynamics"), books, strict=True)):
             counts = Counter(torch.cat([part["ids"][place] for part in self.parts[OWN]]).tolist())
             shares = torch.tensor([count / counts.total() for count in counts.values()])
