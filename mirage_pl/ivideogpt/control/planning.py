@@ -167,11 +167,16 @@ class SimulatorPlans(Plans):
             )
 
     def make_plans(self, games: Sequence[Game], first_BHA: Tensor, streams: Sequence[Generator]) -> Tensor:
-        """Search in the simulator, episode by episode."""
-        plans = [
-            self.search.planner.plan(Trials(game).score, first_BHA[place : place + 1], streams[place : place + 1])
-            for place, game in enumerate(games)
-        ]
+        """Search in the simulator, episode by episode; nothing is done in one that has failed."""
+        plans = list[Tensor]()
+        for game, first_HA, stream in zip(games, first_BHA, streams, strict=True):
+            plan_1HA = torch.zeros_like(first_HA)[None]
+            if game.failure is None:
+                try:
+                    plan_1HA = self.search.planner.plan(Trials(game).score, first_HA[None], [stream])
+                except WorldFailure as failure:
+                    game.fail(failure)
+            plans.append(plan_1HA)
         return torch.cat(plans)
 
 
