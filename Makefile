@@ -8,6 +8,7 @@ STAMP := .venv/.installed
 SFT := runs/vsp/tiny/sft-seed42
 STAGE2 := runs/vsp/tiny/stage2-k4-seed42
 TOKENIZER := runs/pushing/ivideogpt/tiny/tokenizer-gated-seed42
+WORLD := runs/pushing/ivideogpt/tiny/world_model-gated-seed42
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
@@ -62,11 +63,14 @@ demo: setup  ## data, baseline, stage 1, stage 2, evaluation, report: on a CPU, 
 	$(RUN) mirage_pl.evaluate ckpt=$(SFT) task=vsp
 	$(RUN) mirage_pl.evaluate ckpt=$(STAGE2) task=vsp compare=[$(SFT)]
 
-demo-ivideogpt: setup  ## a world is played, a tokenizer of its clips trained and scored: on a CPU, minutes
+demo-ivideogpt: setup  ## a world is played, imagined and scored: on a CPU, nothing downloaded
 	$(RUN) mirage_pl.data task=pushing
 	$(RUN) mirage_pl.train stage=ivideogpt/tokenizer
-	$(RUN) mirage_pl.infer ckpt=$(TOKENIZER) clip=data/pushing-64px/episodes/test_0.npz
+	$(RUN) mirage_pl.train stage=ivideogpt/world_model
+	$(RUN) mirage_pl.infer ckpt=$(WORLD) clip=data/pushing-64px/episodes/test_0.npz
 	$(RUN) mirage_pl.evaluate ckpt=$(TOKENIZER)
+	$(RUN) mirage_pl.evaluate ckpt=$(WORLD) evaluation=ivideogpt/ranking
+	$(RUN) mirage_pl.evaluate ckpt=$(WORLD) conditions=[copy_last,tokenizer,shuffled_actions,unigram]
 
 demo-from-scratch: pretrain demo  ## the same, after pretraining the tiny backbone anew into assets/tiny
 

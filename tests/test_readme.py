@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from launch.status import parser as status_parser
 from mirage_pl.engine.reports.options import build_parser as report_parser
@@ -54,6 +55,16 @@ def searched(tmp_path_factory):
     return f"hydra.searchpath=[file://{folder}/conf]"
 
 
+def uses_of(verb, command):
+    """What the run that a command names says of its own use, where the command doesn't."""
+    group, key = {"infer": ("session", "session"), "evaluate": ("evaluation", "task.evaluation")}.get(verb, ("", ""))
+    run = re.search(r"ckpt=runs/[^/ ]+/(\w+)/[^/ ]+/([a-z0-9_]+)-", command)
+    if not run or f"{group}=" in command:
+        return []
+    use = OmegaConf.select(compose("train", f"stage={run[1]}/{run[2]}"), key)
+    return [f"{group}={use if isinstance(use, str) else use[0]}"]
+
+
 def check_command(command, searched):
     """Do as the command line would, up to the first thing that takes time."""
     _, _, module, *words = shlex.split(command)
@@ -67,7 +78,9 @@ def check_command(command, searched):
         overrides = [word.replace("logger=null", "logger=[]") for word in overrides if "interval(" not in word]
         first = [word if re.search(r"[[{(\"]", word) else word.split(",")[0] for word in overrides]
         texts = [f'{word.split("=", 1)[0]}="…"' if word.startswith("prompt=") else word for word in first]
-        assert compose(config, *texts, *([] if "hydra.searchpath" in command else [searched]))
+        assert compose(
+            config, *uses_of(config, command), *texts, *([] if "hydra.searchpath" in command else [searched])
+        )
     elif module == "lmms_eval":
         check_harness(dict(zip(words[::2], words[1::2], strict=True)))
     else:

@@ -228,6 +228,8 @@ def test_what_cant_be_scored_is_refused_in_a_line(trained):
     assert (list(trial.score("own")), trial.describe()) == ([], {})
     trial = open_trial(trained)
     assert list(trial.conditions) == [name for name in CONDITIONS if "drawn" not in name]
+    trial.failures = [{"where": clip.where, "error": "gone"} for clip in trial.clips[2:]]
+    assert "shuffled_actions" not in trial.conditions
     alone = open_trial(trained, conditions=["shuffled_actions"])
     alone.clips = alone.clips[:2]
     with pytest.raises(ValueError, match="shuffled_actions can't be made: there is one episode"):

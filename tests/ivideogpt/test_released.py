@@ -31,7 +31,7 @@ def folder(tmp_path):
     torch.manual_seed(0)
     write_folder(build(), tmp_path)
     config = json.loads((tmp_path / CONFIG).read_text())
-    ours = ("decode", "fold", "quantizers", "levels", "dropout", "max_att_resolution")
+    ours = ("decode", "fold", "quantizers", "levels", "dropout", "max_att_resolution", "context_patch")
     (tmp_path / CONFIG).write_text(json.dumps({key: value for key, value in config.items() if key not in ours}))
     return tmp_path
 
@@ -67,6 +67,8 @@ def test_a_model_of_single_frames_starts_both_pairs_of_coders(folder):
     gated = build(str(folder), decode="gated").state_dict()
     assert torch.equal(gated["cond_encoder.conv_in.weight"], alone["encoder.conv_in.weight"])
     assert len(gated["cond_decoder.conv_out.bias"]) == 4
+    with pytest.raises(ValueError, match="has context_patch=1, and this model 2"):
+        build(str(folder), context_patch=2)
     save_file({name: weight for name, weight in alone.items() if "decoder.conv_in" not in name}, folder / WEIGHTS)
     with pytest.raises(ValueError, match=r"decoder.conv_in.bias is absent there and \[8\] here"):
         build(str(folder))
@@ -81,6 +83,7 @@ def test_a_folder_of_another_model_is_refused_with_the_key_that_differs(folder, 
         ({"num_codes": 9}, "num_vq_embeddings=7, and this model 9; .* set quantizer.num_codes"),
         ({"decode": "gated"}, "decode=plain, and this model gated; .* set model.decode"),
         ({"fold": 2, "max_att_resolution": 8}, "has fold=1, and this model 2"),
+        ({"context_patch": 2}, "has context_patch=1, and this model 2"),
         ({"max_att_resolution": 8}, r"cond_decoder.cross_att_blocks\S+ is .* there and absent here"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -48,12 +48,12 @@ class AgentSizes:
     def __post_init__(self) -> None:
         if not len(self.channels) == len(self.kernels) == len(self.strides):
             raise ValueError(
-                f"agent.channels={list(self.channels)}, kernels={list(self.kernels)} and strides={list(self.strides)} "
-                "must each have a number for every convolution"
+                f"agent.sizes.channels={list(self.channels)}, kernels={list(self.kernels)} and "
+                f"strides={list(self.strides)} must each have a number for every convolution"
             )
         if self.side < 1:
             raise ValueError(
-                f"agent.kernels={list(self.kernels)} with strides={list(self.strides)} leave nothing of "
+                f"agent.sizes.kernels={list(self.kernels)} with strides={list(self.strides)} leave nothing of "
                 f"{self.resolution} x {self.resolution} pixels; lower them"
             )
 

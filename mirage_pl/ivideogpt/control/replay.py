@@ -136,8 +136,8 @@ class Replay:
         latest = len(episode.frames_THWC) - 1 - ahead
         if latest < earliest:
             raise ValueError(
-                f"{self.file(kind, number)} has {len(episode.frames_THWC)} frames, too few for agent.stack={stack} and "
-                f"agent.ahead={ahead}; lower them, or play longer episodes"
+                f"{self.file(kind, number)} has {len(episode.frames_THWC)} frames, too few for "
+                f"agent.sizes.stack={stack} and ahead={ahead}; lower them, or play longer episodes"
             )
         newest = int(draws.integers(earliest, latest + 1))
         return Moment(f"{kind}/{number}@{newest}", episode, newest - stack + 1, stack + ahead)

@@ -104,9 +104,9 @@ class StepCollator:
             episode, length = sample.read(), self.stack + self.ahead
             if len(episode.frames_THWC) < length or episode.actions_SA is None or episode.rewards_S is None:
                 raise ValueError(
-                    f"{sample.where}: an agent needs {length} frames with actions and rewards (stack={self.stack} and "
-                    f"ahead={self.ahead}), this clip has {len(episode.frames_THWC)}, "
-                    f"{'no' if episode.actions_SA is None else 'with'} actions and "
+                    f"{sample.where}: an agent needs {length} frames with actions and rewards "
+                    f"(agent.sizes.stack={self.stack} and ahead={self.ahead}), this clip has "
+                    f"{len(episode.frames_THWC)}, {'no' if episode.actions_SA is None else 'with'} actions and "
                     f"{'no' if episode.rewards_S is None else 'with'} rewards; set task.window.length"
                 )
             frames.append(episode.frames_THWC[:length])

@@ -65,7 +65,8 @@ class PredictTrial(ClipTrial):
             ValueError: one that was asked for can't be made.
         """
         reasons = {} if self.evaluation.draws else dict.fromkeys(DRAWN, "draws=0")
-        if len({clip.entry.where for clip in self.clips}) < 2:
+        unread = {failure["where"] for failure in self.failures}
+        if len({clip.entry.where for clip in self.clips if clip.where not in unread}) < 2:
             reasons[SHUFFLED] = "there is one episode"
         if not self.imagining.world.action_dim:
             reasons |= dict.fromkeys((SHUFFLED, ZERO), "the model takes no actions")

@@ -21,8 +21,9 @@ from mirage_pl.ivideogpt.model.transformer import HEADS, Transformer, our_names
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 WITHIN = "tokenizer"
 """The folder that holds these two in a released world model."""
-RELEASED: Mapping[str, Any] = {"decode": "plain", "fold": 1, "quantizers": ["VQ", "VQ"]}
-"""What a released tokenizer is, though its config doesn't say so."""
+PLAIN: Mapping[str, Any] = {"fold": 1, "context_patch": 1}
+RELEASED: Mapping[str, Any] = {**PLAIN, "decode": "plain", "quantizers": ["VQ", "VQ"]}
+"""What a model of single frames is, and what a released tokenizer is, though their configs don't say so."""
 TRANSFORMER, LLAMA_WEIGHTS = "transformer", "model.safetensors"
 """Folder of a released world model's transformer, and the file in it."""
 ALONE: Sequence[str] = ("cond_encoder", "cond_decoder", "quant_linear", "post_quant_linear", "dynamics_quantize")
@@ -77,7 +78,7 @@ def load_folder(tokenizer: Tokenizer, path: str) -> None:
         check_sizes({**RELEASED, **config}, tokenizer.describe(), path)
         weights, fresh = fit_context(weights, tokenizer.sizes.context_length), ()
     else:
-        check_sizes(config, tokenizer.describe(), path)
+        check_sizes({**PLAIN, **config}, tokenizer.describe(), path)
         weights = pair_up(weights, own)
     check_weights(weights, own, fresh, path)
     tokenizer.load_state_dict(weights, strict=False)

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mirage_pl.ivideogpt.model.coders import RGB, Decoder, Encoder, Sizes
 from mirage_pl.ivideogpt.model.conditional import ConditionalDecoder, ConditionalEncoder
@@ -17,8 +18,6 @@ from mirage_pl.ivideogpt.model.layout import TokenLayout
 from mirage_pl.ivideogpt.model.quantizer import Quantized, Quantizer
 
 Painting = Literal["plain", "residual", "gated"]
-GATE_BIAS = -2.0
-"""Of an untrained gate: a frame begins as nearly a copy of the context."""
 
 
 class Scene(NamedTuple):
@@ -57,6 +56,32 @@ class Reconstruction(NamedTuple):
     dynamics: Quantized
 
 
+class Glance(nn.Module):
+    """The shortest way between pixels and codes, patch by patch: how a patch differs, and what that paints.
+
+    Through the coders alone an untrained decoder doesn't heed codes, and for most seeds all of them become the same.
+
+    Args:
+        sizes: of the tokenizer.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.grid, self.side = sizes.dynamics_grid, sizes.resolution // sizes.dynamics_grid
+        self.into = nn.Linear(RGB * self.side**2, sizes.latent_channels, bias=False)
+        self.back = nn.Linear(sizes.latent_channels, (RGB + 1) * self.side**2, bias=False)
+
+    def read(self, differences_MCHW: Tensor) -> Tensor:
+        """What patches add to the vectors that become codes, [M, n, C]."""
+        added_MnC: Tensor = self.into(F.pixel_unshuffle(differences_MCHW, self.side).flatten(2).mT)
+        return added_MnC
+
+    def write(self, vectors_MnC: Tensor) -> Tensor:
+        """What the vectors of codes add to colours and gate, [M, RGB + 1, H, W]."""
+        patches_MPGG = self.back(vectors_MnC).mT.unflatten(2, (self.grid, self.grid))
+        return F.pixel_shuffle(patches_MPGG, self.side)
+
+
 class Tokenizer(nn.Module):
     """Context and conditional autoencoder around two quantizers.
 
@@ -93,22 +118,21 @@ class Tokenizer(nn.Module):
         self.post_quant_linear = nn.Linear(channels, channels * patch**2)
         self.quantize: Quantizer = context_quantizer(channels)  # type: ignore[assignment]
         self.dynamics_quantize: Quantizer = dynamics_quantizer(channels)  # type: ignore[assignment]
-        self.start_from_copy()
+        self.glance = Glance(sizes) if decode == "gated" else None
+        self.begin_near_context()
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights; frames come in it."""
         return self.quant_conv.weight.dtype
 
-    def start_from_copy(self) -> None:
-        """Let untrained ``residual`` and ``gated`` decoders begin near the newest context frame."""
+    def begin_near_context(self) -> None:
+        """Let an untrained ``residual`` decoder begin with the newest context frame, a ``gated`` one half open."""
         with torch.no_grad():
             if self.painting == "residual":
                 self.cond_decoder.conv_out.weight.zero_()
             if self.painting != "plain":
                 self.cond_decoder.conv_out.bias.zero_()  # type: ignore[union-attr]
-            if self.painting == "gated":
-                self.cond_decoder.conv_out.bias[RGB * self.sizes.fold**2 :] = GATE_BIAS  # type: ignore[index]
 
     def describe(self) -> dict[str, Any]:
         """All sizes by the names of the published ``config.json``, and what the release doesn't have."""
@@ -189,6 +213,8 @@ class Tokenizer(nn.Module):
             2, (side, patch)
         )  # M, C, row, in it, column, in it
         vectors_MnC: Tensor = self.quant_linear(patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2))
+        if self.glance is not None:
+            vectors_MnC = vectors_MnC + self.glance.read((frames_BFCHW - newest_BCHW[:, None]).flatten(0, 1))
         return vectors_MnC
 
     def paint_context(self, vectors_MNC: Tensor, context_BTCHW: Tensor | None, num_clips: int = 0) -> Scene:
@@ -206,6 +232,8 @@ class Tokenizer(nn.Module):
         patches = self.post_quant_linear(vectors_MnC).unflatten(2, (patch, patch, -1)).unflatten(1, (side, side))
         latents_MCGG = patches.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
         painted_BFCHW = self.cond_decoder.decode(latents_MCGG, scene.features, scene.newest_BCHW)
+        if self.glance is not None:
+            painted_BFCHW = painted_BFCHW + self.glance.write(vectors_MnC).view_as(painted_BFCHW)
         newest_B1CHW = scene.newest_BCHW[:, None]
         if self.painting == "residual":
             return newest_B1CHW + painted_BFCHW

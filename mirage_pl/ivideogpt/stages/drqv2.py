@@ -150,8 +150,8 @@ class DrQv2(Turns):
             self.opened = self.open_world()
             if self.opened.width != self.agent.sizes.action_dim:
                 raise ValueError(
-                    f"action_dim={self.agent.sizes.action_dim}, but an action of this task has {self.opened.width} "
-                    "numbers; set it to that"
+                    f"task.action_dim={self.agent.sizes.action_dim}, but an action of this task has {self.opened.width}"
+                    " numbers; set it to that"
                 )
         return self.opened
 

@@ -67,9 +67,10 @@ class TokenizerModule(BaseModule):
     def parts(self) -> dict[str, Sequence[nn.Module]]:
         """``encoder`` and ``decoder`` of both kinds of frames, and their ``codebooks``."""
         net = self.tokenizer
+        into, back = ([], []) if net.glance is None else ([net.glance.into], [net.glance.back])
         return {
-            "encoder": [net.encoder, net.cond_encoder, net.quant_conv, net.quant_linear],
-            "decoder": [net.decoder, net.cond_decoder, net.post_quant_conv, net.post_quant_linear],
+            "encoder": [net.encoder, net.cond_encoder, net.quant_conv, net.quant_linear, *into],
+            "decoder": [net.decoder, net.cond_decoder, net.post_quant_conv, net.post_quant_linear, *back],
             "codebooks": [net.quantize, net.dynamics_quantize],  # type: ignore[list-item]
         }
 
