@@ -1,5 +1,6 @@
 """Make episodes of a world: of experts with noise and of random actions, which say what frames don't."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,36 +12,32 @@ import numpy as np
 from data_modules.episodes.episode import Episode, write_episode
 from data_modules.maker import Maker, Plan, as_json, in_order
 from data_modules.worlds.play import check_policies, name_policy, play
-from data_modules.worlds.world import World, WorldFailure
+from data_modules.worlds.world import WorldFailure
 
 TRIES = 3
 """Simulators that are started for an episode at most, if they break down."""
-OPENED: dict[str, World] = {}
+OPENED: dict[str, Any] = {}
 """Settings -> the world of this process: some take long to open."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorldEpisodes(Maker):
-    """Episodes of train, val and test.
+class PlayedEpisodes(Maker):
+    """What is played in a world: so many episodes of each split, by policies that take turns.
 
     Attributes:
         world: opens the world.
-        episodes: how many of each split; policies take turns.
-        length: frames of an episode.
-        policies: standard deviations of the noise on an expert's actions, and ``random``.
+        episodes: how many of each split.
     """
 
     subfolder: ClassVar[str] = "episodes"
 
-    world: partial[World]
+    world: partial[Any]
     episodes: Mapping[str, int]
-    length: int
-    policies: Sequence[float | str]
 
-    def __post_init__(self) -> None:
-        check_policies(self.policies, "task.policies")
-        if self.length < 2:
-            raise ValueError(f"task.length={self.length} must be 2 or more")
+    @property
+    @abstractmethod
+    def turns(self) -> Sequence[float | str]:
+        """The policies."""
 
     def settings(self) -> dict[str, Any]:
         """The world by its name and the options on which episodes depend."""
@@ -57,12 +54,45 @@ class WorldEpisodes(Maker):
         """Yield every episode."""
         for split in in_order(self.episodes):
             for number in range(self.episodes[split]):
-                yield Plan(split, f"{split}_{number}", (number, self.policies[number % len(self.policies)]))
+                yield Plan(split, f"{split}_{number}", (number, self.turns[number % len(self.turns)]))
+
+    def seed_of(self, plan: Plan) -> list[int]:
+        """What an episode's draws depend on."""
+        return [self.seed, sum(plan.split.encode()), plan.content[0]]
+
+    def open(self) -> Any:
+        """The world of this process."""
+        key = as_json(self.settings()["world"])
+        OPENED[key] = OPENED.get(key) or self.world()
+        return OPENED[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldEpisodes(PlayedEpisodes):
+    """Episodes of train, val and test.
+
+    Attributes:
+        length: frames of an episode.
+        policies: standard deviations of the noise on an expert's actions, and ``random``.
+    """
+
+    length: int
+    policies: Sequence[float | str]
+
+    def __post_init__(self) -> None:
+        check_policies(self.policies, "task.policies")
+        if self.length < 2:
+            raise ValueError(f"task.length={self.length} must be 2 or more")
+
+    @property
+    def turns(self) -> Sequence[float | str]:
+        """The policies."""
+        return self.policies
 
     def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
         """Play and write one episode."""
-        number, policy = plan.content
-        episode, reached = self.play(policy, [self.seed, sum(plan.split.encode()), number])
+        policy = plan.content[1]
+        episode, reached = self.play(policy, self.seed_of(plan))
         name = f"{self.subfolder}/{plan.name}.npz"
         write_episode(folder / name, episode)
         return {"episode": name, "length": self.length, "group": name_policy(policy), "reached": reached}
@@ -73,11 +103,9 @@ class WorldEpisodes(Maker):
         Raises:
             ValueError: it always does.
         """
-        key = as_json(self.settings()["world"])
         for _ in range(TRIES):
             try:
-                world = OPENED[key] = OPENED.get(key) or self.world()
-                return play(world, policy, self.length, np.random.default_rng(seed))
+                return play(self.open(), policy, self.length, np.random.default_rng(seed))
             except WorldFailure as failure:
                 last = failure
         raise ValueError(f"an episode failed {TRIES} times; the last time {last}")
