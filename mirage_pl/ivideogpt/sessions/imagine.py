@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from data_modules.episodes.episode import Episode
@@ -17,6 +16,7 @@ from data_modules.episodes.form import Form, as_plain
 from data_modules.episodes.recording import open_recording
 from data_modules.episodes.video import Clip, place_beside, read_frames
 from data_modules.episodes.window import Window, cut
+from data_modules.images import open_image
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
 from mirage_pl.engine.training.draws import row_stream
@@ -105,11 +105,7 @@ class Imagine:
 
     def read_image(self, file: Path) -> Episode:
         """A picture as an episode that stands still."""
-        try:
-            with Image.open(file) as picture:
-                pixels = np.asarray(picture.convert("RGB"))
-        except (OSError, UnidentifiedImageError, SyntaxError):
-            raise ValueError(f"image {file} doesn't exist or is no picture; correct the path") from None
+        pixels = np.asarray(open_image(file, f"image={file}"))
         return Episode(np.repeat(pixels[None], self.world.context_length, 0), None, None)
 
     def read_clip(self, file: Path, first: int) -> Episode:
