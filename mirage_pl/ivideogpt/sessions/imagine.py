@@ -20,7 +20,7 @@ from data_modules.images import open_image
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
 from mirage_pl.engine.training.draws import row_stream
-from mirage_pl.ivideogpt.batch import resize_frames
+from mirage_pl.ivideogpt.batch import fit_frames
 from mirage_pl.ivideogpt.evaluations.measures import psnr, squared_error, to_pixels
 from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
@@ -124,9 +124,8 @@ class Imagine:
 
     def prepare(self, frames_THWC: Any) -> Tensor:
         """Frames as the model takes them, in [0, 1]."""
-        frames_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
-        sized = resize_frames(frames_TCHW, self.world.tokenizer.sizes.resolution)
-        return sized.to(self.trained.device, torch.float32) / 255
+        sized_TCHW = fit_frames(np.ascontiguousarray(frames_THWC), self.world.tokenizer.sizes.resolution)
+        return sized_TCHW.to(self.trained.device, torch.float32) / 255
 
     def choose_actions(self, episode: Episode | None, action: str | None, count: int, where: str) -> Tensor | None:
         """What is done at each frame, [F, A]; ``None`` for a model without actions.

@@ -1,6 +1,7 @@
 """What all stages of a policy share: scales fitted to the data, draws by row, the export. Shapes: as in ``batch``."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class PolicyModule(BaseModule):
         """Random numbers of a row in this step, in whatever batch it is."""
         return row_stream(self.seed, Path(sample.where).name, self.step)
 
+    @abstractmethod
     def choose_actions(self, batch: Batch, decode: Decode, streams: Sequence[Generator]) -> Tensor:
         """Choose a chunk of actions for each row, [B, N], in the data's own units.
 
@@ -52,7 +54,6 @@ class PolicyModule(BaseModule):
             decode: how slots are filled in, where there are any.
             streams: random numbers of each row, if it draws.
         """
-        raise NotImplementedError
 
     def describe_export(self) -> dict[str, Any]:
         """What ``config.json`` holds of the model."""
