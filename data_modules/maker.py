@@ -86,7 +86,13 @@ class Maker(ABC):
         return True
 
     def make(self) -> None:
-        """Draw everything beside ``folder`` and rename at the end, so that a kill leaves nothing incomplete."""
+        """Draw everything beside ``folder`` and rename at the end, so that a kill leaves nothing incomplete.
+
+        If another process has made the same data meanwhile, those stay.
+
+        Raises:
+            ValueError: ``folder`` holds something else.
+        """
         folder = Path(self.folder)
         if folder.exists():
             raise ValueError(f"{folder} exists, but holds no {SETTINGS}; move it away, or choose another task.folder")
@@ -95,7 +101,11 @@ class Maker(ABC):
         try:
             self._write(partial)
             (partial / SETTINGS).write_text(as_json(self.settings()))
-            partial.rename(folder)
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not self.is_made():
+                    raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

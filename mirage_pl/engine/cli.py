@@ -113,9 +113,7 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", message=r".*Total length of `list` across ranks is zero.*")  # no validation file
     warnings.filterwarnings("ignore", message=r".*is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=r".*exists and is not empty.*")  # a run that goes on
-    warnings.filterwarnings(
-        "ignore", message=r".*in eval mode at the start of training.*"
-    )  # what is frozen stays in it
+    warnings.filterwarnings("ignore", message=r".*in eval mode at the start of training.*")  # what is frozen is
     warnings.filterwarnings("ignore", message=r".*callbacks used to create the checkpoint need to be provided.*")
     warnings.filterwarnings("ignore", message=r".*`srun` command is available.*")  # python -m launch is our way to it
 

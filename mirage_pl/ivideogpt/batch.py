@@ -74,7 +74,7 @@ class Collator:
 
     def resize(self, frames_THWC: NDArray[np.uint8]) -> Tensor:
         """Frames as the model takes them, [T, C, H, W] in uint8."""
-        return resize_frames(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), self.resolution)
+        return fit_frames(frames_THWC, self.resolution)
 
     def widths(self, sample: Clip) -> tuple[int, ...]:
         """Count what ``loader.max_tokens`` limits: frames."""
@@ -94,6 +94,18 @@ def check_widths(samples: Sequence[Clip], widths: Sequence[int | None]) -> None:
                 f"{clip.where}: actions of {width} number(s), but {known[0][1]} in {known[0][0].where}; all clips must "
                 "have as many"
             )
+
+
+def fit_frames(frames: Tensor | NDArray[np.uint8], resolution: int) -> Tensor:
+    """Frames in uint8 as files and worlds have them, [..., H, W, C], as a model takes them, [..., C, H, W]."""
+    frames = torch.as_tensor(frames).movedim(-1, -3)
+    sized_MCHW = resize_frames(frames.reshape(-1, *frames.shape[-3:]), resolution)
+    return sized_MCHW.reshape(*frames.shape[:-2], *sized_MCHW.shape[-2:])
+
+
+def to_bytes(frames: Tensor) -> Tensor:
+    """Frames in [0, 1] as they are shown and written, in uint8."""
+    return (frames.float() * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def resize_frames(frames_TCHW: Tensor, resolution: int) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mirage_pl.engine.evaluation.measures import is_gain, is_loss, reverse_difference, write_difference
 from mirage_pl.engine.seams import Measure
+from mirage_pl.engine.words import PlainWords
 
 CONDITIONS = {
     "copy_context": "the newest context frame, again and again: what doing nothing scores",
@@ -24,6 +25,7 @@ READING = (
     "ones; copy_context_psnr_1 are those of the copied context. Context frames themselves are in no number. Intervals "
     "draw episodes, since clips of one episode are alike."
 )
+describe_method, judge_methods = PlainWords.describe_method, PlainWords.judge_methods
 
 
 def sections(results: Sequence[Any]) -> Mapping[str, str]:
@@ -43,7 +45,7 @@ def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     sentences = []
     if "copy_context" in gains:
         measure, change = gains["copy_context"]
-        gain = " ".join(write_difference(measure, reverse_difference(change) if has_ends(change) else negate(change)))
+        gain = " ".join(write_difference(measure, reverse_difference(change)))
         words = (
             "beats"
             if is_loss(measure, change)
@@ -57,23 +59,3 @@ def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
         costs = "costs" if is_loss(measure, change) else "isn't shown to cost anything:"
         sentences.append(f"A gray context {costs} {' '.join(write_difference(measure, change))}.")
     return sentences
-
-
-def has_ends(change: Mapping[str, Any]) -> bool:
-    """Whether a difference has an interval."""
-    return change.get("low") is not None and change.get("high") is not None
-
-
-def negate(change: Mapping[str, Any]) -> dict[str, Any]:
-    """A difference without an interval, the other way round."""
-    return {**change, "difference": -change["difference"]}
-
-
-def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Nothing more follows from a method's entry."""
-    return {}
-
-
-def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:
-    """No sentence beyond the table's."""
-    return ()

@@ -5,6 +5,7 @@ from typing import Any
 
 from mirage_pl.engine.evaluation.measures import is_gain, is_loss, write_difference
 from mirage_pl.engine.seams import Measure
+from mirage_pl.engine.words import PlainWords
 
 CONDITIONS = {
     "wrong_instruction": "the model is told something else that could be done here; what it should do stays",
@@ -31,6 +32,7 @@ NOTE = (
     "of their steps are done, then the next is chosen. A clip is a whole episode, beside it the expert's. "
     "Demonstrations hold the expert's actions in states that noise had led to."
 )
+describe_method, judge_methods = PlainWords.describe_method, PlainWords.judge_methods
 
 
 def sections(results: Sequence[Any]) -> Mapping[str, str]:
@@ -62,13 +64,3 @@ def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
         if beaten:
             sentences.append(f"It is {words} {', '.join(beaten)}.")
     return sentences
-
-
-def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Nothing more follows from a method's entry."""
-    return {}
-
-
-def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:
-    """No sentence beyond the table's."""
-    return ()

@@ -267,6 +267,8 @@ def test_a_picture_goes_on_by_given_actions(run_of_world, tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "x.png")
     use = infer_small(run_of_world, tmp_path, f"image={tmp_path}/x.png", "action='1 0'", "frames=3")
     assert len(use["text"].splitlines()[0].split()) == 4  # "rewards" and three of them
+    with pytest.raises(ValueError, match=r"image=.*/gone.png"):
+        infer_small(run_of_world, tmp_path, f"image={tmp_path}/gone.png", "action='1 0'")
     for given, words in (
         ("action='1 0 0'", "must be 2 number"),
         ("action=fast", "must be 2 number"),

@@ -124,8 +124,8 @@ def judge_difference(measure: Measure, difference: Number) -> str:
 
 def reverse_difference(difference: Number) -> dict[str, Any]:
     """Swap the two sides of a difference."""
-    low, high = difference["low"], difference["high"]
-    return {**difference, "difference": -difference["difference"], "low": -high, "high": -low}
+    ends = {"low": -difference["high"], "high": -difference["low"]} if has_interval(difference) else {}
+    return {**difference, "difference": -difference["difference"], **ends}
 
 
 def is_loss(measure: Measure, difference: Number) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from data_modules.episodes.episode import Episode
-from mirage_pl.ivideogpt.batch import resize_frames
+from mirage_pl.ivideogpt.batch import fit_frames, to_bytes
 from mirage_pl.ivideogpt.control.replay import Moment
 from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
@@ -41,7 +41,9 @@ def imagine(
     """
     device = next(world.parameters()).device
     given = [start.read() for start in starts]
-    seen_BTCHW = torch.stack([open_frames(episode, world.tokenizer.sizes.resolution) for episode in given]).to(device)
+    seen_BTCHW = torch.stack(
+        [fit_frames(episode.frames_THWC, world.tokenizer.sizes.resolution) for episode in given]
+    ).to(device)
     stack, frames, actions, rewards = seen_BTCHW.shape[1], [seen_BTCHW], list[Tensor](), list[Tensor]()
     context_BTCHW = seen_BTCHW[:, -world.context_length :].to(next(world.parameters()).dtype) / 255
     rollout = Rollout(world, context_BTCHW, horizon, sampling, streams)
@@ -56,16 +58,6 @@ def imagine(
         rewards.append(imagined.rewards_B)
     played = torch.cat(frames, 1), torch.stack(actions, 1), torch.stack(rewards, 1)
     return [join(before, *(part[row] for part in played)) for row, before in enumerate(given)]
-
-
-def open_frames(episode: Episode, resolution: int) -> Tensor:
-    """Frames as the model takes them, [T, C, H, W]."""
-    return resize_frames(torch.from_numpy(episode.frames_THWC).permute(0, 3, 1, 2), resolution)
-
-
-def to_bytes(frames: Tensor) -> Tensor:
-    """Frames in [0, 1] as an agent sees them and as they are written, in uint8."""
-    return (frames.float() * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def join(given: Episode, frames_TCHW: Tensor, actions_SA: Tensor, rewards_S: Tensor) -> Episode:

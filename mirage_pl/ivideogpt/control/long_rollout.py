@@ -5,12 +5,18 @@ frames, A numbers of an action; pixels in [0, 1].
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from mirage_pl.ivideogpt.model.rollout import Imagined, Rollout, Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
+
+
+def take_context(frames: Sequence[Any], length: int) -> list[Any]:
+    """The newest frames, as many as a context has; where there are fewer, the first one stands before them."""
+    return [*[frames[0]] * length, *frames][-length:]
 
 
 class LongRollout:

@@ -3,6 +3,7 @@
 Shapes: B episodes, T context frames, N candidates, H steps ahead, A numbers of an action; pixels in [0, 1].
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,9 @@ from torch import Generator, Tensor
 
 from data_modules.worlds.world import Vector, WorldFailure
 from mirage_pl.engine.training.draws import row_stream
-from mirage_pl.ivideogpt.batch import resize_frames
+from mirage_pl.ivideogpt.batch import fit_frames
 from mirage_pl.ivideogpt.control.episodes import Game, Scripted, play_games
-from mirage_pl.ivideogpt.control.long_rollout import LongRollout
+from mirage_pl.ivideogpt.control.long_rollout import LongRollout, take_context
 from mirage_pl.ivideogpt.control.objective import Objective
 from mirage_pl.ivideogpt.control.planners import Planner, shift_plan
 from mirage_pl.ivideogpt.model.rollout import Sampling
@@ -49,7 +50,7 @@ class Search:
             )
 
 
-class Plans:
+class Plans(ABC):
     """What both share: a plan for each episode, renewed every few steps.
 
     Args:
@@ -75,9 +76,9 @@ class Plans:
         self.steps += 1
         return [actions_A.double().numpy() for actions_A in self.plan_BHA[:, place]]
 
+    @abstractmethod
     def make_plans(self, games: Sequence[Game], first_BHA: Tensor, streams: Sequence[Generator]) -> Tensor:
         """Make a plan for each episode, [B, H, A]."""
-        raise NotImplementedError
 
 
 class ModelPlans(Plans):
@@ -85,7 +86,6 @@ class ModelPlans(Plans):
 
     Args:
         world: the model, on its device.
-        resolution: of its frames.
         search: how far and how often.
         objective: what plans are for.
         sampling: how codes are chosen.
@@ -98,15 +98,13 @@ class ModelPlans(Plans):
         ValueError: the model lacks what the objective or a planner needs.
     """
 
-    def __init__(
-        self, world: WorldModel, resolution: int, search: Search, objective: Objective, sampling: Sampling
-    ) -> None:
+    def __init__(self, world: WorldModel, search: Search, objective: Objective, sampling: Sampling) -> None:
         super().__init__(search)
         if not world.action_dim:
             raise ValueError("this model takes no actions, so nothing can be planned with it; train it with action_dim")
         if objective.reward and not world.has_reward:
             raise ValueError("this model predicts no rewards; plan for a picture: objective={reward: 0, goal: 1}")
-        self.world, self.resolution, self.objective, self.sampling = world, resolution, objective, sampling
+        self.world, self.objective, self.sampling = world, objective, sampling
         self.goals_BCHW: Tensor | None = None
 
     def begin(self, games: Sequence[Game]) -> None:
@@ -124,15 +122,14 @@ class ModelPlans(Plans):
 
     def open_frames(self, frames: Sequence[Sequence[Any]]) -> Tensor:
         """Frames of each episode as the model takes them, [B, T, C, H, W]."""
-        frames_BTHWC = torch.from_numpy(np.stack([np.stack(clip) for clip in frames]))
-        sized_MCHW = resize_frames(frames_BTHWC.flatten(0, 1).permute(0, 3, 1, 2), self.resolution)
-        device = next(self.world.parameters()).device
-        return sized_MCHW.unflatten(0, frames_BTHWC.shape[:2]).to(device, torch.float32) / 255
+        frames_BTHWC = np.stack([np.stack(clip) for clip in frames])
+        sized_BTCHW = fit_frames(frames_BTHWC, self.world.tokenizer.sizes.resolution)
+        return sized_BTCHW.to(next(self.world.parameters()).device, torch.float32) / 255
 
     def make_plans(self, games: Sequence[Game], first_BHA: Tensor, streams: Sequence[Generator]) -> Tensor:
         """Search in imagination; then imagine once more what is going to be done, to show and to compare."""
         length = self.world.context_length
-        seen = [[*[game.frames[0]] * length, *game.frames][-length:] for game in games]
+        seen = [take_context(game.frames, length) for game in games]
         start = LongRollout(self.world, self.open_frames(seen), self.search.segment, self.sampling, streams)
         plan_BHA = self.search.planner.plan(
             lambda actions_BNHA: self.objective.score(start, actions_BNHA, self.goals_BCHW), first_BHA, streams

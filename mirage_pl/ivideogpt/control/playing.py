@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data_modules.episodes.episode import Episode
 from data_modules.worlds.world import Vector, World
-from mirage_pl.ivideogpt.batch import resize_frames
+from mirage_pl.ivideogpt.batch import fit_frames
 from mirage_pl.ivideogpt.control.agent import Agent
 
 Choice = Callable[[Tensor, int], Tensor]
@@ -36,18 +36,13 @@ class Policy:
 
     def __call__(self, frame_HWC: NDArray[np.uint8]) -> Vector:
         """Choose the next action for the newest frame."""
-        frame_CHW = to_size(frame_HWC, self.agent.sizes.resolution)
+        frame_CHW = fit_frames(frame_HWC, self.agent.sizes.resolution)
         stack = self.agent.sizes.stack
         self.seen = [*(self.seen or [frame_CHW] * (stack - 1)), frame_CHW][-stack:]
         device = next(self.agent.parameters()).device
         action_A = self.choose(torch.stack(self.seen)[None].to(device), self.number)[0]
         self.number += 1
         return np.asarray(action_A.float().cpu().numpy(), np.float64)
-
-
-def to_size(frame_HWC: NDArray[np.uint8], resolution: int) -> Tensor:
-    """A frame as an agent takes it, [C, H, W]."""
-    return resize_frames(torch.from_numpy(frame_HWC).permute(2, 0, 1)[None], resolution)[0]
 
 
 def play(world: World, policy: Policy, actions: int, draws: np.random.Generator) -> tuple[Episode, dict[str, Any]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from data_modules.episodes.clips import Clip
-from mirage_pl.ivideogpt.batch import Batch, Collator, resize_frames
+from mirage_pl.ivideogpt.batch import Batch, Collator, fit_frames
 from mirage_pl.ivideogpt.control.replay import Moment
 
 Sample = Moment | Clip
@@ -112,8 +112,7 @@ class StepCollator:
             frames.append(episode.frames_THWC[:length])
             actions.append(episode.actions_SA[self.stack - 1])
             rewards.append(episode.rewards_S[self.stack - 1 : length - 1])
-        frames_BTCHW = torch.from_numpy(np.stack(frames)).movedim(-1, 2)
-        sized_BTCHW = resize_frames(frames_BTCHW.flatten(0, 1), self.resolution).unflatten(0, frames_BTCHW.shape[:2])
+        sized_BTCHW = fit_frames(np.stack(frames), self.resolution)
         actions_BA, rewards_BN = (torch.from_numpy(np.stack(numbers)) for numbers in (actions, rewards))
         return Transitions(sized_BTCHW, actions_BA, rewards_BN)
 

@@ -12,6 +12,7 @@ from data_modules.episodes.video import enlarge
 from data_modules.worlds.play import draw_start
 from data_modules.worlds.play import play as play_known
 from data_modules.worlds.world import World
+from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.ivideogpt.control.playing import play
 
@@ -44,8 +45,7 @@ class Act:
     def __init__(
         self, world: Callable[[], World], length: int, starts: int, conditions: Sequence[str] = tuple(POLICIES)
     ) -> None:
-        if unknown := sorted(set(conditions) - set(POLICIES)):
-            raise ValueError(f"conditions={unknown} are unknown; choose from {', '.join(POLICIES)}")
+        check_conditions(conditions, POLICIES)
         if starts < 1 or length < 2:
             raise ValueError(f"starts={starts} must be 1 or more, and length={length} 2 or more")
         self.world, self.length, self.starts, self.conditions = world, length, starts, tuple(conditions)

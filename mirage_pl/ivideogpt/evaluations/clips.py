@@ -17,7 +17,7 @@ from torch import Tensor
 from data_modules.episodes.clips import Clip
 from data_modules.episodes.video import place_beside
 from mirage_pl.engine.seams import OWN, Drawn, Once, Row, Trial
-from mirage_pl.ivideogpt.batch import Batch
+from mirage_pl.ivideogpt.batch import Batch, to_bytes
 from mirage_pl.ivideogpt.evaluations.measures import FrameScores, to_pixels
 from mirage_pl.ivideogpt.model.tokenizer import Tokenizer
 
@@ -116,7 +116,7 @@ class ClipTrial(Trial):
             rows = self.write_rows(batch.samples, seen)
         shown = []
         if condition == OWN and seen.frames_BFCHW is not None:
-            shown = list((255 * seen.frames_BFCHW.float()).round().to("cpu", torch.uint8))
+            shown = list(to_bytes(seen.frames_BFCHW).cpu())
         return {"rows": rows, "failures": failures, "ours": shown, **seen.kept}
 
     def open_clips(self, clips: Sequence[Clip]) -> tuple[Batch | None, list[dict[str, str]]]:

@@ -14,7 +14,9 @@ from torch import Tensor
 from data_modules.episodes.video import enlarge, place_beside
 from data_modules.worlds.play import check_before
 from data_modules.worlds.world import World
+from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
+from mirage_pl.ivideogpt.batch import to_bytes
 from mirage_pl.ivideogpt.control.episodes import Chooser, Game, Scripted, play_games
 from mirage_pl.ivideogpt.control.objective import Objective
 from mirage_pl.ivideogpt.control.planning import ModelPlans, Search, SimulatorPlans, play_experts
@@ -62,8 +64,7 @@ class Control:
         length: int,
         at_once: int,
     ) -> None:
-        if unknown := sorted(set(conditions) - set(CONDITIONS)):
-            raise ValueError(f"conditions={unknown} are unknown; choose from {', '.join(CONDITIONS)}")
+        check_conditions(conditions, CONDITIONS)
         if min(starts, at_once) < 1 or length < 2:
             raise ValueError(f"starts={starts} and at_once={at_once} must be 1 or more, and length={length} 2 or more")
         check_before(before)
@@ -127,7 +128,7 @@ class ControlTrial(Trial):
             return {"rows": rows, "clips": []}
         taken = [row | {"promised": sum(rewards)} for row, rewards in zip(rows, chooser.promised, strict=True)]
         clips = [
-            (torch.from_numpy(np.stack(game.frames[game.led :])), (255 * torch.stack(frames)).round().to(torch.uint8))
+            (torch.from_numpy(np.stack(game.frames[game.led :])), to_bytes(torch.stack(frames)))
             for game, frames in zip(games, chooser.imagined, strict=True)
         ]
         return {"rows": taken, "clips": clips}
@@ -140,9 +141,7 @@ class ControlTrial(Trial):
         if condition != OWN:
             return Scripted("random" if condition == RANDOM else 0)
         net = self.module.net
-        plans = ModelPlans(
-            net, net.tokenizer.sizes.resolution, evaluation.search, evaluation.objective, evaluation.sampling
-        )
+        plans = ModelPlans(net, evaluation.search, evaluation.objective, evaluation.sampling)
         if evaluation.objective.goal:
             plans.set_goals(play_experts(games, evaluation.steps))
         return plans

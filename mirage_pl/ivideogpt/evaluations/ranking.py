@@ -18,10 +18,11 @@ from torch import Tensor
 
 from data_modules.worlds.play import Player, check_before, check_policies, draw_start, go_to_start, name_policy
 from data_modules.worlds.world import Vector, World, WorldFailure
+from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.engine.training.draws import row_stream
-from mirage_pl.ivideogpt.batch import resize_frames
-from mirage_pl.ivideogpt.control.long_rollout import LongRollout
+from mirage_pl.ivideogpt.batch import fit_frames, to_bytes
+from mirage_pl.ivideogpt.control.long_rollout import LongRollout, take_context
 from mirage_pl.ivideogpt.evaluations.control import draw_beside
 from mirage_pl.ivideogpt.evaluations.ranks import compare_policies, estimate_ranking
 from mirage_pl.ivideogpt.model.rollout import Sampling
@@ -69,8 +70,7 @@ class Rank:
         at_once: int,
         sampling: Sampling,
     ) -> None:
-        if unknown := sorted(set(conditions) - set(CONDITIONS)):
-            raise ValueError(f"conditions={unknown} are unknown; choose from {', '.join(CONDITIONS)}")
+        check_conditions(conditions, CONDITIONS)
         check_policies(policies, "policies")
         if len(set(policies)) < 3 or len(set(policies)) < len(policies) or starts < 2:
             raise ValueError(f"policies={list(policies)} must be 3 or more that differ, and starts={starts} 2 or more")
@@ -159,7 +159,7 @@ class RankTrial(Trial):
         """Go to a start with the expert, then let a policy act; the frames from the context on, actions and rewards."""
         length = self.module.net.context_length
         seen = go_to_start(world, start, self.evaluation.before)
-        seen = [*[seen[0]] * length, *seen][-length:]
+        seen = take_context(seen, length)
         player = Player(policy, draw_start(start, 1 + self.evaluation.policies.index(policy)), wander=False)
         actions, rewards = list[Vector](), list[float]()
         for _ in range(self.evaluation.steps):
@@ -178,10 +178,8 @@ class RankTrial(Trial):
             width = actions_BSA.shape[2]
             raise ValueError(f"this model takes actions of {net.action_dim} number(s), the world's have {width}")
         context_BTHWC = played["frames"][rows.start : rows.stop, : net.context_length]
-        sized_MCHW = resize_frames(
-            context_BTHWC.flatten(0, 1).cpu().permute(0, 3, 1, 2), net.tokenizer.sizes.resolution
-        )
-        context_BTCHW = sized_MCHW.unflatten(0, context_BTHWC.shape[:2]).to(self.module.device, torch.float32) / 255
+        sized_BTCHW = fit_frames(context_BTHWC.cpu(), net.tokenizer.sizes.resolution)
+        context_BTCHW = sized_BTCHW.to(self.module.device, torch.float32) / 255
         streams = [row_stream(0, played["rows"][row]["where"], 0) for row in rows]
         rollout = LongRollout(net, context_BTCHW, evaluation.segment, evaluation.sampling, streams)
         totals_B, frames = torch.zeros(len(rows), device=self.module.device), list[Tensor]()
@@ -190,7 +188,7 @@ class RankTrial(Trial):
             assert imagined.rewards_B is not None
             totals_B += imagined.rewards_B
             if condition == OWN and imagined.frames_BCHW is not None:
-                frames.append((255 * imagined.frames_BCHW).round().to("cpu", torch.uint8))
+                frames.append(to_bytes(imagined.frames_BCHW).cpu())
         return {"totals": totals_B.tolist(), "frames": list(torch.stack(frames, 1)) if frames else []}
 
     def over_all(self, condition: str, rows: Sequence[Row]) -> Mapping[str, float]:

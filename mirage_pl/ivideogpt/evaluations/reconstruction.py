@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Measure, Once
 from mirage_pl.ivideogpt.batch import Batch
 from mirage_pl.ivideogpt.evaluations.clips import GRAY, ClipTrial, Seen
@@ -31,8 +32,7 @@ class Reconstruct:
     conditions_in, numbers_in, words = "conditions", "codes", "mirage_pl.ivideogpt.report"
 
     def __init__(self, conditions: Sequence[str], lpips: str | None) -> None:
-        if unknown := sorted(set(conditions) - set(CONDITIONS)):
-            raise ValueError(f"conditions={unknown} are unknown; choose from {', '.join(CONDITIONS)}")
+        check_conditions(conditions, CONDITIONS)
         self.conditions, self.scores = tuple(conditions), FrameScores(lpips)
         self.measures: Mapping[str, Measure] = self.scores.measures
         self.facts: Mapping[str, Any] = {} if lpips is None else {"lpips": lpips}

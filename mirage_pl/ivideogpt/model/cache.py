@@ -5,7 +5,6 @@ Shapes: B rows, H heads, S new tokens, d head width.
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -72,8 +71,3 @@ class RolloutCache(DynamicCache):
     def take(self, rows_b: Tensor) -> "RolloutCache":
         """A copy of some rows."""
         return RolloutCache([layer.take(rows_b) for layer in self.layers])
-
-
-def repeat_rows(count: int, times: int, device: torch.device) -> Tensor:
-    """0, 0, …, 1, 1, …: each of ``count`` rows ``times`` times."""
-    return torch.arange(count, device=device).repeat_interleave(times)

@@ -26,7 +26,14 @@ RELEASED: Mapping[str, Any] = {**PLAIN, "decode": "plain", "quantizers": ["VQ", 
 """What a model of single frames is, and what a released tokenizer is, though their configs don't say so."""
 TRANSFORMER, LLAMA_WEIGHTS = "transformer", "model.safetensors"
 """Folder of a released world model's transformer, and the file in it."""
-ALONE: Sequence[str] = ("cond_encoder", "cond_decoder", "quant_linear", "post_quant_linear", "dynamics_quantize")
+ALONE: Sequence[str] = (
+    "cond_encoder",
+    "cond_decoder",
+    "quant_linear",
+    "post_quant_linear",
+    "dynamics_quantize",
+    "glance",
+)
 """What a model of single frames hasn't, so that it may begin untrained."""
 PLACES = {
     "decode": "model.decode",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from mirage_pl.ivideogpt.model.cache import RolloutCache, repeat_rows
+from mirage_pl.ivideogpt.model.cache import RolloutCache
 from mirage_pl.ivideogpt.model.transformer import choose_codes, symexp
 from mirage_pl.ivideogpt.model.world import WorldModel
 
@@ -165,7 +165,7 @@ class Rollout:
 
     def repeat(self, times: int) -> "Rollout":
         """A copy with each row ``times`` times, one after the other: a planner's candidates."""
-        return self.take(repeat_rows(len(self), times, self.scene.newest_BCHW.device))
+        return self.take(torch.arange(len(self), device=self.scene.newest_BCHW.device).repeat_interleave(times))
 
     def keep(self, rows_b: Tensor) -> None:
         """Let the other rows leave: they are finished."""

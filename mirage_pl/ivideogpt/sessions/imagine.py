@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from data_modules.episodes.episode import Episode
@@ -17,10 +16,11 @@ from data_modules.episodes.form import Form, as_plain
 from data_modules.episodes.recording import open_recording
 from data_modules.episodes.video import Clip, place_beside, read_frames
 from data_modules.episodes.window import Window, cut
+from data_modules.images import open_image
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
 from mirage_pl.engine.training.draws import row_stream
-from mirage_pl.ivideogpt.batch import resize_frames
+from mirage_pl.ivideogpt.batch import fit_frames
 from mirage_pl.ivideogpt.evaluations.measures import psnr, squared_error, to_pixels
 from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
@@ -105,11 +105,7 @@ class Imagine:
 
     def read_image(self, file: Path) -> Episode:
         """A picture as an episode that stands still."""
-        try:
-            with Image.open(file) as picture:
-                pixels = np.asarray(picture.convert("RGB"))
-        except (OSError, UnidentifiedImageError, SyntaxError):
-            raise ValueError(f"image {file} doesn't exist or is no picture; correct the path") from None
+        pixels = np.asarray(open_image(file, f"image={file}"))
         return Episode(np.repeat(pixels[None], self.world.context_length, 0), None, None)
 
     def read_clip(self, file: Path, first: int) -> Episode:
@@ -128,9 +124,8 @@ class Imagine:
 
     def prepare(self, frames_THWC: Any) -> Tensor:
         """Frames as the model takes them, in [0, 1]."""
-        frames_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
-        sized = resize_frames(frames_TCHW, self.world.tokenizer.sizes.resolution)
-        return sized.to(self.trained.device, torch.float32) / 255
+        sized_TCHW = fit_frames(np.ascontiguousarray(frames_THWC), self.world.tokenizer.sizes.resolution)
+        return sized_TCHW.to(self.trained.device, torch.float32) / 255
 
     def choose_actions(self, episode: Episode | None, action: str | None, count: int, where: str) -> Tensor | None:
         """What is done at each frame, [F, A]; ``None`` for a model without actions.

@@ -9,7 +9,7 @@ from torch import Tensor
 from data_modules.episodes.video import Clip, place_beside, read_frames
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
-from mirage_pl.ivideogpt.batch import resize_frames
+from mirage_pl.ivideogpt.batch import fit_frames
 from mirage_pl.ivideogpt.evaluations.measures import to_pixels
 
 
@@ -43,7 +43,7 @@ class Reconstruct:
         if start < 0 or len(frames) <= tokenizer.sizes.context_length:
             needed = tokenizer.sizes.context_length + 1
             raise ValueError(f"{clip} has {len(frames)} frame(s) from first={start} on; {needed} or more are needed")
-        frames_TCHW = resize_frames(torch.from_numpy(frames).permute(0, 3, 1, 2), tokenizer.sizes.resolution)
+        frames_TCHW = fit_frames(frames, tokenizer.sizes.resolution)
         yield from self.step(frames_TCHW)
 
     @torch.no_grad()

@@ -130,9 +130,6 @@ class LearnWorld(WorldLosses):
 
     net: WorldModel
 
-    def __init__(self, **base: Any) -> None:
-        super().__init__(**base)
-
     @property
     def world(self) -> WorldModel:
         """What learns."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from data_modules.demonstrations.steps import Demonstrations, Step
 from data_modules.loading.draws import stream_seed
+from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Measure, Once, Row, Trial
 from mirage_pl.mmact.model.text_decoding import Commit
 
@@ -43,8 +44,7 @@ class Saying:
         demonstrations: Demonstrations,
         train_file: str | None,
     ) -> None:
-        if unknown := sorted(set(conditions) - set(CONDITIONS)):
-            raise ValueError(f"conditions={unknown} are unknown; choose from {', '.join(CONDITIONS)}")
+        check_conditions(conditions, CONDITIONS)
         if per_episode < 1:
             raise ValueError(f"per_episode={per_episode} must be 1 step or more")
         if MAJORITY in conditions and train_file is None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from data_modules.demonstrations.steps import Demonstrations, Step
 from data_modules.worlds.told import Told
+from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.mmact.evaluations.loop import Play, Policy, play
 from mirage_pl.mmact.evaluations.policies import SEEN, Expert, Mean, Model, Nearest, Random
@@ -53,8 +54,7 @@ class Acting:
         demonstrations: Demonstrations,
         train_file: str | None,
     ) -> None:
-        if unknown := sorted(set(conditions) - set(CONDITIONS)):
-            raise ValueError(f"conditions={unknown} are unknown; choose from {', '.join(CONDITIONS)}")
+        check_conditions(conditions, CONDITIONS)
         if min(exec_steps, limit, at_once) < 1:
             raise ValueError(f"exec_steps={exec_steps}, limit={limit} and at_once={at_once} must be 1 or more")
         self.conditions, self.decode, self.exec_steps, self.limit = tuple(conditions), decode, exec_steps, limit

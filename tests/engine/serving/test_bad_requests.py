@@ -4,6 +4,7 @@ import io
 import json
 import socket
 import struct
+import time
 import zlib
 from base64 import b64decode, b64encode
 from random import Random
@@ -216,6 +217,9 @@ def test_the_server_is_still_up_after_all_of_them(server, post, http):
         post(**values)
     status, answer = post("still here")
     assert (status, answer["choices"][0]["message"]["content"]) == (200, "still here ")
+    end = time.monotonic() + 10  # a request counts until its connection has been seen to end
+    while http.get(f"{server.address}/health").json()["open"] and time.monotonic() < end:
+        time.sleep(0.01)
     assert http.get(f"{server.address}/health").json()["open"] == 0
 
 
