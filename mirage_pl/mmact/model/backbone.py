@@ -171,6 +171,9 @@ class Backbone(nn.Module):
         frequencies_E = self.sizes.rope_theta ** -(torch.arange(half, device=device).float() / half)
         return torch.arange(length, device=device).float()[:, None] * frequencies_E
 
+    def spare(self, spans: Sequence[Span]) -> None:
+        """Stop the gradient of weights that logits over these spans don't need; here all do."""
+
     def project(self, hidden_BLD: Tensor, places_BL: Tensor, span: Span) -> Tensor:
         """Logits of some places over a span, [N, V], row by row: the head's other rows aren't touched."""
         return F.linear(hidden_BLD[places_BL], self.transformer.ff_out.weight[span.rows])

@@ -10,6 +10,7 @@ from mirage_pl.mmact.batch import Batch
 from mirage_pl.mmact.losses import SlotLoss, average
 from mirage_pl.mmact.model.decoding import HIDDEN, Decode
 from mirage_pl.mmact.model.masking import Masking
+from mirage_pl.mmact.model.vocabulary import Span
 from mirage_pl.mmact.stages.filling import FillingModule
 
 
@@ -28,6 +29,10 @@ class Act(FillingModule):
         if supervise not in ("masked", "all"):
             raise ValueError(f"supervise={supervise} is unknown; choose masked or all")
         self.masking, self.supervise, self.slot_loss = masking, supervise, slot_loss
+
+    def list_spans(self) -> list[Span]:
+        """Bins."""
+        return [self.net.vocab.bins]
 
     def terms(self, batch: Batch) -> dict[str, int]:
         """Numbers that are supervised."""

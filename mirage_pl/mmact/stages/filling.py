@@ -1,5 +1,6 @@
 """What all stages that fill in slots share: a batch's numbers as ids, and one forward pass. Shapes: as in ``batch``."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -28,6 +29,11 @@ class FillingModule(PolicyModule):
     def __init__(self, compat: bool, **base: Any) -> None:
         super().__init__(**base)
         self.compat = compat
+        self.net.backbone.spare(self.list_spans())  # several processes refuse weights without a gradient
+
+    @abstractmethod
+    def list_spans(self) -> list[Span]:
+        """What this stage asks for."""
 
     def units(self) -> list[nn.Module]:
         """The blocks, and what calls them."""

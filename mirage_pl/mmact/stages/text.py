@@ -13,6 +13,7 @@ from mirage_pl.mmact.losses import SlotLoss, average_words
 from mirage_pl.mmact.model.decoding import HIDDEN
 from mirage_pl.mmact.model.masking import draw_words
 from mirage_pl.mmact.model.text_decoding import Commit
+from mirage_pl.mmact.model.vocabulary import Span
 from mirage_pl.mmact.stages.action import Act
 from mirage_pl.mmact.stages.filling import FillingModule
 
@@ -30,6 +31,10 @@ class Write(FillingModule):
     def __init__(self, least_hidden: Annotated[float, Interval(gt=0, le=1)], learn_ends: bool, **base: Any) -> None:
         super().__init__(**base)
         self.least_hidden, self.learn_ends = least_hidden, learn_ends
+
+    def list_spans(self) -> list[Span]:
+        """Words."""
+        return [self.net.vocab.words]
 
     def terms(self, batch: Batch) -> dict[str, int]:
         """Rows."""
@@ -87,6 +92,10 @@ class Mix(Act, Write):
 
     def __init__(self, **base: Any) -> None:
         super().__init__(**base)
+
+    def list_spans(self) -> list[Span]:
+        """Of both."""
+        return [*Act.list_spans(self), *Write.list_spans(self)]
 
     def terms(self, batch: Batch) -> dict[str, int]:
         """Of both."""
