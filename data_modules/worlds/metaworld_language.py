@@ -29,7 +29,8 @@ class Scene:
 
     Attributes:
         sayings: how it is told.
-        phases: what its expert is about -> where its hand is heading then, in metres from the thing; the first that fits.
+        phases: what its expert is about -> where its hand is heading then, in metres from the thing; the first that
+            fits.
     """
 
     sayings: Sequence[str]
@@ -193,8 +194,11 @@ class MetaWorldLanguage:
 
     @property
     def split(self) -> str:
-        """The split that goals like this one are for: each direction in which things are placed is cut into ten parts, and
-        a goal whose parts' numbers add up to a multiple of five is for tests."""
+        """The split that goals like this one are for.
+
+        Each direction in which things are placed is cut into ten parts; a goal whose parts' numbers add up to a multiple of
+        five is for tests.
+        """
         space, placed = self.simulator.simulator._random_reset_space, self.simulator.simulator._last_rand_vec
         widths = space.high - space.low
         varied = widths > 0

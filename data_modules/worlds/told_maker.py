@@ -63,7 +63,9 @@ class ToldDemonstrations(PlayedEpisodes):
             world.reset(np.random.default_rng(tried))
             if world.split in (None, plan.split):
                 return tried
-        raise ValueError(f"{TRIES} episodes were begun, but none of {world.instruction!r} and its like is for {plan.split}")
+        raise ValueError(
+            f"{TRIES} episodes were begun, but none of {world.instruction!r} and its like is for {plan.split}"
+        )
 
 
 def demonstrate(

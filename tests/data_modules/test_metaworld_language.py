@@ -60,7 +60,10 @@ def test_goals_of_train_val_and_test_are_apart_and_each_has_its_share():
         placed[world.split].append(world.numbers[-3:-1])  # the goal in x and y
     assert 70 < len(placed["train"]) < 100
     assert len(placed["test"]) > len(placed["val"]) > 0
-    parts = {split: {tuple(((goal - [-0.1, 0.85]) / [0.02, 0.005]).astype(int)) for goal in goals} for split, goals in placed.items()}
+    parts = {
+        split: {tuple(((goal - [-0.1, 0.85]) / [0.02, 0.005]).astype(int)) for goal in goals}
+        for split, goals in placed.items()
+    }
     assert not parts["train"] & (parts["test"] | parts["val"])
 
 
