@@ -109,8 +109,8 @@ class MetaWorldLanguage:
     Attributes:
         side: pixels of a frame.
         scenes: the tasks, out of ``SCENES``.
-        entries: which of the 39 numbers that Meta-World observes are the state: 0 to 2 the hand, 3 its grip, 4 to 6 and 11
-            to 13 the things, each with its rotation behind it, 18 to 35 the same a step before, 36 to 38 the goal.
+        entries: which of the 39 numbers that Meta-World observes are the state: 0 to 2 the hand, 3 its grip, 4 to 6 and
+            11 to 13 the things, each with its rotation behind it, 18 to 35 the same a step before, 36 to 38 the goal.
         camera: see :class:`data_modules.worlds.metaworld.MetaWorld`.
         flipped: see there.
         repeat: simulated steps of an action.
@@ -196,8 +196,8 @@ class MetaWorldLanguage:
     def split(self) -> str:
         """The split that goals like this one are for.
 
-        Each direction in which things are placed is cut into ten parts; a goal whose parts' numbers add up to a multiple of
-        five is for tests.
+        Each direction in which things are placed is cut into ten parts; a goal whose parts' numbers make a multiple
+        of five is for tests.
         """
         space, placed = self.simulator.simulator._random_reset_space, self.simulator.simulator._last_rand_vec
         widths = space.high - space.low
