@@ -128,7 +128,7 @@ def test_scores_say_how_far_decoding_departs_that_approximates(run):
     assert metrics["acting"]["deviation"] >= 0
     assert 0 <= metrics["acting"]["departs"] <= 1
     assert "exact decoding" in (run / "evaluation/stale/report.html").read_text()
-    quick = ["decoding@decode=mmact/words", "decode.confidence=0.1"]
+    quick = ["decoding@decode=mmact/words", "decode.confidence=0.001"]
     metrics = evaluate.run(compose("evaluate", *given, "label=quick", *quick))
     assert metrics["acting"]["deviation"] > 0
 
