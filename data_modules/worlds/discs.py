@@ -52,6 +52,7 @@ class Discs(Pushing):
     """
 
     scene: ClassVar[str] = write_scene()
+    split: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         check_side(self.side)

@@ -14,6 +14,9 @@ from data_modules.worlds.play import check_policies
 from data_modules.worlds.told import Told
 from data_modules.worlds.world import Vector
 
+TRIES = 1000
+"""Episodes that are begun at most to find one whose goal is for a split."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToldDemonstrations(PlayedEpisodes):
@@ -41,13 +44,28 @@ class ToldDemonstrations(PlayedEpisodes):
 
     def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
         """Play and write one episode."""
-        noise, seed = plan.content[1], self.seed_of(plan)
         world: Told = self.open()
+        noise, seed = plan.content[1], self.find_seed(world, plan)
         states, actions, said = demonstrate(world, noise, self.limit, self.stay, np.random.default_rng(seed))
         name, plans = f"{self.subfolder}/{plan.name}.npz", list(dict.fromkeys(said))
         write_demonstration(folder / name, states, actions, [plans.index(words) for words in said])
         row = {"episode": name, "length": len(states), "instruction": world.instruction, "group": world.group}
         return row | {"plans": plans, "seed": seed, "reached": world.reached}
+
+    def find_seed(self, world: Told, plan: Plan) -> list[int]:
+        """What an episode's draws depend on, such that its goal is one of its split's.
+
+        Raises:
+            ValueError: there seems to be none.
+        """
+        seed = self.seed_of(plan)
+        for tried in (seed, *([*seed, number] for number in range(1, TRIES))):
+            world.reset(np.random.default_rng(tried))
+            if world.split in (None, plan.split):
+                return tried
+        raise ValueError(
+            f"{TRIES} episodes were begun, but none of {world.instruction!r} and its like is for {plan.split}"
+        )
 
 
 def demonstrate(
