@@ -90,7 +90,7 @@ class Rollout:
         places = torch.arange(length, device=context_BTCHW.device)[None]
         dtype = llama.embed_tokens.weight.dtype
         self.rotary = llama.rotary_emb(torch.empty(0, dtype=dtype, device=places.device), places)
-        self.run(llama.embed_tokens(layout.prompt(context_BTN)))
+        self.run(world.transformer.embed_tokens(layout.prompt(context_BTN)))
 
     def draw_numbers(self, rows: int, streams: Sequence[Generator] | None) -> Tensor | None:
         """A random number for each code that may be drawn."""
@@ -122,9 +122,8 @@ class Rollout:
             raise ValueError(f"this rollout has room for {self.num_frames} frame(s), and they are all there")
         if (actions_BA is None) != (self.world.action_dim == 0):
             raise ValueError(f"the model takes actions of {self.world.action_dim} number(s); give as many, 0: none")
-        embed = transformer.llm.model.embed_tokens
         slots_B1 = torch.full((len(self), 1), transformer.layout.slot2, device=self.scene.newest_BCHW.device)
-        embeds_B1D = embed(slots_B1)
+        embeds_B1D = self.embed(slots_B1)
         if actions_BA is not None:
             embeds_B1D = embeds_B1D + transformer.embed_actions(actions_BA.to(embeds_B1D.device))[:, None]
         ids = list[Tensor]()
@@ -132,7 +131,7 @@ class Rollout:
             logits_BK = transformer.predict_codes(self.run(embeds_B1D)[:, -1])
             random_B = None if self.random_BFn is None else self.random_BFn[:, self.count, place].to(logits_BK.device)
             ids.append(choose_codes(logits_BK, self.sampling.temperature, self.sampling.top_k, random_B))
-            embeds_B1D = embed(ids[-1][:, None] + transformer.layout.context_codes)
+            embeds_B1D = self.embed(ids[-1][:, None] + transformer.layout.context_codes)
         hidden_B1D = self.run(embeds_B1D)
         rewards_B = symexp(transformer.predict_rewards(hidden_B1D[:, -1])) if self.world.has_reward else None
         ids_Bn = torch.stack(ids, 1)
@@ -143,6 +142,10 @@ class Rollout:
     def see(self, ids_BFn: Tensor) -> Tensor:
         """Decode frames of the rows from their codes, [B, F, C, H, W], in [0, 1]."""
         return self.world.tokenizer.decode_frames(ids_BFn, self.scene).clamp(0, 1)
+
+    def embed(self, ids_B1: Tensor) -> Tensor:
+        """Embeddings of the next tokens."""
+        return self.world.transformer.embed_tokens(ids_B1, self.cache.get_seq_length())
 
     def run(self, embeds_BSD: Tensor) -> Tensor:
         """Run new tokens through the layers; what a stock model would do around them was done once, for all steps."""
