@@ -28,16 +28,19 @@ class Prompts:
         keys_BL: bool: what is no padding.
         state_BL: bool: places of states' numbers, row by row.
         slots_BL: bool: places of slots, as many in each row.
+        begin: the first of them, the same in all rows.
     """
 
     ids_BL: Tensor
     keys_BL: Tensor
     state_BL: Tensor
     slots_BL: Tensor
+    begin: int
 
     def to(self, device: Any) -> Self:
         """Return them on a device."""
-        return replace(self, **{name: part.to(device) for name, part in vars(self).items()})
+        moved: dict[str, Any] = {name: part.to(device) for name, part in vars(self).items() if name != "begin"}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -140,10 +143,10 @@ class Collator:
         longest, vocab = max(len(row.ids) for row in rows), self.templates.vocab
         ids_BL = torch.from_numpy(np.stack([fill_left(row.ids, longest, vocab["pad"]) for row in rows]))
         keys_BL = torch.from_numpy(np.stack([fill_left(row.keys, longest, 0) for row in rows])).bool()
-        begins_B1 = torch.tensor([[longest - len(row.ids) + row.slots.start] for row in rows])
-        slot_BL = torch.arange(longest) - begins_B1
-        slots_BL = (slot_BL >= 0) & (slot_BL < len(rows[0].slots))
-        return Prompts(ids_BL, keys_BL, (ids_BL == vocab["mask"]) & ~slots_BL, slots_BL)
+        begin = longest - len(rows[0].ids) + rows[0].slots.start  # what is behind a prompt is as long in each row
+        slot_L = torch.arange(longest) - begin
+        slots_BL = ((slot_L >= 0) & (slot_L < len(rows[0].slots))).expand(len(rows), -1)
+        return Prompts(ids_BL, keys_BL, (ids_BL == vocab["mask"]) & ~slots_BL, slots_BL, begin)
 
     def write_action(self, sample: Step) -> Written:
         """The ids of a row that asks for actions."""

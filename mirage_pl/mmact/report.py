@@ -19,7 +19,11 @@ CONDITIONS = {
     "expert": "the world's own expert, who acts anew at each step",
     "majority": "what is said most often in the training data, always",
 }
-NUMBERS = {"moved": "how far an episode's first action differs from the model's own, mean over its numbers"}
+NUMBERS = {
+    "moved": "how far an episode's first action differs from the model's own, mean over its numbers",
+    "deviation": "how far what decoding approximates lies from exact decoding, mean over numbers, or over ids of words",
+    "departs": "share of answers that exact decoding would have given otherwise",
+}
 READS = {
     "the instruction": ("wrong_instruction", "no_instruction"),
     "the order of its words": ("shuffled_words",),

@@ -134,6 +134,17 @@ def test_scores_have_every_condition_and_the_page_says_what_is_read(run, scored)
     assert page.count("data:image/gif") >= 2
 
 
+def test_scores_say_how_far_decoding_departs_that_approximates(run):
+    given = [f"ckpt={run}", "evaluation=mmact/policy", "conditions=[]", "num_shown=0", "limit=4", "exec_steps=4"]
+    metrics = evaluate.run(compose("evaluate", *given, "label=stale", "decode.steps=4", "decode.stale=true"))
+    assert metrics["acting"]["deviation"] >= 0
+    assert 0 <= metrics["acting"]["departs"] <= 1
+    assert "exact decoding" in (run / "evaluation/stale/report.html").read_text()
+    quick = ["decoding@decode=mmact/words", "decode.confidence=0.001"]
+    metrics = evaluate.run(compose("evaluate", *given, "label=quick", *quick))
+    assert metrics["acting"]["deviation"] > 0
+
+
 def test_what_the_verdict_says_agrees_with_the_interval():
     def say(name, low, high):
         change = {"difference": (low + high) / 2, "low": low, "high": high, "n": 9}

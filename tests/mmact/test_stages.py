@@ -6,7 +6,9 @@ from hydra.utils import instantiate
 
 from mirage_pl.mmact.evaluations.policies import make_step
 from mirage_pl.mmact.losses import SlotLoss
+from mirage_pl.mmact.model.backbone import Kept
 from mirage_pl.mmact.model.decoding import HIDDEN, Decode
+from mirage_pl.mmact.model.text_decoding import Commit
 from tests.mmact.conftest import compose_small
 
 
@@ -66,6 +68,29 @@ def test_only_what_is_hidden_is_learnt_unless_all_is_asked_for(told):
     assert not torch.equal(module.hide(batch), hidden)
     assert torch.equal(module.hide(batch)[1], module.hide(collate([rows[1]]))[0])
     assert module.eval().hide(batch).all()
+
+
+@pytest.mark.parametrize("decode", [Decode(4), Decode(4, "sample", temperature=1.0), Commit(4), Commit(8, 2)])
+def test_keys_that_are_kept_change_nothing_where_prompts_see_themselves_alone(told, monkeypatch, decode):
+    module, collate, rows = build(told, "prompt_sees=prompt")
+    fit_scales(module, rows)
+    batch, passes = collate([rows[0], make_step("short", "go", rows[9].state_S, 4, 2)]), []
+    run = module.net.backbone.run_blocks
+    monkeypatch.setattr(module.net.backbone, "run_blocks", lambda *a: passes.append(a[0].shape[1]) or run(*a))
+
+    def choose():
+        streams = [torch.Generator().manual_seed(row) for row in range(2)]
+        return module.choose_actions(batch, decode, streams), passes.copy()
+
+    kept, lengths = choose()
+    forwards = decode.steps
+    assert lengths == [batch.action.begin, *[batch.action.ids_BL.shape[1] - batch.action.begin] * forwards]
+    monkeypatch.setattr(module, "keep", lambda prompts, stale=False: Kept(prompts.begin))
+    predict = module.predict
+    monkeypatch.setattr(module, "predict", lambda *given: predict(*given[:4]))
+    anew, lengths = choose()
+    assert len(lengths) == 1 + forwards + 2 * forwards
+    assert torch.equal(kept, anew)
 
 
 @pytest.mark.parametrize("stage", ["mmact/action", "mmact/regression"])
@@ -140,6 +165,8 @@ def test_a_mix_loses_what_its_parts_lose(told):
 
 
 def test_padding_is_seen_where_the_released_mistake_is_asked_for(told):
+    with pytest.raises(Exception, match="compat=true is for prompt_sees=all"):
+        build(told, "compat=true", "prompt_sees=prompt")
     module, collate, rows = build(told, "compat=true")
     short, long = (make_step(words, words, rows[0].state_S, 4, 2) for words in ("go", "go to the red disc now"))
     alone, together = collate([short]), collate([short, long])

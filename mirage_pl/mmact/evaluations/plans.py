@@ -6,11 +6,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from data_modules.demonstrations.steps import Demonstrations, Step
 from data_modules.loading.draws import stream_seed
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Measure, Once, Row, Trial
-from mirage_pl.mmact.model.text_decoding import Commit
+from mirage_pl.mmact.evaluations.deviation import measure_deviation
+from mirage_pl.mmact.model.decoding import Decoder
 
 WRONG, SILENT, BLIND, MAJORITY = "wrong_instruction", "no_instruction", "no_state", "majority"
 CONDITIONS = (WRONG, SILENT, BLIND, MAJORITY)
@@ -39,7 +42,7 @@ class Saying:
     def __init__(
         self,
         conditions: Sequence[str],
-        decode: Commit,
+        decode: Decoder,
         per_episode: int,
         demonstrations: Demonstrations,
         train_file: str | None,
@@ -137,6 +140,14 @@ class SayingTrial(Trial):
         if not others:
             raise ValueError(f"conditions=[{WRONG}]: all items have the same instruction")
         return replace(step, instruction=others[stream_seed("other", step.where) % len(others)])
+
+    def describe(self) -> Mapping[str, float]:
+        """How far answers depart from those of exact decoding, where it approximates: at some steps."""
+        steps = [replace(step, plan=None) for step in self.steps[: self.width]]
+        batch = self.collate(steps).to(self.module.device)
+        return measure_deviation(
+            self.evaluation.decode, lambda decode: np.array(self.module.write_plans(batch, decode), np.float64)
+        )
 
     def write_row(self, step: Step, said: str) -> Row:
         """A row of ``predictions.jsonl``; steps of an episode share a unit."""

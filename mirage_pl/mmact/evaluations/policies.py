@@ -13,7 +13,7 @@ from data_modules.loading.draws import stream_seed
 from data_modules.worlds.world import Vector
 from mirage_pl.engine.seams import OWN
 from mirage_pl.mmact.evaluations.loop import Chunks, Play
-from mirage_pl.mmact.model.decoding import Decode
+from mirage_pl.mmact.model.decoding import Decoder
 
 
 def keep(play: Play) -> tuple[str, Numbers | None]:
@@ -75,7 +75,7 @@ class Model:
     module: Any
     collate: Callable[[Sequence[Step]], Any]
     seen: Callable[[Play], tuple[str, Numbers | None]]
-    decode: Decode
+    decode: Decoder
     chunk: int
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from mirage_pl.mmact.batch import Batch
 from mirage_pl.mmact.losses import SlotLoss, average
-from mirage_pl.mmact.model.decoding import HIDDEN, Decode
+from mirage_pl.mmact.model.decoding import HIDDEN, Decoder
 from mirage_pl.mmact.model.masking import Masking
 from mirage_pl.mmact.model.vocabulary import Span
 from mirage_pl.mmact.stages.filling import FillingModule
@@ -67,9 +67,7 @@ class Act(FillingModule):
         return batch.actions_BN.unflatten(1, (-1, len(self.scales.action.shift_D)))
 
     @torch.no_grad()
-    def choose_actions(self, batch: Batch, decode: Decode, streams: Sequence[Generator]) -> Tensor:
+    def choose_actions(self, batch: Batch, decode: Decoder, streams: Sequence[Generator]) -> Tensor:
         """Fill in chunks, and take their numbers out of bins and scales."""
-        hidden_BN = torch.full(batch.real_BN.shape, HIDDEN, device=self.device)
-        bins = self.net.vocab.bins
-        filled = decode(lambda slots_BN: self.predict(batch, batch.action, slots_BN, bins), hidden_BN, streams)
+        filled = self.fill_in(batch, batch.action, self.net.vocab.bins, decode, streams)
         return self.net.read_actions(filled.expected_BN.view_as(self.shape_actions(batch))).flatten(1)

@@ -3,14 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from mirage_pl.mmact.batch import Batch, Prompts
-from mirage_pl.mmact.model.backbone import Ask
-from mirage_pl.mmact.model.decoding import HIDDEN
+from mirage_pl.mmact.model.backbone import Ask, Kept
+from mirage_pl.mmact.model.decoding import HIDDEN, Decoder, Filled
 from mirage_pl.mmact.model.network import Network
 from mirage_pl.mmact.model.vocabulary import Span
 from mirage_pl.mmact.stages.policy import PolicyModule
@@ -21,14 +21,19 @@ class FillingModule(PolicyModule):
 
     Args:
         compat: as released by mistake: padding is seen, and pairs of real places get 1 more of score.
+        prompt_sees: ``all``, as released; ``prompt``: itself alone, so that its keys are computed once a chunk.
         base: of :class:`mirage_pl.engine.training.base.BaseModule`.
     """
 
     net: Network
 
-    def __init__(self, compat: bool, **base: Any) -> None:
+    def __init__(self, compat: bool, prompt_sees: Literal["all", "prompt"], **base: Any) -> None:
         super().__init__(**base)
-        self.compat = compat
+        if prompt_sees not in ("all", "prompt"):
+            raise ValueError(f"prompt_sees={prompt_sees} is unknown; choose all or prompt")
+        if compat and prompt_sees != "all":
+            raise ValueError("compat=true is for prompt_sees=all, as released")
+        self.compat, self.prompt_sees = compat, prompt_sees
         self.net.backbone.spare(self.list_spans())  # several processes refuse weights without a gradient
 
     @abstractmethod
@@ -52,18 +57,37 @@ class FillingModule(PolicyModule):
         ids_BL[prompts.slots_BL] = torch.where(slots == HIDDEN, mask, slots + span.first).flatten()
         return ids_BL
 
-    def read(self, prompts: Prompts, ids_BL: Tensor, asked: Tensor, span: Span) -> Tensor:
+    def keep(self, prompts: Prompts, stale: bool = False) -> Kept | None:
+        """What keeps the keys of prompts over several passes; ``None``: each pass computes them."""
+        return Kept(prompts.begin, self.prompt_sees == "all") if stale or self.prompt_sees == "prompt" else None
+
+    def read(self, prompts: Prompts, ids_BL: Tensor, asked: Tensor, span: Span, kept: Kept | None = None) -> Tensor:
         """Logits over a span of the slots that are asked for, row by row, [n, V]."""
         places_BL = prompts.slots_BL.clone()
         places_BL[prompts.slots_BL] = asked.flatten()
         added = self.compat and self.training
-        (logits_nV,) = self.net(ids_BL, prompts.keys_BL, [Ask(places_BL, span)], added)
+        (logits_nV,) = self.net(ids_BL, prompts.keys_BL, [Ask(places_BL, span)], added, kept or self.keep(prompts))
         return logits_nV
 
-    def predict(self, batch: Batch, prompts: Prompts, slots: Tensor, span: Span) -> Tensor:
+    def predict(self, batch: Batch, prompts: Prompts, slots: Tensor, span: Span, kept: Kept | None = None) -> Tensor:
         """Logits of all slots, [B, slots, V], of which some are known."""
-        everywhere = torch.ones_like(slots, dtype=torch.bool)
-        return self.read(prompts, self.fill(batch, prompts, slots, span), everywhere, span).unflatten(0, slots.shape)
+        everywhere, ids_BL = torch.ones_like(slots, dtype=torch.bool), self.fill(batch, prompts, slots, span)
+        return self.read(prompts, ids_BL, everywhere, span, kept).unflatten(0, slots.shape)
+
+    @torch.no_grad()
+    def fill_in(
+        self,
+        batch: Batch,
+        prompts: Prompts,
+        span: Span,
+        decode: Decoder,
+        streams: Sequence[Generator] | None = None,
+    ) -> Filled:
+        """Fill in all slots of prompts."""
+        slots = int(prompts.slots_BL[0].sum())
+        hidden = torch.full((len(batch), slots), HIDDEN, device=prompts.ids_BL.device)
+        kept = self.keep(prompts, decode.stale)
+        return decode(lambda filled: self.predict(batch, prompts, filled, span, kept), hidden, streams)
 
     def describe_export(self) -> dict[str, Any]:
         """Sizes and layout by the names of released configs, and our own."""

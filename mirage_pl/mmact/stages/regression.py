@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from mirage_pl.mmact.batch import Batch
-from mirage_pl.mmact.model.decoding import Decode
+from mirage_pl.mmact.model.decoding import Decoder
 from mirage_pl.mmact.model.regressor import Regressor
 from mirage_pl.mmact.stages.policy import PolicyModule
 
@@ -38,7 +38,7 @@ class Regress(PolicyModule):
         return predicted_BN
 
     @torch.no_grad()
-    def choose_actions(self, batch: Batch, decode: Decode, streams: Sequence[Generator]) -> Tensor:
+    def choose_actions(self, batch: Batch, decode: Decoder, streams: Sequence[Generator]) -> Tensor:
         """The numbers themselves."""
         normal_BHA = self.predict(batch).unflatten(1, (-1, len(self.scales.action.shift_D)))
         return self.scales.action.invert(normal_BHA).flatten(1)

@@ -8,11 +8,10 @@ from annotated_types import Interval
 from torch import Tensor
 
 from mirage_pl.engine.training.draws import row_stream
-from mirage_pl.mmact.batch import Batch, Prompts
+from mirage_pl.mmact.batch import Batch
 from mirage_pl.mmact.losses import SlotLoss, average_words
-from mirage_pl.mmact.model.decoding import HIDDEN
+from mirage_pl.mmact.model.decoding import HIDDEN, Decoder
 from mirage_pl.mmact.model.masking import draw_words
-from mirage_pl.mmact.model.text_decoding import Commit
 from mirage_pl.mmact.model.vocabulary import Span
 from mirage_pl.mmact.stages.action import Act
 from mirage_pl.mmact.stages.filling import FillingModule
@@ -71,7 +70,7 @@ class Write(FillingModule):
         return {"text": average_words(each_n, rows_n, chance_B, room_B)}
 
     @torch.no_grad()
-    def write_plans(self, batch: Batch, decode: Commit) -> list[list[int]]:
+    def write_plans(self, batch: Batch, decode: Decoder) -> list[list[int]]:
         """Ids of what comes next, ends included.
 
         Raises:
@@ -79,11 +78,7 @@ class Write(FillingModule):
         """
         if batch.text is None:
             raise ValueError("text_slots is null, so this run has no room for words; train it with text_slots=16")
-        prompts: Prompts = batch.text
-        hidden_BW = torch.full(batch.words_BW.shape, HIDDEN, device=self.device)
-        span = self.net.vocab.words
-        filled, _ = decode(lambda slots_BW: self.predict(batch, prompts, slots_BW, span), hidden_BW)
-        plans: list[list[int]] = filled.ids_BN.tolist()
+        plans: list[list[int]] = self.fill_in(batch, batch.text, self.net.vocab.words, decode).ids_BN.tolist()
         return plans
 
 
