@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,9 @@ from PIL import Image
 
 from data_modules.demonstrations.demonstration import Demonstration
 from data_modules.demonstrations.drawing import draw_numbers
-from data_modules.demonstrations.steps import Frame, Numbering, Step, Steps, list_places
+from data_modules.demonstrations.steps import Numbering, Step, Steps, list_places
 from data_modules.episodes.entry import Entry, naming, open_checked, parse_entry
+from data_modules.episodes.episode import Frames
 from data_modules.episodes.form import Form, as_plain
 from data_modules.episodes.listing import open_episodes
 from data_modules.files.sources import Concatenated, Source
@@ -25,11 +25,37 @@ class Recorded:
         numbers: its states and actions.
         text: what was to be done.
         plans: at each step what was to be done next; ``None``: nobody says.
+        views: cameras.
     """
 
     numbers: Demonstration
     text: str
     plans: Sequence[str] | None
+    views: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedStep(Step):
+    """A step of an episode in a file.
+
+    Attributes:
+        entry: the episode.
+        form: of its file.
+        views: cameras.
+    """
+
+    entry: Entry
+    form: Form
+    views: int
+
+    def look(self) -> tuple[Frames, ...]:
+        """What each camera sees, [H, W, 3].
+
+        Raises:
+            ValueError: the file can't be read; names the row.
+        """
+        with naming(self.entry), open_checked(self.entry, self.form) as recording:
+            return tuple(frames[0] for frames in recording.frames([self.at]))
 
 
 class RecordedSteps(Steps):
@@ -61,7 +87,7 @@ class RecordedSteps(Steps):
         if not self.places:
             raise ValueError(f"{source}: no episode has {stride + 1} frames or more; lower task.stride")
 
-    def cut(self, row: int, at: int) -> Step:
+    def cut(self, row: int, at: int) -> RecordedStep:
         """Cut a step out of an episode.
 
         Raises:
@@ -70,18 +96,20 @@ class RecordedSteps(Steps):
         entry, recorded = self.entries[row], self.recall(row)
         actions_PA = recorded.numbers.actions_PA
         first, total = at + self.stride - 1, len(actions_PA)
-        return Step(
-            f"{entry.where}@{at}",
-            recorded.text,
-            recorded.numbers.states_TS[at],
-            actions_PA[list_places(first, self.chunk, self.stride, total)],
-            min(self.chunk, -(-(total - first) // self.stride)),
-            entry.group,
-            entry.file,
-            at,
-            None if recorded.plans is None else recorded.plans[at],
-            partial(look, entry, self.form, at),
-            entry.meta,
+        return RecordedStep(
+            where=f"{entry.where}@{at}",
+            instruction=recorded.text,
+            state_S=recorded.numbers.states_TS[at],
+            actions_HA=actions_PA[list_places(first, self.chunk, self.stride, total)],
+            real=min(self.chunk, -(-(total - first) // self.stride)),
+            group=entry.group,
+            file=entry.file,
+            at=at,
+            plan=None if recorded.plans is None else recorded.plans[at],
+            meta=entry.meta,
+            entry=entry,
+            form=self.form,
+            views=recorded.views,
         )
 
     def recall(self, row: int) -> Recorded:
@@ -111,18 +139,12 @@ class RecordedSteps(Steps):
 
     def picture(self, sample: Step) -> Image.Image:
         """What its cameras see, beside each other; without cameras the numbers of its state, over the episode."""
-        assert sample.look is not None
+        assert isinstance(sample, RecordedStep)
         if not (frames := sample.look()):
             return draw_numbers(self.open(self.row_of(sample)).states_TS, sample.at)
         height = max(len(frame) for frame in frames)
         fitted = [np.pad(frame, ((0, height - len(frame)), (0, 0), (0, 0))) for frame in frames]
         return Image.fromarray(np.concatenate(fitted, 1))
-
-
-def look(entry: Entry, form: Form, at: int) -> tuple[Frame, ...]:
-    """Read what each camera sees at a step of an episode."""
-    with naming(entry), open_checked(entry, form) as recording:
-        return tuple(frames[0] for frames in recording.frames([at]))
 
 
 def read_recorded(entry: Entry, form: Form, numbers: Numbering) -> Recorded:
@@ -148,7 +170,7 @@ def read_recorded(entry: Entry, form: Form, numbers: Numbering) -> Recorded:
                     f"{recording.name} has {kind}s of {array.shape[1]} numbers, not of {wanted} as task.numbers.{kind} "
                     "says"
                 )
-        return Recorded(Demonstration(states, actions), text, recording.plans())
+        return Recorded(Demonstration(states, actions), text, recording.plans(), len(recording.cameras))
 
 
 class RecordedDemonstrations:

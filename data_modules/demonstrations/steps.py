@@ -1,20 +1,16 @@
 """Steps of demonstrations: an instruction, a state, and the actions from there on. S, A numbers; H steps of a chunk."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from data_modules.demonstrations.demonstration import Demonstration, Numbers, read_demonstration
 from data_modules.demonstrations.drawing import draw_numbers
 from data_modules.files.sources import Source, open_source
-
-Frame = NDArray[np.uint8]
-"""[H, W, 3]."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,6 @@ class Step:
         file: of the episode.
         at: the step.
         plan: what is to be done next, in words; ``None``: nobody says.
-        look: reads what each camera sees at that step; ``None``: nobody looked.
         meta: the row's other columns.
     """
 
@@ -61,7 +56,6 @@ class Step:
     file: Path | None = None
     at: int = 0
     plan: str | None = None
-    look: Callable[[], tuple[Frame, ...]] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -118,7 +112,6 @@ class Steps:
             self.source.folder(row) / values["episode"],
             at,
             None if episode.plans_P is None else values["plans"][episode.plans_P[at]],
-            None,
             {key: value for key, value in values.items() if key not in COLUMNS},
         )
 
