@@ -20,10 +20,12 @@ class Demonstration:
     Attributes:
         states_TS: what was measured.
         actions_PA: what should be done at each state but the last; P = T - 1.
+        plans_P: which of the row's plans is followed there; ``None``: none is written.
     """
 
     states_TS: Numbers
     actions_PA: Numbers
+    plans_P: NDArray[np.int64] | None = None
 
     @property
     def digest(self) -> str:
@@ -45,6 +47,7 @@ def read_demonstration(file: Path) -> Demonstration:
             if missing := [key for key in ("states", "actions") if key not in archive]:
                 raise ValueError(f"{file} has no {' and no '.join(missing)}, but {', '.join(archive.files)}")
             states, actions = archive["states"], archive["actions"]
+            plans = archive.get("plans")
     except (BadZipFile, OSError, EOFError, AttributeError, TypeError) as error:
         raise ValueError(f"{file} is no whole .npz file ({type(error).__name__}); copy or make it again") from None
     for name, rows, count in (("states", states, len(states)), ("actions", actions, len(states) - 1)):
@@ -52,10 +55,18 @@ def read_demonstration(file: Path) -> Demonstration:
             raise ValueError(f"{file}: {name} of shape {rows.shape}; expected a row for each of {count} steps")
         if bad := np.flatnonzero(~np.isfinite(rows).all(1)).tolist():
             raise ValueError(f"{file}: {name} of step {bad[0]} aren't finite; correct or leave out the episode")
-    return Demonstration(states.astype(np.float32), actions.astype(np.float32))
+    if plans is not None and (plans.shape != (len(actions),) or plans.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{file}: plans of shape {plans.shape}; expected a whole number for each of {len(actions)} steps"
+        )
+    whole = None if plans is None else plans.astype(np.int64)
+    return Demonstration(states.astype(np.float32), actions.astype(np.float32), whole)
 
 
-def write_demonstration(file: Path, states: Any, actions: Any) -> None:
+def write_demonstration(file: Path, states: Any, actions: Any, plans: Any = None) -> None:
     """Write a demonstration."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, states=np.asarray(states, np.float32), actions=np.asarray(actions, np.float32))
+    arrays: dict[str, Any] = {"states": np.asarray(states, np.float32), "actions": np.asarray(actions, np.float32)}
+    if plans is not None:
+        arrays["plans"] = np.asarray(plans, np.int64)
+    np.savez_compressed(file, **arrays)

@@ -43,6 +43,7 @@ class Step:
         group: what reports count it under.
         file: of the episode.
         at: the step.
+        plan: what is to be done next, in words; ``None``: nobody says.
         meta: the row's other columns.
     """
 
@@ -54,7 +55,12 @@ class Step:
     group: str = "all"
     file: Path | None = None
     at: int = 0
+    plan: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+COLUMNS = ("episode", "length", "instruction", "group", "plans")
+"""Of a row: those that a step has by other names."""
 
 
 def list_places(first: int, chunk: int, stride: int, total: int) -> list[int]:
@@ -105,7 +111,8 @@ class Steps:
             str(values.get("group", "all")),
             self.source.folder(row) / values["episode"],
             at,
-            {key: value for key, value in values.items() if key not in ("episode", "length", "instruction", "group")},
+            None if episode.plans_P is None else values["plans"][episode.plans_P[at]],
+            {key: value for key, value in values.items() if key not in COLUMNS},
         )
 
     def open(self, row: int) -> Demonstration:
@@ -140,7 +147,8 @@ class Steps:
         actions = ", ".join(
             " ".join(f"{number:.2g}" for number in action) for action in sample.actions_HA[: sample.real]
         )
-        return f"{sample.instruction}\nstate {state}\nactions {actions}"
+        plan = f"\nplan {sample.plan}" if sample.plan else ""
+        return f"{sample.instruction}{plan}\nstate {state}\nactions {actions}"
 
     def picture(self, sample: Step) -> Image.Image:
         """The numbers of its state, over the episode."""
@@ -161,6 +169,9 @@ def parse_row(source: Source, row: int) -> dict[str, Any]:
             f'{where}: no {wrong[0]}; a row is {{"episode": "episodes/0007.npz", "length": 40, "instruction": "push it '
             'to the red disc"}}'
         )
+    plans = values.get("plans", [])
+    if not isinstance(plans, list) or not all(isinstance(plan, str) for plan in plans):
+        raise ValueError(f"{where}: plans must be a list of texts")
     if values["length"] < 2:
         raise ValueError(f"{where}: length={values['length']}; an episode has 2 states or more")
     return values
@@ -185,6 +196,9 @@ def open_row(source: Source, row: int, numbers: Numbering) -> Demonstration:
     ):
         if count != wanted:
             raise ValueError(f"{where}: {file} has {words.format(count, wanted)}")
+    plans = values.get("plans", [])
+    if episode.plans_P is not None and not 0 <= episode.plans_P.min() <= episode.plans_P.max() < len(plans):
+        raise ValueError(f"{where}: {file} follows plan {episode.plans_P.max()}, but the row's plans are {len(plans)}")
     return episode
 
 

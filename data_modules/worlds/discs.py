@@ -6,7 +6,18 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.worlds.pushing import FASTEST, REACHED, SCENE, SUBSTEPS, TIMESTEP, Pushing, distance
+from data_modules.worlds.pushing import (
+    ASIDE,
+    BEHIND,
+    BESIDE,
+    FASTEST,
+    REACHED,
+    SCENE,
+    SUBSTEPS,
+    TIMESTEP,
+    Pushing,
+    distance,
+)
 from data_modules.worlds.rendering import check_side, compile_scene, draw_scene, load_mujoco
 from data_modules.worlds.world import Vector
 
@@ -41,6 +52,7 @@ class Discs(Pushing):
     """
 
     scene: ClassVar[str] = write_scene()
+    split: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         check_side(self.side)
@@ -84,6 +96,21 @@ class Discs(Pushing):
     def group(self) -> str:
         """What is to be done, whatever the colour."""
         return self.verb
+
+    @property
+    def plan(self) -> str:
+        """What the expert does next."""
+        if self.reached:
+            return "stay"
+        if self.verb == "touch":
+            return f"go to the {self.colour} disc"
+        towards = (self.disc - self.box) / max(1e-6, distance(self.disc, self.box))
+        offset = self.hand - self.box
+        along = float(offset @ towards)
+        across = float(np.linalg.norm(offset - along * towards))
+        if along < 0 and across < ASIDE:
+            return f"push the box to the {self.colour} disc"
+        return "go around the box" if along > BESIDE and across < BEHIND else "go behind the box"
 
     @property
     def numbers(self) -> Vector:

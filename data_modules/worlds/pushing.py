@@ -23,6 +23,8 @@ FARTHEST = 0.5
 """The reward falls from 1 on the disc to 0 so far from it."""
 BEHIND = 0.12
 """From the middle of the box to where the hand begins to push."""
+ASIDE, BESIDE = 0.03, -0.06
+"""So far off the line to the disc it may push; farther ahead than this it is beside the box."""
 
 SCENE = f"""
 <mujoco>
@@ -139,9 +141,9 @@ class Pushing:
         towards = (self.disc - self.box) / max(1e-6, distance(self.disc, self.box))
         offset = self.hand - self.box
         along, across = float(offset @ towards), offset - (offset @ towards) * towards
-        if along < 0 and np.linalg.norm(across) < 0.03:
+        if along < 0 and np.linalg.norm(across) < ASIDE:
             target = self.box + 0.5 * BEHIND * towards
-        elif along > -0.06 and np.linalg.norm(across) < BEHIND:  # beside or before the box: go round it first
+        elif along > BESIDE and np.linalg.norm(across) < BEHIND:  # beside or before the box: go round it first
             side = across / max(1e-6, float(np.linalg.norm(across)))
             turned = np.array([-towards[1], towards[0]])
             target = self.hand - 0.1 * towards + 0.1 * (side if np.linalg.norm(across) > 0.01 else turned)

@@ -22,5 +22,13 @@ class Told(World, Protocol):
         """What reports count the episode under."""
 
     @property
+    def split(self) -> str | None:
+        """Which of the splits ``train``, ``val`` and ``test`` may have goals like this episode's; ``None``: all."""
+
+    @property
+    def plan(self) -> str:
+        """What the expert would do next, in words; it follows from instruction and state."""
+
+    @property
     def numbers(self) -> Vector:
         """The state: what is measured now, always as many numbers."""

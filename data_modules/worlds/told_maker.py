@@ -12,7 +12,12 @@ from data_modules.maker import Plan
 from data_modules.worlds.maker import PlayedEpisodes
 from data_modules.worlds.play import check_policies
 from data_modules.worlds.told import Told
-from data_modules.worlds.world import Vector
+from data_modules.worlds.world import Vector, WorldFailure
+
+Played = tuple[list[Vector], list[Vector], list[str]]
+"""States, actions, and what is about to be done, in words."""
+TRIES = 1000
+"""Episodes that are begun at most to find one whose goal is for a split, and that goes well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,30 +45,46 @@ class ToldDemonstrations(PlayedEpisodes):
         return self.noises
 
     def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
-        """Play and write one episode."""
-        noise, seed = plan.content[1], self.seed_of(plan)
+        """Play and write one episode.
+
+        Raises:
+            ValueError: no draws begin one with a goal for its split that can be played.
+        """
         world: Told = self.open()
-        states, actions = demonstrate(world, noise, self.limit, self.stay, np.random.default_rng(seed))
-        name = f"{self.subfolder}/{plan.name}.npz"
-        write_demonstration(folder / name, states, actions)
+        seed, (states, actions, said) = self.play(world, plan)
+        name, plans = f"{self.subfolder}/{plan.name}.npz", list(dict.fromkeys(said))
+        write_demonstration(folder / name, states, actions, [plans.index(words) for words in said])
         row = {"episode": name, "length": len(states), "instruction": world.instruction, "group": world.group}
-        return row | {"seed": seed, "reached": world.reached}
+        return row | {"plans": plans, "seed": seed, "reached": world.reached}
+
+    def play(self, world: Told, plan: Plan) -> tuple[list[int], Played]:
+        """Play an episode, with other draws where its goal is another split's, or world or expert break down."""
+        seed, why = self.seed_of(plan), f"none has a goal that is for {plan.split}"
+        for tried in (seed, *([*seed, number] for number in range(1, TRIES))):
+            try:
+                world.reset(np.random.default_rng(tried))
+                if world.split in (None, plan.split):
+                    return tried, demonstrate(
+                        world, plan.content[1], self.limit, self.stay, np.random.default_rng(tried)
+                    )
+            except WorldFailure as failure:
+                why = f"the last one failed: {failure}"
+        raise ValueError(f"of {TRIES} episodes that were begun {why}")
 
 
-def demonstrate(
-    world: Told, noise: float, limit: int, stay: int, draws: np.random.Generator
-) -> tuple[list[Vector], list[Vector]]:
+def demonstrate(world: Told, noise: float, limit: int, stay: int, draws: np.random.Generator) -> Played:
     """Play an episode.
 
     Returns:
-        States, and what the expert would do in each but the last; what is done has noise added.
+        States, and what the expert would do in each but the last, as actions and in words; what is done has noise.
     """
     world.reset(draws)
-    states, actions, left = [world.numbers], list[Vector](), stay
+    states, actions, said, left = [world.numbers], list[Vector](), list[str](), stay
     while len(actions) < limit and left >= 0:
         action = np.zeros(world.width) if world.reached else np.clip(world.choose_expert_action(), -1, 1)
         left -= world.reached
         actions.append(action)
+        said.append(world.plan)
         world.step(np.clip(action + (0 if world.reached else noise) * draws.standard_normal(world.width), -1, 1))
         states.append(world.numbers)
-    return states, actions
+    return states, actions, said

@@ -7,6 +7,8 @@ What is asked for is a block of masks behind a prompt: a chunk of actions, fille
 stage        learns                                       loss
 ============ ============================================ =============================================
 action       hidden numbers of a chunk of actions         cross-entropy of bins
+text         hidden words of what comes next              LLaDA's: cross-entropy over the chance to hide
+mix          both, of the same observations               both, weighed
 regression   the same numbers at once: the baseline       L1
 ============ ============================================ =============================================
 

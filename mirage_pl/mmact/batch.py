@@ -1,7 +1,8 @@
-"""Steps of demonstrations -> a batch. Shapes: B rows, L ids, M rows with a state, S and A numbers, N = H x A slots."""
+"""Steps of demonstrations -> a batch. Shapes: B rows, L ids, M rows with a state, S and A numbers, N = H x A slots of
+actions, W slots of words."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -19,48 +20,71 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Prompts with room for actions behind them, padded at their left to the longest.
+class Prompts:
+    """Prompts with slots behind them, padded at their left to the longest.
 
     Attributes:
-        samples: where they are from.
-        ids_BL: masks where numbers belong, since how these become ids is the model's to know.
+        ids_BL: masks in slots, and where the state's numbers belong, since how these become ids is the model's to know.
         keys_BL: bool: what is no padding.
-        state_BL: bool: places of states' numbers, in the order of ``states_MS``.
-        slots_BL: bool: places of actions' numbers.
-        words_BL: bool: places of the instruction.
-        states_MS: of the rows that have a state.
-        actions_BN: what is done, step by step.
-        real_BN: bool: what of it lies within the episode.
+        state_BL: bool: places of states' numbers, row by row.
+        slots_BL: bool: places of slots, as many in each row.
+        begin: the first of them, the same in all rows.
     """
 
-    samples: tuple[Step, ...]
     ids_BL: Tensor
     keys_BL: Tensor
     state_BL: Tensor
     slots_BL: Tensor
-    words_BL: Tensor
+    begin: int
+
+    def to(self, device: Any) -> Self:
+        """Return them on a device."""
+        moved: dict[str, Any] = {name: part.to(device) for name, part in vars(self).items() if name != "begin"}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is asked for, and what the answers are.
+
+    Attributes:
+        samples: where they are from.
+        action: prompts for actions.
+        text: prompts for words; ``None``: none are asked for.
+        states_MS: of the rows that have a state.
+        actions_BN: what is done, step by step.
+        real_BN: bool: what of it lies within the episode.
+        words_BW: ids of what is said, and behind its end further ends.
+        said_BW: bool: what of it is said, its end included; nothing where nobody says anything.
+    """
+
+    samples: tuple[Step, ...]
+    action: Prompts
+    text: Prompts | None
     states_MS: Tensor
     actions_BN: Tensor
     real_BN: Tensor
+    words_BW: Tensor
+    said_BW: Tensor
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def to(self, device: Any, **_: Any) -> Self:
         """Return the batch on a device."""
-        moved: dict[str, Any] = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)}
+        parts = {name: part for name, part in vars(self).items() if isinstance(part, Tensor | Prompts)}
+        moved: dict[str, Any] = {name: part.to(device) for name, part in parts.items()}
         return replace(self, **moved)
 
     @property
     def num_real(self) -> int:
         """Ids that are no padding."""
-        return int(self.keys_BL.sum())
+        return sum(int(prompts.keys_BL.sum()) for prompts in (self.action, self.text) if prompts)
 
     @property
     def num_columns(self) -> int:
         """Ids in all."""
-        return self.ids_BL.numel()
+        return sum(prompts.ids_BL.numel() for prompts in (self.action, self.text) if prompts)
 
 
 class Collator:
@@ -73,6 +97,7 @@ class Collator:
         cut: of a prompt that is too long, see :class:`Templates`.
         limit: ids of a prompt, padding included; ``None``: as many as the longest of a batch has.
         reserve: padding behind the actions, as released for robots of 7 dimensions: as many as there are slots.
+        text_slots: of an answer in words; ``None``: none is asked for.
     """
 
     def __init__(
@@ -83,41 +108,74 @@ class Collator:
         cut: Literal["instruction", "tail"],
         limit: int | None,
         reserve: bool,
+        text_slots: int | None,
     ) -> None:
-        self.words, self.limit, self.reserve, self.warned = Words(words, vocab), limit, reserve, False
-        self.written: dict[tuple[str, int, int, int], Written] = {}  # rows of one instruction differ in numbers alone
+        if text_slots is not None and text_slots < 2:
+            raise ValueError(f"text_slots={text_slots} must be 2 or more, an end included, or null for no words")
+        self.words, self.limit, self.reserve, self.text_slots = Words(words, vocab), limit, reserve, text_slots
         self.templates = Templates(vocab, {name: self.words.encode(text) for name, text in phrases.items()}, cut)
+        self.written: dict[tuple[Any, ...], Written] = {}  # rows of one instruction differ in numbers alone
+        self.warned = False
 
     def __call__(self, samples: Sequence[Step]) -> Batch:
-        """Build a batch."""
-        rows = [self.write(sample) for sample in samples]
-        longest, vocab = max(len(row.ids) for row in rows), self.templates.vocab
+        """Build a batch.
+
+        Raises:
+            ValueError: a prompt, or what is said, is too long; names the row.
+        """
         states = [sample.state_S for sample in samples if sample.state_S is not None]
         actions_BHA = torch.from_numpy(np.stack([sample.actions_HA for sample in samples]))
         real_BH = torch.arange(actions_BHA.shape[1]) < torch.tensor([[sample.real] for sample in samples])
-        ids_BL = torch.from_numpy(np.stack([fill_left(row.ids, longest, vocab["pad"]) for row in rows]))
-        keys_BL = torch.from_numpy(np.stack([fill_left(row.keys, longest, 0) for row in rows])).bool()
-        begins_B1 = torch.tensor([[longest - len(row.ids) + row.slots.start] for row in rows])
-        slot_BL = torch.arange(longest) - begins_B1
-        slots_BL = (slot_BL >= 0) & (slot_BL < len(rows[0].slots))
+        said = [self.write_words(sample) for sample in samples]
         return Batch(
             tuple(samples),
-            ids_BL,
-            keys_BL,
-            (ids_BL == vocab["mask"]) & ~slots_BL,
-            slots_BL,
-            keys_BL & (ids_BL < vocab.text),
+            self.join([self.write_action(sample) for sample in samples]),
+            None if self.text_slots is None else self.join([self.write_text(sample) for sample in samples]),
             torch.from_numpy(np.stack(states)) if states else torch.zeros(0, 0),
             actions_BHA.flatten(1),
             real_BH.repeat_interleave(actions_BHA.shape[2], 1),
+            torch.tensor(said),
+            self.find_said(samples, said),
         )
 
-    def write(self, sample: Step) -> Written:
-        """The ids of a row; numbers are masks. Says once that an instruction was cut."""
-        key = (sample.instruction, 0 if sample.state_S is None else len(sample.state_S), *sample.actions_HA.shape)
+    def join(self, rows: Sequence[Written]) -> Prompts:
+        """Pad rows at their left to the longest."""
+        longest, vocab = max(len(row.ids) for row in rows), self.templates.vocab
+        ids_BL = torch.from_numpy(np.stack([fill_left(row.ids, longest, vocab["pad"]) for row in rows]))
+        keys_BL = torch.from_numpy(np.stack([fill_left(row.keys, longest, 0) for row in rows])).bool()
+        begin = longest - len(rows[0].ids) + rows[0].slots.start  # what is behind a prompt is as long in each row
+        slot_L = torch.arange(longest) - begin
+        slots_BL = ((slot_L >= 0) & (slot_L < len(rows[0].slots))).expand(len(rows), -1)
+        return Prompts(ids_BL, keys_BL, (ids_BL == vocab["mask"]) & ~slots_BL, slots_BL, begin)
+
+    def write_action(self, sample: Step) -> Written:
+        """The ids of a row that asks for actions."""
+
+        def write(seen: Observation, steps: int, dims: int) -> Written:
+            slots = [self.templates.vocab["mask"]] * steps * dims
+            return self.templates.write_action(seen, dims, slots, self.limit, len(slots) if self.reserve else 0)
+
+        return self.write(sample, "action", write)
+
+    def write_text(self, sample: Step) -> Written:
+        """The ids of a row that asks for words; its slots are masks."""
+
+        def write(seen: Observation, _: int, dims: int) -> Written:
+            assert self.text_slots is not None
+            row = self.templates.write_text(seen, dims, [], self.limit, self.text_slots)
+            masks = [self.templates.vocab["mask"]] * len(row.slots)
+            return replace(row, ids=[*row.ids[: row.slots.start], *masks])
+
+        return self.write(sample, "text", write)
+
+    def write(self, sample: Step, kind: str, write: Callable[[Observation, int, int], Written]) -> Written:
+        """A row whose numbers are masks, by a function of what is seen; says once that an instruction was cut."""
+        numbers = 0 if sample.state_S is None else len(sample.state_S)
+        key = (kind, sample.instruction, numbers, *sample.actions_HA.shape)
         if (row := self.written.get(key)) is None:
+            seen = Observation(self.words.encode(sample.instruction), [self.templates.vocab["mask"]] * numbers)
             try:
-                row = self.written[key] = self.write_row(*key)
+                row = self.written[key] = write(seen, *sample.actions_HA.shape)
             except ValueError as error:
                 raise ValueError(f"{sample.where}: {error}") from None
         if row.left_out and not self.warned:
@@ -128,15 +186,28 @@ class Collator:
             )
         return row
 
-    def write_row(self, instruction: str, state: int, steps: int, dims: int) -> Written:
-        """The ids of a row with so many numbers."""
-        mask, slots = self.templates.vocab["mask"], steps * dims
-        seen = Observation(self.words.encode(instruction), [mask] * state)
-        return self.templates.write_action(seen, dims, [mask] * slots, self.limit, slots if self.reserve else 0)
+    def write_words(self, sample: Step) -> list[int]:
+        """The ids of what is said, filled with ends."""
+        if self.text_slots is None:
+            return []
+        ids = self.words.encode(sample.plan or "")
+        if len(ids) >= self.text_slots:
+            raise ValueError(
+                f"{sample.where}: a plan of {len(ids)} ids and its end don't fit into text_slots={self.text_slots}"
+            )
+        return [*ids, *[self.templates.vocab["eos"]] * (self.text_slots - len(ids))]
+
+    def find_said(self, samples: Sequence[Step], said: Sequence[Sequence[int]]) -> Tensor:
+        """What of it is said, its end included."""
+        eos = self.templates.vocab["eos"]
+        ends_B = [
+            list(ids).index(eos) if sample.plan and ids else -1 for sample, ids in zip(samples, said, strict=True)
+        ]
+        return torch.arange(self.text_slots or 0) <= torch.tensor(ends_B)[:, None]
 
     def widths(self, sample: Step) -> tuple[int, ...]:
         """Count what ``loader.max_tokens`` limits."""
-        return (len(self.write(sample).ids),)
+        return (len(self.write_action(sample).ids), *([len(self.write_text(sample).ids)] if self.text_slots else []))
 
 
 def fill_left(row: Sequence[int], length: int, pad: int) -> NDArray[np.int64]:

@@ -17,15 +17,20 @@ CONDITIONS = {
     "mean": "the mean action of the training data, always",
     "nearest": "what was done in the nearest state of the training data, among episodes with the same instruction",
     "expert": "the world's own expert, who acts anew at each step",
+    "majority": "what is said most often in the training data, always",
 }
-NUMBERS = {"moved": "how far an episode's first action differs from the model's own, mean over its numbers"}
+NUMBERS = {
+    "moved": "how far an episode's first action differs from the model's own, mean over its numbers",
+    "deviation": "how far what decoding approximates lies from exact decoding, mean over numbers, or over ids of words",
+    "departs": "share of answers that exact decoding would have given otherwise",
+}
 READS = {
     "the instruction": ("wrong_instruction", "no_instruction"),
     "the order of its words": ("shuffled_words",),
     "the state": ("no_state", "frozen_state"),
 }
 """What a policy may read -> the conditions that show it."""
-RIVALS = ("random", "mean", "nearest")
+RIVALS = ("random", "mean", "nearest", "majority")
 NOTE = (
     "Each episode begins as one of the test set did, and is played by the model's own actions: chunks are chosen, some "
     "of their steps are done, then the next is chosen. A clip is a whole episode, beside it the expert's. "
@@ -36,16 +41,19 @@ describe_method, judge_methods = PlainWords.describe_method, PlainWords.judge_me
 
 def sections(results: Sequence[Any]) -> Mapping[str, str]:
     """How the page is to be read."""
+    if not any("success" in result.metrics.get("measures", {}) for result in results):
+        return {}
     return {"How to read episodes": f'<p class="note">{NOTE}</p>'}
 
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     """Say what this checkpoint reads, and which baselines it beats."""
-    conditions, measure = metrics.get("conditions") or {}, Measure(**metrics["measures"]["success"])
+    conditions, first = metrics.get("conditions") or {}, next(iter(metrics["measures"]))
+    measure = Measure(**metrics["measures"][first])
     changes = {
-        name: condition["measures"]["success"]["difference"]
+        name: condition["measures"][first]["difference"]
         for name, condition in conditions.items()
-        if condition["measures"]["success"]["difference"].get("difference") is not None
+        if condition["measures"][first]["difference"].get("difference") is not None
     }
     sentences = []
     for what, names in READS.items():

@@ -33,7 +33,7 @@ ACTING = [
 """A small world, and an agent that plays an episode every four steps."""
 GENTLE = {
     **dict.fromkeys(
-        ("mmact/action", "mmact/regression"),
+        ("mmact/action", "mmact/regression", "mmact/text", "mmact/mix"),
         ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     ),
     "ivideogpt/world_model": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],

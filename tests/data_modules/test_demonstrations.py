@@ -78,11 +78,14 @@ def test_the_same_draws_begin_the_same_episode_and_each_goal_can_be_reached():
     world, ways = Discs(64), set()
     assert isinstance(world, Told)
     for number in range(24):
-        states, actions = demonstrate(world, (0, 0.5)[number % 2], 60, 3, np.random.default_rng([7, number]))
+        states, actions, said = demonstrate(world, (0, 0.5)[number % 2], 60, 3, np.random.default_rng([7, number]))
         assert world.reached
         assert len(states) == len(actions) + 1
         assert np.abs(actions).max() <= 1
         assert np.array(states).shape[1] == 10
+        assert len(said) == len(actions)
+        assert {words.split()[0] for words in said} <= {"go", "push", "stay"}
+        assert said[-1] == "stay"
         ways.add((world.verb, world.colour))
         assert world.instruction not in world.others
         assert len(world.others) == 2

@@ -76,6 +76,18 @@ def test_a_simulator_that_dies_ends_its_episode_alone(rows):
     assert not plays[1].reached
 
 
+def test_an_expert_that_fails_ends_its_episode_alone(rows):
+    class Lost(Discs):
+        def choose_expert_action(self):
+            raise ValueError("the bot is lost")
+
+    steps = first_steps(rows)
+    plays = [Play(steps[0], Discs(64)), Play(steps[1], Lost(64))]
+    play(plays, Expert(), 60, 1)
+    assert plays[0].reached
+    assert (plays[1].error, plays[1].reached) == ("ValueError: the bot is lost", False)
+
+
 def test_conditions_change_what_they_say_and_nothing_else(rows):
     each = Play(first_steps(rows)[0], Discs(64))
     told, state = SEEN["own"](each)
@@ -120,6 +132,17 @@ def test_scores_have_every_condition_and_the_page_says_what_is_read(run, scored)
     page = (run / "evaluation/pushing_language/report.html").read_text()
     assert "How to read episodes" in page
     assert page.count("data:image/gif") >= 2
+
+
+def test_scores_say_how_far_decoding_departs_that_approximates(run):
+    given = [f"ckpt={run}", "evaluation=mmact/policy", "conditions=[]", "num_shown=0", "limit=4", "exec_steps=4"]
+    metrics = evaluate.run(compose("evaluate", *given, "label=stale", "decode.steps=4", "decode.stale=true"))
+    assert metrics["acting"]["deviation"] >= 0
+    assert 0 <= metrics["acting"]["departs"] <= 1
+    assert "exact decoding" in (run / "evaluation/stale/report.html").read_text()
+    quick = ["decoding@decode=mmact/words", "decode.confidence=0.001"]
+    metrics = evaluate.run(compose("evaluate", *given, "label=quick", *quick))
+    assert metrics["acting"]["deviation"] > 0
 
 
 def test_what_the_verdict_says_agrees_with_the_interval():

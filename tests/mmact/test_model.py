@@ -1,13 +1,14 @@
 """Vocabulary, bins, scales, templates, ordinal bins, masks and losses, each by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hydra.utils import instantiate
 
 from mirage_pl.mmact.losses import SlotLoss, average_words
-from mirage_pl.mmact.model.backbone import Ask, Backbone, Sizes
+from mirage_pl.mmact.model.backbone import Ask, Backbone, Kept, Sizes
 from mirage_pl.mmact.model.bins import Bins, Normalizer
 from mirage_pl.mmact.model.decoding import HIDDEN, Decode
 from mirage_pl.mmact.model.masking import Masking, Schedule, draw_words
@@ -115,6 +116,26 @@ def test_a_part_of_the_head_gives_what_the_whole_gives_there_and_padding_is_seen
     torch.testing.assert_close(alone, bins[-len(alone) :], rtol=1e-5, atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["plain", "ordinal"])
+def test_a_prompt_that_sees_itself_alone_is_run_once_and_nothing_changes(kind):
+    torch.manual_seed(0)
+    net = Backbone(SIZES, VOCAB.size, False) if kind == "plain" else OrdinalBackbone(SIZES, VOCAB, False)
+    ids, begin = torch.randint(0, VOCAB.size, (3, 11), generator=stream()), 6
+    keys, places = torch.arange(11) >= torch.tensor([[0], [3], [5]]), torch.arange(11).expand(3, -1) >= begin
+    asks, kept = [Ask(places, VOCAB.bins)], Kept(begin)
+    (first,) = net(ids, keys, asks, kept=kept)
+    other = torch.where(places, (ids + 7) % VOCAB.size, ids)
+    assert torch.equal(net(ids, keys, asks, kept=kept)[0], first)
+    assert torch.equal(net(other, keys, asks, kept=kept)[0], net(other, keys, asks, kept=Kept(begin))[0])
+    seen = keys[:, None, None, :] & ((torch.arange(11) < begin) | places[:, :, None])[:, None]
+    slow, _ = net.run_blocks(net.embed(ids), seen, 0, [])
+    torch.testing.assert_close(net.project(slow, places, VOCAB.bins), first, rtol=1e-5, atol=1e-5)
+    stale = Kept(begin, stale=True)
+    assert torch.equal(net(ids, keys, asks, kept=stale)[0], net(ids, keys, asks)[0])
+    assert not torch.equal(net(other, keys, asks, kept=stale)[0], net(other, keys, asks)[0])
+
+
 def test_ordinal_bins_that_stand_for_near_numbers_have_near_vectors():
     net = OrdinalBackbone(SIZES, VOCAB, False)
     vectors = net.embed(torch.arange(VOCAB.bins.first, VOCAB.bins.stop))
@@ -163,8 +184,26 @@ def test_each_row_is_decoded_as_it_is_alone_whatever_is_drawn():
         alone = [decode(predict_rows([row]), given[:1], [stream(row)]) for row in range(3)]
         assert together.ids_BN.tolist() == [each.ids_BN[0].tolist() for each in alone]
         assert together.forwards == decode.steps
-    with pytest.raises(ValueError, match="multiple of blocks"):
-        Commit(5, 2)
+    for wrong, words in (({"steps": 5, "blocks": 2}, "multiple of blocks"), ({"steps": 1, "confidence": 2}, "above 0")):
+        with pytest.raises(ValueError, match=words):
+            Commit(**wrong)
+
+
+def test_confident_words_are_kept_beyond_the_quota_and_only_that_takes_fewer_passes():
+    table = torch.randn(3, 8, 5, generator=stream(5)) * 4
+
+    def predict(slots):
+        return table + 0.2 * (slots != HIDDEN).sum(1)[:, None, None] * table.roll(1, 2)
+
+    given, quota = torch.full((3, 8), HIDDEN), Commit(8, 2)
+    exact, quick = quota(predict, given), replace(quota, confidence=0.8)(predict, given)
+    assert exact.forwards == 8 > quick.forwards
+    certain = predict(given)[:, :4].softmax(-1).amax(-1) > 0.8
+    assert certain.sum() > 3
+    assert (quick.step_BN[:, :4][certain] == 1).all()
+    never = replace(quota, confidence=1.0)
+    assert torch.equal(never(predict, given).ids_BN, exact.ids_BN)
+    assert (never.exact, quota.exact, Decode(3, stale=True).exact) == (quota, quota, Decode(3))
 
 
 def test_what_has_become_uncertain_is_hidden_again():

@@ -316,9 +316,9 @@ def test_answers_in_words_are_decoded(rebuild, backbone, decode_text_case):
         return free + (1 + case["guidance"]) * (with_prompt(filled) - free)
 
     blocks = case["gen"] // case.get("block", case["gen"])
-    filled, kept = Commit(case["steps"], blocks)(predict if case.get("guidance") else with_prompt, given)
+    filled = Commit(case["steps"], blocks)(predict if case.get("guidance") else with_prompt, given)
     assert filled.ids_BN[0].tolist() == decode_text_case["ids"]
-    assert kept[0].tolist() == decode_text_case["committed_in_step"]
+    assert filled.step_BN[0].tolist() == decode_text_case["committed_in_step"]
     left = decode_text_case["masks_left"]
     assert [count for (count,) in filled.hidden] == left[: len(filled.hidden)]
     quotas = share_quotas(torch.tensor([case["gen"] // blocks]), case["steps"] // blocks)

@@ -37,8 +37,9 @@ def complete_config(cfg: DictConfig, config: DictConfig, folder: Path) -> DictCo
     Raises:
         ValueError: ``cfg.task`` sets a key that the run's own task doesn't have.
     """
-    trained = {key: config._get_node(key) for key in config if key not in ("task", "evaluate")}
     typed: dict[str, Any] = {str(key): cfg._get_node(key) for key in cfg if key != "task"}
+    built = {key for key, node in typed.items() if isinstance(node, DictConfig) and "_target_" in node}  # taken whole
+    trained = {key: config._get_node(key) for key in config if key not in ("task", "evaluate", *built)}
     if cfg.data is None:
         typed.pop("data")
     task = find_own_task(cfg.task, folder) if cfg.task.get("own") else cfg.task

@@ -10,9 +10,10 @@ import torch
 from data_modules.demonstrations.demonstration import Numbers
 from data_modules.demonstrations.steps import Step, Steps
 from data_modules.loading.draws import stream_seed
+from data_modules.worlds.world import Vector
 from mirage_pl.engine.seams import OWN
 from mirage_pl.mmact.evaluations.loop import Chunks, Play
-from mirage_pl.mmact.model.decoding import Decode
+from mirage_pl.mmact.model.decoding import Decoder
 
 
 def keep(play: Play) -> tuple[str, Numbers | None]:
@@ -74,7 +75,7 @@ class Model:
     module: Any
     collate: Callable[[Sequence[Step]], Any]
     seen: Callable[[Play], tuple[str, Numbers | None]]
-    decode: Decode
+    decode: Decoder
     chunk: int
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:
@@ -139,5 +140,13 @@ class Expert:
     """The world's own, who looks at each step."""
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:
-        """One action for each."""
-        return np.stack([each.world.choose_expert_action()[None] for each in plays]).astype("float32")
+        """One action for each; an expert that fails ends the episode."""
+        return np.stack([self.choose(each)[None] for each in plays]).astype("float32")
+
+    def choose(self, play: Play) -> Vector:
+        """Its action."""
+        try:
+            return play.world.choose_expert_action()
+        except Exception as error:  # whatever an expert raises
+            play.error = f"{type(error).__name__}: {error}"
+            return np.zeros(play.world.width)

@@ -5,15 +5,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from data_modules.demonstrations.steps import Demonstrations, Step
 from data_modules.worlds.told import Told
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
+from mirage_pl.mmact.evaluations.deviation import measure_deviation
 from mirage_pl.mmact.evaluations.loop import Play, Policy, play
 from mirage_pl.mmact.evaluations.policies import SEEN, Expert, Mean, Model, Nearest, Random
-from mirage_pl.mmact.model.decoding import Decode
+from mirage_pl.mmact.model.decoding import Decoder
 
 BASELINES = ("random", "mean", "nearest", "expert")
 CONDITIONS = (*(name for name in SEEN if name != OWN), *BASELINES)
@@ -46,7 +48,7 @@ class Acting:
     def __init__(
         self,
         conditions: Sequence[str],
-        decode: Decode,
+        decode: Decoder,
         exec_steps: int,
         limit: int,
         at_once: int,
@@ -68,8 +70,10 @@ class Acting:
         """Take the episodes of a split, or those of the steps at ``picks``.
 
         Raises:
-            ValueError: an episode doesn't say how it began.
+            ValueError: an episode doesn't say how it began, or the module doesn't act.
         """
+        if not hasattr(module, "choose_actions"):
+            raise ValueError("this run chooses no actions; give evaluation=mmact/plans, or train stage=mmact/mix")
         rows = data.datasets[split]
         steps = [rows[index] for index in (range(len(rows)) if picks is None else picks)]
         episodes = list({step.file: step for step in reversed(steps)}.values())[::-1]
@@ -154,6 +158,17 @@ class ActingTrial(Trial):
         pairs = [(self.actions[OWN][row["where"]], self.actions[condition][row["where"]]) for row in own]
         moved = [float(np.abs(np.subtract(one[0], other[0])).mean()) for one, other in pairs if one and other]
         return {"moved": {"mean": float(np.mean(moved)), "n": len(moved)}} if moved else {}
+
+    def describe(self) -> Mapping[str, float]:
+        """How far chunks depart from those of exact decoding, where it approximates: at some episodes' begins."""
+        steps = self.episodes[: self.width]
+        batch = self.collate(steps).to(self.module.device)
+
+        def choose(decode: Decoder) -> Any:
+            streams = [torch.Generator().manual_seed(place) for place in range(len(steps))]
+            return self.module.choose_actions(batch, decode, streams).double().cpu().numpy()
+
+        return measure_deviation(self.evaluation.decode, choose)
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
         """Say which simulators failed."""

@@ -4,8 +4,8 @@ Shapes: B rows, N slots of each, V ids of the span that they are from. Ids count
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, Self
 
 import torch
 from torch import Generator, Tensor
@@ -31,12 +31,35 @@ class Filled:
         expected_BN: the mean of the ids, weighed by their probability; the ids themselves unless it was asked for.
         forwards: passes that it took.
         hidden: after each step, how many slots of each row were hidden again.
+        step_BN: where slots are kept for good: in which step, from 1; 0: it was given.
     """
 
     ids_BN: Tensor
     expected_BN: Tensor
     forwards: int
     hidden: Sequence[list[int]] = field(default_factory=list)
+    step_BN: Tensor | None = None
+
+
+class Decoder(Protocol):
+    """A way to fill in slots: :class:`Decode`, or :class:`mirage_pl.mmact.model.text_decoding.Commit`."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether prompts' keys are kept though they depend on what is filled in."""
+
+    @property
+    def exact(self) -> Self:
+        """The same without what only approximates it; its own equal, if nothing does."""
+
+    def __call__(self, predict: Predict, slots_BN: Tensor, streams: Sequence[Generator] | None = None) -> Filled:
+        """Fill in the hidden slots.
+
+        Args:
+            predict: a forward pass.
+            slots_BN: ids, ``HIDDEN`` where they aren't known.
+            streams: random numbers of each row, where any are drawn.
+        """
 
 
 @dataclass(frozen=True)
@@ -53,6 +76,7 @@ class Decode:
         threshold: what was kept before is hidden again when its probability falls below it, and
         drop: when its probability falls by more than this since it was chosen; both ``None``: never, as in MaskGIT.
             Source: Discrete Diffusion VLA (arXiv 2508.20072).
+        stale: keys of prompts are those of the first step in all, though prompts see what is filled in: approximate.
     """
 
     steps: int = 1
@@ -62,6 +86,7 @@ class Decode:
     cumulative: bool = False
     threshold: float | None = None
     drop: float | None = None
+    stale: bool = False
 
     def __post_init__(self) -> None:
         if self.choose not in ("argmax", "sample", "expectation"):
@@ -69,14 +94,13 @@ class Decode:
         if self.steps < 1 or self.temperature < 0:
             raise ValueError(f"decode.steps={self.steps} must be 1 or more, temperature={self.temperature} 0 or more")
 
-    def __call__(self, predict: Predict, slots_BN: Tensor, streams: Sequence[Generator] | None = None) -> Filled:
-        """Fill in the hidden slots; the answer is what the last step chose, whatever of it was hidden again.
+    @property
+    def exact(self) -> Self:
+        """The same with keys of prompts computed anew in each step."""
+        return replace(self, stale=False)
 
-        Args:
-            predict: a forward pass.
-            slots_BN: ids, ``HIDDEN`` where they aren't known.
-            streams: random numbers of each row, where any are drawn.
-        """
+    def __call__(self, predict: Predict, slots_BN: Tensor, streams: Sequence[Generator] | None = None) -> Filled:
+        """See :class:`Decoder`; the answer is what the last step chose, whatever of it was hidden again."""
         ids_BN, hidden, heat = slots_BN, list[list[int]](), self.temperature
         chosen_BN = expected_BN = certain_BN = torch.zeros(slots_BN.shape, device=slots_BN.device)
         for step in range(1, self.steps + 1):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mirage_pl.mmact.model.backbone import Ask, Backbone, Sizes
+from mirage_pl.mmact.model.backbone import Ask, Backbone, Kept, Sizes
 from mirage_pl.mmact.model.bins import Bins, Normalizer
 from mirage_pl.mmact.model.ordinal import OrdinalBackbone
 from mirage_pl.mmact.model.released import load_released
@@ -73,9 +73,16 @@ class Network(nn.Module):
         if path:
             load_released(self.backbone, Path(path), vocab)
 
-    def forward(self, ids_BL: Tensor, keys_BL: Tensor | None, asks: Sequence[Ask], added: bool = False) -> list[Tensor]:
+    def forward(
+        self,
+        ids_BL: Tensor,
+        keys_BL: Tensor | None,
+        asks: Sequence[Ask],
+        added: bool = False,
+        kept: Kept | None = None,
+    ) -> list[Tensor]:
         """Logits for each ask, see :meth:`Backbone.forward`."""
-        logits: list[Tensor] = self.backbone(ids_BL, keys_BL, asks, added)
+        logits: list[Tensor] = self.backbone(ids_BL, keys_BL, asks, added, kept)
         return logits
 
     def code_state(self, states: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Bins that know their order: a bin's vector says which number it stands for. Shapes: ``backbone``, F features."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,10 @@ class OrdinalBackbone(Backbone):
         known_BL = (number_BL >= 0) & (number_BL < self.bins.size)
         added_BLD = self.read(self.features_VF[number_BL.clamp(0, self.bins.size - 1)].to(self.read.weight))
         return super().embed(ids_BL) + added_BLD * known_BL[..., None]
+
+    def spare(self, spans: Sequence[Span]) -> None:
+        """Bins' features are written where bins are asked for."""
+        self.write.requires_grad_(any(span.first < self.bins.stop and self.bins.first < span.stop for span in spans))
 
     def project(self, hidden_BLD: Tensor, places_BL: Tensor, span: Span) -> Tensor:
         """Logits of some places over a span; those of bins have their features' part added."""

@@ -26,14 +26,15 @@ class Regressor(nn.Module):
         self.inner = nn.Sequential(*(part for pair in pairs for part in (nn.Linear(*pair), nn.SiLU())))
         self.outer = nn.Linear(width, chunk * len(scales.action.shift_D))
 
-    def forward(self, ids_BL: Tensor, words_BL: Tensor, states_BS: Tensor) -> Tensor:
+    def forward(self, ids_BL: Tensor, keys_BL: Tensor, states_BS: Tensor) -> Tensor:
         """Numbers of a chunk within [-1, 1], about, [B, N].
 
         Args:
-            ids_BL: ids of all kinds.
-            words_BL: bool: which are words.
+            ids_BL: ids of all kinds; those of text are the words.
+            keys_BL: bool: what is no padding.
             states_BS: in the data's own units.
         """
+        words_BL = keys_BL & (ids_BL < self.table.num_embeddings)
         vectors_BLD = self.table(ids_BL * words_BL) * words_BL[..., None]
         mean_BD = vectors_BLD.sum(1) / words_BL.sum(1, keepdim=True).clamp(min=1)
         out_BN: Tensor = self.outer(self.inner(torch.cat((mean_BD, self.scales.state(states_BS)), 1)))

@@ -191,22 +191,31 @@ class Templates:
             left_out,
         )
 
-    def write_text(self, seen: Observation, dims: int, words: Ids, length: int) -> Written:
-        """A prompt and an answer in words; behind its end it is filled with further ends up to ``length``.
+    def write_text(
+        self, seen: Observation, dims: int, words: Ids, length: int | None, slots: int | None = None
+    ) -> Written:
+        """A prompt and an answer in words; behind its end it is filled with further ends.
+
+        Args:
+            seen: the observation.
+            dims: numbers of an action.
+            words: the answer, without its end.
+            length: ids in all as released, where the answer's room is what the prompt leaves; with ``slots`` ids of
+                the prompt at most, ``None``: any number.
+            slots: the answer's room.
 
         Raises:
             ValueError: they don't fit.
         """
-        eos = self.vocab["eos"]
-        room = length - len(words) - 1
-        prompt = self.write_prompt("text", seen, dims)
-        left_out = 0
-        if len(prompt) > room:
-            if self.cut == "tail" or room < 1:
-                raise ValueError(
-                    f"a prompt of {len(prompt)} ids and an answer of {len(words) + 1} don't fit into {length}; raise "
-                    "the length, or shorten the answer"
-                )
-            prompt, left_out = self.fit_prompt("text", seen, dims, room)
-        ids = [*prompt, *words, *[eos] * (length - len(prompt) - len(words))]
-        return Written(ids, [True] * length, range(len(prompt), length), left_out)
+        eos, prompt, left_out = self.vocab["eos"], self.write_prompt("text", seen, dims), 0
+        limit = length if slots is not None else None
+        if limit is not None:
+            prompt, left_out = self.fit_prompt("text", seen, dims, limit)
+        total = (length or 0) if slots is None else len(prompt) + slots
+        if len(prompt) + len(words) + 1 > total:
+            raise ValueError(
+                f"a prompt of {len(prompt)} ids and an answer of {len(words) + 1} don't fit into {total}; raise the "
+                "length, or shorten the answer"
+            )
+        ids = [*prompt, *words, *[eos] * (total - len(prompt) - len(words))]
+        return Written(ids, [True] * total, range(len(prompt), total), left_out)

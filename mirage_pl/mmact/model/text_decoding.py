@@ -3,10 +3,12 @@
 Shapes: B rows, N slots of each, V ids.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from mirage_pl.mmact.model.decoding import HIDDEN, Filled, Predict
 
@@ -18,20 +20,29 @@ class Commit:
     Attributes:
         steps: forward passes, over all blocks.
         blocks: the answer's parts, filled in one after the other; 1: all of it at once.
+        confidence: a probability: words above it are kept at once, beyond the quota, so that fewer steps are needed;
+            approximate (Fast-dLLM, arXiv 2505.22618). ``None``: none are.
+        stale: keys of prompts are those of the first step in all, though prompts see what is filled in: approximate.
     """
 
     steps: int
     blocks: int = 1
+    confidence: float | None = None
+    stale: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.blocks < 1 or self.steps % self.blocks:
             raise ValueError(f"decode.steps={self.steps} must be a multiple of blocks={self.blocks}, both 1 or more")
+        if self.confidence is not None and not 0 < self.confidence <= 1:
+            raise ValueError(f"decode.confidence={self.confidence} must be a probability above 0, or null")
 
-    def __call__(self, predict: Predict, slots_BN: Tensor) -> tuple[Filled, Tensor]:
-        """Fill in the hidden slots.
+    @property
+    def exact(self) -> Self:
+        """The same with a quota in each step, and keys of prompts computed anew."""
+        return replace(self, confidence=None, stale=False)
 
-        Returns:
-            The slots, and in which step each was kept, from 1; 0: it was given.
+    def __call__(self, predict: Predict, slots_BN: Tensor, streams: Sequence[Generator] | None = None) -> Filled:
+        """See :class:`mirage_pl.mmact.model.decoding.Decoder`; nothing is drawn.
 
         Raises:
             ValueError: the slots can't be divided into such blocks.
@@ -52,10 +63,12 @@ class Commit:
                 chosen_BN = logits_BNV.argmax(-1)
                 chance_BN = logits_BNV.softmax(-1).gather(-1, chosen_BN[..., None])[..., 0]
                 keep_BN = keep_most(chance_BN.masked_fill(~open_BN, -torch.inf), quotas_BS[:, step])
+                if self.confidence is not None:
+                    keep_BN |= open_BN & (chance_BN > self.confidence)
                 ids_BN = torch.where(keep_BN, chosen_BN, ids_BN)
                 kept_BN[keep_BN] = block * steps + step + 1
                 hidden.append((ids_BN == HIDDEN).sum(1).tolist())
-        return Filled(ids_BN, ids_BN.float(), forwards, hidden), kept_BN
+        return Filled(ids_BN, ids_BN.float(), forwards, hidden, kept_BN)
 
 
 def share_quotas(count_B: Tensor, steps: int) -> Tensor:

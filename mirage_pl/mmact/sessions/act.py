@@ -14,7 +14,7 @@ from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
 from mirage_pl.mmact.evaluations.loop import Play
 from mirage_pl.mmact.evaluations.policies import Model, make_step
-from mirage_pl.mmact.model.decoding import Decode
+from mirage_pl.mmact.model.decoding import Decoder
 
 
 class Act:
@@ -28,7 +28,9 @@ class Act:
         limit: steps of an episode at most.
     """
 
-    def __init__(self, trained: Trained, takes: Mapping[str, str], decode: Decode, exec_steps: int, limit: int) -> None:
+    def __init__(
+        self, trained: Trained, takes: Mapping[str, str], decode: Decoder, exec_steps: int, limit: int
+    ) -> None:
         self.trained, self.takes, self.decode = trained, takes, decode
         self.exec_steps, self.limit = exec_steps, limit
         self.instruction = ""

@@ -1,32 +1,28 @@
 """The stage of actions: a chunk of them behind a prompt, part of it hidden. Shapes: as in ``batch``."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from mirage_pl.mmact.batch import Batch
 from mirage_pl.mmact.losses import SlotLoss, average
-from mirage_pl.mmact.model.backbone import Ask
-from mirage_pl.mmact.model.decoding import HIDDEN, Decode
+from mirage_pl.mmact.model.decoding import HIDDEN, Decoder
 from mirage_pl.mmact.model.masking import Masking
-from mirage_pl.mmact.model.network import Network
-from mirage_pl.mmact.stages.policy import PolicyModule
+from mirage_pl.mmact.model.vocabulary import Span
+from mirage_pl.mmact.stages.filling import FillingModule
 
 
-class Act(PolicyModule):
+class Act(FillingModule):
     """Learn to fill in hidden numbers of actions.
 
     Args:
         masking: which of them are hidden in training; in validation all are, as where it acts.
         supervise: ``masked``: what is hidden; ``all``: what is visible, too, as released.
         slot_loss: of each number.
-        base: of :class:`mirage_pl.engine.training.base.BaseModule`; ``net`` is a :class:`Network`.
+        base: of :class:`FillingModule`.
     """
-
-    net: Network
 
     def __init__(self, masking: Masking, supervise: Literal["masked", "all"], slot_loss: SlotLoss, **base: Any) -> None:
         super().__init__(**base)
@@ -34,13 +30,9 @@ class Act(PolicyModule):
             raise ValueError(f"supervise={supervise} is unknown; choose masked or all")
         self.masking, self.supervise, self.slot_loss = masking, supervise, slot_loss
 
-    def units(self) -> list[nn.Module]:
-        """The blocks, and what calls them."""
-        return [*self.net.backbone.transformer.blocks, self.net]
-
-    def parts(self) -> dict[str, Sequence[nn.Module]]:
-        """The transformer, for adapters and learning rates."""
-        return {"language": [self.net.backbone]}
+    def list_spans(self) -> list[Span]:
+        """Bins."""
+        return [self.net.vocab.bins]
 
     def terms(self, batch: Batch) -> dict[str, int]:
         """Numbers that are supervised."""
@@ -61,10 +53,10 @@ class Act(PolicyModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of what is supervised, over bins alone; how far the likeliest is off is logged."""
-        hidden_BN = self.hide(batch)
+        hidden_BN, bins = self.hide(batch), self.net.vocab.bins
         asked_BN, targets_BN = self.ask(batch, hidden_BN), self.net.code_actions(self.shape_actions(batch)).flatten(1)
-        ids_BL = self.fill(batch, torch.where(hidden_BN, HIDDEN, targets_BN))
-        logits_NV = self.read(batch, ids_BL, asked_BN)
+        ids_BL = self.fill(batch, batch.action, torch.where(hidden_BN, HIDDEN, targets_BN), bins)
+        logits_NV = self.read(batch.action, ids_BL, asked_BN, bins)
         targets_N = targets_BN[asked_BN]
         off = (logits_NV.argmax(-1) - targets_N).abs().float().mean() * 2 / (self.net.bins.count - 1)
         self.observe({"off": off.detach().nan_to_num()})
@@ -74,36 +66,8 @@ class Act(PolicyModule):
         """The actions of a batch, [B, H, A]."""
         return batch.actions_BN.unflatten(1, (-1, len(self.scales.action.shift_D)))
 
-    def fill(self, batch: Batch, slots_BN: Tensor) -> Tensor:
-        """The ids of a batch with the numbers of its states, and with what is known of its actions."""
-        vocab, ids_BL = self.net.vocab, batch.ids_BL.clone()
-        if len(batch.states_MS):
-            ids_BL[batch.state_BL] = self.net.code_state(batch.states_MS).flatten()
-        ids_BL[batch.slots_BL] = torch.where(slots_BN == HIDDEN, vocab["mask"], slots_BN + vocab.bins.first).flatten()
-        return ids_BL
-
-    def read(self, batch: Batch, ids_BL: Tensor, asked_BN: Tensor) -> Tensor:
-        """Logits over bins of what is asked for, row by row, [N, V]."""
-        places_BL = batch.slots_BL.clone()
-        places_BL[batch.slots_BL] = asked_BN.flatten()
-        (logits_NV,) = self.net(ids_BL, batch.keys_BL, [Ask(places_BL, self.net.vocab.bins)])
-        return logits_NV
-
     @torch.no_grad()
-    def choose_actions(self, batch: Batch, decode: Decode, streams: Sequence[Generator]) -> Tensor:
+    def choose_actions(self, batch: Batch, decode: Decoder, streams: Sequence[Generator]) -> Tensor:
         """Fill in chunks, and take their numbers out of bins and scales."""
-        hidden_BN = torch.full(batch.real_BN.shape, HIDDEN, device=self.device)
-
-        def predict(slots_BN: Tensor) -> Tensor:
-            everywhere_BN = torch.ones_like(batch.real_BN)
-            logits_NV = self.read(batch, self.fill(batch, slots_BN), everywhere_BN)
-            return logits_NV.unflatten(0, slots_BN.shape)
-
-        filled = decode(predict, hidden_BN, streams)
+        filled = self.fill_in(batch, batch.action, self.net.vocab.bins, decode, streams)
         return self.net.read_actions(filled.expected_BN.view_as(self.shape_actions(batch))).flatten(1)
-
-    def describe_export(self) -> dict[str, Any]:
-        """Sizes and layout by the names of released configs, and our own."""
-        sizes, vocab = self.net.backbone.sizes, self.net.vocab
-        released = {"vocab_size": vocab.size, "action_vocab_size": vocab.bins.size, "model_type": "mmact"}
-        return super().describe_export() | released | {"sizes": asdict(sizes), "layout": asdict(vocab)}

@@ -1,8 +1,6 @@
 """What all stages of a policy share: scales fitted to the data, draws by row, the export. Shapes: as in ``batch``."""
 
 import json
-from abc import abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,6 @@ from torch import Generator, Tensor
 from data_modules.demonstrations.steps import Step
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.draws import row_stream
-from mirage_pl.mmact.batch import Batch
-from mirage_pl.mmact.model.decoding import Decode
 from mirage_pl.mmact.model.network import Scales
 
 CARD = """A policy of mirage_pl's MM-ACT family.
@@ -26,7 +22,7 @@ model has, and in `scales.…` how numbers of states and actions become those wi
 
 
 class PolicyModule(BaseModule):
-    """A stage whose model, which has ``scales``, chooses actions."""
+    """A stage whose model has ``scales``."""
 
     @property
     def scales(self) -> Scales:
@@ -44,16 +40,6 @@ class PolicyModule(BaseModule):
     def stream_of(self, sample: Step) -> Generator:
         """Random numbers of a row in this step, in whatever batch it is."""
         return row_stream(self.seed, Path(sample.where).name, self.step)
-
-    @abstractmethod
-    def choose_actions(self, batch: Batch, decode: Decode, streams: Sequence[Generator]) -> Tensor:
-        """Choose a chunk of actions for each row, [B, N], in the data's own units.
-
-        Args:
-            batch: what is seen; the actions in it aren't.
-            decode: how slots are filled in, where there are any.
-            streams: random numbers of each row, if it draws.
-        """
 
     def describe_export(self) -> dict[str, Any]:
         """What ``config.json`` holds of the model."""

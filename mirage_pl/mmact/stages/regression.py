@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from mirage_pl.mmact.batch import Batch
-from mirage_pl.mmact.model.decoding import Decode
+from mirage_pl.mmact.model.decoding import Decoder
 from mirage_pl.mmact.model.regressor import Regressor
 from mirage_pl.mmact.stages.policy import PolicyModule
 
@@ -30,15 +30,15 @@ class Regress(PolicyModule):
 
     def predict(self, batch: Batch) -> Tensor:
         """Normalized actions, [B, N]; a row without a state has the middle of all."""
-        has_B = batch.state_BL.any(1)
+        has_B = batch.action.state_BL.any(1)
         states_BS = self.scales.state.shift_D.repeat(len(batch), 1)
         if has_B.any():
             states_BS[has_B] = batch.states_MS
-        predicted_BN: Tensor = self.net(batch.ids_BL, batch.words_BL, states_BS)
+        predicted_BN: Tensor = self.net(batch.action.ids_BL, batch.action.keys_BL, states_BS)
         return predicted_BN
 
     @torch.no_grad()
-    def choose_actions(self, batch: Batch, decode: Decode, streams: Sequence[Generator]) -> Tensor:
+    def choose_actions(self, batch: Batch, decode: Decoder, streams: Sequence[Generator]) -> Tensor:
         """The numbers themselves."""
         normal_BHA = self.predict(batch).unflatten(1, (-1, len(self.scales.action.shift_D)))
         return self.scales.action.invert(normal_BHA).flatten(1)
