@@ -49,7 +49,7 @@ class Muon(Optimizer):
         self.inner: dict[bool, Optimizer] = {True: matrices} | ({} if rest is None else {False: rest})
         super().__init__([group for each in self.inner.values() for group in each.param_groups], {})
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step.
 
         Args:
