@@ -36,7 +36,7 @@ GENTLE = {
         ("mmact/action", "mmact/regression", "mmact/text", "mmact/mix"),
         ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     ),
-    "ivideogpt/world_model": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
+    "ivideogpt/world_model": ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer_gan": [
         "model.discriminator.depth=2",
