@@ -74,6 +74,10 @@ class Act:
 
     def play(self, instruction: str | None, episode: int) -> Iterator[Piece]:
         """Play an episode, and show it."""
+        if self.task.world is None:
+            raise ValueError(
+                "this run's task has no simulator, so no episode can be played; give state= and instruction="
+            )
         world = instantiate(self.task.world)()
         start = Step("episode", "", None, np.zeros((1, world.width), np.float32), 1, meta={"seed": [episode]})
         playing = Play(start, world)
