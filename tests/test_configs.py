@@ -36,7 +36,13 @@ VIDEO = (
     *(f"model/ivideogpt/{name}" for name in ("tiny", "ctx64", "ctx64_medium", "ctx256")),
     *(f"quantizer/{name}" for name in ("fsq", "vq", "lfq")),
 )
-POLICIES = ("task/pushing_language", "task/metaworld_language", "model/mmact/tiny", "model/mmact/mmada_8b")
+POLICIES = (
+    "task/pushing_language",
+    "task/metaworld_language",
+    "task/pushing_seen",
+    "model/mmact/tiny",
+    "model/mmact/mmada_8b",
+)
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
 ALONE |= {f"task/{name}": (*CLIPS, "task.python=PYTHON") for name in ("maniskill", "libero")}
 ALONE |= dict.fromkeys(POLICIES, ("stage=mmact/action",))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_modules.demonstrations.demonstration import Demonstration, Numbers, read_demonstration
+from data_modules.demonstrations.demonstration import Demonstration, Frames, Numbers, read_demonstration, read_frames
 from data_modules.demonstrations.drawing import draw_numbers
 from data_modules.files.sources import Source, open_source
 
@@ -44,6 +44,8 @@ class Step:
         file: of the episode.
         at: the step.
         plan: what is to be done next, in words; ``None``: nobody says.
+        views: cameras; what they saw is in the file: :meth:`look`.
+        seen_VHWC: what they see now, of a step that is only to be acted on, or tampered with.
         meta: the row's other columns.
     """
 
@@ -56,11 +58,53 @@ class Step:
     file: Path | None = None
     at: int = 0
     plan: str | None = None
+    views: int = 0
+    seen_VHWC: Frames | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    def look(self) -> Frames:
+        """What cameras see, [V, H, W, 3].
 
-COLUMNS = ("episode", "length", "instruction", "group", "plans")
+        Raises:
+            ValueError: there is no frame, or fewer views than the row says; names it.
+        """
+        if self.seen_VHWC is not None:
+            return self.seen_VHWC
+        if self.file is None or not self.views:
+            raise ValueError(f"{self.where}: no frames; its row says views={self.views}")
+        return cut_views(self, self.at)
+
+    def look_ahead(self) -> Frames:
+        """What cameras see after the chunk, or at the episode's end, [V, H, W, 3].
+
+        Raises:
+            ValueError: as :meth:`look`, whatever the step has been shown.
+        """
+        if self.file is None or not self.views:
+            raise ValueError(f"{self.where}: no frames; its row says views={self.views}")
+        return cut_views(self, self.at + len(self.actions_HA))
+
+
+COLUMNS = ("episode", "length", "instruction", "group", "plans", "views")
 """Of a row: those that a step has by other names."""
+
+
+def cut_views(step: Step, at: int) -> Frames:
+    """What the cameras of a step's episode saw at a state, or at its end, [V, H, W, 3].
+
+    Raises:
+        ValueError: there are other frames than the row says; names it.
+    """
+    assert step.file is not None
+    try:
+        frames_TVHWC = read_frames(step.file)
+    except ValueError as error:
+        raise ValueError(f"{step.where}: {error}") from None
+    if frames_TVHWC.shape[1] != step.views:
+        raise ValueError(
+            f"{step.where}: {step.file} has {frames_TVHWC.shape[1]} views, not {step.views} as its row says"
+        )
+    return frames_TVHWC[min(at, len(frames_TVHWC) - 1)]
 
 
 def list_places(first: int, chunk: int, stride: int, total: int) -> list[int]:
@@ -112,6 +156,8 @@ class Steps:
             self.source.folder(row) / values["episode"],
             at,
             None if episode.plans_P is None else values["plans"][episode.plans_P[at]],
+            int(values.get("views", 0)),
+            None,
             {key: value for key, value in values.items() if key not in COLUMNS},
         )
 
@@ -151,8 +197,10 @@ class Steps:
         return f"{sample.instruction}{plan}\nstate {state}\nactions {actions}"
 
     def picture(self, sample: Step) -> Image.Image:
-        """The numbers of its state, over the episode."""
+        """What cameras see, side by side; without any the numbers of its state, over the episode."""
         assert sample.file is not None
+        if sample.views:
+            return Image.fromarray(np.concatenate(list(sample.look()), 1))
         return draw_numbers(read_demonstration(sample.file).states_TS, sample.at)
 
 
@@ -172,6 +220,9 @@ def parse_row(source: Source, row: int) -> dict[str, Any]:
     plans = values.get("plans", [])
     if not isinstance(plans, list) or not all(isinstance(plan, str) for plan in plans):
         raise ValueError(f"{where}: plans must be a list of texts")
+    views = values.get("views", 0)
+    if not isinstance(views, int) or views < 0:
+        raise ValueError(f"{where}: views={views} must say how many cameras there are, 0 or more")
     if values["length"] < 2:
         raise ValueError(f"{where}: length={values['length']}; an episode has 2 states or more")
     return values

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_modules.demonstrations.demonstration import Numbers
+from data_modules.demonstrations.demonstration import Frames, Numbers
 from data_modules.demonstrations.steps import Step, Steps
 from data_modules.loading.draws import stream_seed
 from mirage_pl.engine.seams import OWN
@@ -59,6 +59,24 @@ SEEN: Mapping[str, Callable[[Play], tuple[str, Numbers | None]]] = {
 """Condition -> what the model sees under it."""
 
 
+def blank(play: Play) -> Frames | None:
+    """Black pictures."""
+    return None if (seen_VHWC := play.look()) is None else np.zeros_like(seen_VHWC)
+
+
+def turn_round(play: Play) -> Frames | None:
+    """The cameras in the other order."""
+    return None if (seen_VHWC := play.look()) is None else seen_VHWC[::-1]
+
+
+LOOKS: Mapping[str, Callable[[Play], Frames | None]] = {
+    "blank_image": blank,
+    "swapped_views": turn_round,
+    "frozen_image": lambda play: play.first_VHWC,
+}
+"""Condition -> what cameras show the model under it."""
+
+
 @dataclass(frozen=True)
 class Model:
     """The model that is evaluated.
@@ -66,7 +84,8 @@ class Model:
     Attributes:
         module: a stage of a policy.
         collate: steps -> batch.
-        seen: what it sees of an episode.
+        seen: what it is told and what is measured of an episode, for it.
+        look: what cameras show it.
         decode: how it fills in actions.
         chunk: steps of a chunk.
     """
@@ -74,12 +93,16 @@ class Model:
     module: Any
     collate: Callable[[Sequence[Step]], Any]
     seen: Callable[[Play], tuple[str, Numbers | None]]
+    look: Callable[[Play], Frames | None]
     decode: Decoder
     chunk: int
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:
         """Choose a chunk for each episode."""
-        samples = [make_step(each.sample.where, *self.seen(each), self.chunk, each.world.width) for each in plays]
+        samples = [
+            make_step(each.sample.where, *self.seen(each), self.chunk, each.world.width, self.look(each))
+            for each in plays
+        ]
         streams = [torch.Generator().manual_seed(int(each.draws.integers(2**53))) for each in plays]
         batch = self.collate(samples).to(self.module.device)
         chosen_BN = self.module.choose_actions(batch, self.decode, streams)
@@ -87,9 +110,11 @@ class Model:
         return chunks
 
 
-def make_step(where: str, instruction: str, state_S: Numbers | None, chunk: int, width: int) -> Step:
+def make_step(
+    where: str, instruction: str, state_S: Numbers | None, chunk: int, width: int, seen_VHWC: Frames | None = None
+) -> Step:
     """A step that is to be acted on: its actions are room."""
-    return Step(where, instruction, state_S, np.zeros((chunk, width), np.float32), chunk)
+    return Step(where, instruction, state_S, np.zeros((chunk, width), np.float32), chunk, seen_VHWC=seen_VHWC)
 
 
 class Random:

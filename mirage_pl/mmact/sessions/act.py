@@ -61,6 +61,10 @@ class Act:
         wanted = self.task.numbers["state"]
         if len(numbers_S) != wanted or not np.isfinite(numbers_S).all():
             raise ValueError(f"state has {len(numbers_S)} numbers; this policy takes {wanted} finite ones")
+        if self.trained.collator.views:
+            raise ValueError(
+                "this policy reads pictures, which a state hasn't; leave state out, and an episode is played"
+            )
         step = make_step("state", self.instruction, numbers_S, self.task.chunk, self.task.numbers["action"])
         for action in self.choose(step):
             yield Piece("text", " ".join(f"{number:.4f}" for number in action) + "\n")
@@ -76,13 +80,14 @@ class Act:
         """Play an episode, and show it."""
         world = instantiate(self.task.world)()
         start = Step("episode", "", None, np.zeros((1, world.width), np.float32), 1, meta={"seed": [episode]})
-        playing = Play(start, world)
+        playing = Play(start, world, self.trained.collator.views)
         told = instruction or world.instruction
         yield Piece("text", f"{told}\n")
         model = Model(
             self.trained.module,
             self.trained.collator,
             lambda each: (told, each.world.numbers.astype(np.float32)),
+            Play.look,
             self.decode,
             self.task.chunk,
         )
