@@ -27,21 +27,27 @@ class Pair:
         return min(ratios), max(ratios)
 
 
-def in_turns(ours: Callable[[], object], theirs: Callable[[], object], repeats: int, warmup: int = 2) -> Pair:
+def in_turns(
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    repeats: int,
+    warmup: int = 2,
+    clock: Callable[[], float] = perf_counter,
+) -> Pair:
     """Run both sides ``repeats`` times after a warm-up."""
     for _ in range(warmup):
         ours(), theirs()
-    runs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
+    runs = [(seconds(ours, clock), seconds(theirs, clock)) for _ in range(repeats)]
     return Pair([a for a, _ in runs], [b for _, b in runs])
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Wall-clock of one run, its kernels included."""
+def seconds(work: Callable[[], object], clock: Callable[[], float] = perf_counter) -> float:
+    """Time of one run by a clock, its kernels included."""
     wait()
-    started = perf_counter()
+    started = clock()
     work()
     wait()
-    return perf_counter() - started
+    return clock() - started
 
 
 def wait() -> None:

@@ -39,6 +39,7 @@ VIDEO = (
 POLICIES = (
     "task/pushing_language",
     "task/metaworld_language",
+    "task/babyai",
     "task/pushing_seen",
     "model/mmact/tiny",
     "model/mmact/mmada_8b",

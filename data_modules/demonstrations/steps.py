@@ -1,6 +1,6 @@
 """Steps of demonstrations: an instruction, a state, and the actions from there on. S, A numbers; H steps of a chunk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Step:
         at: the step.
         plan: what is to be done next, in words; ``None``: nobody says.
         views: cameras; what they saw is in the file: :meth:`look`.
-        seen_VHWC: what they see now, of a step that is only to be acted on, or tampered with.
+        seen: what they see, [H, W, 3] each, of a step that is only to be acted on, or tampered with.
         meta: the row's other columns.
     """
 
@@ -59,52 +59,52 @@ class Step:
     at: int = 0
     plan: str | None = None
     views: int = 0
-    seen_VHWC: Frames | None = None
+    seen: Sequence[Frames] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
-    def look(self) -> Frames:
-        """What cameras see, [V, H, W, 3].
+    @property
+    def episode(self) -> str:
+        """What tells its episode from others."""
+        return str(self.file)
+
+    def look(self) -> Sequence[Frames]:
+        """What each camera sees, [H, W, 3]; nothing where there is none.
 
         Raises:
-            ValueError: there is no frame, or fewer views than the row says; names it.
+            ValueError: frames can't be read, or aren't as the row says; names it.
         """
-        if self.seen_VHWC is not None:
-            return self.seen_VHWC
-        if self.file is None or not self.views:
-            raise ValueError(f"{self.where}: no frames; its row says views={self.views}")
-        return cut_views(self, self.at)
+        return self.look_at([self.at])[0] if self.seen is None else self.seen
 
-    def look_ahead(self) -> Frames:
-        """What cameras see after the chunk, or at the episode's end, [V, H, W, 3].
+    def look_ahead(self) -> Sequence[Frames]:
+        """What each camera sees after the chunk, or at the episode's end, whatever this step has been shown."""
+        return self.look_at([self.after])[0]
+
+    @property
+    def after(self) -> int:
+        """The state after the chunk, which may lie behind the episode's end."""
+        return self.at + len(self.actions_HA)
+
+    def look_at(self, states: Sequence[int] | None) -> Sequence[Sequence[Frames]]:
+        """What each camera sees at some states of its episode; ``None``: at all; behind the end at the last one.
 
         Raises:
-            ValueError: as :meth:`look`, whatever the step has been shown.
+            ValueError: as :meth:`look`.
         """
         if self.file is None or not self.views:
-            raise ValueError(f"{self.where}: no frames; its row says views={self.views}")
-        return cut_views(self, self.at + len(self.actions_HA))
+            return [()] * len(states or ())
+        try:
+            frames_TVHWC = read_frames(self.file)
+        except ValueError as error:
+            raise ValueError(f"{self.where}: {error}") from None
+        if frames_TVHWC.shape[1] != self.views:
+            there = f"{self.file} has {frames_TVHWC.shape[1]} views, not {self.views} as its row says"
+            raise ValueError(f"{self.where}: {there}")
+        last = len(frames_TVHWC) - 1
+        return [tuple(frames_TVHWC[min(at, last)]) for at in (range(last + 1) if states is None else states)]
 
 
 COLUMNS = ("episode", "length", "instruction", "group", "plans", "views")
 """Of a row: those that a step has by other names."""
-
-
-def cut_views(step: Step, at: int) -> Frames:
-    """What the cameras of a step's episode saw at a state, or at its end, [V, H, W, 3].
-
-    Raises:
-        ValueError: there are other frames than the row says; names it.
-    """
-    assert step.file is not None
-    try:
-        frames_TVHWC = read_frames(step.file)
-    except ValueError as error:
-        raise ValueError(f"{step.where}: {error}") from None
-    if frames_TVHWC.shape[1] != step.views:
-        raise ValueError(
-            f"{step.where}: {step.file} has {frames_TVHWC.shape[1]} views, not {step.views} as its row says"
-        )
-    return frames_TVHWC[min(at, len(frames_TVHWC) - 1)]
 
 
 def list_places(first: int, chunk: int, stride: int, total: int) -> list[int]:

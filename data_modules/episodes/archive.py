@@ -84,6 +84,10 @@ class Archive:
         """Return an array of one text."""
         return str(self.numbers(key).reshape(-1)[0])
 
+    def texts(self, key: str) -> Sequence[str]:
+        """Return an array of texts."""
+        return [str(text) for text in self.numbers(key).reshape(-1)]
+
 
 def damaged(file: Path, error: Exception) -> ValueError:
     """What is said of a damaged file."""

@@ -207,6 +207,10 @@ class Video:
         """Refuse: there are none."""
         raise ValueError(f"{self.file} is a video and has no {key}")
 
+    def texts(self, key: str) -> Sequence[str]:
+        """Refuse: there are none."""
+        raise ValueError(f"{self.file} is a video and has no {key}")
+
     def text(self, key: str) -> str:
         """Refuse: there is none."""
         raise ValueError(f"{self.file} is a video and has no {key}")

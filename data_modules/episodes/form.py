@@ -11,8 +11,8 @@ import numpy as np
 
 from data_modules.episodes.episode import Frames, Numbers
 
-KINDS = ("frames", "actions", "rewards", "states", "text")
-OPTIONAL = ("states", "text")
+KINDS = ("frames", "actions", "rewards", "states", "text", "plans")
+OPTIONAL = ("states", "text", "plans")
 """What our own files may lack."""
 
 
@@ -21,16 +21,19 @@ class Form:
     """How files hold an episode.
 
     Attributes:
-        keys: which array of a file is ``frames``, ``actions``, ``rewards``, ``states`` and ``text``; ``null``: none. A
-            list of frames are cameras; a list of numbers are put beside each other. ``frames: null`` is the first
-            camera of a file that says which arrays are cameras.
-        optional: kinds that a file may lack.
+        keys: which array of a file is ``frames``, ``actions``, ``rewards``, ``states``, ``text`` and ``plans`` (one for
+            each frame); ``null``: none. A list of frames are cameras; a list of numbers are put beside each other.
+            ``frames: null`` is the first camera of a file that says which arrays are cameras.
+        optional: kinds that a file may lack; ``frames``: it may have no camera, but has those that are named.
         rows: a file with a row of actions and rewards for each frame, not for each step: whether a frame's row belongs
             to the step ``after`` it, or to the one ``before``, which led to it, as in replay buffers.
         clip: actions are clipped to -clip … clip; ``None``: they aren't.
         width: actions with fewer numbers get zeros, those with more are cut; ``None``: they stay.
         turn: degrees by which frames are turned, counter-clockwise.
         flip: which way they are mirrored then: ``vertical`` (upside down) or ``horizontal``.
+        bgr: frames lie with blue first.
+        beside: a file of JSON beside the episode's, ``../instructions/{name}.json``; its entry ``keys.text`` says what
+            is to be done, or lists ways to say it, of which the first counts; ``None``: the episode's file says it.
 
     Raises:
         ValueError: an option that there isn't; names it.
@@ -43,12 +46,14 @@ class Form:
     width: int | None = None
     turn: Literal[0, 90, 180, 270] = 0
     flip: Literal["vertical", "horizontal"] | None = None
+    bgr: bool = False
+    beside: str | None = None
 
     def __post_init__(self) -> None:
         if unknown := self.keys.keys() - set(KINDS):
             raise ValueError(f"task.form.keys has unknown {sorted(unknown)}; they are {', '.join(KINDS)}")
-        if wrong := [kind for kind in self.optional if kind not in KINDS[1:]]:
-            raise ValueError(f"task.form.optional has {wrong}; a file may lack {', '.join(KINDS[1:])}")
+        if wrong := [kind for kind in self.optional if kind not in KINDS]:
+            raise ValueError(f"task.form.optional has {wrong}; a file may lack {', '.join(KINDS)}")
         for kind, key in self.keys.items():
             if any(not isinstance(name, str) or not name for name in list_names(key)):
                 raise ValueError(
@@ -106,7 +111,7 @@ def arrange_frames(frames: Any, form: Form, name: str) -> Frames:
         if frames.dtype.kind not in "iu" or frames.min() < 0 or frames.max() > 255:
             raise ValueError(f"{name}: frames must be whole numbers 0 to 255; these are {frames.dtype}")
         frames = frames.astype(np.uint8)
-    frames = np.rot90(frames, form.turn // 90, (1, 2))
+    frames = np.rot90(frames[..., ::-1] if form.bgr else frames, form.turn // 90, (1, 2))
     mirrored = {None: frames, "vertical": frames[:, ::-1], "horizontal": frames[:, :, ::-1]}[form.flip]
     return np.ascontiguousarray(mirrored)
 

@@ -92,6 +92,15 @@ class Group:
             return as_text(value)
         return str(self.find_attribute(key))
 
+    def texts(self, key: str) -> Sequence[str]:
+        """Return an array of texts."""
+        return [as_text(text) for text in np.asarray(self.group[as_path(key)][()]).reshape(-1)]
+
+    @property
+    def file(self) -> Path:
+        """The file."""
+        return Path(self.group.file.filename)
+
     def find_attribute(self, key: str) -> str | None:
         """An attribute of the group, or of the nearest one around it."""
         name, _, entry = key.partition(".")

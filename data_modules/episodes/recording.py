@@ -1,5 +1,6 @@
 """Episodes on disk: opened by what the file is, read as the form says, frame by frame where the file allows it."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -36,6 +37,10 @@ class Arrays(Protocol):
     def coded(self) -> bool:
         """Whether a frame is decoded from those before it."""
 
+    @property
+    def file(self) -> Path:
+        """The file."""
+
     def has(self, key: str) -> bool:
         """Return whether there is an array."""
 
@@ -57,6 +62,9 @@ class Arrays(Protocol):
     def text(self, key: str) -> str:
         """Return a text."""
 
+    def texts(self, key: str) -> Sequence[str]:
+        """Return an array of texts."""
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -73,17 +81,18 @@ class Recording:
     form: Form
 
     def __post_init__(self) -> None:
-        wanted = [name for kind in self.form.keys if kind not in self.form.optional for name in self.form.names(kind)]
+        optional = {*self.form.optional, *(["text"] if self.form.beside else [])} - {"frames"}
+        wanted = [name for kind in self.form.keys if kind not in optional for name in self.form.names(kind)]
         if missing := [name for name in wanted if not self.arrays.has(name)]:
             keys = ", ".join(self.arrays.keys()) or "nothing"
             raise ValueError(f"{self.name} has no {' and no '.join(missing)}, but {keys}; set task.form.keys")
-        if not self.cameras:
+        if not self.cameras and "frames" not in self.form.optional:
             raise ValueError(f"{self.name}: task.form.keys.frames must name the array of frames")
 
     @cached_property
     def cameras(self) -> Sequence[str]:
         """Keys of the frames."""
-        return self.form.names("frames") or list(self.arrays.cameras()[:1])
+        return list(self.arrays.cameras()[:1]) if self.form.keys.get("frames") is None else self.form.names("frames")
 
     def keys_of(self, kind: str) -> list[str]:
         """The keys of a kind that are there: all, or none."""
@@ -100,7 +109,14 @@ class Recording:
         counts = {camera: self.arrays.count(camera) for camera in self.cameras}
         if len(set(counts.values())) > 1:
             raise ValueError(f"{self.name} has different numbers of frames: {counts}")
-        return next(iter(counts.values()))
+        return next(iter(counts.values())) if counts else self.count_states()
+
+    def count_states(self) -> int:
+        """Frames of an episode without cameras."""
+        states = self.numbers("states")
+        if states is None:
+            raise ValueError(f"{self.name} has neither frames nor states; set task.form.keys")
+        return len(states)
 
     def frames(self, places: Sequence[int] | None = None) -> tuple[Frames, ...]:
         """Read frames of each camera, all or those at some places; a place may come again."""
@@ -138,8 +154,20 @@ class Recording:
 
     def text(self) -> str | None:
         """Read what is to be done."""
+        if self.form.beside:
+            return read_beside(self.arrays.file, self.form)
         keys = self.keys_of("text")
         return self.arrays.text(keys[0]) if keys else None
+
+    def plans(self) -> Sequence[str] | None:
+        """Read what is said at each step of what is done there."""
+        keys = self.keys_of("plans")
+        if not keys:
+            return None
+        plans = self.arrays.texts(keys[0])
+        if len(plans) not in (self.total, self.total - 1):
+            raise ValueError(f"{self.name}: {len(plans)} plans; expected one for each of {self.total} frames")
+        return plans[: self.total - 1]
 
     def whole(self) -> Episode:
         """Read all of it."""
@@ -152,6 +180,22 @@ class Recording:
         plain = replace(self, form=replace(self.form, turn=0, flip=None))
         frames = plain.frames(places if self.arrays.coded else None)[0]
         return sha256(str((self.total, *frames.shape[1:])).encode() + frames.tobytes()).hexdigest()[:12]
+
+
+def read_beside(file: Path, form: Form) -> str:
+    """What is to be done, out of a file of JSON beside an episode's.
+
+    Raises:
+        ValueError: the file is missing or broken, or has no such entry; names it.
+    """
+    beside, (key, *_) = file.parent / str(form.beside).format(name=file.stem), [*form.names("text"), ""]
+    try:
+        said = json.loads(beside.read_text())[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{beside} doesn't say what is to be done under {key!r} ({type(error).__name__}); see task.form.beside"
+        ) from None
+    return str(said[0] if isinstance(said, list) and said else said)
 
 
 @contextmanager

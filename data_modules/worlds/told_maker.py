@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from data_modules.maker import Plan
 from data_modules.worlds.maker import PlayedEpisodes
 from data_modules.worlds.play import check_policies
 from data_modules.worlds.told import Told, look
-from data_modules.worlds.world import Vector
+from data_modules.worlds.world import Vector, WorldFailure
 
+Played = tuple[list[Vector], list[Vector], list[str]]
+"""States, actions, and what is about to be done, in words."""
 TRIES = 1000
-"""Episodes that are begun at most to find one whose goal is for a split."""
+"""Episodes that are begun at most to find one whose goal is for a split, and that goes well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,32 +51,37 @@ class ToldDemonstrations(PlayedEpisodes):
         return self.noises
 
     def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
-        """Play and write one episode."""
+        """Play and write one episode.
+
+        Raises:
+            ValueError: no draws begin one with a goal for its split that can be played.
+        """
         world: Told = self.open()
-        noise, seed = plan.content[1], self.find_seed(world, plan)
-        frames = list[Frames]()
-        watch = (lambda: frames.append(look(world, self.views))) if self.views else None
-        states, actions, said = demonstrate(world, noise, self.limit, self.stay, np.random.default_rng(seed), watch)
+        seed, (states, actions, said), frames = self.play(world, plan)
         name, plans = f"{self.subfolder}/{plan.name}.npz", list(dict.fromkeys(said))
         write_demonstration(folder / name, states, actions, [plans.index(words) for words in said], frames or None)
         row = {"episode": name, "length": len(states), "instruction": world.instruction, "group": world.group}
         row |= {"views": self.views} if self.views else {}
         return row | {"plans": plans, "seed": seed, "reached": world.reached}
 
-    def find_seed(self, world: Told, plan: Plan) -> list[int]:
-        """What an episode's draws depend on, such that its goal is one of its split's.
-
-        Raises:
-            ValueError: there seems to be none.
-        """
-        seed = self.seed_of(plan)
+    def play(self, world: Told, plan: Plan) -> tuple[list[int], Played, list[Frames]]:
+        """Play an episode, with other draws where its goal is another split's, or world or expert break down."""
+        seed, why = self.seed_of(plan), f"none has a goal that is for {plan.split}"
         for tried in (seed, *([*seed, number] for number in range(1, TRIES))):
-            world.reset(np.random.default_rng(tried))
-            if world.split in (None, plan.split):
-                return tried
-        raise ValueError(
-            f"{TRIES} episodes were begun, but none of {world.instruction!r} and its like is for {plan.split}"
-        )
+            try:
+                world.reset(np.random.default_rng(tried))
+                if world.split in (None, plan.split):
+                    frames = list[Frames]()
+                    watch = partial(self.film, world, frames) if self.views else None
+                    draws = np.random.default_rng(tried)
+                    return tried, demonstrate(world, plan.content[1], self.limit, self.stay, draws, watch), frames
+            except WorldFailure as failure:
+                why = f"the last one failed: {failure}"
+        raise ValueError(f"of {TRIES} episodes that were begun {why}")
+
+    def film(self, world: Told, frames: list[Frames]) -> None:
+        """Add what cameras see now."""
+        frames.append(look(world, self.views))
 
 
 def demonstrate(
@@ -83,7 +91,7 @@ def demonstrate(
     stay: int,
     draws: np.random.Generator,
     watch: Callable[[], None] | None = None,
-) -> tuple[list[Vector], list[Vector], list[str]]:
+) -> Played:
     """Play an episode; ``watch`` is called at each state.
 
     Returns:

@@ -205,7 +205,7 @@ class Collator:
     def write(self, sample: Step, kind: str, write: Callable[[Observation, int, int], Written]) -> Written:
         """A row whose numbers are masks, and whose codes are the first one; says once that an instruction was cut."""
         numbers = 0 if sample.state_S is None or not self.states else len(sample.state_S)
-        if (there := sample.views if sample.seen_VHWC is None else len(sample.seen_VHWC)) < self.views:
+        if (there := sample.views if sample.seen is None else len(sample.seen)) < self.views:
             raise ValueError(
                 f"{sample.where}: {there} views, but this policy takes {self.views}; make the data with views"
             )

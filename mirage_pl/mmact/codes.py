@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_modules.demonstrations.demonstration import read_frames
 from data_modules.demonstrations.steps import Step
 from mirage_pl.mmact.model.coder import Coder
 from mirage_pl.mmact.pictures import prepare_views
@@ -25,7 +24,7 @@ class Codes:
     """
 
     def __init__(self, folder: str | None) -> None:
-        self.folder, self.known = None if folder is None else Path(folder), dict[Path, Tensor]()
+        self.folder, self.known = None if folder is None else Path(folder), dict[str, Tensor]()
         self.stamp, self.name = tuple[tuple[int, int], ...](), ""
 
     def see(self, step: Step, coder: Coder) -> Tensor:
@@ -34,7 +33,7 @@ class Codes:
         Raises:
             ValueError: there is nothing to see, or less than the row says; names it.
         """
-        if step.seen_VHWC is not None or step.file is None:
+        if step.seen is not None or step.file is None:
             device = next(coder.parameters()).device
             return coder.encode(prepare_views(step.look(), coder.sizes.side).to(device)).cpu()
         return self.read(step, coder)[step.at]
@@ -48,15 +47,14 @@ class Codes:
         if step.file is None:
             raise ValueError(f"{step.where}: no episode, so nobody knows what is seen next")
         codes_TVn = self.read(step, coder)
-        return codes_TVn[min(step.at + len(step.actions_HA), len(codes_TVn) - 1), 0]
+        return codes_TVn[min(step.after, len(codes_TVn) - 1), 0]
 
     def read(self, step: Step, coder: Coder) -> Tensor:
         """Codes of a step's episode, [T, V, n]."""
-        assert step.file is not None
         self.check(coder)
-        if step.file not in self.known:
-            self.known[step.file] = self.look_up(step, coder)
-        return self.known[step.file].long()
+        if step.episode not in self.known:
+            self.known[step.episode] = self.look_up(step, coder)
+        return self.known[step.episode].long()
 
     def check(self, coder: Coder) -> None:
         """Forget all codes if the coder has other weights than before."""
@@ -70,26 +68,23 @@ class Codes:
 
     def look_up(self, step: Step, coder: Coder) -> Tensor:
         """Read an episode's codes from disk, or compute and write them; a damaged file counts as none."""
-        assert step.file is not None
-        file = self.place(step.file)
+        file = self.place(step)
         with suppress(OSError, ValueError, EOFError):
             if file is not None and file.is_file():
                 return torch.from_numpy(np.load(file, allow_pickle=False))
-        step.look()  # says what is wrong with its frames, and in which row
-        device = next(coder.parameters()).device
-        frames_TVHWC = read_frames(step.file)
-        rows = [coder.encode(prepare_views(seen_VHWC, coder.sizes.side).to(device)).cpu() for seen_VHWC in frames_TVHWC]
+        device, seen = next(coder.parameters()).device, step.look_at(None)
+        rows = [coder.encode(prepare_views(views, coder.sizes.side).to(device)).cpu() for views in seen]
         codes_TVn = torch.stack(rows).to(torch.int32)
         if file is not None:
             write_beside(file, codes_TVn.numpy())
         return codes_TVn
 
-    def place(self, file: Path) -> Path | None:
-        """Where an episode's codes are kept."""
-        if self.folder is None:
+    def place(self, step: Step) -> Path | None:
+        """Where codes of a step's episode are kept."""
+        if self.folder is None or step.file is None:
             return None
-        state = file.stat()
-        key = sha256(f"{file.resolve()} {state.st_mtime_ns} {state.st_size}".encode()).hexdigest()[:16]
+        state = step.file.stat()
+        key = sha256(f"{step.episode} {state.st_mtime_ns} {state.st_size}".encode()).hexdigest()[:16]
         return self.folder / self.name / f"{key}.npy"
 
 

@@ -48,9 +48,12 @@ class PictureCollator:
         Raises:
             ValueError: a step without frames; names the row.
         """
-        return Pictures(tuple(samples), torch.cat([prepare_views(sample.look(), self.side) for sample in samples]))
+        seen = [sample.look() for sample in samples]
+        if blind := [sample.where for sample, views in zip(samples, seen, strict=True) if not len(views)]:
+            raise ValueError(f"{blind[0]}: no frames; its row says no views")
+        return Pictures(tuple(samples), torch.cat([prepare_views(views, self.side) for views in seen]))
 
 
-def prepare_views(seen_VHWC: Frames, side: int) -> Tensor:
-    """Frames as they are coded, [V, C, side, side]."""
-    return torch.stack([prepare_picture(torch.from_numpy(frame), side) for frame in seen_VHWC])
+def prepare_views(seen: Sequence[Frames], side: int) -> Tensor:
+    """Frames of some cameras, [H, W, 3] each, as they are coded: [V, C, side, side]."""
+    return torch.stack([prepare_picture(torch.from_numpy(frame), side) for frame in seen])

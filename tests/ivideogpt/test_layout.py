@@ -74,3 +74,14 @@ def test_sizes_that_make_no_clip_are_refused_in_a_line():
     ):
         with pytest.raises(ValueError, match=words):
             refused()
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_a_place_is_the_same_in_every_frame_of_a_kind(sizes):
+    layout, context, dynamics = make_codes(*sizes)
+    context_place = [layout.context_tokens, *range(layout.context_tokens)] * layout.context_length
+    after = [layout.context_tokens + 1 + place for place in range(layout.dynamics_tokens + 1)] * dynamics.shape[1]
+    places = layout.places(0, layout.length(dynamics.shape[1]))
+    assert places.tolist() == [*context_place[1:], *after]
+    assert layout.num_places == places.max() + 1
+    assert torch.equal(layout.places(2, 5), places[2:7])

@@ -112,6 +112,27 @@ def test_drawn_codes_are_a_rows_own_one_by_one_repeated_or_after_others_have_lef
     assert not torch.equal(whole.ids_BFn, imagine(world, frames[:, :1], 2, actions).ids_BFn)
 
 
+def test_rows_that_share_their_past_go_on_as_if_each_had_one_of_its_own(world, batch):
+    context, first = frames_of(batch)[:, :1], actions_of(batch, world)[:, :1]
+    second, third = (torch.randn_like(first.repeat_interleave(4, 0)) for _ in range(2))
+    actions = torch.cat((first.repeat_interleave(4, 0), second, third), 1)
+    whole = imagine(world, context.repeat_interleave(4, 0), 3, actions)
+    rollout = Rollout(world, context, 3)
+    two = rollout.repeat(2)
+    assert torch.equal(two.step(first[:, 0].repeat_interleave(2, 0)).ids_Bn, whole.ids_BFn[::2, 0])
+    four = two.repeat(2)
+    step = four.step(actions[:, 1])
+    assert torch.equal(step.ids_Bn, whole.ids_BFn[:, 1])
+    torch.testing.assert_close(step.frames_BCHW, whole.frames_BFCHW[:, 1])
+    torch.testing.assert_close(step.rewards_B, whole.rewards_BF[:, 1])
+    rows = torch.tensor([5, 0, 2])
+    four.keep(rows)
+    assert torch.equal(four.step(actions[rows, 2]).ids_Bn, whole.ids_BFn[rows, 2])
+    for step in range(2):  # those that were copied go on, too
+        assert torch.equal(rollout.step(actions[::4, step]).ids_Bn, whole.ids_BFn[::4, step])
+    assert torch.equal(two.step(actions[::2, 1]).ids_Bn, whole.ids_BFn[::2, 1])
+
+
 def test_codes_are_drawn_as_often_as_they_are_likely():
     logits, random = torch.tensor([[0.0, 1.0, 2.0]]), torch.rand(40000, generator=torch.Generator().manual_seed(0))
     draw = lambda *options: choose_codes(logits.expand(len(random), -1), *options, random)  # noqa: E731

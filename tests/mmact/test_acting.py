@@ -76,6 +76,18 @@ def test_a_simulator_that_dies_ends_its_episode_alone(rows):
     assert not plays[1].reached
 
 
+def test_an_expert_that_fails_ends_its_episode_alone(rows):
+    class Lost(Discs):
+        def choose_expert_action(self):
+            raise ValueError("the bot is lost")
+
+    steps = first_steps(rows)
+    plays = [Play(steps[0], Discs(64)), Play(steps[1], Lost(64))]
+    play(plays, Expert(), 60, 1)
+    assert plays[0].reached
+    assert (plays[1].error, plays[1].reached) == ("ValueError: the bot is lost", False)
+
+
 def test_conditions_change_what_they_say_and_nothing_else(rows):
     each = Play(first_steps(rows)[0], Discs(64))
     told, state = SEEN["own"](each)

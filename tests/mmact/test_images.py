@@ -98,7 +98,7 @@ def test_frames_are_what_the_world_shows_at_each_state(seen):
     world, first = Discs(32), rows[0]
     world.reset(np.random.default_rng(first.meta["seed"]))
     assert np.array_equal(first.look(), look(world, 2))
-    assert first.look().shape == (2, 32, 32, 3)
+    assert [frame.shape for frame in first.look()] == [(32, 32, 3)] * 2
     assert not np.array_equal(first.look()[0], first.look()[1])
     assert np.array_equal(
         first.look_ahead(), next(row for row in map(rows.__getitem__, range(9)) if row.at == 4).look()
@@ -119,7 +119,7 @@ def test_an_episode_is_coded_once_and_anew_by_other_weights(seen, tmp_path, monk
     assert torch.equal(codes.foresee(rows[0], coder), codes.see(rows[4], coder)[0])
     assert torch.equal(Codes(str(tmp_path)).see(rows[0], coder), first)
     assert len(calls) == episodes
-    assert torch.equal(codes.see(replace(rows[0], seen_VHWC=rows[0].look()), coder), first)
+    assert torch.equal(codes.see(replace(rows[0], seen=rows[0].look()), coder), first)
     (file,) = tmp_path.rglob("*.npy")
     file.write_bytes(b"damaged")
     assert torch.equal(Codes(str(tmp_path)).see(rows[0], coder), first)
@@ -138,8 +138,7 @@ def test_codes_stand_where_prompts_have_views_and_targets_are_what_is_seen_next(
             shown = [[token - vocab.images.first for token in row[begin + 1 : begin + 17]] for begin in begins]
             assert shown == module.coder.encode(prepare_views(step.look(), 32)).tolist()
             assert [row[begin + 17] for begin in begins] == [vocab["eoi"]] * 2
-    ahead = torch.from_numpy(rows[0].look_ahead()[:1].copy()).numpy()
-    assert torch.equal(module.foresee(batch)[0], module.coder.encode(prepare_views(ahead, 32))[0])
+    assert torch.equal(module.foresee(batch)[0], module.coder.encode(prepare_views(rows[0].look_ahead()[:1], 32))[0])
     module.train()
     hidden, targets = module.hide_codes(batch), module.foresee(batch)
     slots = torch.where(hidden, HIDDEN, targets)
@@ -176,11 +175,11 @@ def test_a_policy_that_reads_pictures_is_shown_others(painted):
     metrics = evaluate.run(compose("evaluate", *given, f"conditions=[{','.join(names)}]"))
     assert set(metrics["conditions"]) == set(names)
     each = Play(first_step(painted), Discs(32), 2)
-    assert not LOOKS["blank_image"](each).any()
+    assert not np.any(LOOKS["blank_image"](each))
     assert np.array_equal(LOOKS["swapped_views"](each)[0], each.look()[1])
     each.act(np.ones(2))
-    assert np.array_equal(LOOKS["frozen_image"](each), each.first_VHWC)
-    assert not np.array_equal(each.look(), each.first_VHWC)
+    assert np.array_equal(LOOKS["frozen_image"](each), each.first)
+    assert not np.array_equal(each.look(), each.first)
 
 
 def first_step(run):

@@ -125,6 +125,15 @@ class NumberedEpisode:
         """Return what is to be done."""
         return self.span.text
 
+    def texts(self, key: str) -> Sequence[str]:
+        """Return a feature of texts."""
+        return [str(text) for text in self.cells(key, self.read([key])).to_pylist()]
+
+    @property
+    def file(self) -> Path:
+        """The file of its rows."""
+        return self.span.data
+
     @cached_property
     def columns(self) -> dict[str, Any]:
         """The features that are numbers, read at once."""

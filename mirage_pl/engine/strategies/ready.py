@@ -19,6 +19,9 @@ from mirage_pl.engine.mistakes import write_value
 NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
 """Keys of a checkpoint that resuming needs."""
 
+MUON = "mirage_pl.engine.training.muon.Muon"
+"""An optimizer of whole matrices."""
+
 log = logging.getLogger(__name__)
 
 
@@ -68,14 +71,20 @@ def check_machine(cfg: DictConfig) -> None:
 
 
 def check_optimizers(cfg: DictConfig) -> None:
-    """Refuse a stage with several optimizers under a strategy that takes one.
+    """Refuse optimizers that a strategy can't step: several, or one of whole matrices where weights are flattened.
 
     Raises:
         ValueError: names the key.
     """
+    deepspeed = cfg.strategy.name.startswith("deepspeed")
+    if deepspeed and OmegaConf.select(cfg, "stage.module.optimizer._target_") == MUON:
+        raise ValueError(
+            f"strategy={cfg.strategy.name} flattens weights, and optimizer=muon updates whole matrices; choose "
+            "optimizer=adamw, or strategy=ddp or strategy=fsdp2"
+        )
     if not getattr(get_class(cfg.stage.module._target_), "several_optimizers", False):
         return
-    if cfg.strategy.name.startswith("deepspeed") or cfg.strategy.name == "fsdp2":
+    if deepspeed or cfg.strategy.name == "fsdp2":
         raise ValueError(
             f"strategy={cfg.strategy.name} takes one optimizer and stage={cfg.stage.name} has several; choose "
             "strategy=auto or strategy=ddp"

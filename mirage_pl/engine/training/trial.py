@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from mirage_pl.engine.arguments import HYDRAS, Call, check_arguments
 from mirage_pl.engine.mistakes import write_value
+from mirage_pl.engine.training.muon import MARK
 
 PARTS: Mapping[str, Sequence[str]] = {
     "loader": (),
@@ -26,6 +27,8 @@ PARTS: Mapping[str, Sequence[str]] = {
 NEEDED = ("loader", "task.data", "stage.collator", "stage.module")
 ROLES = {"optimizer": Optimizer, "schedule": LRScheduler}
 """Entries of a module, or of one of its turns -> what they make."""
+OF_GROUPS = ("decay_all", MARK)
+"""Options of a part that no optimizer takes as an argument."""
 NUM_STEPS = 10
 """Of a run, for a schedule."""
 
@@ -64,14 +67,14 @@ def try_optimizers(calls: Sequence[Call]) -> None:
         make = partial(make_optimizer if role == "optimizer" else make_schedule, call.target)
         attempt(role, make, options, keys)
         for part, own in (parent.get("parts") or {}).items() if role == "optimizer" else ():
-            more = {name: value for name, value in (own or {}).items() if name != "decay_all" and value is not None}
+            more = {name: value for name, value in (own or {}).items() if name not in OF_GROUPS and value is not None}
             places = {name: f"{above}.parts.{part}.{name}" for name in more}
             attempt(role, make, options | more, keys | places)
 
 
 def make_optimizer(target: Callable[..., Any], **options: Any) -> Any:
     """Make an optimizer of one weight."""
-    return target([{"params": [Parameter(torch.zeros(1, 1))]}], **options)
+    return target([{"params": [Parameter(torch.zeros(1, 1))], MARK: 1.0}], **options)
 
 
 def make_schedule(target: Callable[..., Any], **options: Any) -> Any:

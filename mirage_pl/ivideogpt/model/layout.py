@@ -96,6 +96,17 @@ class TokenLayout:
         """Places of all S2, [F]."""
         return self.prompt_length - 1 + torch.arange(num_dynamics) * (self.dynamics_tokens + 1)
 
+    @property
+    def num_places(self) -> int:
+        """Places within frames of both kinds, each with its slot."""
+        return self.context_tokens + self.dynamics_tokens + 2
+
+    def places(self, first: int, count: int) -> Tensor:
+        """Where in its frame each of so many tokens stands, [L]; those of the context from 0 on, then the others'."""
+        index_L, context = torch.arange(first, first + count), self.context_tokens + 1
+        after_L = context + (index_L - self.prompt_length + 1) % (self.dynamics_tokens + 1)
+        return torch.where(index_L < self.prompt_length - 1, index_L % context, after_L)
+
     def join(self, context_BTN: Tensor, dynamics_BFn: Tensor) -> Tensor:
         """Put the codes of clips into sequences, [B, L].
 

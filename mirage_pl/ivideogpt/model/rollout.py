@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
+from transformers.models.llama.modeling_llama import LlamaModel
 
 from mirage_pl.ivideogpt.model.cache import RolloutCache
 from mirage_pl.ivideogpt.model.transformer import choose_codes, symexp
@@ -85,12 +87,11 @@ class Rollout:
         context_BTN = world.tokenizer.encode_context(context_BTCHW)
         self.scene = world.tokenizer.decode_context(context_BTN, context_BTCHW)
         llama = world.transformer.llm.model
-        length = layout.length(num_frames)
-        self.cache = RolloutCache.with_room(len(llama.layers), length)
-        places = torch.arange(length, device=context_BTCHW.device)[None]
-        dtype = llama.embed_tokens.weight.dtype
-        self.rotary = llama.rotary_emb(torch.empty(0, dtype=dtype, device=places.device), places)
-        self.run(llama.embed_tokens(layout.prompt(context_BTN)))
+        room = len(context_BTCHW), llama.config.num_attention_heads, layout.length(num_frames)
+        weight = llama.embed_tokens.weight
+        self.cache = RolloutCache.with_room(len(llama.layers), (*room, llama.layers[0].self_attn.head_dim), weight)
+        self.rotary = Rotary.of(llama, layout.length(num_frames))
+        self.run(world.transformer.embed_tokens(layout.prompt(context_BTN)), read=False)
 
     def draw_numbers(self, rows: int, streams: Sequence[Generator] | None) -> Tensor | None:
         """A random number for each code that may be drawn."""
@@ -122,9 +123,8 @@ class Rollout:
             raise ValueError(f"this rollout has room for {self.num_frames} frame(s), and they are all there")
         if (actions_BA is None) != (self.world.action_dim == 0):
             raise ValueError(f"the model takes actions of {self.world.action_dim} number(s); give as many, 0: none")
-        embed = transformer.llm.model.embed_tokens
         slots_B1 = torch.full((len(self), 1), transformer.layout.slot2, device=self.scene.newest_BCHW.device)
-        embeds_B1D = embed(slots_B1)
+        embeds_B1D = self.embed(slots_B1)
         if actions_BA is not None:
             embeds_B1D = embeds_B1D + transformer.embed_actions(actions_BA.to(embeds_B1D.device))[:, None]
         ids = list[Tensor]()
@@ -132,8 +132,8 @@ class Rollout:
             logits_BK = transformer.predict_codes(self.run(embeds_B1D)[:, -1])
             random_B = None if self.random_BFn is None else self.random_BFn[:, self.count, place].to(logits_BK.device)
             ids.append(choose_codes(logits_BK, self.sampling.temperature, self.sampling.top_k, random_B))
-            embeds_B1D = embed(ids[-1][:, None] + transformer.layout.context_codes)
-        hidden_B1D = self.run(embeds_B1D)
+            embeds_B1D = self.embed(ids[-1][:, None] + transformer.layout.context_codes)
+        hidden_B1D = self.run(embeds_B1D, read=self.world.has_reward)
         rewards_B = symexp(transformer.predict_rewards(hidden_B1D[:, -1])) if self.world.has_reward else None
         ids_Bn = torch.stack(ids, 1)
         self.count += 1
@@ -144,32 +144,87 @@ class Rollout:
         """Decode frames of the rows from their codes, [B, F, C, H, W], in [0, 1]."""
         return self.world.tokenizer.decode_frames(ids_BFn, self.scene).clamp(0, 1)
 
-    def run(self, embeds_BSD: Tensor) -> Tensor:
-        """Run new tokens through the layers; what a stock model would do around them was done once, for all steps."""
-        llama, first = self.world.transformer.llm.model, self.cache.get_seq_length()
-        places = slice(first, first + embeds_BSD.shape[1])
-        rotary = tuple(table[:, places] for table in self.rotary)
-        hidden = embeds_BSD
-        for layer in llama.layers:
-            hidden = layer(hidden, position_embeddings=rotary, past_key_values=self.cache, use_cache=True)
-        normed: Tensor = llama.norm(hidden)
-        return normed
+    def embed(self, ids_B1: Tensor) -> Tensor:
+        """Embeddings of the next tokens."""
+        return self.world.transformer.embed_tokens(ids_B1, self.cache.length)
+
+    def run(self, embeds_BSD: Tensor, read: bool = True) -> Tensor:
+        """Run new tokens through the stock layers, without what a stock model prepares anew for each call.
+
+        All that has weights is called as a module, as strategies that keep them in parts and adapters need it.
+
+        Args:
+            embeds_BSD: of the tokens: several may only be the first.
+            read: ``False``: nobody needs their states, and the last layer does no more than keep keys and values.
+        """
+        llama, first = self.world.transformer.llm.model, self.cache.length
+        rotate = self.rotary.at(slice(first, first + embeds_BSD.shape[1]))
+        hidden_BSD = embeds_BSD
+        for number, layer in enumerate(llama.layers):
+            attention = layer.self_attn
+            normed_BSD = layer.input_layernorm(hidden_BSD)
+            split = normed_BSD.shape[0], normed_BSD.shape[1], -1, attention.head_dim
+            keys_BHSd = rotate(attention.k_proj(normed_BSD).view(split).transpose(1, 2))
+            values_BHSd = attention.v_proj(normed_BSD).view(split).transpose(1, 2)
+            if not read and number == len(llama.layers) - 1:
+                self.cache.write(number, keys_BHSd, values_BHSd)
+                break
+            queries_BHSd = rotate(attention.q_proj(normed_BSD).view(split).transpose(1, 2))
+            attended_BHSd = self.cache.attend(number, queries_BHSd, keys_BHSd, values_BHSd)
+            hidden_BSD = hidden_BSD + attention.o_proj(attended_BHSd.transpose(1, 2).flatten(2))
+            normed_BSD, mlp = layer.post_attention_layernorm(hidden_BSD), layer.mlp
+            hidden_BSD = hidden_BSD + mlp.down_proj(F.silu(mlp.gate_proj(normed_BSD)) * mlp.up_proj(normed_BSD))
+        self.cache.count += embeds_BSD.shape[1]
+        return llama.norm(hidden_BSD) if read else hidden_BSD
 
     def take(self, rows_b: Tensor) -> "Rollout":
         """A copy of some rows, which goes on by itself; one may be taken often."""
-        copy = object.__new__(Rollout)
-        copy.__dict__.update(self.__dict__)
-        copy.scene, copy.cache = self.scene.take(rows_b), self.cache.take(rows_b)
-        copy.random_BFn = None if self.random_BFn is None else self.random_BFn[rows_b.cpu()]
-        return copy
+        return self.copy(rows_b, self.cache.take(rows_b))
 
     def repeat(self, times: int) -> "Rollout":
-        """A copy with each row ``times`` times, one after the other: a planner's candidates."""
-        return self.take(torch.arange(len(self), device=self.scene.newest_BCHW.device).repeat_interleave(times))
+        """A copy with each row ``times`` times, one after the other: a planner's candidates, which share their past."""
+        rows_b = torch.arange(len(self), device=self.scene.newest_BCHW.device).repeat_interleave(times)
+        return self.copy(rows_b, self.cache.repeat(times))
+
+    def copy(self, rows_b: Tensor, cache: RolloutCache) -> "Rollout":
+        """A rollout of some rows over a cache of theirs."""
+        copy = object.__new__(Rollout)
+        copy.__dict__.update(self.__dict__)
+        copy.scene, copy.cache = self.scene.take(rows_b), cache
+        copy.random_BFn = None if self.random_BFn is None else self.random_BFn[rows_b.cpu()]
+        return copy
 
     def keep(self, rows_b: Tensor) -> None:
         """Let the other rows leave: they are finished."""
         self.__dict__.update(self.take(rows_b).__dict__)
+
+
+class Rotary(NamedTuple):
+    """Rotary positions of all tokens, [L, d].
+
+    Attributes:
+        cos_Ld: cosines.
+        sin_Ld: sines, negative in the first half.
+    """
+
+    cos_Ld: Tensor
+    sin_Ld: Tensor
+
+    @classmethod
+    def of(cls, llama: LlamaModel, length: int) -> "Rotary":
+        """Those of a stock model."""
+        weight = llama.embed_tokens.weight
+        cos_1Ld, sin_1Ld = llama.rotary_emb(weight, torch.arange(length, device=weight.device)[None])
+        low, high = sin_1Ld[0].chunk(2, 1)
+        return cls(cos_1Ld[0], torch.cat((-low, high), 1))
+
+    def at(self, places: slice) -> "Rotary":
+        """Those of some tokens."""
+        return Rotary(self.cos_Ld[places], self.sin_Ld[places])
+
+    def __call__(self, heads_BHSd: Tensor) -> Tensor:
+        """Rotate queries or keys."""
+        return torch.addcmul(heads_BHSd * self.cos_Ld, heads_BHSd.roll(heads_BHSd.shape[3] // 2, 3), self.sin_Ld)
 
 
 class ImaginedClips(NamedTuple):

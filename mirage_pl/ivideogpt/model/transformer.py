@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mirage_pl.ivideogpt.model.layout import TokenLayout
 
-HEADS = ("action_linear", "reward_linear", "action_recon_linear")
+HEADS = ("action_linear", "reward_linear", "action_recon_linear", "places")
 """What a plain LLaMA hasn't."""
 
 
@@ -31,6 +31,8 @@ class TransformerSizes:
         alike: share of a code's first embedding that is the same for codes of the same numbers (FSQ, LFQ), so that what
             is learnt of one holds for its neighbours; the head begins with the embedding, and so with what it was
             shown. 0: as published, all at random.
+        places: add a learnt vector for where in its frame a token stands; ``False``: as published, where LLaMA's
+            rotations tell distances alone.
 
     Raises:
         ValueError: ``alike`` isn't 0 to 1.
@@ -43,6 +45,7 @@ class TransformerSizes:
     positions: int = 1024
     dropout: float = 0.0
     alike: float = 0.0
+    places: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.alike <= 1:
@@ -138,6 +141,9 @@ class Transformer(nn.Module):
             nn.init.zeros_(self.action_linear.bias)
         self.reward_linear = nn.Linear(sizes.width, 1) if reward else None
         self.action_recon_linear = nn.Linear(sizes.width, action_dim) if action_recon else None
+        self.places = nn.Embedding(layout.num_places, sizes.width) if sizes.places else None
+        if self.places is not None:
+            nn.init.normal_(self.places.weight, std=self.llm.config.initializer_range)
 
     @torch.no_grad()
     def begin_alike(self, share: float, context_KD: Tensor, dynamics_KD: Tensor) -> None:
@@ -175,7 +181,7 @@ class Transformer(nn.Module):
         """
         num_frames = self.layout.num_dynamics(ids_BL.shape[1])
         self.check_length(num_frames)
-        embeds_BLD = self.llm.model.embed_tokens(ids_BL)
+        embeds_BLD = self.embed_tokens(ids_BL)
         if actions_BFA is not None:
             slots = self.layout.slots2(num_frames).to(ids_BL.device)
             embeds_BLD = embeds_BLD.index_add(1, slots, self.embed_actions(actions_BFA).to(embeds_BLD.dtype))
@@ -191,6 +197,13 @@ class Transformer(nn.Module):
                 f"{frames} context frame(s) and {num_frames} after them are {length} tokens, but the transformer has "
                 f"{self.positions} positions; shorten task.window.length, or raise model.transformer.positions"
             )
+
+    def embed_tokens(self, ids_BL: Tensor, first: int = 0) -> Tensor:
+        """Embeddings of tokens, [B, L, D]; the first stands at ``first`` of its sequence."""
+        embeds_BLD: Tensor = self.llm.model.embed_tokens(ids_BL)
+        if self.places is None:
+            return embeds_BLD
+        return embeds_BLD + self.places(self.layout.places(first, ids_BL.shape[1]).to(ids_BL.device))
 
     def embed_actions(self, actions: Tensor) -> Tensor:
         """What actions, [..., A], add to the slots of the frames that they lead to, [..., D].

@@ -15,14 +15,15 @@ from mirage_pl.ivideogpt.batch import Batch
 from mirage_pl.ivideogpt.model.layout import IGNORE
 from mirage_pl.ivideogpt.model.released import write_folder
 from mirage_pl.ivideogpt.model.tokenizer import Reconstruction, Tokenizer
-from mirage_pl.ivideogpt.model.transformer import released_names, symlog
+from mirage_pl.ivideogpt.model.transformer import HEADS, released_names, symlog
 from mirage_pl.ivideogpt.model.world import Predicted, WorldModel
 
 CARD = """A world model of clips (iVideoGPT, arXiv 2405.15223).
 
 `tokenizer/` and `transformer/` have the names of the released models. The transformer is a LLaMA of transformers:
 without actions `transformer/` loads with `LlamaForCausalLM.from_pretrained`; with actions its weights stand below
-`llm.`, beside `action_linear` (and `reward_linear`, `action_recon_linear`).
+`llm.`, beside `action_linear` (and `reward_linear`, `action_recon_linear`). `places`, where there is one, is added to
+the embeddings: a row for each place of a context frame and its slot, then of a later frame's slot and its codes.
 """
 
 
@@ -146,9 +147,9 @@ class LearnWorld(WorldLosses):
         return clip
 
     def parts(self) -> dict[str, Sequence[nn.Module]]:
-        """The transformer, and the heads beside it."""
+        """The LLaMA, and what stands beside it."""
         transformer = self.net.transformer
-        heads = [transformer.action_linear, transformer.reward_linear, transformer.action_recon_linear]
+        heads = [getattr(transformer, name) for name in HEADS]
         return {"transformer": [transformer.llm], "heads": [head for head in heads if head is not None]}
 
     def terms(self, batch: Batch) -> dict[str, int]:

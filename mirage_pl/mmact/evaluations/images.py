@@ -155,7 +155,7 @@ class ForeseeingTrial(Trial):
         if condition == "no_instruction":
             return replace(step, instruction="")
         if condition == "blank_image":
-            return replace(step, seen_VHWC=np.zeros_like(step.look()))
+            return replace(step, seen=[np.zeros_like(frame) for frame in step.look()])
         if condition == OWN:
             return step
         others = sorted({other.instruction for other in self.steps} - {step.instruction})

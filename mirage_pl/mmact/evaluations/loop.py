@@ -26,7 +26,7 @@ class Play:
         views: cameras that are looked through.
         draws: random numbers of the policy in it.
         first_S: the state at its begin.
-        first_VHWC: what cameras see there.
+        first: what cameras see there.
         actions: what was done.
         reached: whether the goal was reached.
         error: why it ended before that, if the simulator failed.
@@ -37,7 +37,7 @@ class Play:
     views: int = 0
     draws: np.random.Generator = field(init=False)
     first_S: Vector = field(init=False)
-    first_VHWC: Frames | None = field(init=False, default=None)
+    first: Sequence[Frames] = field(init=False, default=())
     actions: list[Vector] = field(default_factory=list)
     reached: bool = False
     error: str | None = None
@@ -46,13 +46,13 @@ class Play:
         self.draws, self.first_S = np.random.default_rng(stream_seed(self.sample.where)), np.zeros(0)
         try:
             self.world.reset(np.random.default_rng(self.sample.meta["seed"]))
-            self.first_S, self.first_VHWC = self.world.numbers, self.look()
+            self.first_S, self.first = self.world.numbers, self.look()
         except Exception as error:  # whatever a simulator raises
             self.error = f"{type(error).__name__}: {error}"
 
-    def look(self) -> Frames | None:
-        """What cameras see now; ``None``: nobody looks."""
-        return look(self.world, self.views) if self.views else None
+    def look(self) -> Sequence[Frames]:
+        """What each camera sees now, [H, W, 3]; nothing where nobody looks."""
+        return tuple(look(self.world, self.views)) if self.views else ()
 
     @property
     def over(self) -> bool:

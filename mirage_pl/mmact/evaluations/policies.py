@@ -10,6 +10,7 @@ import torch
 from data_modules.demonstrations.demonstration import Frames, Numbers
 from data_modules.demonstrations.steps import Step, Steps
 from data_modules.loading.draws import stream_seed
+from data_modules.worlds.world import Vector
 from mirage_pl.engine.seams import OWN
 from mirage_pl.mmact.evaluations.loop import Chunks, Play
 from mirage_pl.mmact.model.decoding import Decoder
@@ -59,20 +60,20 @@ SEEN: Mapping[str, Callable[[Play], tuple[str, Numbers | None]]] = {
 """Condition -> what the model sees under it."""
 
 
-def blank(play: Play) -> Frames | None:
+def blank(play: Play) -> Sequence[Frames]:
     """Black pictures."""
-    return None if (seen_VHWC := play.look()) is None else np.zeros_like(seen_VHWC)
+    return [np.zeros_like(frame) for frame in play.look()]
 
 
-def turn_round(play: Play) -> Frames | None:
+def turn_round(play: Play) -> Sequence[Frames]:
     """The cameras in the other order."""
-    return None if (seen_VHWC := play.look()) is None else seen_VHWC[::-1]
+    return play.look()[::-1]
 
 
-LOOKS: Mapping[str, Callable[[Play], Frames | None]] = {
+LOOKS: Mapping[str, Callable[[Play], Sequence[Frames]]] = {
     "blank_image": blank,
     "swapped_views": turn_round,
-    "frozen_image": lambda play: play.first_VHWC,
+    "frozen_image": lambda play: play.first,
 }
 """Condition -> what cameras show the model under it."""
 
@@ -93,7 +94,7 @@ class Model:
     module: Any
     collate: Callable[[Sequence[Step]], Any]
     seen: Callable[[Play], tuple[str, Numbers | None]]
-    look: Callable[[Play], Frames | None]
+    look: Callable[[Play], Sequence[Frames]]
     decode: Decoder
     chunk: int
 
@@ -111,10 +112,10 @@ class Model:
 
 
 def make_step(
-    where: str, instruction: str, state_S: Numbers | None, chunk: int, width: int, seen_VHWC: Frames | None = None
+    where: str, instruction: str, state_S: Numbers | None, chunk: int, width: int, seen: Sequence[Frames] | None = None
 ) -> Step:
     """A step that is to be acted on: its actions are room."""
-    return Step(where, instruction, state_S, np.zeros((chunk, width), np.float32), chunk, seen_VHWC=seen_VHWC)
+    return Step(where, instruction, state_S, np.zeros((chunk, width), np.float32), chunk, seen=seen)
 
 
 class Random:
@@ -164,5 +165,13 @@ class Expert:
     """The world's own, who looks at each step."""
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:
-        """One action for each."""
-        return np.stack([each.world.choose_expert_action()[None] for each in plays]).astype("float32")
+        """One action for each; an expert that fails ends the episode."""
+        return np.stack([self.choose(each)[None] for each in plays]).astype("float32")
+
+    def choose(self, play: Play) -> Vector:
+        """Its action."""
+        try:
+            return play.world.choose_expert_action()
+        except Exception as error:  # whatever an expert raises
+            play.error = f"{type(error).__name__}: {error}"
+            return np.zeros(play.world.width)

@@ -15,6 +15,7 @@ from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.mmact.evaluations.deviation import measure_deviation
 from mirage_pl.mmact.evaluations.loop import Play, Policy, play
 from mirage_pl.mmact.evaluations.policies import LOOKS, SEEN, Expert, Mean, Model, Nearest, Random
+from mirage_pl.mmact.evaluations.rollouts import Rollouts
 from mirage_pl.mmact.model.decoding import Decoder
 
 BASELINES = ("random", "mean", "nearest", "expert")
@@ -30,9 +31,10 @@ class Acting:
         exec_steps: steps of a chunk that are done before the next one is chosen.
         limit: steps of an episode at most.
         at_once: simulators that are open at a time.
-        world: opens one.
+        world: opens one; ``None``: there is none.
         demonstrations: reads the training data, for baselines.
         train_file: the training data.
+        rollouts: writes what the model itself plays; ``None``: nothing is written.
 
     Raises:
         ValueError: a condition that there isn't, or a number out of its range.
@@ -50,17 +52,24 @@ class Acting:
         conditions: Sequence[str],
         decode: Decoder,
         exec_steps: int,
-        limit: int,
+        limit: int | None,
         at_once: int,
-        world: Callable[[], Told],
+        world: Callable[[], Told] | None,
         demonstrations: Demonstrations,
         train_file: str | None,
+        rollouts: Rollouts | None,
     ) -> None:
         check_conditions(conditions, CONDITIONS)
+        if world is None or limit is None:
+            raise ValueError(
+                "task.world=null: there is no simulator in which episodes could be played; train with "
+                "callbacks.scores=null, and score a run with evaluation=mmact/plans or in another task"
+            )
         if min(exec_steps, limit, at_once) < 1:
             raise ValueError(f"exec_steps={exec_steps}, limit={limit} and at_once={at_once} must be 1 or more")
         self.conditions, self.decode, self.exec_steps, self.limit = tuple(conditions), decode, exec_steps, limit
         self.at_once, self.world, self.demonstrations, self.train_file = at_once, world, demonstrations, train_file
+        self.rollouts = rollouts
         decoded = {name: str(value) for name, value in vars(decode).items()}
         self.facts: Mapping[str, Any] = {"exec_steps": exec_steps, "limit": limit, "decode": decoded}
 
@@ -121,13 +130,20 @@ class ActingTrial(Trial):
 
     def score(self, condition: str) -> Iterator[list[Row]]:
         """Play all episodes, some at a time."""
-        self.actions[condition] = {}
+        self.actions[condition], rows = {}, list[Row]()
         policy = partial(self.choose_policy, condition)
         for first in range(0, len(self.episodes), self.width):
             episodes = self.episodes[first : first + self.width]
             part = self.once(f"{condition}-{first}", partial(self.play_some, episodes, condition, policy))
             self.actions[condition] |= part["actions"]
+            rows += part["rows"]
             yield part["rows"]
+        if condition == OWN and (rollouts := self.evaluation.rollouts) and rollouts.folder:
+            rollouts.write(self.take_world(), rows, {step.where: step for step in self.episodes}, self.actions[OWN])
+
+    def take_world(self) -> Told:
+        """One that is open, or else a new one."""
+        return self.worlds[0] if self.worlds else self.evaluation.world()
 
     def choose_policy(self, condition: str) -> tuple[Policy, int]:
         """Who plays under a condition, and how many steps of a chunk are done."""
@@ -193,7 +209,7 @@ class ActingTrial(Trial):
         """Play an episode again and draw it, as the model did and as the expert does."""
         sample = next(step for step in self.episodes if step.where == row["where"])
         for name, condition in (("", OWN), ("truth", "expert")):
-            again = Play(sample, self.worlds[0] if self.worlds else self.evaluation.world())
+            again = Play(sample, self.take_world())
             actions = self.actions.get(condition, {}).get(sample.where)
             frames = [again.world.draw()]
             for step in range(self.evaluation.limit):

@@ -39,7 +39,7 @@ class Recode:
         """Show a further picture: a path, or a list of one."""
         coder = self.trained.module.net
         frame = np.asarray(open_image(Path(image), "image"))
-        truth_1CSS = prepare_views(frame[None], coder.sizes.side)
+        truth_1CSS = prepare_views([frame], coder.sizes.side)
         codes_1n = coder.encode(truth_1CSS.to(self.trained.device))
         shown_1CSS = coder.decode(codes_1n).cpu()
         grid = codes_1n.view(coder.sizes.grid, -1).tolist()
