@@ -209,6 +209,18 @@ def test_codes_are_scored_and_a_picture_goes_through_them(coded, tmp_path):
     assert "dB" in use["text"]
 
 
+def test_a_session_tells_what_comes_next_in_words_and_as_a_picture(painted, run, tmp_path):
+    given = ["session=mmact/tell", f"out={tmp_path}", "decode_image.steps=2"]
+    (use,) = infer.run(compose("infer", *given, f"ckpt={painted}", "episode=3"))
+    assert use["files"] == [f"{tmp_path}/next.png"]
+    assert Image.open(tmp_path / "next.png").size == (96, 32)
+    assert len(use["text"].splitlines()) == 3
+    with pytest.raises(ValueError, match="reads pictures"):
+        infer.run(compose("infer", *given, f"ckpt={painted}", f'state="{" ".join(["0.1"] * 10)}"'))
+    with pytest.raises(Exception, match="this run tells nothing"):
+        infer.run(compose("infer", *given, f"ckpt={run}"))
+
+
 def test_what_isnt_there_to_be_seen_is_said_with_its_row(seen, told, painted, run, tmp_path):
     module, collate, _ = build(seen)
     blind = instantiate(compose_small("train", f"data={told}").task.dataset).read(
