@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_modules.demonstrations.annotations import Annotations, find_number
 from data_modules.demonstrations.demonstration import Demonstration
 from data_modules.demonstrations.drawing import draw_numbers
 from data_modules.demonstrations.steps import Numbering, Step, Steps, list_places
@@ -82,16 +83,25 @@ class RecordedSteps(Steps):
             actions that say where to be, not how far to go.
         numbers: of states and actions.
         check: of more episodes identities aren't compared.
+        annotations: say plans; ``None``: the files do.
 
     Raises:
         ValueError: a bad row; names it.
     """
 
     def __init__(
-        self, source: Source, form: Form, chunk: int, hop: int, stride: int, numbers: Numbering, check: int
+        self,
+        source: Source,
+        form: Form,
+        chunk: int,
+        hop: int,
+        stride: int,
+        numbers: Numbering,
+        check: int,
+        annotations: Annotations | None,
     ) -> None:
         self.source, self.form, self.chunk, self.stride = source, form, chunk, stride
-        self.numbers, self.check = numbers, check
+        self.numbers, self.check, self.annotations = numbers, check, annotations
         self.entries = [parse_entry(source, row) for row in range(len(source))]
         self.places = [(row, at) for row, each in enumerate(self.entries) for at in range(0, each.total - stride, hop)]
         self.read = dict[int, Recorded]()
@@ -128,7 +138,7 @@ class RecordedSteps(Steps):
     def recall(self, row: int) -> Recorded:
         """Read an episode, once."""
         if row not in self.read:
-            self.read[row] = read_recorded(self.entries[row], self.form, self.numbers)
+            self.read[row] = read_recorded(self.entries[row], self.form, self.numbers, self.annotations)
         return self.read[row]
 
     def open(self, row: int) -> Demonstration:
@@ -160,7 +170,7 @@ class RecordedSteps(Steps):
         return Image.fromarray(np.concatenate(fitted, 1))
 
 
-def read_recorded(entry: Entry, form: Form, numbers: Numbering) -> Recorded:
+def read_recorded(entry: Entry, form: Form, numbers: Numbering, annotations: Annotations | None) -> Recorded:
     """Read an episode but for its frames.
 
     Raises:
@@ -183,7 +193,10 @@ def read_recorded(entry: Entry, form: Form, numbers: Numbering) -> Recorded:
                     f"{recording.name} has {kind}s of {array.shape[1]} numbers, not of {wanted} as task.numbers.{kind} "
                     "says"
                 )
-        return Recorded(Demonstration(states, actions), text, recording.plans(), len(recording.cameras))
+        plans = recording.plans()
+        if annotations:
+            plans = annotations.list_plans(find_number(entry.file.stem if entry.at is None else entry.at), len(actions))
+        return Recorded(Demonstration(states, actions), text, plans, len(recording.cameras))
 
 
 class RecordedDemonstrations:
@@ -196,10 +209,19 @@ class RecordedDemonstrations:
         stride: see :class:`RecordedSteps`.
         numbers: options of :class:`data_modules.demonstrations.steps.Numbering`.
         check: see :class:`RecordedSteps`.
+        annotations: options of :class:`data_modules.demonstrations.annotations.Annotations`; without a file there are
+            none.
     """
 
     def __init__(
-        self, form: Mapping[str, Any], chunk: int, hop: int, stride: int, numbers: Mapping[str, int | None], check: int
+        self,
+        form: Mapping[str, Any],
+        chunk: int,
+        hop: int,
+        stride: int,
+        numbers: Mapping[str, int | None],
+        check: int,
+        annotations: Mapping[str, Any],
     ) -> None:
         if min(chunk, hop, stride) < 1:
             raise ValueError(f"task.chunk={chunk}, task.hop={hop} and task.stride={stride} must be 1 step or more")
@@ -212,6 +234,7 @@ class RecordedDemonstrations:
         self.form = replace(plain, optional=[*plain.optional, "frames"])
         self.chunk, self.hop, self.stride, self.check = chunk, hop, stride, check
         self.numbers = Numbering(**as_plain(numbers))
+        self.annotations = Annotations(**as_plain(annotations)) if annotations.get("file") else None
 
     def read(self, file: Any) -> RecordedSteps:
         """Read what names episodes, or a list of such.
@@ -220,7 +243,8 @@ class RecordedDemonstrations:
             ValueError: a bad row; names it.
         """
         source = self.open(file)
-        return RecordedSteps(source, self.form, self.chunk, self.hop, self.stride, self.numbers, self.check)
+        options = (self.chunk, self.hop, self.stride, self.numbers, self.check, self.annotations)
+        return RecordedSteps(source, self.form, *options)
 
     def open(self, file: Any) -> Source:
         """Open what names episodes, or a list of such."""
@@ -240,7 +264,7 @@ class RecordedDemonstrations:
         for row in range(len(source)):
             try:
                 entry = parse_entry(source, row)
-                read_recorded(entry, self.form, self.numbers)
+                read_recorded(entry, self.form, self.numbers, self.annotations)
                 with naming(entry), open_checked(entry, self.form) as recording:
                     recording.frames()
             except ValueError as error:

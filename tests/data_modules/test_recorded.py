@@ -10,16 +10,18 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 
 from data_modules.demonstrations.recorded import RecordedDemonstrations
+from mirage_pl.engine.datasets import description
 from tests.conftest import compose
 from tests.data_modules.test_lerobot import EPISODES, LENGTHS, VERSIONS, alike, change_info, write
 
 KEYS = {"frames": ["top", "wrist"], "actions": "action", "states": "observation.state", "text": "text"}
 FORM = {"keys": KEYS, "optional": ["states", "text", "plans"]}
 NUMBERS = {"state": 3, "action": 2}
-OPTIONS = {"form": FORM, "chunk": 3, "hop": 1, "stride": 1, "numbers": NUMBERS, "check": 100}
+OPTIONS = {"form": FORM, "chunk": 3, "hop": 1, "stride": 1, "numbers": NUMBERS, "check": 100, "annotations": {}}
 TWO = [replace(episode, others=(255 - episode.frames_THWC[:, :16, :14],)) for episode in EPISODES]
 
 
@@ -129,6 +131,48 @@ def test_options_that_cant_be_are_refused(change, words):
         open_steps(**change)
 
 
+def test_plans_may_be_said_by_a_file_beside_the_data_set(folder, tmp_path):
+    rows = [
+        {
+            "episode_id": f"episode_{number:06}",
+            "frame_index": step,
+            "current_subtask": f"{number}: part {step // 2}",
+            "done": [1, 2],
+        }
+        for number, total in enumerate(LENGTHS)
+        for step in range(total)
+    ]
+    file = tmp_path / "plans.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {"file": str(file), "episode": "episode_id", "frame": "frame_index", "plan": "{current_subtask} ({done})"}
+    steps = open_steps(annotations=options).read(str(folder))
+    assert [steps[place].plan for place in (0, 3, LENGTHS[0] + 1)] == [
+        "0: part 0 (1, 2)",
+        "0: part 1 (1, 2)",
+        "1: part 1 (1, 2)",
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows if row["frame_index"] != 2))
+    with pytest.raises(ValueError, match="episode 0: .*plans.jsonl says nothing of frame 2 of episode 0"):
+        open_steps(annotations=options).read(str(folder)).gather()
+    file.write_text(json.dumps(rows[0]) + '\n{"episode_id": "none"}\n')
+    with pytest.raises(ValueError, match="plans.jsonl:2: no episode, frame or plan"):
+        open_steps(annotations=options)
+    with pytest.raises(ValueError, match="file=gone.jsonl does not exist"):
+        open_steps(annotations=options | {"file": "gone.jsonl"})
+
+
+def test_the_data_verb_describes_draws_and_checks_them(folder, tmp_path, capsys):
+    files = [f"task.train_file={folder}", "task.val_file=null", "task.test_file=null", "task.reads=steps"]
+    keys = ["task.form.keys.frames=[top,wrist]", "task.numbers={state: 3, action: 2}"]
+    given = ["task=episodes/lerobot", *files, *keys]
+    description.run(compose("data", *given, f"sheet={tmp_path}/sheet", "num_shown=2"))
+    assert "task 0" in capsys.readouterr().out
+    assert (tmp_path / "sheet/sheet.png").is_file()
+    description.run(compose("data", *given, "validate=true"))
+    with pytest.raises(ValueError, match="bad"):
+        description.run(compose("data", *given, "validate=true", "task.numbers.state=4"))
+
+
 def as_jpeg(frame):
     content = BytesIO()
     Image.fromarray(frame).save(content, "JPEG", quality=95)
@@ -158,14 +202,23 @@ def write_robotwin(folder, total=7, **changes):
     return folder / "clean_data"
 
 
-def read_robotwin(file, *words):
-    cfg = compose("train", "stage=mmact/action", "task=episodes/robotwin", f"task.train_file={file}", *words)
-    return instantiate(cfg.task.dataset).read(cfg.task.train_file)
+@pytest.fixture(scope="module")
+def robotwin():
+    """Reads a folder as its task says, but for some options."""
+    cfg = compose("train", "stage=mmact/action", "task=episodes/robotwin")
+
+    def read(file, **changes):
+        own = cfg.copy()
+        for key, value in changes.items():
+            OmegaConf.update(own.task, key.replace("__", "."), value)
+        return instantiate(own.task.dataset).read(str(file))
+
+    return read
 
 
-def test_robotwin_is_read_with_three_cameras_sub_tasks_and_poses_some_steps_ahead(tmp_path):
+def test_robotwin_is_read_with_three_cameras_sub_tasks_and_poses_some_steps_ahead(robotwin, tmp_path):
     file = write_robotwin(tmp_path)
-    rows = read_robotwin(file)
+    rows = robotwin(file)
     step = rows[6 + 1]  # the second one of the second episode
     assert (step.instruction, step.plan, step.at) == ("lift pot 1", "part 0", 1)
     assert step.state_S.tolist() == [11] * 7 + [0.5] + [111] * 7 + [0.5]
@@ -173,19 +226,19 @@ def test_robotwin_is_read_with_three_cameras_sub_tasks_and_poses_some_steps_ahea
     assert step.real == 5
     for place, view in enumerate(step.look()):
         assert np.abs(view.mean((0, 1)) - np.eye(3)[place] * 200).max() < 12
-    ahead = read_robotwin(file, "task.stride=2", "task.chunk=3", "task.form.keys.text=unseen")
+    ahead = robotwin(file, stride=2, chunk=3, form__keys__text="unseen")
     assert (ahead[1].actions_HA[:, 0].tolist(), ahead[1].real, ahead[1].instruction) == ([3, 5, 6], 2, "raise")
     assert len(ahead) == 10
     assert all(each.real for each in map(ahead.__getitem__, range(10)))
-    joints = [f"task.form.keys.{kind}=joint_action/vector" for kind in ("actions", "states")]
-    assert read_robotwin(file, *joints, "task.numbers={state: 14, action: 14}")[0].state_S.shape == (14,)
+    joints = dict.fromkeys(("form__keys__actions", "form__keys__states"), "joint_action/vector")
+    assert robotwin(file, **joints, numbers__state=14, numbers__action=14)[0].state_S.shape == (14,)
 
 
-def test_robotwin_without_words_names_the_file_and_without_sub_tasks_has_no_plans(tmp_path):
+def test_robotwin_without_words_names_the_file_and_without_sub_tasks_has_no_plans(robotwin, tmp_path):
     file = write_robotwin(tmp_path / "a", words=None)
     with pytest.raises(ValueError, match=r"instructions/episode0.json doesn't say what is to be done under 'seen'"):
-        read_robotwin(file)[0]
+        robotwin(file)[0]
     file = write_robotwin(tmp_path / "b", plans=None)
     with pytest.raises(ValueError, match="has no subtask_text"):
-        read_robotwin(file)[0]
-    assert read_robotwin(file, "task.form.keys.plans=null")[0].plan is None
+        robotwin(file)[0]
+    assert robotwin(file, form__keys__plans=None)[0].plan is None

@@ -9,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from mirage_pl.engine import evaluate
+from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
 from mirage_pl.mmact.codes import Codes
 from mirage_pl.mmact.model.coder import Coder, CoderSizes
@@ -48,6 +49,11 @@ def test_what_a_policy_plays_is_a_data_set_that_another_is_trained_on(played, to
     fit.run(cfg)
     with pytest.raises(ValueError, match="task.world=null: there is no simulator"):
         evaluate.run(compose("evaluate", f"ckpt={tmp_path}/run", "evaluation=mmact/policy"))
+    given = ["session=mmact/act", f"ckpt={tmp_path}/run", f"out={tmp_path}"]
+    with pytest.raises(ValueError, match="no simulator, so no episode can be played"):
+        infer.run(compose("infer", *given))
+    (use,) = infer.run(compose("infer", *given, "instruction=go", f'state="{" ".join(["0.1"] * 10)}"'))
+    assert len(use["text"].splitlines()) == 4
 
 
 def test_a_folder_that_is_there_and_training_that_would_play_without_a_simulator_are_refused(run, played, tmp_path):
