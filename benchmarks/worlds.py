@@ -2,8 +2,9 @@
 
 ``clips``: rollouts of 16 frames, two of them context, action by action with their rewards; ``candidates``: the same of
 one scene, as a planner has them; both over one cache, against the prefix run anew for every frame. ``--see`` decodes
-each frame. ``world_step``: an update of the world model, from pixels to weights. ``tokenizer_step``: one of tokenizer
-and discriminator, eight frames a clip, against the published two halves. The other side is ``published_worlds``.
+each frame. ``world_step``: an update of the world model, from pixels to weights; ``world_step_known``: from clips that
+it has met before, whose codes it remembers. ``tokenizer_step``: one of tokenizer and discriminator, eight frames a
+clip, against the published two halves. The other side is ``published_worlds``.
 
 Options: ``--only``, ``--model`` (``tiny``; ``tiny16``: a frame of its context has 16 x 16 codes, as published; the
 published ``ctx64`` and ``ctx64_medium``), ``--rows``, ``--repeats``, ``--json``. Times are seconds of the processor,
@@ -13,6 +14,7 @@ which other processes hardly change, or of the clock where there is a GPU.
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -34,8 +36,8 @@ from mirage_pl.ivideogpt.model.world import WorldModel
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 MODELS = {
-    "tiny": ["model=ivideogpt/tiny"],
-    "tiny16": ["model=ivideogpt/tiny", "model.tokenizer.sizes.context_patch=1"],
+    "tiny": ["model=ivideogpt/tiny", "model.transformer.places=false"],
+    "tiny16": ["model=ivideogpt/tiny", "model.transformer.places=false", "model.tokenizer.sizes.context_patch=1"],
     "ctx64": ["model=ivideogpt/ctx64"],
     "ctx64_medium": ["model=ivideogpt/ctx64_medium"],
 }
@@ -100,9 +102,9 @@ def time_candidates(model: str, rows: int, repeats: int, see: bool) -> Pair:
     return time_rollout(model, rows, repeats, see, 1)
 
 
-def time_world_step(model: str, rows: int, repeats: int, _: bool) -> Pair:
-    """An update of the world model."""
-    module = build("world_model", model, "reward=false")
+def time_world_step(model: str, rows: int, repeats: int, _: bool, known: bool = False) -> Pair:
+    """An update of the world model from clips that it meets for the first time, or that are ``known``."""
+    module = build("world_model", model, "reward=false", "optimizer=adamw")
     world: WorldModel = module.net
     clips, batch = draw_clips(rows, world.tokenizer.sizes.resolution), Batch((), torch.zeros(0))
     actions_BFA = torch.zeros(rows, LENGTH - CONTEXT, world.action_dim)
@@ -116,6 +118,8 @@ def time_world_step(model: str, rows: int, repeats: int, _: bool) -> Pair:
         stock.zero_grad()
 
     def ours() -> None:
+        if not known:
+            module.memory.codes.clear()
         module.net(module.lose, clips, actions_BFA, batch)["codes"].backward()
         own.step()
         own.zero_grad()
@@ -166,6 +170,7 @@ WORK: dict[str, Callable[[str, int, int, bool], Pair]] = {
     "clips": time_clips,
     "candidates": time_candidates,
     "world_step": time_world_step,
+    "world_step_known": partial(time_world_step, known=True),
     "tokenizer_step": time_tokenizer_step,
 }
 

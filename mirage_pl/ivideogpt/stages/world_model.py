@@ -4,8 +4,9 @@ import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.ivideogpt.batch import Batch
 from mirage_pl.ivideogpt.model.layout import IGNORE
+from mirage_pl.ivideogpt.model.memory import CodeMemory
 from mirage_pl.ivideogpt.model.released import write_folder
 from mirage_pl.ivideogpt.model.tokenizer import Reconstruction, Tokenizer
 from mirage_pl.ivideogpt.model.transformer import HEADS, released_names, symlog
@@ -61,7 +63,7 @@ class WorldLosses(BaseModule):
 
     def lose(self, frames_BTCHW: Tensor, actions_BFA: Tensor | None, batch: Batch) -> dict[str, Tensor]:
         """The losses of clips in [0, 1]."""
-        predicted, none = self.world.read(frames_BTCHW, actions_BFA), frames_BTCHW.new_zeros(())
+        predicted, none = self.read(frames_BTCHW, actions_BFA), frames_BTCHW.new_zeros(())
         return {
             "codes": self.measure_codes(predicted),
             "reward": self.measure_rewards(predicted, batch) if self.world.has_reward else none,
@@ -69,6 +71,10 @@ class WorldLosses(BaseModule):
             if self.world.transformer.action_recon_linear is None
             else self.measure_actions(predicted, actions_BFA),
         }
+
+    def read(self, frames_BTCHW: Tensor, actions_BFA: Tensor | None) -> Predicted:
+        """Clips as the transformer reads them."""
+        return self.world.read(frames_BTCHW, actions_BFA)
 
     def take_actions(self, batch: Batch) -> Tensor | None:
         """What leads to each frame after the context, [B, F, A]; ``None`` for a model without actions.
@@ -126,10 +132,22 @@ class LearnWorld(WorldLosses):
     """Learn to predict the codes of frames, and rewards.
 
     Args:
+        remembered: clips whose codes are kept.
         base: of :class:`mirage_pl.engine.training.base.BaseModule`; ``net`` is the world model.
     """
 
     net: WorldModel
+
+    def __init__(self, remembered: Annotated[int, Ge(0)] = 0, **base: Any) -> None:
+        super().__init__(**base)
+        self.memory = CodeMemory(remembered)
+
+    def read(self, frames_BTCHW: Tensor, actions_BFA: Tensor | None) -> Predicted:
+        """Clips as the transformer reads them, each encoded once, unless all ranks must call the tokenizer together."""
+        if self.split or not self.memory.most:
+            return super().read(frames_BTCHW, actions_BFA)
+        codes = self.memory.encode(self.tokenizer, frames_BTCHW)
+        return self.world.read_codes(*codes, actions_BFA)
 
     @property
     def world(self) -> WorldModel:
