@@ -40,12 +40,13 @@ POLICIES = (
     "task/pushing_language",
     "task/metaworld_language",
     "task/babyai",
+    "task/pushing_seen",
     "model/mmact/tiny",
     "model/mmact/mmada_8b",
 )
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
 ALONE |= {f"task/{name}": (*CLIPS, "task.python=PYTHON") for name in ("maniskill", "libero")}
-ALONE |= dict.fromkeys(POLICIES, ("stage=mmact/action",))
+ALONE |= dict.fromkeys((*POLICIES, "sight/none", "sight/images"), ("stage=mmact/action",))
 """What an option can't do without."""
 ALONE |= dict.fromkeys(("agent/drqv2", "agent/drqv2_tiny"), ("stage=ivideogpt/drqv2",))
 INTERFACE = (

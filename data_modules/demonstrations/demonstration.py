@@ -1,4 +1,5 @@
-"""A demonstration's file: ``.npz`` of states and actions. Shapes: T states of S numbers, T - 1 actions of A numbers."""
+"""A demonstration's file: ``.npz`` of states and actions. Shapes: T states of S numbers, T - 1 actions
+of A numbers, V views."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float32]
+Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,27 @@ def read_demonstration(file: Path) -> Demonstration:
     return Demonstration(states.astype(np.float32), actions.astype(np.float32), whole)
 
 
-def write_demonstration(file: Path, states: Any, actions: Any, plans: Any = None) -> None:
+def read_frames(file: Path) -> Frames:
+    """Read what cameras saw at each state, [T, V, H, W, 3]: large, and not kept.
+
+    Raises:
+        ValueError: the file has no frames, or they aren't such; names it.
+    """
+    states = len(read_demonstration(file).states_TS)
+    with np.load(file, allow_pickle=False) as archive:
+        frames = archive.get("frames")
+    if frames is None or frames.dtype != np.uint8 or frames.ndim != 5 or len(frames) != states or frames.shape[4] != 3:
+        shape = "none" if frames is None else f"{frames.dtype} of shape {frames.shape}"
+        raise ValueError(f"{file}: frames are {shape}; expected uint8, [{states}, views, height, width, 3]")
+    return frames
+
+
+def write_demonstration(file: Path, states: Any, actions: Any, plans: Any = None, frames: Any = None) -> None:
     """Write a demonstration."""
     file.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {"states": np.asarray(states, np.float32), "actions": np.asarray(actions, np.float32)}
     if plans is not None:
         arrays["plans"] = np.asarray(plans, np.int64)
+    if frames is not None:
+        arrays["frames"] = np.asarray(frames, np.uint8)
     np.savez_compressed(file, **arrays)

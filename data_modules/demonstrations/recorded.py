@@ -43,20 +43,32 @@ class RecordedStep(Step):
         entry: the episode.
         form: of its file.
         views: cameras.
+        stride: steps from one action of a chunk to the next.
     """
 
     entry: Entry
     form: Form
     views: int
 
-    def look(self) -> tuple[Frames, ...]:
-        """What each camera sees, [H, W, 3].
+    stride: int
 
-        Raises:
-            ValueError: the file can't be read; names the row.
-        """
+    @property
+    def episode(self) -> str:
+        """What tells its episode from others; a file may hold several."""
+        return f"{self.file} {self.entry.where}"
+
+    @property
+    def after(self) -> int:
+        """The state after the chunk, which may lie behind the episode's end."""
+        return self.at + len(self.actions_HA) * self.stride
+
+    def look_at(self, states: Sequence[int] | None) -> Sequence[Sequence[Frames]]:
+        """What each camera sees at some states of its episode, see :meth:`Step.look_at`."""
+        last = self.entry.total - 1
+        places = [min(at, last) for at in (range(last + 1) if states is None else states)]
         with naming(self.entry), open_checked(self.entry, self.form) as recording:
-            return tuple(frames[0] for frames in recording.frames([self.at]))
+            cameras = list(recording.frames(places))
+        return [tuple(frames[place] for frames in cameras) for place in range(len(places))]
 
 
 class RecordedSteps(Steps):
@@ -120,6 +132,7 @@ class RecordedSteps(Steps):
             entry=entry,
             form=self.form,
             views=recorded.views,
+            stride=self.stride,
         )
 
     def recall(self, row: int) -> Recorded:

@@ -1,6 +1,6 @@
 """Steps of demonstrations: an instruction, a state, and the actions from there on. S, A numbers; H steps of a chunk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_modules.demonstrations.demonstration import Demonstration, Numbers, read_demonstration
+from data_modules.demonstrations.demonstration import Demonstration, Frames, Numbers, read_demonstration, read_frames
 from data_modules.demonstrations.drawing import draw_numbers
 from data_modules.files.sources import Source, open_source
 
@@ -44,6 +44,8 @@ class Step:
         file: of the episode.
         at: the step.
         plan: what is to be done next, in words; ``None``: nobody says.
+        views: cameras; what they saw is in the file: :meth:`look`.
+        seen: what they see, [H, W, 3] each, of a step that is only to be acted on, or tampered with.
         meta: the row's other columns.
     """
 
@@ -56,10 +58,52 @@ class Step:
     file: Path | None = None
     at: int = 0
     plan: str | None = None
+    views: int = 0
+    seen: Sequence[Frames] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def episode(self) -> str:
+        """What tells its episode from others."""
+        return str(self.file)
 
-COLUMNS = ("episode", "length", "instruction", "group", "plans")
+    def look(self) -> Sequence[Frames]:
+        """What each camera sees, [H, W, 3]; nothing where there is none.
+
+        Raises:
+            ValueError: frames can't be read, or aren't as the row says; names it.
+        """
+        return self.look_at([self.at])[0] if self.seen is None else self.seen
+
+    def look_ahead(self) -> Sequence[Frames]:
+        """What each camera sees after the chunk, or at the episode's end, whatever this step has been shown."""
+        return self.look_at([self.after])[0]
+
+    @property
+    def after(self) -> int:
+        """The state after the chunk, which may lie behind the episode's end."""
+        return self.at + len(self.actions_HA)
+
+    def look_at(self, states: Sequence[int] | None) -> Sequence[Sequence[Frames]]:
+        """What each camera sees at some states of its episode; ``None``: at all; behind the end at the last one.
+
+        Raises:
+            ValueError: as :meth:`look`.
+        """
+        if self.file is None or not self.views:
+            return [()] * len(states or ())
+        try:
+            frames_TVHWC = read_frames(self.file)
+        except ValueError as error:
+            raise ValueError(f"{self.where}: {error}") from None
+        if frames_TVHWC.shape[1] != self.views:
+            there = f"{self.file} has {frames_TVHWC.shape[1]} views, not {self.views} as its row says"
+            raise ValueError(f"{self.where}: {there}")
+        last = len(frames_TVHWC) - 1
+        return [tuple(frames_TVHWC[min(at, last)]) for at in (range(last + 1) if states is None else states)]
+
+
+COLUMNS = ("episode", "length", "instruction", "group", "plans", "views")
 """Of a row: those that a step has by other names."""
 
 
@@ -112,6 +156,8 @@ class Steps:
             self.source.folder(row) / values["episode"],
             at,
             None if episode.plans_P is None else values["plans"][episode.plans_P[at]],
+            int(values.get("views", 0)),
+            None,
             {key: value for key, value in values.items() if key not in COLUMNS},
         )
 
@@ -151,8 +197,10 @@ class Steps:
         return f"{sample.instruction}{plan}\nstate {state}\nactions {actions}"
 
     def picture(self, sample: Step) -> Image.Image:
-        """The numbers of its state, over the episode."""
+        """What cameras see, side by side; without any the numbers of its state, over the episode."""
         assert sample.file is not None
+        if sample.views:
+            return Image.fromarray(np.concatenate(list(sample.look()), 1))
         return draw_numbers(read_demonstration(sample.file).states_TS, sample.at)
 
 
@@ -172,6 +220,9 @@ def parse_row(source: Source, row: int) -> dict[str, Any]:
     plans = values.get("plans", [])
     if not isinstance(plans, list) or not all(isinstance(plan, str) for plan in plans):
         raise ValueError(f"{where}: plans must be a list of texts")
+    views = values.get("views", 0)
+    if not isinstance(views, int) or views < 0:
+        raise ValueError(f"{where}: views={views} must say how many cameras there are, 0 or more")
     if values["length"] < 2:
         raise ValueError(f"{where}: length={values['length']}; an episode has 2 states or more")
     return values

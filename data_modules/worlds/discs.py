@@ -40,7 +40,8 @@ def write_scene() -> str:
         'conaffinity="0"/></body>'
         for name, colour in COLOURS.items()
     )
-    return before + discs + after
+    top = f'<camera name="top" pos="0 0 1.1" xyaxes="1 0 0 0 1 0" fovy="46"/>{discs}'
+    return before + top + after
 
 
 @dataclass
@@ -81,6 +82,10 @@ class Discs(Pushing):
     def draw(self) -> NDArray[np.uint8]:
         """Draw a frame."""
         return draw_scene(self.scene, self.state, self.side, "front")
+
+    def film(self) -> NDArray[np.uint8]:
+        """Draw a frame from the front, and one from above."""
+        return np.stack([draw_scene(self.scene, self.state, self.side, camera) for camera in ("front", "top")])
 
     @property
     def instruction(self) -> str:

@@ -2,6 +2,9 @@
 
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data_modules.worlds.world import Vector, World
 
 
@@ -32,3 +35,23 @@ class Told(World, Protocol):
     @property
     def numbers(self) -> Vector:
         """The state: what is measured now, always as many numbers."""
+
+
+@runtime_checkable
+class Filmed(Told, Protocol):
+    """One that several cameras see."""
+
+    def film(self) -> NDArray[np.uint8]:
+        """Draw what each of them sees, [V, H, W, 3]."""
+
+
+def look(world: Told, views: int) -> NDArray[np.uint8]:
+    """What some cameras see of a world, [V, H, W, 3].
+
+    Raises:
+        ValueError: it has fewer.
+    """
+    seen_VHWC = world.film() if isinstance(world, Filmed) else world.draw()[None]
+    if len(seen_VHWC) < views:
+        raise ValueError(f"{views} views, but {type(world).__name__} has {len(seen_VHWC)}; lower it")
+    return seen_VHWC[:views]

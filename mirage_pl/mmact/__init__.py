@@ -8,7 +8,8 @@ stage        learns                                       loss
 ============ ============================================ =============================================
 action       hidden numbers of a chunk of actions         cross-entropy of bins
 text         hidden words of what comes next              LLaDA's: cross-entropy over the chance to hide
-mix          both, of the same observations               both, weighed
+mix          any of these, and codes of what is seen next all, weighed
+vq           codes of pictures: signs of channels         squares of pixels; signs; entropy of bits
 regression   the same numbers at once: the baseline       L1
 ============ ============================================ =============================================
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.demonstrations.steps import Step
+from mirage_pl.mmact.model.coder import CoderSizes
 from mirage_pl.mmact.model.templates import Observation, Templates, Written
 from mirage_pl.mmact.model.vocabulary import Vocab
 from mirage_pl.mmact.words import Words
@@ -27,6 +28,7 @@ class Prompts:
         ids_BL: masks in slots, and where the state's numbers belong, since how these become ids is the model's to know.
         keys_BL: bool: what is no padding.
         state_BL: bool: places of states' numbers, row by row.
+        views_BL: bool: places of codes of what cameras see, view by view.
         slots_BL: bool: places of slots, as many in each row.
         begin: the first of them, the same in all rows.
     """
@@ -34,6 +36,7 @@ class Prompts:
     ids_BL: Tensor
     keys_BL: Tensor
     state_BL: Tensor
+    views_BL: Tensor
     slots_BL: Tensor
     begin: int
 
@@ -51,21 +54,25 @@ class Batch:
         samples: where they are from.
         action: prompts for actions.
         text: prompts for words; ``None``: none are asked for.
+        image: prompts for codes of an image; ``None``: none is asked for.
         states_MS: of the rows that have a state.
         actions_BN: what is done, step by step.
         real_BN: bool: what of it lies within the episode.
         words_BW: ids of what is said, and behind its end further ends.
         said_BW: bool: what of it is said, its end included; nothing where nobody says anything.
+        codes_Vn: of what cameras see, view by view of each row; ``None``: they aren't coded yet.
     """
 
     samples: tuple[Step, ...]
     action: Prompts
     text: Prompts | None
+    image: Prompts | None
     states_MS: Tensor
     actions_BN: Tensor
     real_BN: Tensor
     words_BW: Tensor
     said_BW: Tensor
+    codes_Vn: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -77,14 +84,19 @@ class Batch:
         return replace(self, **moved)
 
     @property
+    def prompts(self) -> list[Prompts]:
+        """Of all that is asked for."""
+        return [prompts for prompts in (self.action, self.text, self.image) if prompts]
+
+    @property
     def num_real(self) -> int:
         """Ids that are no padding."""
-        return sum(int(prompts.keys_BL.sum()) for prompts in (self.action, self.text) if prompts)
+        return sum(int(prompts.keys_BL.sum()) for prompts in self.prompts)
 
     @property
     def num_columns(self) -> int:
         """Ids in all."""
-        return sum(prompts.ids_BL.numel() for prompts in (self.action, self.text) if prompts)
+        return sum(prompts.ids_BL.numel() for prompts in self.prompts)
 
 
 class Collator:
@@ -98,6 +110,10 @@ class Collator:
         limit: ids of a prompt, padding included; ``None``: as many as the longest of a batch has.
         reserve: padding behind the actions, as released for robots of 7 dimensions: as many as there are slots.
         text_slots: of an answer in words; ``None``: none is asked for.
+        states: states are read.
+        views: of cameras, the first ones of a row.
+        coder: sizes of what codes pictures, for how many codes one has.
+        paints: weight of images of the future; ``None``: none is asked for.
     """
 
     def __init__(
@@ -109,10 +125,16 @@ class Collator:
         limit: int | None,
         reserve: bool,
         text_slots: int | None,
+        states: bool = True,
+        views: int = 0,
+        coder: CoderSizes | None = None,
+        paints: float | None = None,
     ) -> None:
         if text_slots is not None and text_slots < 2:
             raise ValueError(f"text_slots={text_slots} must be 2 or more, an end included, or null for no words")
         self.words, self.limit, self.reserve, self.text_slots = Words(words, vocab), limit, reserve, text_slots
+        self.states, self.views, self.paints = states, views, paints is not None
+        self.places = 0 if coder is None else coder.places
         self.templates = Templates(vocab, {name: self.words.encode(text) for name, text in phrases.items()}, cut)
         self.written: dict[tuple[Any, ...], Written] = {}  # rows of one instruction differ in numbers alone
         self.warned = False
@@ -123,7 +145,7 @@ class Collator:
         Raises:
             ValueError: a prompt, or what is said, is too long; names the row.
         """
-        states = [sample.state_S for sample in samples if sample.state_S is not None]
+        states = [sample.state_S for sample in samples if sample.state_S is not None and self.states]
         actions_BHA = torch.from_numpy(np.stack([sample.actions_HA for sample in samples]))
         real_BH = torch.arange(actions_BHA.shape[1]) < torch.tensor([[sample.real] for sample in samples])
         said = [self.write_words(sample) for sample in samples]
@@ -131,6 +153,7 @@ class Collator:
             tuple(samples),
             self.join([self.write_action(sample) for sample in samples]),
             None if self.text_slots is None else self.join([self.write_text(sample) for sample in samples]),
+            self.join([self.write_image(sample) for sample in samples]) if self.paints else None,
             torch.from_numpy(np.stack(states)) if states else torch.zeros(0, 0),
             actions_BHA.flatten(1),
             real_BH.repeat_interleave(actions_BHA.shape[2], 1),
@@ -146,7 +169,8 @@ class Collator:
         begin = longest - len(rows[0].ids) + rows[0].slots.start  # what is behind a prompt is as long in each row
         slot_L = torch.arange(longest) - begin
         slots_BL = ((slot_L >= 0) & (slot_L < len(rows[0].slots))).expand(len(rows), -1)
-        return Prompts(ids_BL, keys_BL, (ids_BL == vocab["mask"]) & ~slots_BL, slots_BL, begin)
+        states_BL, views_BL = (ids_BL == vocab["mask"]) & ~slots_BL, ids_BL == vocab.images.first
+        return Prompts(ids_BL, keys_BL, states_BL, views_BL, slots_BL, begin)
 
     def write_action(self, sample: Step) -> Written:
         """The ids of a row that asks for actions."""
@@ -168,12 +192,27 @@ class Collator:
 
         return self.write(sample, "text", write)
 
+    def write_image(self, sample: Step) -> Written:
+        """The ids of a row that asks for codes of an image; its slots are masks."""
+
+        def write(seen: Observation, _: int, dims: int) -> Written:
+            slots = [self.templates.vocab["mask"]] * self.places
+            length = None if self.limit is None else self.limit + len(slots) + 2
+            return self.templates.write_image(seen, dims, slots, length)
+
+        return self.write(sample, "image", write)
+
     def write(self, sample: Step, kind: str, write: Callable[[Observation, int, int], Written]) -> Written:
-        """A row whose numbers are masks, by a function of what is seen; says once that an instruction was cut."""
-        numbers = 0 if sample.state_S is None else len(sample.state_S)
+        """A row whose numbers are masks, and whose codes are the first one; says once that an instruction was cut."""
+        numbers = 0 if sample.state_S is None or not self.states else len(sample.state_S)
+        if (there := sample.views if sample.seen is None else len(sample.seen)) < self.views:
+            raise ValueError(
+                f"{sample.where}: {there} views, but this policy takes {self.views}; make the data with views"
+            )
         key = (kind, sample.instruction, numbers, *sample.actions_HA.shape)
         if (row := self.written.get(key)) is None:
-            seen = Observation(self.words.encode(sample.instruction), [self.templates.vocab["mask"]] * numbers)
+            vocab, views = self.templates.vocab, [[self.templates.vocab.images.first] * self.places] * self.views
+            seen = Observation(self.words.encode(sample.instruction), [vocab["mask"]] * numbers, views)
             try:
                 row = self.written[key] = write(seen, *sample.actions_HA.shape)
             except ValueError as error:
@@ -207,7 +246,10 @@ class Collator:
 
     def widths(self, sample: Step) -> tuple[int, ...]:
         """Count what ``loader.max_tokens`` limits."""
-        return (len(self.write_action(sample).ids), *([len(self.write_text(sample).ids)] if self.text_slots else []))
+        rows = [self.write_action(sample)]
+        rows += [self.write_text(sample)] if self.text_slots else []
+        rows += [self.write_image(sample)] if self.paints else []
+        return tuple(len(row.ids) for row in rows)
 
 
 def fill_left(row: Sequence[int], length: int, pad: int) -> NDArray[np.int64]:

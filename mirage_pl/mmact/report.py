@@ -13,24 +13,34 @@ CONDITIONS = {
     "shuffled_words": "the instruction's words in another order",
     "no_state": "the model is shown no state",
     "frozen_state": "the model is always shown the state in which the episode began",
+    "blank_image": "cameras show black",
+    "frozen_image": "cameras always show how the episode began",
+    "swapped_views": "cameras in the other order",
+    "unigram": "in each place the code that stands there most often in the training data",
+    "copy": "the picture that is seen now, as if nothing moved",
     "random": "actions drawn evenly from -1 to 1",
     "mean": "the mean action of the training data, always",
     "nearest": "what was done in the nearest state of the training data, among episodes with the same instruction",
     "expert": "the world's own expert, who acts anew at each step",
+    "mean_picture": "the mean of all pictures, in place of what codes have of one",
     "majority": "what is said most often in the training data, always",
 }
 NUMBERS = {
     "moved": "how far an episode's first action differs from the model's own, mean over its numbers",
     "deviation": "how far what decoding approximates lies from exact decoding, mean over numbers, or over ids of words",
+    "used": "codes of pictures that are used at all",
+    "perplexity": "how many codes would be used, were all used equally",
     "departs": "share of answers that exact decoding would have given otherwise",
 }
 READS = {
     "the instruction": ("wrong_instruction", "no_instruction"),
     "the order of its words": ("shuffled_words",),
     "the state": ("no_state", "frozen_state"),
+    "the image": ("blank_image", "frozen_image"),
+    "the order of its views": ("swapped_views",),
 }
 """What a policy may read -> the conditions that show it."""
-RIVALS = ("random", "mean", "nearest", "majority")
+RIVALS = ("random", "mean", "nearest", "majority", "unigram", "copy")
 NOTE = (
     "Each episode begins as one of the test set did, and is played by the model's own actions: chunks are chosen, some "
     "of their steps are done, then the next is chosen. A clip is a whole episode, beside it the expert's. "

@@ -36,6 +36,10 @@ GENTLE = {
         ("mmact/action", "mmact/regression", "mmact/text", "mmact/mix"),
         ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     ),
+    "mmact/vq": [
+        *("task.side=32", "model.coder.sizes.side=32", "model.coder.sizes.channels=8"),
+        *("stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"),
+    ],
     "ivideogpt/world_model": ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer_gan": [

@@ -123,9 +123,10 @@ def test_its_steps_are_finite_and_its_losses_those_with_weights(stage, trained):
 
 
 def loss_weights(cfg):
-    """The names and weights of each optimizer's losses."""
+    """The names and weights of each optimizer's losses; one without a weight isn't learnt."""
     module = cfg.stage.module
-    return [turn.losses for turn in module.turns.values()] if "turns" in module else [module.loss_weights]
+    turns = [turn.losses for turn in module.turns.values()] if "turns" in module else [module.loss_weights]
+    return [{name: weight for name, weight in turn.items() if weight is not None} for turn in turns]
 
 
 @every_stage

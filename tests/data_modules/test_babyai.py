@@ -106,6 +106,7 @@ def test_a_bot_that_is_lost_fails_as_a_world_does_and_another_episode_goes_on():
     world.lost = "DisappearedBoxError"
     with pytest.raises(WorldFailure, match=r"the bot is lost \(DisappearedBoxError\)"):
         world.choose_expert_action()
+    assert (world.plan, isinstance(world, Told)) == ("", True)
     world.reset(np.random.default_rng(0))
     assert world.choose_expert_action().shape == (1,)
 

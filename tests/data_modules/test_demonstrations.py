@@ -116,10 +116,12 @@ def test_demonstrations_are_made_as_the_settings_say(tmp_path):
         limit=40,
         stay=2,
         noises=[0, 0.3],
+        views=1,
     )
     made.make()
     rows = Demonstrations(4, 1, {"state": 10, "action": 2}).read(str(tmp_path / "made/train.jsonl"))
     assert {step.group for step in map(rows.__getitem__, range(len(rows)))} <= set(VERBS)
+    assert [frame.shape for frame in rows[0].look()] == [(64, 64, 3)]
     assert rows[0].meta["seed"] == [0, sum(b"train"), 0]
     assert rows[0].meta["reached"]
     write_demonstration(tmp_path / "x/y.npz", np.zeros((3, 2)), np.zeros((2, 1)))

@@ -11,6 +11,7 @@ from data_modules.demonstrations.steps import list_places
 from mirage_pl.mmact.losses import SlotLoss, average, average_words
 from mirage_pl.mmact.model.backbone import Ask, Backbone, Sizes
 from mirage_pl.mmact.model.bins import Bins, Normalizer
+from mirage_pl.mmact.model.coder import draw_to_signs, lose_entropy
 from mirage_pl.mmact.model.decoding import HIDDEN, Decode
 from mirage_pl.mmact.model.images import prepare_picture, read_codes, write_signs
 from mirage_pl.mmact.model.masking import Masking, Schedule
@@ -339,6 +340,9 @@ def test_counts(rebuild, counts_case):
 
 def test_codes_of_signs(rebuild, lfq_case):
     z = rebuild.lfq(lfq_case["case"])["z"]
+    over_all = 0.1 * lose_entropy(z.movedim(1, -1).flatten(0, -2)[None])  # the release weighs both by 0.1
+    assert over_all.item() == close_loss(lfq_case["entropy_loss"])
+    assert 0.1 * draw_to_signs(z).mean().item() == close_loss(lfq_case["quantizer_loss"])
     assert read_codes(z).tolist() == lfq_case["ids"]
     for code, vector in lfq_case["entries"]:
         assert write_signs(torch.tensor(code), len(vector)).tolist() == vector

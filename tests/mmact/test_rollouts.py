@@ -4,12 +4,16 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from mirage_pl.engine import evaluate
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
+from mirage_pl.mmact.codes import Codes
+from mirage_pl.mmact.model.coder import Coder, CoderSizes
+from mirage_pl.mmact.pictures import prepare_views
 from tests.conftest import compose
 from tests.mmact.conftest import QUIET, compose_small
 
@@ -69,3 +73,13 @@ def test_nothing_is_written_where_no_episode_is_wanted(run, tmp_path, caplog):
     evaluate.run(compose("evaluate", *given, f"rollouts.folder={tmp_path}/set", "rollouts.successes=true"))
     assert not (tmp_path / "set").exists()
     assert "no episode reached its goal" in caplog.text
+
+
+def test_pictures_of_a_recorded_episode_are_coded_and_those_after_a_chunk_foreseen(played):
+    rows = instantiate(compose_lerobot(played[0]).task.dataset).read(str(played[0]))
+    step, later = rows[0], next(rows[place] for place in range(9) if rows[place].at == 4)
+    coder, codes = Coder(CoderSizes(16, 2, 1, 8, 4)), Codes(None)
+    assert torch.equal(codes.see(step, coder), coder.encode(prepare_views(step.look(), 16)))
+    assert torch.equal(codes.foresee(step, coder), codes.see(later, coder)[0])
+    assert np.array_equal(step.look_ahead(), later.look())
+    assert len({rows[place].episode for place in range(len(rows))}) == 4

@@ -7,9 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.demonstrations.demonstration import Frames
 from data_modules.demonstrations.steps import Step
 from data_modules.loading.draws import stream_seed
-from data_modules.worlds.told import Told
+from data_modules.worlds.told import Told, look
 from data_modules.worlds.world import Vector
 
 Chunks = NDArray[np.float32]
@@ -22,8 +23,10 @@ class Play:
     Attributes:
         sample: where it begins; its row says by which draws.
         world: its simulator.
+        views: cameras that are looked through.
         draws: random numbers of the policy in it.
         first_S: the state at its begin.
+        first: what cameras see there.
         actions: what was done.
         reached: whether the goal was reached.
         error: why it ended before that, if the simulator failed.
@@ -31,8 +34,10 @@ class Play:
 
     sample: Step
     world: Told
+    views: int = 0
     draws: np.random.Generator = field(init=False)
     first_S: Vector = field(init=False)
+    first: Sequence[Frames] = field(init=False, default=())
     actions: list[Vector] = field(default_factory=list)
     reached: bool = False
     error: str | None = None
@@ -41,9 +46,13 @@ class Play:
         self.draws, self.first_S = np.random.default_rng(stream_seed(self.sample.where)), np.zeros(0)
         try:
             self.world.reset(np.random.default_rng(self.sample.meta["seed"]))
-            self.first_S = self.world.numbers
+            self.first_S, self.first = self.world.numbers, self.look()
         except Exception as error:  # whatever a simulator raises
             self.error = f"{type(error).__name__}: {error}"
+
+    def look(self) -> Sequence[Frames]:
+        """What each camera sees now, [H, W, 3]; nothing where nobody looks."""
+        return tuple(look(self.world, self.views)) if self.views else ()
 
     @property
     def over(self) -> bool:

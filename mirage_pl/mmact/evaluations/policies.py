@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_modules.demonstrations.demonstration import Numbers
+from data_modules.demonstrations.demonstration import Frames, Numbers
 from data_modules.demonstrations.steps import Step, Steps
 from data_modules.loading.draws import stream_seed
 from data_modules.worlds.world import Vector
@@ -60,6 +60,24 @@ SEEN: Mapping[str, Callable[[Play], tuple[str, Numbers | None]]] = {
 """Condition -> what the model sees under it."""
 
 
+def blank(play: Play) -> Sequence[Frames]:
+    """Black pictures."""
+    return [np.zeros_like(frame) for frame in play.look()]
+
+
+def turn_round(play: Play) -> Sequence[Frames]:
+    """The cameras in the other order."""
+    return play.look()[::-1]
+
+
+LOOKS: Mapping[str, Callable[[Play], Sequence[Frames]]] = {
+    "blank_image": blank,
+    "swapped_views": turn_round,
+    "frozen_image": lambda play: play.first,
+}
+"""Condition -> what cameras show the model under it."""
+
+
 @dataclass(frozen=True)
 class Model:
     """The model that is evaluated.
@@ -67,7 +85,8 @@ class Model:
     Attributes:
         module: a stage of a policy.
         collate: steps -> batch.
-        seen: what it sees of an episode.
+        seen: what it is told and what is measured of an episode, for it.
+        look: what cameras show it.
         decode: how it fills in actions.
         chunk: steps of a chunk.
     """
@@ -75,12 +94,16 @@ class Model:
     module: Any
     collate: Callable[[Sequence[Step]], Any]
     seen: Callable[[Play], tuple[str, Numbers | None]]
+    look: Callable[[Play], Sequence[Frames]]
     decode: Decoder
     chunk: int
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:
         """Choose a chunk for each episode."""
-        samples = [make_step(each.sample.where, *self.seen(each), self.chunk, each.world.width) for each in plays]
+        samples = [
+            make_step(each.sample.where, *self.seen(each), self.chunk, each.world.width, self.look(each))
+            for each in plays
+        ]
         streams = [torch.Generator().manual_seed(int(each.draws.integers(2**53))) for each in plays]
         batch = self.collate(samples).to(self.module.device)
         chosen_BN = self.module.choose_actions(batch, self.decode, streams)
@@ -88,9 +111,11 @@ class Model:
         return chunks
 
 
-def make_step(where: str, instruction: str, state_S: Numbers | None, chunk: int, width: int) -> Step:
+def make_step(
+    where: str, instruction: str, state_S: Numbers | None, chunk: int, width: int, seen: Sequence[Frames] | None = None
+) -> Step:
     """A step that is to be acted on: its actions are room."""
-    return Step(where, instruction, state_S, np.zeros((chunk, width), np.float32), chunk)
+    return Step(where, instruction, state_S, np.zeros((chunk, width), np.float32), chunk, seen=seen)
 
 
 class Random:

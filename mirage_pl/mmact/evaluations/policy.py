@@ -14,12 +14,12 @@ from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.mmact.evaluations.deviation import measure_deviation
 from mirage_pl.mmact.evaluations.loop import Play, Policy, play
-from mirage_pl.mmact.evaluations.policies import SEEN, Expert, Mean, Model, Nearest, Random
+from mirage_pl.mmact.evaluations.policies import LOOKS, SEEN, Expert, Mean, Model, Nearest, Random
 from mirage_pl.mmact.evaluations.rollouts import Rollouts
 from mirage_pl.mmact.model.decoding import Decoder
 
 BASELINES = ("random", "mean", "nearest", "expert")
-CONDITIONS = (*(name for name in SEEN if name != OWN), *BASELINES)
+CONDITIONS = (*(name for name in SEEN if name != OWN), *LOOKS, *BASELINES)
 
 
 class Acting:
@@ -109,14 +109,23 @@ class ActingTrial(Trial):
         self, evaluation: Acting, module: Any, data: Any, once: Once, rows: Any, episodes: Sequence[Step]
     ) -> None:
         self.evaluation, self.module, self.once, self.rows, self.episodes = evaluation, module, once, rows, episodes
-        self.collate, self.width = data.collate, min(evaluation.at_once, data.loader.eval_batch_size)
+        self.collate, self.views = data.collate, getattr(data.collate, "views", 0)
+        self.width = min(evaluation.at_once, data.loader.eval_batch_size)
         self.failures: Sequence[Mapping[str, str]] = ()
         self.actions: dict[str, dict[str, list[list[float]]]] = {}
         self.worlds: list[Told] = []
 
     @property
     def conditions(self) -> Sequence[str]:
-        """Those that were asked for."""
+        """Those that were asked for.
+
+        Raises:
+            ValueError: pictures of a policy that reads none, or another order of one.
+        """
+        for name in LOOKS:
+            needs = 2 if name == "swapped_views" else 1
+            if name in self.evaluation.conditions and self.views < needs:
+                raise ValueError(f"conditions=[{name}] needs {needs} view(s), and this policy reads {self.views}")
         return self.evaluation.conditions
 
     def score(self, condition: str) -> Iterator[list[Row]]:
@@ -139,8 +148,9 @@ class ActingTrial(Trial):
     def choose_policy(self, condition: str) -> tuple[Policy, int]:
         """Who plays under a condition, and how many steps of a chunk are done."""
         steps, chunk = self.evaluation.exec_steps, self.rows.chunk
-        if condition in SEEN:
-            return Model(self.module, self.collate, SEEN[condition], self.evaluation.decode, chunk), steps
+        if condition in SEEN or condition in LOOKS:
+            seen, look = SEEN.get(condition, SEEN[OWN]), LOOKS.get(condition, Play.look)
+            return Model(self.module, self.collate, seen, look, self.evaluation.decode, chunk), steps
         if condition == "expert":
             return Expert(), 1
         if condition == "random":
@@ -156,7 +166,7 @@ class ActingTrial(Trial):
         """Play some episodes: their ``rows``, and the ``actions`` in each, by place."""
         while len(self.worlds) < len(episodes):
             self.worlds.append(self.evaluation.world())
-        plays = [Play(*pair) for pair in zip(episodes, self.worlds, strict=False)]
+        plays = [Play(*pair, self.views) for pair in zip(episodes, self.worlds, strict=False)]
         play(plays, policy()[0], self.evaluation.limit, policy()[1])
         actions = {each.sample.where: np.array(each.actions).tolist() for each in plays}
         return {"rows": [self.write_row(each) for each in plays], "actions": actions}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mirage_pl.mmact.model.backbone import Ask, Backbone, Kept, Sizes
 from mirage_pl.mmact.model.bins import Bins, Normalizer
+from mirage_pl.mmact.model.coder import Coder
 from mirage_pl.mmact.model.ordinal import OrdinalBackbone
 from mirage_pl.mmact.model.released import load_released
 from mirage_pl.mmact.model.vocabulary import Vocab
@@ -49,6 +50,10 @@ class Network(nn.Module):
         scales: of states and actions.
         checkpointing: keep each block's input alone, and compute the rest again for the gradient.
         path: folder of a released checkpoint; ``None``: random weights.
+        coder: of pictures, which doesn't learn here; ``None``: no picture is read.
+
+    Raises:
+        ValueError: the coder's codes aren't as many as the vocabulary's.
     """
 
     def __init__(
@@ -59,8 +64,15 @@ class Network(nn.Module):
         scales: Scales,
         checkpointing: bool,
         path: str | None,
+        coder: Coder | None = None,
     ) -> None:
         super().__init__()
+        if coder is not None and coder.sizes.codes != vocab.images.size:
+            raise ValueError(
+                f"model.coder has {coder.sizes.codes} codes, and the vocabulary {vocab.images.size}; set "
+                "model.vocabulary.codes"
+            )
+        self.coder = None if coder is None else coder.requires_grad_(False)
         if bins not in ("plain", "ordinal"):
             raise ValueError(f"bins={bins} is unknown; choose plain or ordinal")
         self.vocab, self.bins, self.scales = vocab, Bins(vocab.bins.size), scales

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 
 from data_modules.demonstrations.steps import Step
@@ -13,8 +12,9 @@ from data_modules.episodes.video import Clip
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
 from mirage_pl.mmact.evaluations.loop import Play
-from mirage_pl.mmact.evaluations.policies import Model, make_step
+from mirage_pl.mmact.evaluations.policies import Model
 from mirage_pl.mmact.model.decoding import Decoder
+from mirage_pl.mmact.sessions.situation import open_episode, read_step
 
 
 class Act:
@@ -54,15 +54,7 @@ class Act:
 
     def step(self, state: str) -> Iterator[Piece]:
         """Say which actions follow a further state, under the same instruction."""
-        try:
-            numbers_S = np.array([float(word) for word in str(state).replace(",", " ").split()], np.float32)
-        except ValueError:
-            raise ValueError(f'state={state} must be numbers with spaces between them, as state="0.1 -0.2"') from None
-        wanted = self.task.numbers["state"]
-        if len(numbers_S) != wanted or not np.isfinite(numbers_S).all():
-            raise ValueError(f"state has {len(numbers_S)} numbers; this policy takes {wanted} finite ones")
-        step = make_step("state", self.instruction, numbers_S, self.task.chunk, self.task.numbers["action"])
-        for action in self.choose(step):
+        for action in self.choose(read_step(self.trained, self.instruction, state)):
             yield Piece("text", " ".join(f"{number:.4f}" for number in action) + "\n")
 
     def choose(self, step: Step) -> NDArray[np.float32]:
@@ -74,19 +66,15 @@ class Act:
 
     def play(self, instruction: str | None, episode: int) -> Iterator[Piece]:
         """Play an episode, and show it."""
-        if self.task.world is None:
-            raise ValueError(
-                "this run's task has no simulator, so no episode can be played; give state= and instruction="
-            )
-        world = instantiate(self.task.world)()
-        start = Step("episode", "", None, np.zeros((1, world.width), np.float32), 1, meta={"seed": [episode]})
-        playing = Play(start, world)
+        playing = open_episode(self.trained, episode)
+        world = playing.world
         told = instruction or world.instruction
         yield Piece("text", f"{told}\n")
         model = Model(
             self.trained.module,
             self.trained.collator,
             lambda each: (told, each.world.numbers.astype(np.float32)),
+            Play.look,
             self.decode,
             self.task.chunk,
         )

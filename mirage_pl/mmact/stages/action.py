@@ -53,7 +53,7 @@ class Act(FillingModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of what is supervised, over bins alone; how far the likeliest is off is logged."""
-        hidden_BN, bins = self.hide(batch), self.net.vocab.bins
+        batch, hidden_BN, bins = self.see(batch), self.hide(batch), self.net.vocab.bins
         asked_BN, targets_BN = self.ask(batch, hidden_BN), self.net.code_actions(self.shape_actions(batch)).flatten(1)
         ids_BL = self.fill(batch, batch.action, torch.where(hidden_BN, HIDDEN, targets_BN), bins)
         logits_NV = self.read(batch.action, ids_BL, asked_BN, bins)

@@ -1,18 +1,15 @@
 """What all stages of a policy share: scales fitted to the data, draws by row, the export. Shapes: as in ``batch``."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
-from safetensors.torch import load_file
-from torch import Generator, Tensor
+from torch import Generator
 
 from data_modules.demonstrations.steps import Step
-from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mmact.model.network import Scales
+from mirage_pl.mmact.stages.exported import ExportedModule
 
 CARD = """A policy of mirage_pl's MM-ACT family.
 
@@ -21,8 +18,10 @@ model has, and in `scales.…` how numbers of states and actions become those wi
 """
 
 
-class PolicyModule(BaseModule):
+class PolicyModule(ExportedModule):
     """A stage whose model has ``scales``."""
+
+    card = CARD
 
     @property
     def scales(self) -> Scales:
@@ -44,13 +43,3 @@ class PolicyModule(BaseModule):
     def describe_export(self) -> dict[str, Any]:
         """What ``config.json`` holds of the model."""
         return {"numbers": {"state": len(self.scales.state.shift_D), "action": len(self.scales.action.shift_D)}}
-
-    def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
-        """Write all weights by the names of released checkpoints, and read them back."""
-        names = {name: name.removeprefix("backbone.") for name in self.net.state_dict()}
-        weights = {names[name]: weight.contiguous() for name, weight in self.net.state_dict().items()}
-        (folder / "README.md").write_text(CARD)
-        (folder / "config.json").write_text(json.dumps(self.describe_export(), indent=2))
-        save_torch_state_dict(weights, folder, max_shard_size=shard_size)
-        back = {name: weight for file in folder.glob("*.safetensors") for name, weight in load_file(file).items()}
-        return {f"net.{name}": back[names[name]] for name in names}

@@ -13,7 +13,6 @@ from mirage_pl.mmact.losses import SlotLoss, average_words
 from mirage_pl.mmact.model.decoding import HIDDEN, Decoder
 from mirage_pl.mmact.model.masking import draw_words
 from mirage_pl.mmact.model.vocabulary import Span
-from mirage_pl.mmact.stages.action import Act
 from mirage_pl.mmact.stages.filling import FillingModule
 
 
@@ -60,11 +59,12 @@ class Write(FillingModule):
             raise ValueError(
                 f"{silent.where}: no plan, so there are no words to learn; give plans, or stage=mmact/action"
             )
+        prompts, batch = batch.text, self.see(batch)
         hidden_BW, chance_B = self.hide_words(batch)
         asked_BW = hidden_BW if self.learn_ends else hidden_BW & batch.said_BW
         span = self.net.vocab.words
-        ids_BL = self.fill(batch, batch.text, torch.where(hidden_BW, HIDDEN, batch.words_BW), span)
-        logits_nV = self.read(batch.text, ids_BL, asked_BW, span)
+        ids_BL = self.fill(batch, prompts, torch.where(hidden_BW, HIDDEN, batch.words_BW), span)
+        logits_nV = self.read(prompts, ids_BL, asked_BW, span)
         each_n, rows_n = SlotLoss("single")(logits_nV, batch.words_BW[asked_BW]), asked_BW.nonzero()[:, 0]
         room_B = torch.full_like(chance_B, batch.words_BW.shape[1])
         return {"text": average_words(each_n, rows_n, chance_B, room_B)}
@@ -80,22 +80,3 @@ class Write(FillingModule):
             raise ValueError("text_slots is null, so this run has no room for words; train it with text_slots=16")
         plans: list[list[int]] = self.fill_in(batch, batch.text, self.net.vocab.words, decode).ids_BN.tolist()
         return plans
-
-
-class Mix(Act, Write):
-    """Learn actions and words behind prompts of the same observations."""
-
-    def __init__(self, **base: Any) -> None:
-        super().__init__(**base)
-
-    def list_spans(self) -> list[Span]:
-        """Of both."""
-        return [*Act.list_spans(self), *Write.list_spans(self)]
-
-    def terms(self, batch: Batch) -> dict[str, int]:
-        """Of both."""
-        return Act.terms(self, batch) | Write.terms(self, batch)
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Of both."""
-        return Act.losses(self, batch) | Write.losses(self, batch)

@@ -1,0 +1,180 @@
+"""What a model says will be seen after a chunk, code by code. Shapes: n codes of a picture, K codes there are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_modules.demonstrations.steps import Demonstrations, Step
+from data_modules.loading.draws import stream_seed
+from mirage_pl.engine.evaluation.conditions import check_conditions
+from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
+from mirage_pl.mmact.evaluations.pictures import PSNR, measure_psnr, place_beside, to_levels
+from mirage_pl.mmact.evaluations.plans import pick_places
+from mirage_pl.mmact.model.decoding import Decoder
+from mirage_pl.mmact.pictures import prepare_views
+
+UNIGRAM, COPY = "unigram", "copy"
+TAMPERED = ("wrong_instruction", "no_instruction", "no_state", "blank_image")
+CONDITIONS = (*TAMPERED, UNIGRAM, COPY)
+
+
+class Foreseeing:
+    """Score images of the future.
+
+    Args:
+        conditions: names out of ``CONDITIONS``.
+        decode: how codes are filled in.
+        per_episode: steps of each episode after whose chunks is looked, evenly spread.
+        demonstrations: reads the training data, for ``unigram``.
+        train_file: the training data.
+
+    Raises:
+        ValueError: a condition that there isn't.
+    """
+
+    name = "images"
+    measures: Mapping[str, Measure] = {
+        "accuracy": Measure("mean", "higher", meaning="Accuracy: share of the picture's codes that are right."),
+        "psnr": PSNR,
+    }
+    conditions_in, numbers_in, words = "conditions", "foreseeing", "mirage_pl.mmact.report"
+
+    def __init__(
+        self,
+        conditions: Sequence[str],
+        decode: Decoder,
+        per_episode: int,
+        demonstrations: Demonstrations,
+        train_file: str | None,
+    ) -> None:
+        check_conditions(conditions, CONDITIONS)
+        if per_episode < 1:
+            raise ValueError(f"per_episode={per_episode} must be 1 step or more")
+        if UNIGRAM in conditions and train_file is None:
+            raise ValueError(f"conditions=[{UNIGRAM}] needs training data, and task.train_file is null")
+        self.conditions, self.decode, self.per_episode = tuple(conditions), decode, per_episode
+        self.demonstrations, self.train_file = demonstrations, train_file
+        decoded = {name: str(value) for name, value in vars(decode).items()}
+        self.facts: Mapping[str, Any] = {"per_episode": per_episode, "decode": decoded}
+
+    def open(
+        self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
+    ) -> "ForeseeingTrial":
+        """Take some steps of each episode of a split, or those at ``picks``.
+
+        Raises:
+            ValueError: this run paints nothing.
+        """
+        if not hasattr(module, "paint") or not data.collate.paints:
+            raise ValueError("this run paints nothing; train one with stage=mmact/mix mix.image=0.05 sight=images")
+        rows = data.datasets[split]
+        places = pick_places(rows, self.per_episode) if picks is None else picks
+        return ForeseeingTrial(self, module, data, once, rows, [rows[place] for place in places])
+
+
+class ForeseeingTrial(Trial):
+    """One module at some steps.
+
+    Args:
+        evaluation: its options.
+        module: has ``paint``.
+        data: its collator and batch size are used.
+        once: keeps what was painted.
+        rows: the data set.
+        steps: the items.
+    """
+
+    def __init__(
+        self, evaluation: Foreseeing, module: Any, data: Any, once: Once, rows: Any, steps: Sequence[Step]
+    ) -> None:
+        self.evaluation, self.module, self.once, self.rows, self.steps = evaluation, module, once, rows, steps
+        self.collate, self.width, self.failures = data.collate, data.loader.eval_batch_size, ()
+        self.shown: dict[str, Tensor] = {}
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """Those that were asked for."""
+        return self.evaluation.conditions
+
+    def score(self, condition: str) -> Iterator[list[Row]]:
+        """Paint what is seen after each step's chunk, some at a time."""
+        for first in range(0, len(self.steps), self.width):
+            steps = self.steps[first : first + self.width]
+            part = self.once(f"{condition}-{first}", partial(self.paint, steps, condition))
+            if condition == OWN:
+                self.shown |= dict(zip([step.where for step in steps], part["shown"], strict=True))
+            yield [self.write_row(*each) for each in zip(steps, part["accuracy"], part["psnr"], strict=True)]
+
+    def paint(self, steps: Sequence[Step], condition: str) -> dict[str, Any]:
+        """``accuracy`` and ``psnr`` of each step under a condition, and what was ``shown``."""
+        coder = self.module.coder
+        truth_Bn = torch.stack([self.module.codes.foresee(step, coder) for step in steps])
+        codes_Bn = self.choose(steps, condition).cpu()
+        shown_BCSS = coder.decode(codes_Bn.to(self.module.device)).cpu()
+        return {
+            "accuracy": (codes_Bn == truth_Bn).float().mean(1).tolist(),
+            "psnr": [
+                measure_psnr(shown_CSS, self.look_ahead(step))
+                for step, shown_CSS in zip(steps, shown_BCSS, strict=True)
+            ],
+            "shown": to_levels(shown_BCSS),
+        }
+
+    def choose(self, steps: Sequence[Step], condition: str) -> Tensor:
+        """Codes of each step under a condition, [B, n]."""
+        if condition == COPY:
+            return torch.stack([self.module.codes.see(step, self.module.coder)[0] for step in steps])
+        if condition == UNIGRAM:
+            return self.count().expand(len(steps), -1)
+        batch = self.collate([self.tamper(step, condition) for step in steps]).to(self.module.device)
+        codes_Bn: Tensor = self.module.paint(batch, self.evaluation.decode)
+        return codes_Bn
+
+    def count(self) -> Tensor:
+        """The code that stands most often in each place in the training data, [n]."""
+
+        def count() -> dict[str, Any]:
+            assert self.evaluation.train_file is not None
+            train, coder = self.evaluation.demonstrations.read(self.evaluation.train_file), self.module.coder
+            places = range(0, len(train), train.chunk)
+            codes = torch.stack([self.module.codes.foresee(train[place], coder) for place in places])
+            return {"codes": codes.mode(0).values}
+
+        codes_n: Tensor = self.once("unigram", count)["codes"]
+        return codes_n
+
+    def tamper(self, step: Step, condition: str) -> Step:
+        """What is seen of a step under a condition."""
+        if condition == "no_state":
+            return replace(step, state_S=None)
+        if condition == "no_instruction":
+            return replace(step, instruction="")
+        if condition == "blank_image":
+            return replace(step, seen=[np.zeros_like(frame) for frame in step.look()])
+        if condition == OWN:
+            return step
+        others = sorted({other.instruction for other in self.steps} - {step.instruction})
+        if not others:
+            raise ValueError("conditions=[wrong_instruction]: all items have the same instruction")
+        return replace(step, instruction=others[stream_seed("other", step.where) % len(others)])
+
+    def look_ahead(self, step: Step) -> Tensor:
+        """What the first camera sees after a step's chunk, as it is coded."""
+        return prepare_views(step.look_ahead()[:1], self.module.coder.sizes.side)[0]
+
+    def write_row(self, step: Step, accuracy: float, psnr: float) -> Row:
+        """A row of ``predictions.jsonl``; steps of an episode share a unit."""
+        episode = self.rows.identity(step)
+        place = {"id": episode, "where": step.where, "group": step.group, "unit": episode}
+        return place | {"instruction": step.instruction, "accuracy": accuracy, "psnr": psnr}
+
+    def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
+        """What was painted, and what was seen."""
+        step = next(each for each in self.steps if each.where == row["where"])
+        yield "", place_beside(self.shown[step.where][None])
+        yield "truth", place_beside(to_levels(self.look_ahead(step))[None])

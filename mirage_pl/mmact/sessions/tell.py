@@ -1,0 +1,88 @@
+"""One use of a model that tells what comes next: in words, and as the picture that is seen after a chunk."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+
+from data_modules.demonstrations.steps import Step
+from mirage_pl.engine.checkpoints.trained import Trained
+from mirage_pl.engine.seams import Piece
+from mirage_pl.mmact.evaluations.loop import Play
+from mirage_pl.mmact.evaluations.pictures import place_beside, to_levels
+from mirage_pl.mmact.evaluations.policies import make_step
+from mirage_pl.mmact.model.decoding import Decoder
+from mirage_pl.mmact.pictures import prepare_views
+from mirage_pl.mmact.sessions.situation import open_episode, read_step
+
+
+class Tell:
+    """``conf/session/mmact/tell.yaml``.
+
+    Args:
+        trained: the run.
+        takes: names of what is given, and their kinds.
+        decode_words: how words are filled in.
+        decode_image: how codes of an image are.
+
+    Raises:
+        ValueError: the run tells nothing.
+    """
+
+    def __init__(
+        self, trained: Trained, takes: Mapping[str, str], decode_words: Decoder, decode_image: Decoder
+    ) -> None:
+        self.trained, self.takes, self.instruction = trained, takes, ""
+        self.decode_words, self.decode_image = decode_words, decode_image
+        self.says, self.paints = trained.collator.text_slots is not None, trained.collator.paints
+        if not self.says and not self.paints:
+            raise ValueError("this run tells nothing; train one with stage=mmact/text or stage=mmact/mix")
+
+    def begin(self, instruction: str | None = None, state: str | None = None, episode: float = 0) -> Iterator[Piece]:
+        """Say what comes next at a state; or without one at the begin of an episode, and paint it, too.
+
+        Args:
+            instruction: what is to be done; ``None``: what the episode's own is.
+            state: its numbers, with spaces between them.
+            episode: which one is begun; another number is another one.
+
+        Raises:
+            ValueError: a state that isn't numbers, or not as many as in training.
+        """
+        self.instruction = instruction or ""
+        if state is not None:
+            yield from self.step(state)
+            return
+        playing = open_episode(self.trained, int(episode))
+        told, world = instruction or playing.world.instruction, playing.world
+        yield Piece("text", f"{told}\n")
+        numbers_S = world.numbers.astype(np.float32)
+        step = make_step("episode", told, numbers_S, self.trained.config.task.chunk, world.width, playing.look())
+        yield from self.say(step)
+        if self.paints:
+            yield from self.paint(step, playing)
+
+    def step(self, state: str) -> Iterator[Piece]:
+        """Say what comes next at a further state, under the same instruction."""
+        yield from self.say(read_step(self.trained, self.instruction, state))
+
+    def say(self, step: Step) -> Iterator[Piece]:
+        """What comes next, in words."""
+        if self.says:
+            batch = self.trained.collator([step]).to(self.trained.device)
+            (ids,) = self.trained.module.write_plans(batch, self.decode_words)
+            yield Piece("text", f"{self.trained.collator.words.decode(ids)}\n")
+
+    def paint(self, step: Step, playing: Play) -> Iterator[Piece]:
+        """What is seen now, what the model says is seen after a chunk, and what is seen where the expert acts."""
+        module, coder = self.trained.module, self.trained.module.coder
+        codes_1n = module.paint(self.trained.collator([step]).to(self.trained.device), self.decode_image)
+        for _ in range(len(step.actions_HA)):
+            playing.act(np.clip(playing.world.choose_expert_action(), -1, 1))
+        now, after = (prepare_views(views[:1], coder.sizes.side) for views in (step.look(), playing.look()))
+        yield Piece(
+            "text", "left what is seen now; then what the model expects; right what is seen, as the expert acts\n"
+        )
+        yield Piece(
+            "picture", place_beside(to_levels(torch.cat((now, coder.decode(codes_1n).cpu(), after)))), "next.png"
+        )
