@@ -17,6 +17,8 @@ class FrameLosses:
 
     Args:
         motion: further weight of pixels that differ from the newest context frame.
+        squared: further weight of squared errors of the context, by which few pixels of an object count as much as many
+            of the ground.
         perceptual: path of a network that says how different pictures look: TorchScript, (x, y) in [-1, 1],
             [M, 3, H, W] -> a number each; ``None``: none. LPIPS is written by
             ``torch.jit.trace(lpips.LPIPS(net="vgg"), (x, y)).save(path)``.
@@ -25,20 +27,21 @@ class FrameLosses:
         ValueError: the path isn't such a file.
     """
 
-    def __init__(self, motion: float, perceptual: str | None) -> None:
-        self.motion = motion
+    def __init__(self, motion: float, squared: float, perceptual: str | None) -> None:
+        self.motion, self.squared = motion, squared
         self.network: Any = None if perceptual is None else load_network("perceptual", perceptual)
 
     def __call__(self, context_BTCHW: Tensor, rest_BFCHW: Tensor, clip: Reconstruction) -> dict[str, Tensor]:
         """Compute the losses.
 
-        ``recon`` and ``context_recon`` are L1 of pixels, ``vq`` and ``dynamics_vq`` draw vectors and codes together,
+        ``recon`` and ``context_recon`` are L1 of pixels, the latter with squared errors beside; ``vq`` and ``dynamics_vq`` draw vectors and codes together,
         ``perceptual`` is the mean distance of all frames, 0 without a network.
         """
+        missed_BTCHW = clip.context_BTCHW - context_BTCHW
         weights_BF1HW = weigh_motion(rest_BFCHW, context_BTCHW[:, -1], self.motion)
         losses = {
             "recon": (weights_BF1HW * (clip.dynamics_BFCHW - rest_BFCHW).abs()).mean(),
-            "context_recon": (clip.context_BTCHW - context_BTCHW).abs().mean(),
+            "context_recon": missed_BTCHW.abs().mean() + self.squared * missed_BTCHW.square().mean(),
             "vq": clip.context.loss,
             "dynamics_vq": clip.dynamics.loss,
             "perceptual": torch.zeros((), device=rest_BFCHW.device),

@@ -28,10 +28,11 @@ def test_a_pixel_that_moved_weighs_more_and_the_losses_are_those_computed_by_han
     rest[0, 0, 0, 0, 0] = 1.0
     codes = Quantized(torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.tensor(0.25))
     clip = Reconstruction(context + 0.1, rest + 0.2, codes, codes)
-    losses = FrameLosses(8.0, None)(context, rest, clip)
+    losses = FrameLosses(8.0, 0.0, None)(context, rest, clip)
     assert losses["recon"].item() == pytest.approx(0.2 * (3 * 1 + 1 * 9) / 4)
-    assert FrameLosses(0.0, None)(context, rest, clip)["recon"].item() == pytest.approx(0.2)
+    assert FrameLosses(0.0, 0.0, None)(context, rest, clip)["recon"].item() == pytest.approx(0.2)
     assert losses["context_recon"].item() == pytest.approx(0.1)
+    assert FrameLosses(0.0, 3.0, None)(context, rest, clip)["context_recon"].item() == pytest.approx(0.1 + 3 * 0.01)
     assert (losses["vq"].item(), losses["dynamics_vq"].item(), losses["perceptual"].item()) == (0.25, 0.25, 0)
 
 
@@ -46,7 +47,7 @@ def test_a_perceptual_network_is_read_from_its_file_and_stays_as_it_is(tmp_path)
 
     pair = (torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4))
     torch.jit.trace(Distance(), pair).save(str(tmp_path / "distance.pt"))
-    losses = FrameLosses(0.0, str(tmp_path / "distance.pt"))
+    losses = FrameLosses(0.0, 0.0, str(tmp_path / "distance.pt"))
     context, rest = torch.rand(1, 1, 3, 4, 4), torch.rand(1, 1, 3, 4, 4)
     codes = Quantized(torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.tensor(0.0))
     clip = Reconstruction(context, (rest + 0.1).requires_grad_(), codes, codes)
@@ -58,7 +59,7 @@ def test_a_perceptual_network_is_read_from_its_file_and_stays_as_it_is(tmp_path)
     (tmp_path / "none.pt").write_text("no network")
     for path, words in (("none.pt", "no TorchScript file"), ("gone.pt", "does not exist")):
         with pytest.raises(ValueError, match=words):
-            FrameLosses(0.0, str(tmp_path / path))
+            FrameLosses(0.0, 0.0, str(tmp_path / path))
 
 
 def test_a_clip_is_changed_by_one_draw_for_all_of_its_frames():

@@ -57,27 +57,29 @@ class Reconstruction(NamedTuple):
 
 
 class Glance(nn.Module):
-    """The shortest way between pixels and codes, patch by patch: how a patch differs, and what that paints.
+    """The shortest way between pixels and codes, patch by patch: what a patch shows, and what its code paints.
 
     Through the coders alone an untrained decoder doesn't heed codes, and for most seeds all of them become the same.
 
     Args:
         sizes: of the tokenizer.
+        grid: patches in each direction.
+        painted: channels that are painted.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, grid: int, painted: int) -> None:
         super().__init__()
-        self.grid, self.side = sizes.dynamics_grid, sizes.resolution // sizes.dynamics_grid
+        self.grid, self.side = grid, sizes.resolution // grid
         self.into = nn.Linear(RGB * self.side**2, sizes.latent_channels, bias=False)
-        self.back = nn.Linear(sizes.latent_channels, (RGB + 1) * self.side**2, bias=False)
+        self.back = nn.Linear(sizes.latent_channels, painted * self.side**2, bias=False)
 
-    def read(self, differences_MCHW: Tensor) -> Tensor:
+    def read(self, pixels_MCHW: Tensor) -> Tensor:
         """What patches add to the vectors that become codes, [M, n, C]."""
-        added_MnC: Tensor = self.into(F.pixel_unshuffle(differences_MCHW, self.side).flatten(2).mT)
+        added_MnC: Tensor = self.into(F.pixel_unshuffle(pixels_MCHW, self.side).flatten(2).mT)
         return added_MnC
 
     def write(self, vectors_MnC: Tensor) -> Tensor:
-        """What the vectors of codes add to colours and gate, [M, RGB + 1, H, W]."""
+        """What the vectors of codes paint, [M, painted, H, W]."""
         patches_MPGG = self.back(vectors_MnC).mT.unflatten(2, (self.grid, self.grid))
         return F.pixel_shuffle(patches_MPGG, self.side)
 
@@ -118,7 +120,9 @@ class Tokenizer(nn.Module):
         self.post_quant_linear = nn.Linear(channels, channels * patch**2)
         self.quantize: Quantizer = context_quantizer(channels)  # type: ignore[assignment]
         self.dynamics_quantize: Quantizer = dynamics_quantizer(channels)  # type: ignore[assignment]
-        self.glance = Glance(sizes) if decode == "gated" else None
+        gated = decode == "gated"
+        self.glance = Glance(sizes, sizes.dynamics_grid, RGB + 1) if gated else None
+        self.context_glance = Glance(sizes, sizes.context_grid, RGB) if gated else None
         self.begin_near_context()
 
     @property
@@ -202,8 +206,12 @@ class Tokenizer(nn.Module):
 
     def embed_context(self, context_BTCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return what becomes the context's codes, [B T, N, C], and the features that other frames' encoder reads."""
-        latents_MCGG, features = self.encoder(context_BTCHW.flatten(0, 1))
-        return self.quant_conv(latents_MCGG).flatten(2).mT, features
+        frames_MCHW = context_BTCHW.flatten(0, 1)
+        latents_MCGG, features = self.encoder(frames_MCHW)
+        vectors_MNC = self.quant_conv(latents_MCGG).flatten(2).mT
+        if self.context_glance is not None:
+            vectors_MNC = vectors_MNC + self.context_glance.read(frames_MCHW - 0.5)
+        return vectors_MNC, features
 
     def embed_dynamics(self, frames_BFCHW: Tensor, features: list[Tensor], newest_BCHW: Tensor) -> Tensor:
         """Return what becomes the codes of the other frames, [B F, n, C]."""
@@ -222,6 +230,8 @@ class Tokenizer(nn.Module):
         clips = num_clips or len(context_BTCHW)  # type: ignore[arg-type]
         latents_MCGG = vectors_MNC.mT.unflatten(2, (self.sizes.context_grid, self.sizes.context_grid))
         frames_MCHW, features = self.decoder(self.post_quant_conv(latents_MCGG))
+        if self.context_glance is not None:
+            frames_MCHW = frames_MCHW + self.context_glance.write(vectors_MNC)
         frames_BTCHW = frames_MCHW.unflatten(0, (clips, -1))
         newest_BCHW = (frames_BTCHW.clamp(0, 1) if context_BTCHW is None else context_BTCHW)[:, -1]
         return Scene(frames_BTCHW, features, newest_BCHW)
