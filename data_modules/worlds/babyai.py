@@ -167,14 +167,11 @@ class BabyAI:
 
     @property
     def plan(self) -> str:
-        """The top of the bot's stack of sub-goals, in words.
-
-        Raises:
-            WorldFailure: the bot is lost.
-        """
+        """The top of the bot's stack of sub-goals, in words; nothing if it is lost."""
+        if self.lost:
+            return ""
         if self.over:
             return "stay"
-        self.check_bot()
         return ", ".join(say_goal(goal) for goal in self.bot.stack[: -self.depth - 1 : -1]) or "stay"
 
     @property
@@ -213,13 +210,9 @@ class BabyAI:
         Raises:
             WorldFailure: it is lost.
         """
-        self.check_bot()
-        return np.array([self.advice / (len(ACTIONS) - 1) * 2 - 1])
-
-    def check_bot(self) -> None:
-        """Refuse to go on with a bot that is lost."""
         if self.lost:
             raise WorldFailure(f"the bot is lost ({self.lost})")
+        return np.array([self.advice / (len(ACTIONS) - 1) * 2 - 1])
 
 
 def open_level(name: str) -> Any:

@@ -106,6 +106,7 @@ def test_a_bot_that_is_lost_fails_as_a_world_does_and_another_episode_goes_on():
     world.lost = "DisappearedBoxError"
     with pytest.raises(WorldFailure, match=r"the bot is lost \(DisappearedBoxError\)"):
         world.choose_expert_action()
+    assert (world.plan, isinstance(world, Told)) == ("", True)
     world.reset(np.random.default_rng(0))
     assert world.choose_expert_action().shape == (1,)
 
@@ -119,7 +120,7 @@ def test_an_episode_in_which_the_bot_is_lost_is_made_anew_with_other_draws(tmp_p
             return reward
 
     world = Losing(levels=LEVELS, **OPTIONS)
-    options = {"folder": tmp_path, "seed": 0, "limit": 64, "stay": 0, "noises": [0]}
+    options = {"folder": tmp_path, "seed": 0, "limit": 64, "stay": 0, "noises": [0], "views": 0}
     maker = ToldDemonstrations(**options, world=partial(BabyAI, levels=LEVELS, **OPTIONS), episodes={"train": 1})
     (plan,) = maker.plans()
     seeds = []
