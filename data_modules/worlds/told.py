@@ -37,21 +37,14 @@ class Told(World, Protocol):
         """The state: what is measured now, always as many numbers."""
 
 
-@runtime_checkable
-class Filmed(Told, Protocol):
-    """One that several cameras see."""
-
-    def film(self) -> NDArray[np.uint8]:
-        """Draw what each of them sees, [V, H, W, 3]."""
-
-
 def look(world: Told, views: int) -> NDArray[np.uint8]:
-    """What some cameras see of a world, [V, H, W, 3].
+    """What some cameras see of a world, [V, H, W, 3]; one with several draws what each sees by a method ``film``.
 
     Raises:
         ValueError: it has fewer.
     """
-    seen_VHWC = world.film() if isinstance(world, Filmed) else world.draw()[None]
+    film = getattr(world, "film", None)  # isinstance would compute every property of the world
+    seen_VHWC: NDArray[np.uint8] = world.draw()[None] if film is None else film()
     if len(seen_VHWC) < views:
         raise ValueError(f"{views} views, but {type(world).__name__} has {len(seen_VHWC)}; lower it")
     return seen_VHWC[:views]

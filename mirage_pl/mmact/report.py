@@ -27,7 +27,7 @@ CONDITIONS = {
 }
 NUMBERS = {
     "moved": "how far an episode's first action differs from the model's own, mean over its numbers",
-    "deviation": "how far what decoding approximates lies from exact decoding, mean over numbers, or over ids of words",
+    "deviation": "how far what decoding approximates lies from exact decoding, mean over numbers, or over ids",
     "used": "codes of pictures that are used at all",
     "perplexity": "how many codes would be used, were all used equally",
     "departs": "share of answers that exact decoding would have given otherwise",

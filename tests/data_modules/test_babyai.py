@@ -120,7 +120,7 @@ def test_an_episode_in_which_the_bot_is_lost_is_made_anew_with_other_draws(tmp_p
             return reward
 
     world = Losing(levels=LEVELS, **OPTIONS)
-    options = {"folder": tmp_path, "seed": 0, "limit": 64, "stay": 0, "noises": [0]}
+    options = {"folder": tmp_path, "seed": 0, "limit": 64, "stay": 0, "noises": [0], "views": 0}
     maker = ToldDemonstrations(**options, world=partial(BabyAI, levels=LEVELS, **OPTIONS), episodes={"train": 1})
     (plan,) = maker.plans()
     seeds = []

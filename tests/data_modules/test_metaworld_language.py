@@ -70,7 +70,7 @@ def test_goals_of_train_val_and_test_are_apart_and_each_has_its_share():
 @needs_drawing
 def test_made_episodes_begin_again_from_their_rows_with_goals_of_their_split(tmp_path):
     world = partial(MetaWorldLanguage, scenes=TWO, **OPTIONS)
-    options = {"folder": tmp_path, "seed": 0, "world": world, "limit": 60, "stay": 0, "noises": [0, 0.3]}
+    options = {"folder": tmp_path, "seed": 0, "world": world, "limit": 60, "stay": 0, "noises": [0, 0.3], "views": 0}
     maker = ToldDemonstrations(**options, episodes={"train": 3, "val": 1, "test": 2})
     for plan in maker.plans():
         with (tmp_path / f"{plan.split}.jsonl").open("a") as file:

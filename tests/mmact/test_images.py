@@ -148,6 +148,15 @@ def test_codes_stand_where_prompts_have_views_and_targets_are_what_is_seen_next(
     assert module.terms(batch)["image"] == hidden.sum() < hidden.numel()
 
 
+def test_a_policy_may_read_pictures_and_no_state(seen):
+    module, collate, rows = build(seen, "reads_state=false")
+    batch, other = collate([rows[0]]), collate([replace(rows[0], state_S=rows[9].state_S)])
+    assert not batch.action.state_BL.any()
+    assert torch.equal(module.losses(batch)["action"], module.losses(other)["action"])
+    black = collate([replace(rows[0], seen=[np.zeros_like(frame) for frame in rows[0].look()])])
+    assert not torch.equal(module.losses(batch)["action"], module.losses(black)["action"])
+
+
 def test_any_kinds_are_mixed_by_their_weights(seen):
     for weights, kinds in (({"action": 1, "image": 2}, {"action", "image"}), ({"image": 1}, {"image"})):
         words = [f"mix.{name}={weights.get(name, 'null')}" for name in ("action", "text", "image")]
@@ -189,7 +198,8 @@ def first_step(run):
 
 def test_images_of_the_future_are_scored_against_what_stands_there_most_often_and_what_is_seen_now(painted):
     given = [f"ckpt={painted}", "evaluation=mmact/images", "label=images", "per_episode=2", "num_shown=1"]
-    metrics = evaluate.run(compose("evaluate", *given, "decode_image.steps=2"))
+    metrics = evaluate.run(compose("evaluate", *given, "decode_image.steps=2", "decode_image.stale=true"))
+    assert 0 <= metrics["foreseeing"]["departs"] <= 1
     rows = [json.loads(line) for line in (painted / "evaluation/images/predictions.jsonl").read_text().splitlines()]
     assert metrics["accuracy"]["all"]["n"] == len(rows) == 8
     assert set(metrics["conditions"]) == {"unigram", "copy", "wrong_instruction", "blank_image"}

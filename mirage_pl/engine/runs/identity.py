@@ -47,6 +47,8 @@ FREE = (
     "loader.decoded",
     "loader.eval_batch_size",
     "task.data.loader",
+    "task.num_workers",
+    "task.data.maker.num_workers",
 )
 """Keys below these that change no result: names, limits, and defaults of other keys."""
 SHARED_OUT = ("loader.batch_size", "loader.max_tokens")

@@ -13,6 +13,7 @@ from data_modules.demonstrations.steps import Demonstrations, Step
 from data_modules.loading.draws import stream_seed
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
+from mirage_pl.mmact.evaluations.deviation import measure_deviation
 from mirage_pl.mmact.evaluations.pictures import PSNR, measure_psnr, place_beside, to_levels
 from mirage_pl.mmact.evaluations.plans import pick_places
 from mirage_pl.mmact.model.decoding import Decoder
@@ -162,6 +163,13 @@ class ForeseeingTrial(Trial):
         if not others:
             raise ValueError("conditions=[wrong_instruction]: all items have the same instruction")
         return replace(step, instruction=others[stream_seed("other", step.where) % len(others)])
+
+    def describe(self) -> Mapping[str, float]:
+        """How far codes depart from those of exact decoding, where it approximates: at some steps."""
+        batch = self.collate(self.steps[: self.width]).to(self.module.device)
+        return measure_deviation(
+            self.evaluation.decode, lambda decode: self.module.paint(batch, decode).double().cpu().numpy()
+        )
 
     def look_ahead(self, step: Step) -> Tensor:
         """What the first camera sees after a step's chunk, as it is coded."""

@@ -81,6 +81,7 @@ class RecodingTrial(Trial):
             episode = self.rows.identity(step)
             yield [{"id": episode, "where": step.where, "group": step.group, "unit": episode, "psnr": part["psnr"]}]
 
+    @torch.no_grad()
     def measure(self, step: Step, condition: str) -> dict[str, Any]:
         """PSNR, codes and looks of a step's pictures."""
         truth_VCSS = prepare_views(step.look(), self.side)

@@ -38,7 +38,7 @@ class Recode:
     def step(self, image: Any) -> Iterator[Piece]:
         """Show a further picture: a path, or a list of one."""
         coder = self.trained.module.net
-        frame = np.asarray(open_image(Path(image), "image"))
+        frame = np.array(open_image(Path(image), "image"))
         truth_1CSS = prepare_views([frame], coder.sizes.side)
         codes_1n = coder.encode(truth_1CSS.to(self.trained.device))
         shown_1CSS = coder.decode(codes_1n).cpu()
