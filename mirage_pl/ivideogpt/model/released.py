@@ -33,6 +33,7 @@ ALONE: Sequence[str] = (
     "post_quant_linear",
     "dynamics_quantize",
     "glance",
+    "context_glance",
 )
 """What a model of single frames hasn't, so that it may begin untrained."""
 PLACES = {

@@ -67,7 +67,8 @@ class TokenizerModule(BaseModule):
     def parts(self) -> dict[str, Sequence[nn.Module]]:
         """``encoder`` and ``decoder`` of both kinds of frames, and their ``codebooks``."""
         net = self.tokenizer
-        into, back = ([], []) if net.glance is None else ([net.glance.into], [net.glance.back])
+        glances = [glance for glance in (net.glance, net.context_glance) if glance is not None]
+        into, back = [glance.into for glance in glances], [glance.back for glance in glances]
         return {
             "encoder": [net.encoder, net.cond_encoder, net.quant_conv, net.quant_linear, *into],
             "decoder": [net.decoder, net.cond_decoder, net.post_quant_conv, net.post_quant_linear, *back],
