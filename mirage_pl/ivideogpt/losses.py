@@ -34,8 +34,9 @@ class FrameLosses:
     def __call__(self, context_BTCHW: Tensor, rest_BFCHW: Tensor, clip: Reconstruction) -> dict[str, Tensor]:
         """Compute the losses.
 
-        ``recon`` and ``context_recon`` are L1 of pixels, the latter with squared errors beside; ``vq`` and ``dynamics_vq`` draw vectors and codes together,
-        ``perceptual`` is the mean distance of all frames, 0 without a network.
+        ``recon`` and ``context_recon`` are L1 of pixels, the latter with squared errors beside; ``vq`` and
+        ``dynamics_vq`` draw vectors and codes together, ``perceptual`` is the mean distance of all frames, 0 without a
+        network.
         """
         missed_BTCHW = clip.context_BTCHW - context_BTCHW
         weights_BF1HW = weigh_motion(rest_BFCHW, context_BTCHW[:, -1], self.motion)
