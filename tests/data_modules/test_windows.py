@@ -133,7 +133,7 @@ def test_a_form_turns_mirrors_clips_and_widens(tmp_path):
         {"clip": 0},
         {"width": 0},
         {"keys": {"frames": 3}},
-        {"optional": ["frames"]},
+        {"optional": ["sounds"]},
     ):
         with pytest.raises(ValueError, match=next(iter(options))):
             Form(**{"keys": keys} | options)

@@ -1,9 +1,8 @@
 """Several optimizers take one step a batch, each its own; a run of them resumes like any other."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from mirage_pl.engine.strategies.ready import check_optimizers
 from mirage_pl.engine.training.optim import warmup
@@ -131,10 +130,8 @@ def test_what_cant_be_is_refused_in_a_line(tmp_path):
     with pytest.raises(ValueError, match="have a loss of the same name"):
         Critical(Net(), {"a": turn, "b": turn})
     for strategy in ("deepspeed_zero2", "fsdp2"):
-        module = SimpleNamespace(_target_=f"{__name__}.Critical")
-        cfg = SimpleNamespace(
-            stage=SimpleNamespace(name="vae", module=module), strategy=SimpleNamespace(name=strategy)
-        )  # fmt: skip
+        stage = {"name": "vae", "module": {"_target_": f"{__name__}.Critical"}}
+        cfg = OmegaConf.create({"stage": stage, "strategy": {"name": strategy}})
         with pytest.raises(ValueError, match=f"strategy={strategy} takes one optimizer and stage=vae has several"):
             check_optimizers(cfg)
     module = new_turns()
