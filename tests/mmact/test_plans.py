@@ -7,7 +7,8 @@ from hydra.utils import instantiate
 
 from mirage_pl.engine import evaluate
 from mirage_pl.engine.training import fit
-from mirage_pl.mmact.evaluations.plans import Saying, pick_places
+from mirage_pl.mmact.evaluations.asking import pick_places
+from mirage_pl.mmact.evaluations.plans import Saying
 from tests.conftest import compose
 from tests.mmact.conftest import QUIET, compose_small
 

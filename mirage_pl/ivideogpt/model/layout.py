@@ -101,9 +101,9 @@ class TokenLayout:
         """Places within frames of both kinds, each with its slot."""
         return self.context_tokens + self.dynamics_tokens + 2
 
-    def places(self, first: int, count: int) -> Tensor:
+    def places(self, first: int, count: int, device: torch.device | None = None) -> Tensor:
         """Where in its frame each of so many tokens stands, [L]; those of the context from 0 on, then the others'."""
-        index_L, context = torch.arange(first, first + count), self.context_tokens + 1
+        index_L, context = torch.arange(first, first + count, device=device), self.context_tokens + 1
         after_L = context + (index_L - self.prompt_length + 1) % (self.dynamics_tokens + 1)
         return torch.where(index_L < self.prompt_length - 1, index_L % context, after_L)
 

@@ -203,7 +203,7 @@ class Transformer(nn.Module):
         embeds_BLD: Tensor = self.llm.model.embed_tokens(ids_BL)
         if self.places is None:
             return embeds_BLD
-        return embeds_BLD + self.places(self.layout.places(first, ids_BL.shape[1]).to(ids_BL.device))
+        return embeds_BLD + self.places(self.layout.places(first, ids_BL.shape[1], ids_BL.device))
 
     def embed_actions(self, actions: Tensor) -> Tensor:
         """What actions, [..., A], add to the slots of the frames that they lead to, [..., D].

@@ -1,27 +1,23 @@
 """What a model says will be seen after a chunk, code by code. Shapes: n codes of a picture, K codes there are."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from data_modules.demonstrations.steps import Demonstrations, Step
-from data_modules.loading.draws import stream_seed
 from mirage_pl.engine.evaluation.conditions import check_conditions
-from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
+from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row
+from mirage_pl.mmact.evaluations.asking import BLANK, BLIND, SILENT, WRONG, StepTrial, pick_places
 from mirage_pl.mmact.evaluations.deviation import measure_deviation
 from mirage_pl.mmact.evaluations.pictures import PSNR, measure_psnr, place_beside, to_levels
-from mirage_pl.mmact.evaluations.plans import pick_places
 from mirage_pl.mmact.model.decoding import Decoder
 from mirage_pl.mmact.pictures import prepare_views
 
 UNIGRAM, COPY = "unigram", "copy"
-TAMPERED = ("wrong_instruction", "no_instruction", "no_state", "blank_image")
-CONDITIONS = (*TAMPERED, UNIGRAM, COPY)
+CONDITIONS = (WRONG, SILENT, BLIND, BLANK, UNIGRAM, COPY)
 
 
 class Foreseeing:
@@ -78,29 +74,12 @@ class Foreseeing:
         return ForeseeingTrial(self, module, data, once, rows, [rows[place] for place in places])
 
 
-class ForeseeingTrial(Trial):
-    """One module at some steps.
+class ForeseeingTrial(StepTrial):
+    """What a module paints at some steps; it has ``paint``."""
 
-    Args:
-        evaluation: its options.
-        module: has ``paint``.
-        data: its collator and batch size are used.
-        once: keeps what was painted.
-        rows: the data set.
-        steps: the items.
-    """
-
-    def __init__(
-        self, evaluation: Foreseeing, module: Any, data: Any, once: Once, rows: Any, steps: Sequence[Step]
-    ) -> None:
-        self.evaluation, self.module, self.once, self.rows, self.steps = evaluation, module, once, rows, steps
-        self.collate, self.width, self.failures = data.collate, data.loader.eval_batch_size, ()
+    def __init__(self, *trial: Any) -> None:
+        super().__init__(*trial)
         self.shown: dict[str, Tensor] = {}
-
-    @property
-    def conditions(self) -> Sequence[str]:
-        """Those that were asked for."""
-        return self.evaluation.conditions
 
     def score(self, condition: str) -> Iterator[list[Row]]:
         """Paint what is seen after each step's chunk, some at a time."""
@@ -149,21 +128,6 @@ class ForeseeingTrial(Trial):
         codes_n: Tensor = self.once("unigram", count)["codes"]
         return codes_n
 
-    def tamper(self, step: Step, condition: str) -> Step:
-        """What is seen of a step under a condition."""
-        if condition == "no_state":
-            return replace(step, state_S=None)
-        if condition == "no_instruction":
-            return replace(step, instruction="")
-        if condition == "blank_image":
-            return replace(step, seen=[np.zeros_like(frame) for frame in step.look()])
-        if condition == OWN:
-            return step
-        others = sorted({other.instruction for other in self.steps} - {step.instruction})
-        if not others:
-            raise ValueError("conditions=[wrong_instruction]: all items have the same instruction")
-        return replace(step, instruction=others[stream_seed("other", step.where) % len(others)])
-
     def describe(self) -> Mapping[str, float]:
         """How far codes depart from those of exact decoding, where it approximates: at some steps."""
         batch = self.collate(self.steps[: self.width]).to(self.module.device)
@@ -177,9 +141,7 @@ class ForeseeingTrial(Trial):
 
     def write_row(self, step: Step, accuracy: float, psnr: float) -> Row:
         """A row of ``predictions.jsonl``; steps of an episode share a unit."""
-        episode = self.rows.identity(step)
-        place = {"id": episode, "where": step.where, "group": step.group, "unit": episode}
-        return place | {"instruction": step.instruction, "accuracy": accuracy, "psnr": psnr}
+        return self.place_row(step) | {"accuracy": accuracy, "psnr": psnr}
 
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
         """What was painted, and what was seen."""

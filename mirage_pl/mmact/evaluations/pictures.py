@@ -11,7 +11,7 @@ from torch import Tensor
 from data_modules.demonstrations.steps import Step
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
-from mirage_pl.mmact.evaluations.plans import pick_places
+from mirage_pl.mmact.evaluations.asking import pick_places
 from mirage_pl.mmact.model.images import read_codes
 from mirage_pl.mmact.pictures import prepare_views
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from data_modules.demonstrations.steps import Demonstrations, Step
-from data_modules.loading.draws import stream_seed
 from mirage_pl.engine.evaluation.conditions import check_conditions
-from mirage_pl.engine.seams import OWN, Measure, Once, Row, Trial
+from mirage_pl.engine.seams import Measure, Once, Row
+from mirage_pl.mmact.evaluations.asking import BLIND, SILENT, WRONG, StepTrial, pick_places
 from mirage_pl.mmact.evaluations.deviation import measure_deviation
 from mirage_pl.mmact.model.decoding import Decoder
 
-WRONG, SILENT, BLIND, MAJORITY = "wrong_instruction", "no_instruction", "no_state", "majority"
+MAJORITY = "majority"
 CONDITIONS = (WRONG, SILENT, BLIND, MAJORITY)
 
 
@@ -74,40 +74,8 @@ class Saying:
         return SayingTrial(self, module, data, once, rows, steps)
 
 
-def pick_places(rows: Any, per_episode: int) -> list[int]:
-    """Places of some steps of each episode, evenly spread."""
-    episodes: dict[int, list[int]] = {}
-    for place, (row, _) in enumerate(rows.places):
-        episodes.setdefault(row, []).append(place)
-    return [
-        places[index]
-        for places in episodes.values()
-        for index in sorted({round(part * (len(places) - 1) / max(1, per_episode - 1)) for part in range(per_episode)})
-    ]
-
-
-class SayingTrial(Trial):
-    """One module at some steps.
-
-    Args:
-        evaluation: its options.
-        module: has ``write_plans``.
-        data: its collator and batch size are used.
-        once: keeps what was said, so that an interrupted evaluation goes on.
-        rows: the data set.
-        steps: the items.
-    """
-
-    def __init__(
-        self, evaluation: Saying, module: Any, data: Any, once: Once, rows: Any, steps: Sequence[Step]
-    ) -> None:
-        self.evaluation, self.module, self.once, self.rows, self.steps = evaluation, module, once, rows, steps
-        self.collate, self.width, self.failures = data.collate, data.loader.eval_batch_size, ()
-
-    @property
-    def conditions(self) -> Sequence[str]:
-        """Those that were asked for."""
-        return self.evaluation.conditions
+class SayingTrial(StepTrial):
+    """What a module says at some steps; it has ``write_plans``."""
 
     def score(self, condition: str) -> Iterator[list[Row]]:
         """Ask at each step, some at a time."""
@@ -128,19 +96,6 @@ class SayingTrial(Trial):
         plans = self.module.write_plans(batch, self.evaluation.decode)
         return {"said": [self.collate.words.decode(ids) for ids in plans]}
 
-    def tamper(self, step: Step, condition: str) -> Step:
-        """What is seen of a step under a condition."""
-        if condition == OWN:
-            return step
-        if condition == BLIND:
-            return replace(step, state_S=None)
-        if condition == SILENT:
-            return replace(step, instruction="")
-        others = sorted({other.instruction for other in self.steps} - {step.instruction})
-        if not others:
-            raise ValueError(f"conditions=[{WRONG}]: all items have the same instruction")
-        return replace(step, instruction=others[stream_seed("other", step.where) % len(others)])
-
     def describe(self) -> Mapping[str, float]:
         """How far answers depart from those of exact decoding, where it approximates: at some steps."""
         steps = [replace(step, plan=None) for step in self.steps[: self.width]]
@@ -151,6 +106,4 @@ class SayingTrial(Trial):
 
     def write_row(self, step: Step, said: str) -> Row:
         """A row of ``predictions.jsonl``; steps of an episode share a unit."""
-        episode = self.rows.identity(step)
-        place = {"id": episode, "where": step.where, "group": step.group, "unit": episode}
-        return place | {"instruction": step.instruction, "plan": step.plan, "said": said, "exact": said == step.plan}
+        return self.place_row(step) | {"plan": step.plan, "said": said, "exact": said == step.plan}
