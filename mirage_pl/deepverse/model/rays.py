@@ -23,9 +23,7 @@ def draw_directions(intrinsics_N33: Tensor, size: tuple[int, int], patch: int, c
     """
     height, width = size
     like, first = intrinsics_N33, 0.0 if compat else CENTRE
-    rows_H, columns_W = (
-        torch.arange(count, dtype=like.dtype, device=like.device) + first for count in (height, width)
-    )
+    rows_H, columns_W = (torch.arange(count, dtype=like.dtype, device=like.device) + first for count in (height, width))
     (fx_N, fy_N), (cx_N, cy_N) = (
         intrinsics_N33[:, [0, 1], [0, 1]].unbind(1),
         intrinsics_N33[:, [0, 1], [2, 2]].unbind(1),
