@@ -119,10 +119,11 @@ def cut(recording: Recording, window: Window, first: int, draw: int, num_frames:
     frames, *others = recording.frames(places[:num_frames])
     states = recording.states()
     known = None if states is None else states[places]
+    more = known, recording.text(), tuple(others), recording.geometry(places[:num_frames])
     if window.order != "plain":
-        return Episode(frames, None, None, known, recording.text(), tuple(others))
+        return Episode(frames, None, None, *more)
     actions, rewards = cut_steps(recording, window, first)
-    return Episode(frames, actions, rewards, known, recording.text(), tuple(others))
+    return Episode(frames, actions, rewards, *more)
 
 
 def cut_steps(recording: Recording, window: Window, first: int) -> tuple[Numbers | None, Numbers | None]:
