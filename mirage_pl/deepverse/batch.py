@@ -1,0 +1,94 @@
+"""Clips with depth -> a batch. Shapes: B clips, T frames, H x W pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from data_modules.episodes.clips import Clip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of one length.
+
+    Attributes:
+        samples: where they are from.
+        frames_BTCHW: uint8.
+        depth_BTHW: along the axis; 0: not known.
+    """
+
+    samples: tuple[Clip, ...]
+    frames_BTCHW: Tensor
+    depth_BTHW: Tensor
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def to(self, device: Any, **_: Any) -> Self:
+        """Return the batch on a device."""
+        return replace(self, frames_BTCHW=self.frames_BTCHW.to(device), depth_BTHW=self.depth_BTHW.to(device))
+
+
+class Collator:
+    """Open clips and fit them to the model's frames: what is too wide or too high is cut off, the middle stays.
+
+    Args:
+        height: of a frame, in pixels.
+        width: of a frame, in pixels.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self.size = height, width
+
+    def __call__(self, samples: Sequence[Clip]) -> Batch:
+        """Build a batch.
+
+        Raises:
+            ValueError: a clip can't be read, or has no depth; names it.
+        """
+        pairs = [self.open(clip) for clip in samples]
+        frames, depth = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+        return Batch(tuple(samples), frames, depth)
+
+    def open(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """Read frames, [T, 3, H, W] in uint8, and depth, [T, H, W], of a clip."""
+        episode = clip.read()
+        space = episode.geometry
+        if space is None or space.depth_THW is None:
+            raise ValueError(f"{clip.where}: no depth; name its array in task.form.keys.depth, or choose task=raycast")
+        return fit_frames(episode.frames_THWC, self.size), fit_depth(space.depth_THW, self.size)
+
+    def widths(self, sample: Clip) -> tuple[int, ...]:
+        """Count what ``loader.max_tokens`` limits: frames."""
+        return (sample.window.length,)
+
+
+def crop_middle(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """The largest part of frames, [..., H, W], around their middle, that has the shape of a size."""
+    height, width = frames.shape[-2:]
+    kept = min(height, width * size[0] // size[1]) or 1, min(width, height * size[1] // size[0]) or 1
+    top, left = (height - kept[0]) // 2, (width - kept[1]) // 2
+    return frames[..., top : top + kept[0], left : left + kept[1]]
+
+
+def fit_frames(frames_THWC: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+    """Frames as a model takes them, [T, 3, H, W] in uint8: cut to the shape of a size, and resized without aliases."""
+    frames = crop_middle(torch.from_numpy(frames_THWC).movedim(-1, -3), size)
+    if frames.shape[-2:] == size:
+        return frames.contiguous()
+    sized = F.interpolate(frames.float(), size, mode="bilinear", antialias=True)
+    return sized.round().clamp(0, 255).to(torch.uint8)
+
+
+def fit_depth(depth_THW: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
+    """Depth as a model takes it, [T, H, W]: each pixel has the depth of one of the file's, none is mixed."""
+    depth = crop_middle(torch.from_numpy(depth_THW), size)
+    if depth.shape[-2:] == size:
+        return depth.contiguous()
+    return F.interpolate(depth[:, None], size, mode="nearest-exact")[:, 0]
