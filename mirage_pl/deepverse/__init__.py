@@ -12,5 +12,6 @@ vae   codes of clips, colours and depth  absolute errors of colours and disparit
 Read in this order: ``actions`` (what is done), ``batch`` (clips to frames and depth); in ``model``: ``cameras``,
 ``rays``, ``codec`` (what a state's channels mean), ``causal``, ``vae_coders``, ``straight``, ``vae``; then ``pictures``
 (what the VAE sees) and ``stages``. ``evaluations`` score clips, ``sessions`` show them. What the world model will be
-made of is in ``model``: ``positions``, ``mmdit_blocks``, ``mmdit``, ``flow``.
+made of is in ``model``: ``positions``, ``mmdit_blocks``, ``mmdit``, ``flow``, ``memory``,
+``handover``.
 """

@@ -69,12 +69,24 @@ class Collator:
         return (sample.window.length,)
 
 
-def crop_middle(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """The largest part of frames, [..., H, W], around their middle, that has the shape of a size."""
-    height, width = frames.shape[-2:]
+def find_middle(height: int, width: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where the largest part of a frame around its middle is that has the shape of a size: top, left, height, width."""
     kept = min(height, width * size[0] // size[1]) or 1, min(width, height * size[1] // size[0]) or 1
-    top, left = (height - kept[0]) // 2, (width - kept[1]) // 2
-    return frames[..., top : top + kept[0], left : left + kept[1]]
+    return (height - kept[0]) // 2, (width - kept[1]) // 2, *kept
+
+
+def crop_middle(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """That part of frames, [..., H, W]."""
+    top, left, height, width = find_middle(*frames.shape[-2:], size)
+    return frames[..., top : top + height, left : left + width]
+
+
+def fit_lens(lens_T33: NDArray[np.float32], height: int, width: int, size: tuple[int, int]) -> Tensor:
+    """Intrinsics of frames of ``height`` x ``width`` as they are of fitted ones, [T, 3, 3]."""
+    top, left, kept_height, kept_width = find_middle(height, width, size)
+    across, down = size[1] / kept_width, size[0] / kept_height
+    change_33 = torch.tensor([[across, 0, -left * across], [0, down, -top * down], [0, 0, 1]])
+    return change_33 @ torch.from_numpy(lens_T33)
 
 
 def fit_frames(frames_THWC: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:

@@ -22,9 +22,9 @@ def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def say(rows=2, on=None):
-    memory = () if on is None else (draw(rows, 6, 1, 8, 8, seed=3), torch.tensor(on))
-    return Said(draw(rows, 3, 5), torch.tensor([[1, 1, 0]] * rows), draw(rows, 4), *memory)
+def say(on=None):
+    memory = () if on is None else (draw(2, 6, 1, 8, 8, seed=3), torch.tensor(on))
+    return Said(draw(2, 3, 5), torch.tensor([[1, 1, 0]] * 2), draw(2, 4), *memory)
 
 
 def wake(net):
@@ -118,8 +118,9 @@ def test_a_new_transformer_answers_nothing_and_learns_in_all_its_parts():
 def test_rows_know_nothing_of_each_other_and_a_memory_that_is_off_or_padding_changes_nothing():
     net = wake(MMDiT(TINY))
     sequence, times = [draw(2, 6, 1, 4, 4), draw(2, 6, 1, 8, 8)], torch.tensor([500.0, 20.0])
-    both = net(sequence, times, say(on=[1, 0]))
-    alone = net([entry[:1] for entry in sequence], times[:1], say(1, on=[1]))
+    told = say(on=[1, 0])
+    both = net(sequence, times, told)
+    alone = net([entry[:1] for entry in sequence], times[:1], Said(*(part[:1] for part in vars(told).values())))
     torch.testing.assert_close(both[:1], alone, atol=1e-5, rtol=1e-4)
     forgotten = net(sequence, times, say())
     torch.testing.assert_close(both[1], forgotten[1], atol=1e-5, rtol=1e-4)

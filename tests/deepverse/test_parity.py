@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mirage_pl.deepverse.actions import ActionProgram, count_frames, divide_prompts
+from mirage_pl.deepverse.clouds import choose_points, place_points
 from mirage_pl.deepverse.model.cameras import chain, interpolate
 from mirage_pl.deepverse.model.codec import StateCodec, find_scale
 from mirage_pl.deepverse.model.rays import decode_rays, encode_rays
@@ -112,6 +113,19 @@ def test_cameras_between_units_are_the_references(rebuild, expected):
         assert len(poses) == len(intrinsics) == wanted["count"]
         for place, pose in wanted["at"].items():
             close(poses[int(place)], pose, 1e-4)
+
+
+def test_points_are_the_references_and_so_are_those_that_it_keeps(rebuild, expected):
+    for case, wanted in cases(expected, "points"):
+        given = rebuild.depth_inputs(case)
+        points = place_points(given["depth"], given["pose"], given["k"][:3, :3], compat=True)
+        for point in wanted["points"]:
+            close(points[point["row"], point["col"]], point["xyz"], 1e-4)
+            assert given["colour"][point["row"], point["col"]].tolist() == point["rgb"]
+        kept = choose_points(points, given["depth"], compat=True)
+        assert int(kept.sum()) == wanted["kept"]
+        close(points[kept].sum(0), wanted["sum_xyz"], 1e-3)
+        assert given["colour"][kept].long().sum(0).tolist() == wanted["sum_rgb"]
 
 
 def test_rays_round_trip_at_pixel_centres_is_exact_where_the_released_one_is_not(rebuild, expected):

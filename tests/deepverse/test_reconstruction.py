@@ -136,6 +136,7 @@ def test_a_clip_is_written_beside_its_reconstruction_with_depth_where_it_has_one
     given = ["session=deepverse/reconstruct", f"ckpt={run}"]
     (use,) = infer.run(compose("infer", *given, f"out={tmp_path}/a", f"clip={episode}"))
     assert use["text"].startswith("1152 numbers of 9 frames")  # 2 x 16 channels x 3 units x 3 x 4 places
+    assert [file.rpartition(".")[2] for file in use["files"]] == ["mp4", "gif", "ply"]
     with Image.open(use["files"][1]) as clip:
         assert clip.n_frames == 9
         shape = clip.size

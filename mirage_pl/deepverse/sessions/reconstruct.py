@@ -13,7 +13,8 @@ from data_modules.episodes.form import Form, as_plain
 from data_modules.episodes.geometry import shade_depth
 from data_modules.episodes.recording import read_episode
 from data_modules.episodes.video import Clip, place_beside, read_frames
-from mirage_pl.deepverse.batch import fit_depth, fit_frames
+from mirage_pl.deepverse.batch import fit_depth, fit_frames, fit_lens
+from mirage_pl.deepverse.clouds import build_cloud
 from mirage_pl.deepverse.model.vae import CausalVAE
 from mirage_pl.deepverse.pictures import draw_colours, draw_disparity, find_scales, read_colours, read_depth
 from mirage_pl.engine.checkpoints.trained import Trained
@@ -38,6 +39,8 @@ class Reconstruct:
     def begin(self, clip: str | None = None) -> Iterator[Piece]:
         """Write a clip beside what its codes have of it, and below both their depth, where the clip has one.
 
+        With intrinsics, too, the last frame's depth out of the codes becomes points, as that frame's camera sees them.
+
         Args:
             clip: ``.npz``, ``.gif`` or ``.mp4``; frames beyond the last whole unit are left out.
 
@@ -49,7 +52,10 @@ class Reconstruct:
         episode, model = self.read(Path(clip)), self.trained.config.model
         size, space = (model.height, model.width), episode.geometry
         depth = None if space is None or space.depth_THW is None else fit_depth(space.depth_THW, size)
-        yield from self.step(fit_frames(episode.frames_THWC, size), depth)
+        lens = None
+        if space is not None and space.intrinsics_T33 is not None:
+            lens = fit_lens(space.intrinsics_T33, *episode.frames_THWC.shape[1:3], size)
+        yield from self.step(fit_frames(episode.frames_THWC, size), depth, lens)
 
     def read(self, file: Path) -> Episode:
         """Read a clip, and where it is an ``.npz`` its depth."""
@@ -59,8 +65,8 @@ class Reconstruct:
         return read_episode(file, Form(**form))
 
     @torch.no_grad()
-    def step(self, frames_TCHW: Tensor, depth_THW: Tensor | None) -> Iterator[Piece]:
-        """Show one clip of uint8 frames at the model's size."""
+    def step(self, frames_TCHW: Tensor, depth_THW: Tensor | None, lens_T33: Tensor | None = None) -> Iterator[Piece]:
+        """Show one clip of uint8 frames at the model's size; with depth and lens its last frame as points, too."""
         vae: CausalVAE = self.trained.module.vae
         codec, device = self.trained.module.codec, self.trained.device
         colours = draw_colours(frames_TCHW[None].to(device), vae.dtype)
@@ -73,11 +79,16 @@ class Reconstruct:
             numbers += count
             shown = torch.cat((depth[:, : back.shape[2]], read_depth(codec, back, scale))).float().cpu()
             pairs.append(list(np.split(shade_depth(shown.flatten(0, 1).numpy()), 2)))
+            far_HW = read_depth(codec, back, scale)[0, -1].float().cpu()
         pixels = place_below([place_beside(pair) for pair in pairs])
         said = f"{numbers} numbers of {len(pixels)} frames; left the clip, right what they have of it\n"
         yield Piece("text", said)
         yield Piece("clip", Clip(pixels), "reconstruction.mp4")
         yield Piece("clip", Clip(pixels), "reconstruction.gif")
+        if depth_THW is not None and lens_T33 is not None:
+            frame_3HW = read_colours(ours.float())[0, -1].cpu()
+            lens_33 = lens_T33[len(pixels) - 1]
+            yield Piece("cloud", build_cloud(frame_3HW, far_HW, torch.eye(4), lens_33), "reconstruction.ply")
 
     def code(self, vae: CausalVAE, pictures_13THW: Tensor) -> tuple[int, Tensor]:
         """How many numbers the codes of a clip have, and what they decode to."""
