@@ -13,6 +13,7 @@ from mirage_pl.mmact.model.bins import Bins, Normalizer
 from mirage_pl.mmact.model.decoding import HIDDEN, Decode
 from mirage_pl.mmact.model.masking import Masking, Schedule, draw_words
 from mirage_pl.mmact.model.ordinal import OrdinalBackbone
+from mirage_pl.mmact.model.places import Places
 from mirage_pl.mmact.model.released import load_released
 from mirage_pl.mmact.model.templates import PHRASES, Observation, Templates
 from mirage_pl.mmact.model.text_decoding import Commit
@@ -257,3 +258,18 @@ def test_options_that_there_arent_are_refused_before_anything_is_trained(told):
     ):
         with pytest.raises(Exception, match=message):
             instantiate(compose_small("train", f"data={told}", words).stage.module)
+
+
+@torch.no_grad()
+def test_a_place_is_counted_behind_the_control_token_that_begins_its_list():
+    places, (soa, sostate, mask) = Places(VOCAB, 2, 4), (VOCAB[name] for name in ("soa", "sostate", "mask"))
+    number = VOCAB.bins.first
+    vectors = places(torch.tensor([[7, VOCAB["pad"], sostate, number, number + 9, soa, mask, mask, mask]]))[0]
+    assert [bool(vector.any()) for vector in vectors] == [0, 0, 0, 1, 1, 0, 1, 1, 0]
+    assert len({tuple(vectors[at].tolist()) for at in (3, 4, 6, 7)}) == 4
+    shifted = places(torch.tensor([[*[VOCAB["pad"]] * 5, sostate, number + 3, number]]))[0]
+    assert torch.equal(shifted[6:], vectors[3:5])
+    known = places(torch.tensor([[soa, number, number + 1]]))[0]
+    assert torch.equal(known[1:], vectors[6:8])
+    with pytest.raises(ValueError, match="model.places=0"):
+        Places(VOCAB, 0, 4)
