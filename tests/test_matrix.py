@@ -55,6 +55,15 @@ def test_a_swept_key_other_than_the_seed_makes_methods_of_its_own():
     ]
 
 
+def test_a_run_says_which_key_takes_the_one_before():
+    runs = RUNS | {"two": {"after": "one", "into": "stage.starts.one.run"}}
+    matrix = Matrix(runs=runs, only=["two"])
+    job = matrix.split_arguments(parsed(["seed=1"]), None)[1][0]
+    assert job[-1] == "stage.starts.one.run='${runs}/${study.name}/one-seed${seed}'"
+    given = parsed(["seed=1", "stage.starts.one.run=mine"])
+    assert "stage.starts.one.run=mine" in matrix.split_arguments(given, None)[1][0][1:]
+
+
 def test_only_some_runs_are_made_and_those_before_them():
     assert [len(wave) for wave in waves(["seed=1"], only=["two"])] == [1, 1]
 
@@ -69,7 +78,8 @@ def test_a_wave_is_launched_in_parts_of_the_wanted_size():
         ({}, None, "hydra.sweeper.runs is empty"),
         ({"a": {"after": "b"}}, None, r"runs.a.after=b: b is no run of the study"),
         ({"a": {"after": "b"}, "b": {"after": "a"}}, None, "comes after itself"),
-        ({"a": {"then": "b"}}, None, r"runs.a has \['then'\]; it may have set and after"),
+        ({"a": {"then": "b"}}, None, r"runs.a has \['then'\]; it may have set, after and into"),
+        ({"a": {"into": "init_from"}}, None, "runs.a has into=init_from and no after"),
         ({"a": {}}, ["b"], "only names b; the runs are a"),
     ],
 )
@@ -90,7 +100,8 @@ def test_every_run_of_a_shipped_study_composes_into_a_folder_of_its_own(study):
     assert len(set(folders)) == len(jobs)
     evaluated = set()
     for cfg in configs:
-        assert cfg.init_from is None or cfg.init_from in folders
+        starts = [cfg.init_from, *(start.run for start in (cfg.stage.starts or {}).values())]
+        assert all(start is None or start in folders for start in starts)
         steps = cfg.trainer.max_steps
         if cfg.init_from:
             before = configs[folders.index(cfg.init_from)]

@@ -12,12 +12,13 @@ from PIL import Image
 from data_modules.episodes.entry import Entry, check_episode, naming, open_checked, parse_entry
 from data_modules.episodes.episode import Episode
 from data_modules.episodes.form import Form, as_plain
+from data_modules.episodes.geometry import shade_depth
 from data_modules.episodes.lerobot.layout import Layout
 from data_modules.episodes.lerobot.writer import write_folder
 from data_modules.episodes.listing import open_episodes, write_index
 from data_modules.episodes.parts import Part, count_clips, list_parts
 from data_modules.episodes.recording import digest_episode
-from data_modules.episodes.video import enlarge
+from data_modules.episodes.video import enlarge, place_beside
 from data_modules.episodes.window import Window, cut, list_moving
 from data_modules.files.lines import within
 from data_modules.files.sources import Source
@@ -99,8 +100,12 @@ class ClipRows:
         return "\n".join(lines)
 
     def picture(self, sample: Clip) -> list[Image.Image]:
-        """A clip's frames."""
-        return [Image.fromarray(frame) for frame in enlarge(sample.read().frames_THWC, SHOWN)]
+        """A clip's frames; beside each how far away what it shows is, where that is known."""
+        clip = sample.read()
+        frames, space = clip.frames_THWC, clip.geometry
+        if space is not None and space.depth_THW is not None and space.depth_THW.shape == frames.shape[:3]:
+            frames = place_beside([frames, shade_depth(space.depth_THW)])
+        return [Image.fromarray(frame) for frame in enlarge(frames, SHOWN)]
 
 
 class Clips(ClipRows):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from data_modules.episodes.agreement import find_disagreement
 from data_modules.episodes.episode import Episode
 from data_modules.episodes.form import Form
 from data_modules.episodes.recording import Recording, open_recording
@@ -105,6 +106,8 @@ def check_episode(entry: Entry, window: Window, form: Form, alike: dict[str, Any
                 raise ValueError(f"{recording.name} has other frames than its digest in the index says; index it anew")
         if difference := find_difference(episode, alike):
             raise ValueError(difference)
+        if disagreement := find_disagreement(episode.geometry, form.space):
+            raise ValueError(f"{entry.file}: {disagreement}")
 
 
 def find_difference(episode: Episode, alike: dict[str, Any]) -> str | None:
@@ -112,6 +115,8 @@ def find_difference(episode: Episode, alike: dict[str, Any]) -> str | None:
     widths = {"actions": episode.actions_SA, "states": episode.states_TN}
     sizes: dict[str, Any] = {"frames of size": episode.frames_THWC.shape[1:3]}
     sizes |= {f"{kind} of width": 0 if array is None else array.shape[1] for kind, array in widths.items()}
+    space = {} if episode.geometry is None else episode.geometry.arrays()
+    sizes["known of space:"] = ", ".join(space) or "nothing"
     for kind, size in sizes.items():
         alike.setdefault(kind, size)
     wrong = [

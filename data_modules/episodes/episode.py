@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.episodes.geometry import Geometry
+
 Frames = NDArray[np.uint8]
 Numbers = NDArray[np.float32]
 
@@ -25,6 +27,10 @@ class Episode:
         states_TN: what else is known at each frame, such as a robot's joints; ``None``: not recorded.
         text: what is to be done; ``None``: not said.
         others: frames of further cameras, in the order in which the form names them.
+        geometry: depth, poses and intrinsics of the first camera; ``None``: nothing is known.
+
+    Raises:
+        ValueError: a geometry of frames of another size.
     """
 
     frames_THWC: Frames
@@ -33,6 +39,11 @@ class Episode:
     states_TN: Numbers | None = None
     text: str | None = None
     others: tuple[Frames, ...] = ()
+    geometry: Geometry | None = None
+
+    def __post_init__(self) -> None:
+        if self.geometry is not None:
+            self.geometry.check(*self.frames_THWC.shape[1:3])
 
     @property
     def cameras(self) -> tuple[Frames, ...]:
@@ -41,10 +52,12 @@ class Episode:
 
 
 def write_episode(file: Path, episode: Episode) -> None:
-    """Write an episode's first camera and its numbers, with a row of actions and rewards for each step."""
+    """Write an episode's first camera, its geometry and its numbers, a row of actions and rewards for each step."""
     file.parent.mkdir(parents=True, exist_ok=True)
     kinds = {"actions": episode.actions_SA, "rewards": episode.rewards_S, "states": episode.states_TN}
     arrays: dict[str, Any] = {kind: array for kind, array in kinds.items() if array is not None}
     if episode.text is not None:
         arrays["text"] = np.array(episode.text)
+    if episode.geometry is not None:
+        arrays |= episode.geometry.arrays()
     np.savez_compressed(file, frames=episode.frames_THWC, **arrays)

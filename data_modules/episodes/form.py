@@ -10,8 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from data_modules.episodes.episode import Frames, Numbers
+from data_modules.episodes.geometry import GeometryForm, read_options
 
-KINDS = ("frames", "actions", "rewards", "states", "text", "plans")
+SPACE = ("depth", "poses", "intrinsics")
+"""What a file may say of the space that it shows; any file may lack these."""
+KINDS = ("frames", "actions", "rewards", "states", "text", "plans", *SPACE)
 OPTIONAL = ("states", "text", "plans")
 """What our own files may lack."""
 
@@ -22,8 +25,9 @@ class Form:
 
     Attributes:
         keys: which array of a file is ``frames``, ``actions``, ``rewards``, ``states``, ``text`` and ``plans`` (one for
-            each frame); ``null``: none. A list of frames are cameras; a list of numbers are put beside each other.
-            ``frames: null`` is the first camera of a file that says which arrays are cameras.
+            each frame), and ``depth``, ``poses`` and ``intrinsics`` of the first camera; ``null``: none. A list of
+            frames are cameras; a list of numbers are put beside each other. ``frames: null`` is the first camera of a
+            file that says which arrays are cameras.
         optional: kinds that a file may lack; ``frames``: it may have no camera, but has those that are named.
         rows: a file with a row of actions and rewards for each frame, not for each step: whether a frame's row belongs
             to the step ``after`` it, or to the one ``before``, which led to it, as in replay buffers.
@@ -34,6 +38,7 @@ class Form:
         bgr: frames lie with blue first.
         beside: a file of JSON beside the episode's, ``../instructions/{name}.json``; its entry ``keys.text`` says what
             is to be done, or lists ways to say it, of which the first counts; ``None``: the episode's file says it.
+        geometry: options of :class:`data_modules.episodes.geometry.GeometryForm`.
 
     Raises:
         ValueError: an option that there isn't; names it.
@@ -48,6 +53,7 @@ class Form:
     flip: Literal["vertical", "horizontal"] | None = None
     bgr: bool = False
     beside: str | None = None
+    geometry: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if unknown := self.keys.keys() - set(KINDS):
@@ -70,6 +76,13 @@ class Form:
             raise ValueError(
                 f"task.form has clip={self.clip}, above 0 or null, and width={self.width}, 1 or more or null"
             )
+
+        read_options(self.geometry)
+
+    @property
+    def space(self) -> GeometryForm:
+        """What a file means by its depth and poses."""
+        return read_options(self.geometry)
 
     def names(self, kind: str) -> list[str]:
         """Names of the arrays of a kind, as files have them."""

@@ -16,12 +16,14 @@ from data_modules.episodes.decoding import ENDINGS as VIDEOS
 from data_modules.episodes.decoding import Video
 from data_modules.episodes.episode import Episode, Frames, Numbers
 from data_modules.episodes.form import (
+    SPACE,
     Form,
     arrange_actions,
     arrange_frames,
     arrange_states,
     arrange_steps,
 )
+from data_modules.episodes.geometry import Geometry, arrange_geometry
 from data_modules.episodes.hdf5 import ENDINGS as HDF5
 from data_modules.episodes.hdf5 import open_group
 from data_modules.episodes.lerobot.reader import open_numbered
@@ -81,7 +83,7 @@ class Recording:
     form: Form
 
     def __post_init__(self) -> None:
-        optional = {*self.form.optional, *(["text"] if self.form.beside else [])} - {"frames"}
+        optional = {*self.form.optional, *SPACE, *(["text"] if self.form.beside else [])} - {"frames"}
         wanted = [name for kind in self.form.keys if kind not in optional for name in self.form.names(kind)]
         if missing := [name for name in wanted if not self.arrays.has(name)]:
             keys = ", ".join(self.arrays.keys()) or "nothing"
@@ -152,6 +154,16 @@ class Recording:
         states = self.numbers("states")
         return None if states is None else arrange_states(states, self.total, self.name)
 
+    def geometry(self, places: Sequence[int]) -> Geometry | None:
+        """Read depth, poses and intrinsics of some frames."""
+        arrays = {kind: self.numbers(kind) for kind in SPACE if self.keys_of(kind)}
+        if arrays and (self.form.turn or self.form.flip):
+            raise ValueError(
+                f"{self.name} has {', '.join(arrays)}, which task.form.turn and flip don't turn; set them to null in "
+                "task.form.keys, or turn the files"
+            )
+        return arrange_geometry(arrays, places, self.total, self.form.space, self.name)
+
     def text(self) -> str | None:
         """Read what is to be done."""
         if self.form.beside:
@@ -172,7 +184,8 @@ class Recording:
     def whole(self) -> Episode:
         """Read all of it."""
         first, *others = self.frames()
-        return Episode(first, self.actions(), self.rewards(), self.states(), self.text(), tuple(others))
+        numbers = self.actions(), self.rewards(), self.states()
+        return Episode(first, *numbers, self.text(), tuple(others), self.geometry(range(self.total)))
 
     def digest(self) -> str:
         """Return 12 hex digits of the first camera's frames as they lie in the file; of a video's, of some of them."""

@@ -1,10 +1,9 @@
 """Which frames of an episode are a clip, and the actions and rewards between them."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_modules.episodes.episode import Episode, Frames, Numbers
 from data_modules.episodes.recording import Recording
@@ -120,10 +119,11 @@ def cut(recording: Recording, window: Window, first: int, draw: int, num_frames:
     frames, *others = recording.frames(places[:num_frames])
     states = recording.states()
     known = None if states is None else states[places]
+    more = known, recording.text(), tuple(others), recording.geometry(places[:num_frames])
     if window.order != "plain":
-        return Episode(frames, None, None, known, recording.text(), tuple(others))
+        return Episode(frames, None, None, *more)
     actions, rewards = cut_steps(recording, window, first)
-    return Episode(frames, actions, rewards, known, recording.text(), tuple(others))
+    return Episode(frames, actions, rewards, *more)
 
 
 def cut_steps(recording: Recording, window: Window, first: int) -> tuple[Numbers | None, Numbers | None]:
@@ -144,17 +144,20 @@ def cut_steps(recording: Recording, window: Window, first: int) -> tuple[Numbers
 
 def list_moving(frames_THWC: Frames, window: Window) -> list[int]:
     """The frames from which enough of a clip moves."""
-    frames: NDArray[Any] = frames_THWC.astype(np.int16)
-    total = len(frames)
+    total, channels = len(frames_THWC), frames_THWC.shape[-1]
+    planes_CTP = np.ascontiguousarray(np.moveaxis(frames_THWC.reshape(total, -1, channels), -1, 0))
     offsets = [place for place in window.places(0, total) if place] or [0]
     return [
         first
         for first in range(max(0, total - window.span) + 1)
-        if share_moved(frames[first], frames[[min(first + offset, total - 1) for offset in offsets]]) >= window.moving
+        if share_moved(planes_CTP, first, [min(first + offset, total - 1) for offset in offsets]) >= window.moving
     ]
 
 
-def share_moved(first_HWC: NDArray[Any], others_THWC: NDArray[Any]) -> float:
+def share_moved(planes_CTP: Frames, first: int, others: list[int]) -> float:
     """Largest share of pixels that differ from the first frame's by more than a tenth in any other frame."""
-    moved_THW = (np.abs(others_THWC - first_HWC) > MOVED).any(-1)
-    return float(moved_THW.mean((1, 2)).max())
+    moved_OP = np.zeros((len(others), planes_CTP.shape[-1]), bool)
+    for plane_TP in planes_CTP:  # without a sign, and plane by plane: ten times as fast as over pixels of three numbers
+        first_P, others_OP = plane_TP[first], plane_TP[others]
+        moved_OP |= np.maximum(others_OP, first_P) - np.minimum(others_OP, first_P) > MOVED
+    return max(np.count_nonzero(moved_P) for moved_P in moved_OP) / planes_CTP.shape[-1]

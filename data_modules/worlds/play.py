@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from data_modules.episodes.episode import Episode
 from data_modules.worlds.world import Vector, World
 
-RANDOM = "random"
+RANDOM, MIXED = "random", "mixed"
 HELD = 5
 """Steps for which a random action is held at most."""
 FIRST = 1 << 32
@@ -22,13 +22,13 @@ def draw_start(number: int, *names: int) -> np.random.Generator:
 
 
 def check_policies(policies: Sequence[float | str], key: str) -> None:
-    """Check that each is a noise or random.
+    """Check that each is a noise, mixed or random.
 
     Raises:
-        ValueError: it is neither; names the key.
+        ValueError: it is none of these; names the key.
     """
-    if not policies or any(policy != RANDOM and not is_noise(policy) for policy in policies):
-        raise ValueError(f"{key}={list(policies)} must be noises, 0 and up, or random: [0, 0.3, random]")
+    if not policies or any(policy not in (RANDOM, MIXED) and not is_noise(policy) for policy in policies):
+        raise ValueError(f"{key}={list(policies)} must be noises, 0 and up, mixed, or random: [0, 0.3, mixed, random]")
 
 
 def is_noise(policy: Any) -> bool:
@@ -38,33 +38,36 @@ def is_noise(policy: Any) -> bool:
 
 def name_policy(policy: float | str) -> str:
     """What reports count its episodes under."""
-    return RANDOM if policy == RANDOM else f"noise {policy:g}"
+    return policy if isinstance(policy, str) else f"noise {policy:g}"
 
 
 class Player:
     """Chooses actions in one episode.
 
     Args:
-        policy: standard deviation of the noise on an expert's actions, or ``random``: actions that are held for a
-            while.
+        policy: standard deviation of the noise on an expert's actions; ``random``: actions that are held for a while;
+            ``mixed``: now these, now the expert's, so that what an action does and what an expert wants fall apart.
         draws: where its chance is from.
         wander: an expert that has reached the goal goes on with random actions, which show more than standing still.
     """
 
     def __init__(self, policy: float | str, draws: np.random.Generator, wander: bool) -> None:
-        self.policy, self.draws, self.wander, self.reached, self.left = policy, draws, wander, False, 0
+        self.policy, self.draws, self.wander = policy, draws, wander
+        self.noise = 0.0 if isinstance(policy, str) else float(policy)
+        self.reached, self.astray, self.left = False, policy == RANDOM, 0
         self.held: Vector = np.zeros(0)
 
     def choose_action(self, world: World) -> Vector:
         """Choose the next action, each number from -1 to 1."""
         if not self.left:
             self.held, self.left = self.draws.uniform(-1, 1, world.width), int(self.draws.integers(1, HELD + 1))
+            self.astray = not self.astray if self.policy == MIXED else self.astray
         self.left -= 1
         self.reached = self.reached or world.reached
-        held = self.policy == RANDOM or (self.wander and self.reached)
+        held = self.astray or (self.wander and self.reached)
         action = self.held if held else world.choose_expert_action()
-        if self.policy != RANDOM:
-            action = action + float(self.policy) * self.draws.standard_normal(world.width)
+        if self.noise:
+            action = action + self.noise * self.draws.standard_normal(world.width)
         return np.clip(action, -1, 1)
 
 

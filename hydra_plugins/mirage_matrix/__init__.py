@@ -19,7 +19,8 @@ class Matrix(BasicSweeper):
     """Sweep over named runs.
 
     Args:
-        runs: name -> ``set``, overrides of this run, and ``after``, the name of the run whose weights it starts from.
+        runs: name -> ``set``, overrides of this run, ``after``, the name of the run whose weights it starts from, and
+            ``into``, the key that takes that run's folder: ``init_from`` without it.
         only: the runs to make, with those before them; ``None`` for all.
         params: key -> values, swept for every run, as ``seed: 1,2,3``; the command line's sweeps go before them.
         max_batch_size: most jobs launched together; ``None``: all of a wave.
@@ -40,8 +41,12 @@ class Matrix(BasicSweeper):
         if not self.runs:
             raise ValueError("hydra.sweeper.runs is empty; a study names its runs there, see conf/experiment/study")
         for name, run in self.runs.items():
-            if unknown := run.keys() - {"set", "after"}:
-                raise ValueError(f"hydra.sweeper.runs.{name} has {sorted(unknown)}; it may have set and after")
+            if unknown := run.keys() - {"set", "after", "into"}:
+                raise ValueError(f"hydra.sweeper.runs.{name} has {sorted(unknown)}; it may have set, after and into")
+            if "into" in run and "after" not in run:
+                raise ValueError(
+                    f"hydra.sweeper.runs.{name} has into={run['into']} and no after; say which run goes there"
+                )
             self.line(name)
         for name in only or ():
             if name not in self.runs:
@@ -83,8 +88,9 @@ class Matrix(BasicSweeper):
         own = [item for item in run.get("set") or [] if key(item) not in in_point]
         tail = "".join("-" + re.sub(r"[^\w.=-]+", "_", item.removeprefix(parent(item))) for item in loud)
         result = [*own, *point, f"study.method='{name}{tail}'"]
-        if (before := run.get("after")) is not None and "init_from" not in in_point:
-            result.append(f"init_from='${{runs}}/${{study.name}}/{before}{tail}-seed${{seed}}'")
+        into = run.get("into", "init_from")
+        if (before := run.get("after")) is not None and into not in in_point:
+            result.append(f"{into}='${{runs}}/${{study.name}}/{before}{tail}-seed${{seed}}'")
         return result
 
 

@@ -138,7 +138,8 @@ def describe_cost(condition: Mapping[str, Any]) -> str:
 def describe_method(method: Mapping[str, Any]) -> dict[str, Any]:
     """Add ``used``: whether zeroing latents and taking another sample's both cost success; ``None`` if unknown."""
     conditions = method.get("interventions") or {}
-    costs = [conditions[name]["difference"]["high"] for name in TAMPERED if name in conditions]
+    changes = [conditions[name]["difference"] for name in TAMPERED if name in conditions]
+    costs = [change["high"] for change in changes if change]
     return {"used": all(cost < 0 for cost in costs) if len(costs) == len(TAMPERED) else None}
 
 

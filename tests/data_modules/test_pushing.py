@@ -6,6 +6,8 @@ import subprocess
 import sys
 from ctypes.util import find_library
 from functools import partial
+from itertools import groupby, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from data_modules.episodes.clips import Episodes
 from data_modules.worlds import rendering
 from data_modules.worlds.maker import WorldEpisodes
-from data_modules.worlds.play import play
+from data_modules.worlds.play import HELD, Player, play
 from data_modules.worlds.pushing import Pushing, distance
 from tests.conftest import REPO
 
@@ -76,6 +78,16 @@ def test_episodes_are_made_for_all_splits_by_policies_in_turn(tmp_path):
     assert len(clips) == 6
     assert clips[0].read().frames_THWC.shape == (3, 16, 16, 3)
     assert len(clips.identities()) == 3
+
+
+def test_a_mixed_policy_acts_by_chance_for_a_while_and_then_as_the_expert_does():
+    world = SimpleNamespace(width=2, reached=False, choose_expert_action=lambda: np.ones(2))
+    player = Player("mixed", np.random.default_rng(0), wander=True)
+    actions = [player.choose_action(world) for _ in range(400)]
+    stretches = [(action == (1, 1), len(list(same))) for action, same in groupby(map(tuple, actions))]
+    assert 0.3 < sum(count for expert, count in stretches if expert) / len(actions) < 0.7
+    assert max(count for _, count in stretches) == HELD
+    assert all(one != other for (one, _), (other, _) in pairwise(stretches))
 
 
 def test_policies_that_there_arent_are_refused(tmp_path):

@@ -8,11 +8,12 @@ import torch
 
 from mirage_pl.engine import evaluate
 from mirage_pl.engine.checkpoints.trained import load_trained
+from mirage_pl.engine.evaluation.frames import psnr, squared_error
 from mirage_pl.engine.evaluation.test_set import open_split
 from mirage_pl.engine.training import fit
 from mirage_pl.ivideogpt.evaluations import fvd
 from mirage_pl.ivideogpt.evaluations.fvd import Fvd, compare_halves, frechet_distance
-from mirage_pl.ivideogpt.evaluations.measures import FrameScores, psnr, squared_error
+from mirage_pl.ivideogpt.evaluations.measures import FrameScores
 from mirage_pl.ivideogpt.evaluations.prediction import Predict
 from mirage_pl.ivideogpt.evaluations.prediction_trial import CONDITIONS
 from mirage_pl.ivideogpt.evaluations.prediction_words import verdict

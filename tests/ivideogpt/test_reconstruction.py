@@ -10,8 +10,8 @@ from PIL import Image
 
 from mirage_pl.engine import evaluate, export
 from mirage_pl.engine.checkpoints.trained import load_trained
+from mirage_pl.engine.evaluation.frames import psnr, squared_error, ssim
 from mirage_pl.engine.sessions import infer
-from mirage_pl.ivideogpt.evaluations.measures import psnr, squared_error, ssim
 from mirage_pl.ivideogpt.evaluations.reconstruction import Reconstruct
 from mirage_pl.ivideogpt.report import verdict
 from tests.conftest import compose

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from data_modules.episodes.clips import Clip
 from data_modules.episodes.video import place_beside
+from mirage_pl.engine.evaluation.frames import to_pixels
 from mirage_pl.engine.seams import OWN, Drawn, Once, Row, Trial
 from mirage_pl.ivideogpt.batch import Batch, to_bytes
-from mirage_pl.ivideogpt.evaluations.measures import FrameScores, to_pixels
+from mirage_pl.ivideogpt.evaluations.measures import FrameScores
 from mirage_pl.ivideogpt.model.tokenizer import Tokenizer
 
 GRAY = 0.5

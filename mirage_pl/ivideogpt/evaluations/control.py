@@ -15,12 +15,12 @@ from data_modules.episodes.video import enlarge, place_beside
 from data_modules.worlds.play import check_before
 from data_modules.worlds.world import World
 from mirage_pl.engine.evaluation.conditions import check_conditions
+from mirage_pl.engine.evaluation.frames import to_pixels
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.ivideogpt.batch import to_bytes
 from mirage_pl.ivideogpt.control.episodes import Chooser, Game, Scripted, play_games
 from mirage_pl.ivideogpt.control.objective import Objective
 from mirage_pl.ivideogpt.control.planning import ModelPlans, Search, SimulatorPlans, play_experts
-from mirage_pl.ivideogpt.evaluations.measures import to_pixels
 from mirage_pl.ivideogpt.model.rollout import Sampling
 
 RANDOM, EXPERT, SIMULATOR = "random", "expert", "simulator"

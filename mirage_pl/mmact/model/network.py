@@ -52,7 +52,7 @@ class Network(nn.Module):
         checkpointing: keep each block's input alone, and compute the rest again for the gradient.
         path: folder of a released checkpoint; ``None``: random weights.
         coder: of pictures, which doesn't learn here; ``None``: no picture is read.
-        places: behind each control token that have a learnt vector; ``None``, as released: none, there are angles alone.
+        places: behind each control token that have a learnt vector; ``None``, as released: places are angles alone.
 
     Raises:
         ValueError: the coder's codes aren't as many as the vocabulary's.

@@ -1,0 +1,178 @@
+"""Walks through worlds with depth and poses: how one goes, what is seen, and how it becomes episodes.
+
+Shapes: T frames of H x W pixels; an action is three numbers, see :mod:`data_modules.worlds.walking`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.episodes.episode import Episode, write_episode
+from data_modules.episodes.geometry import Geometry
+from data_modules.maker import Plan
+from data_modules.worlds.maker import PlayedEpisodes
+from data_modules.worlds.walking import ACTIONS
+
+Action = tuple[int, int, int]
+MOVES = ((1, 0), (1, 0), (1, 0), (1, 0), (1, -1), (1, 1), (0, -1), (0, 1), (-1, 0), (-1, -1), (-1, 1), (0, 0))
+"""What a wanderer draws from: mostly ahead."""
+FREE = 0.6
+"""Share of its way that a wanderer wants to have free."""
+TRIES = 12
+KNOWN, NEW = "known map", "new map"
+"""Groups: maps that training has walked in, and others."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen from somewhere.
+
+    Attributes:
+        frame_HWC: uint8.
+        depth_HW: along the axis.
+        pose_44: camera to world.
+    """
+
+    frame_HWC: NDArray[np.uint8]
+    depth_HW: NDArray[np.float32]
+    pose_44: NDArray[np.float32]
+
+
+class Walkable(Protocol):
+    """A world to walk in. ``task.world`` in YAML is a function that opens one."""
+
+    @property
+    def intrinsics_33(self) -> NDArray[np.float32]:
+        """In pixels of its frames."""
+
+    def reset(self, number: int, draws: np.random.Generator) -> None:
+        """Begin in a map; the same draws begin at the same place."""
+
+    def step(self, action: Action) -> float:
+        """Act for a frame; return the share of the way that was free."""
+
+    def look(self) -> View:
+        """What is seen from here."""
+
+    def save(self) -> Any:
+        """Where one is."""
+
+    def restore(self, place: Any) -> None:
+        """Go back to where one was."""
+
+
+def wander(world: Walkable, hold: int, draws: np.random.Generator) -> Iterator[Action]:
+    """Go mostly ahead and turn now and then, not against walls; an action lasts ``hold`` frames."""
+    turn, left = 0, 0
+    while True:
+        if not left:
+            turn, left = int(draws.choice([-1, 0, 0, 1])), int(draws.integers(1, 5))
+        left -= 1
+        action = (0, 0, int(draws.choice([-1, 1])))  # where all is blocked, look round
+        for _ in range(TRIES):
+            move = MOVES[draws.integers(len(MOVES))]
+            if count_free(world, (*move, turn), hold) >= FREE:
+                action = (*move, turn)
+                break
+        yield action
+
+
+def count_free(world: Walkable, action: Action, hold: int) -> float:
+    """The share of an action's way that is free; the world stays as it is."""
+    place = world.save()
+    share = sum(world.step(action) for _ in range(hold)) / hold
+    world.restore(place)
+    return share
+
+
+def circle(world: Walkable, hold: int, draws: np.random.Generator) -> Iterator[Action]:
+    """Turn on the spot, always the same way."""
+    turn = int(draws.choice([-1, 1]))
+    while True:
+        yield 0, 0, turn
+
+
+WALKS = {"wander": wander, "circle": circle}
+
+
+def walk(world: Walkable, kind: str, length: int, hold: int, draws: np.random.Generator) -> Episode:
+    """Walk for so many frames through the map that the world is in."""
+    views, actions, steps = [world.look()], list[Action](), WALKS[kind](world, hold, draws)
+    while len(views) < length:
+        action = next(steps)
+        for _ in range(min(hold, length - len(views))):
+            world.step(action)
+            views.append(world.look())
+            actions.append(action)
+    space = Geometry(
+        np.stack([view.depth_HW for view in views]),
+        np.stack([view.pose_44 for view in views]),
+        np.repeat(world.intrinsics_33[None], length, 0),
+    )
+    frames = np.stack([view.frame_HWC for view in views])
+    return Episode(frames, np.array(actions, np.float32), None, geometry=space)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkEpisodes(PlayedEpisodes):
+    """Walks of train, val and test. Half of the walks of test are in maps that no other split has walked in.
+
+    Attributes:
+        maps: that train, val and the other half of test walk in.
+        new_maps: of test alone.
+        length: frames of a walk.
+        hold: frames that an action lasts.
+        walks: kinds that take turns, out of ``WALKS``.
+    """
+
+    maps: int
+    new_maps: int
+    length: int
+    hold: int
+    walks: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.walks) - WALKS.keys()):
+            raise ValueError(f"task.walks has unknown {unknown}; choose from {', '.join(WALKS)}")
+        if not self.walks or min(self.maps, self.new_maps, self.hold) < 1 or self.length < 2:
+            raise ValueError(
+                f"task has walks={list(self.walks)}, maps={self.maps}, new_maps={self.new_maps}, hold={self.hold} (1 "
+                f"or more) and length={self.length} (2 or more)"
+            )
+
+    @property
+    def turns(self) -> Sequence[float | str]:
+        """The kinds of walks."""
+        return list(self.walks)
+
+    def place(self, plan: Plan) -> tuple[int, str]:
+        """The number of a walk's map, and its group."""
+        number = plan.content[0]
+        if plan.split == "test" and number % 2:
+            return self.maps + number // 2 % self.new_maps, NEW
+        return number // (2 if plan.split == "test" else 1) % self.maps, KNOWN
+
+    def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
+        """Walk, and write what was seen."""
+        world, draws = self.open(), np.random.default_rng(self.seed_of(plan))
+        number, group = self.place(plan)
+        world.reset(number, draws)
+        name = f"{self.subfolder}/{plan.name}.npz"
+        write_episode(folder / name, walk(world, plan.content[1], self.length, self.hold, draws))
+        return {"episode": name, "length": self.length, "group": group, "map": number, "walk": plan.content[1]}
+
+
+def name_action(action: Sequence[float]) -> str:
+    """The code of an action's numbers.
+
+    Raises:
+        ValueError: no code has these.
+    """
+    numbers = tuple(round(number) for number in action)
+    if numbers not in (codes := {known: code for code, known in ACTIONS.items()}):
+        raise ValueError(f"{list(action)} is no action: three numbers, each -1, 0 or 1")
+    return codes[numbers]
