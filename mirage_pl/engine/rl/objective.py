@@ -1,7 +1,7 @@
 """The loss of a policy gradient: a clipped ratio of probabilities, weighed by advantages; the distance to a reference.
 
-All is computed from log-probabilities of what was done. What isn't there (padding) is ``False`` in the mask, and has any
-value.
+All is computed from log-probabilities of what was done. What isn't there (padding) is ``False`` in the mask, and any
+value, which doesn't count.
 
 Shapes: B rollouts, S actions of each (tokens, or whatever the policy chooses).
 """
@@ -98,7 +98,7 @@ class Objective:
 
 
 def average(values_BS: Tensor, mask_BS: Tensor, mean: str = "tokens", length: int | None = None) -> Tensor:
-    """Average values over what is there, as :class:`Objective` says; 0 of nothing, also of a rollout without actions."""
+    """Average values over what is there, as :class:`Objective` says; 0 of nothing."""
     values_BS = torch.where(mask_BS, values_BS, 0)
     if mean == "tokens":
         return values_BS.sum() / mask_BS.sum().clamp(min=1)
