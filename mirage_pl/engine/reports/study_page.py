@@ -88,11 +88,17 @@ def write_study(folder: Path, study: Study, results: Mapping[str, Any], words: s
         "Learning curves": lay_out_curves(curves, study),
         "How each run was made": lay_out_runs(study),
     }
-    title = f"{len(places)} methods on {results['task']}"
+    title = write_title(results)
     page = folder / "report.html"
     verdict = "\n\n".join(results["verdict"])
     write_page(page, title, verdict, {name: html for name, html in sections.items() if html})
     return page
+
+
+def write_title(results: Mapping[str, Any]) -> str:
+    """Say how many methods are compared, and on what."""
+    count = len(results["methods"])
+    return f"{count} method{'' if count == 1 else 's'} on {results['task']}"
 
 
 def explain_table(results: Mapping[str, Any]) -> str:
@@ -155,9 +161,9 @@ def draw_figures(results: Mapping[str, Any], curves: Mapping[str, Mapping[int, S
 
 def write_markdown(results: Mapping[str, Any], pictures: Iterable[str], words: Words) -> str:
     """Write verdict, tables and pictures as Markdown; pictures lie beside the file."""
-    methods, origin = results["methods"], results["made"]
+    origin = results["made"]
     parts = [
-        f"# {len(methods)} methods on {results['task']}",
+        f"# {write_title(results)}",
         *results["verdict"],
         tables.render_markdown(tables.build_main_table(results)),
         explain_table(results),
