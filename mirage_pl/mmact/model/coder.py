@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from mirage_pl.mmact.model.images import read_codes, write_signs
 
-
 SMALLEST = 1e-7
 """Chance at which a logarithm is still taken: a sigmoid of 17 is 1 in single precision."""
 
