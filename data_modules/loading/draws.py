@@ -1,6 +1,7 @@
 """Random numbers that depend on what they are drawn for, not on earlier draws."""
 
 import random
+from functools import cache
 from hashlib import blake2b
 
 import numpy as np
@@ -17,4 +18,13 @@ def reseed(*names: object) -> None:
     seed = stream_seed(*names)
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    if has_accelerator():
+        torch.manual_seed(seed)
+    else:  # torch.manual_seed writes three stack traces for devices that aren't there, a millisecond each time
+        torch.default_generator.manual_seed(seed)
+
+
+@cache
+def has_accelerator() -> bool:
+    """Whether there is a device with generators of its own."""
+    return torch.accelerator.is_available()

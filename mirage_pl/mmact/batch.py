@@ -111,6 +111,7 @@ class Collator:
         reserve: padding behind the actions, as released for robots of 7 dimensions: as many as there are slots.
         text_slots: of an answer in words; ``None``: none is asked for.
         states: states are read.
+        instructions: so are they; otherwise each is empty.
         views: of cameras, the first ones of a row.
         coder: sizes of what codes pictures, for how many codes one has.
         paints: weight of images of the future; ``None``: none is asked for.
@@ -126,6 +127,7 @@ class Collator:
         reserve: bool,
         text_slots: int | None,
         states: bool = True,
+        instructions: bool = True,
         views: int = 0,
         coder: CoderSizes | None = None,
         paints: float | None = None,
@@ -133,7 +135,7 @@ class Collator:
         if text_slots is not None and text_slots < 2:
             raise ValueError(f"text_slots={text_slots} must be 2 or more, an end included, or null for no words")
         self.words, self.limit, self.reserve, self.text_slots = Words(words, vocab), limit, reserve, text_slots
-        self.states, self.views, self.paints = states, views, paints is not None
+        self.states, self.instructions, self.views, self.paints = states, instructions, views, paints is not None
         self.places = 0 if coder is None else coder.places
         self.templates = Templates(vocab, {name: self.words.encode(text) for name, text in phrases.items()}, cut)
         self.written: dict[tuple[Any, ...], Written] = {}  # rows of one instruction differ in numbers alone
@@ -209,10 +211,11 @@ class Collator:
             raise ValueError(
                 f"{sample.where}: {there} views, but this policy takes {self.views}; make the data with views"
             )
-        key = (kind, sample.instruction, numbers, *sample.actions_HA.shape)
+        instruction = sample.instruction if self.instructions else ""
+        key = (kind, instruction, numbers, *sample.actions_HA.shape)
         if (row := self.written.get(key)) is None:
             vocab, views = self.templates.vocab, [[self.templates.vocab.images.first] * self.places] * self.views
-            seen = Observation(self.words.encode(sample.instruction), [vocab["mask"]] * numbers, views)
+            seen = Observation(self.words.encode(instruction), [vocab["mask"]] * numbers, views)
             try:
                 row = self.written[key] = write(seen, *sample.actions_HA.shape)
             except ValueError as error:

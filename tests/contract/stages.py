@@ -39,9 +39,10 @@ ACTING = [
 """A small world, and an agent that plays an episode every four steps."""
 GENTLE = {
     **dict.fromkeys(
-        ("mmact/action", "mmact/regression", "mmact/text", "mmact/mix"),
-        ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
+        ("mmact/action", "mmact/text", "mmact/mix"),
+        ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     ),
+    "mmact/regression": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "mmact/vq": [
         *("task.side=32", "model.coder.sizes.side=32", "model.coder.sizes.channels=8"),
         *("stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"),

@@ -178,3 +178,13 @@ def test_padding_is_seen_where_the_released_mistake_is_asked_for(told):
     once = module.predict(alone, alone.action, torch.full((1, 8), HIDDEN), module.net.vocab.bins)
     padded = module.predict(together, together.action, torch.full((2, 8), HIDDEN), module.net.vocab.bins)[:1]
     torch.testing.assert_close(once, padded, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["mmact/action", "mmact/regression"])
+def test_a_policy_that_reads_no_instruction_does_the_same_whatever_it_is_told(told, stage):
+    for reads in (False, True):
+        module, collate, rows = build(told, f"reads_instruction={reads}", stage=stage)
+        fit_scales(module, rows)
+        steps = [make_step(words, words, rows[0].state_S, 4, 2) for words in ("push the box", "go to the red disc", "")]
+        actions = [module.choose_actions(collate([step]), Decode(choose="expectation"), None) for step in steps]
+        assert all(torch.equal(actions[0], other) for other in actions[1:]) != reads

@@ -15,6 +15,7 @@ import numpy as np
 
 from mirage_pl.engine.evaluation.measures import estimate_change, read_measures
 from mirage_pl.engine.evaluation.statistics import Array
+from mirage_pl.engine.evaluation.summary import read_units
 from mirage_pl.engine.runs.folder import METRICS
 from mirage_pl.engine.seams import Measure
 
@@ -111,7 +112,7 @@ class Result:
         if self.items != other.items or ours is None or theirs is None or measure not in other.measures:
             return None
         graded = ~np.isnan(ours) & ~np.isnan(theirs)
-        units = [row.get("unit", number) for number, row in enumerate(self.rows) if graded[number]]
+        units = [unit for unit, counts in zip(read_units(self.rows), graded, strict=True) if counts]
         return estimate_change(self.measures[measure], theirs[graded], ours[graded], units) if graded.any() else None
 
 

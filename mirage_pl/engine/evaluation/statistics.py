@@ -94,7 +94,7 @@ def paired_difference(a: Sequence[bool], b: Sequence[bool]) -> dict[str, float]:
     return {"difference": difference, "low": difference - below, "high": difference + above, "n": n, "p": p}
 
 
-def bootstrap(values_SQ: Array) -> dict[str, float]:
+def bootstrap(values_SQ: Array, units_Q: Sequence[Any] | Array | None = None) -> dict[str, float]:
     """Mean over seeds and questions, with an interval that holds for other seeds and other questions.
 
     Questions and seeds are drawn with replacement, crossed: all seeds of a draw answer the same questions. Noise that
@@ -104,6 +104,7 @@ def bootstrap(values_SQ: Array) -> dict[str, float]:
 
     Args:
         values_SQ: the score of each seed's answer to each question, e.g. 1 if it is right and 0 if not.
+        units_Q: of each question; questions with the same one aren't independent, and are drawn together.
 
     Returns:
         ``mean``, ``low``, ``high``, and ``n``, the number of questions.
@@ -113,7 +114,7 @@ def bootstrap(values_SQ: Array) -> dict[str, float]:
     """
     values_SQ = _answers(values_SQ)
     num_seeds, n = values_SQ.shape
-    draws_B = resample(values_SQ, _weights(n, 0), _weights(num_seeds, 1))
+    draws_B = resample(values_SQ, _draw_questions(n, units_Q), _weights(num_seeds, 1))
     low, high = np.clip(np.quantile(draws_B, (0.025, 0.975)), values_SQ.min(), values_SQ.max())
     return {"mean": float(values_SQ.mean()), "low": float(low), "high": float(high), "n": n}
 
@@ -132,17 +133,15 @@ def bootstrap_units(values_Q: Array, units: Sequence[Any]) -> dict[str, Any]:
         ValueError: no answers.
     """
     values_Q = _answers(values_Q[None])[0]
-    _, places_Q = np.unique([str(unit) for unit in units], return_inverse=True)
-    sums_U, counts_U = np.bincount(places_Q, values_Q), np.bincount(places_Q)
     interval = {"mean": float(values_Q.mean()), "low": None, "high": None, "n": len(values_Q)}
-    if len(sums_U) == 1:
+    if len(set(map(str, units))) == 1:
         return interval
-    drawn_BU = _weights(len(sums_U), 0)
-    low, high = np.quantile((drawn_BU @ sums_U) / (drawn_BU @ counts_U), (0.025, 0.975))
+    draws_B = _draw_questions(len(values_Q), units) @ values_Q
+    low, high = np.clip(np.quantile(draws_B, (0.025, 0.975)), values_Q.min(), values_Q.max())
     return interval | {"low": float(low), "high": float(high)}
 
 
-def bootstrap_difference(a_SQ: Array, b_SQ: Array) -> dict[str, float]:
+def bootstrap_difference(a_SQ: Array, b_SQ: Array, units_Q: Sequence[Any] | Array | None = None) -> dict[str, float]:
     """Difference of two methods over the same questions: mean(b) - mean(a).
 
     Both answer the questions of a draw; the seeds of each are drawn independently.
@@ -150,6 +149,7 @@ def bootstrap_difference(a_SQ: Array, b_SQ: Array) -> dict[str, float]:
     Args:
         a_SQ: the score of each answer: 0 or 1, a distance, a return.
         b_SQ: the same for the other method, with the same questions in the same order; any number of seeds.
+        units_Q: as of :func:`bootstrap`.
 
     Returns:
         ``difference``, ``low``, ``high``, and ``n``, the number of questions.
@@ -161,17 +161,20 @@ def bootstrap_difference(a_SQ: Array, b_SQ: Array) -> dict[str, float]:
     n = a_SQ.shape[1]
     if n != b_SQ.shape[1]:
         raise ValueError(f"answers to {n} questions can't be paired with answers to {b_SQ.shape[1]}")
-    draws_B = resample(b_SQ, _weights(n, 0), _weights(len(b_SQ), 2)) - resample(
-        a_SQ, _weights(n, 0), _weights(len(a_SQ), 1)
+    questions_BQ = _draw_questions(n, units_Q)
+    draws_B = resample(b_SQ, questions_BQ, _weights(len(b_SQ), 2)) - resample(
+        a_SQ, questions_BQ, _weights(len(a_SQ), 1)
     )
     bounds = b_SQ.min() - a_SQ.max(), b_SQ.max() - a_SQ.min()
     low, high = np.clip(np.quantile(draws_B, (0.025, 0.975)), *bounds)
     return {"difference": float(b_SQ.mean() - a_SQ.mean()), "low": float(low), "high": float(high), "n": n}
 
 
-def bootstrap_change(before_SQ: Array, after_SQ: Array) -> dict[str, float]:
+def bootstrap_change(
+    before_SQ: Array, after_SQ: Array, units_Q: Sequence[Any] | Array | None = None
+) -> dict[str, float]:
     """Difference of the same runs after and before a change: like :func:`bootstrap_difference`, with paired seeds."""
-    change = bootstrap(_answers(after_SQ) - _answers(before_SQ))
+    change = bootstrap(_answers(after_SQ) - _answers(before_SQ), units_Q)
     return {"difference": change.pop("mean")} | change
 
 
@@ -264,6 +267,16 @@ def _answers(values_SQ: Array) -> Array:
     if values_SQ.ndim != 2 or not values_SQ.size:
         raise ValueError(f"expected answers of seeds x questions, got an array of shape {values_SQ.shape}")
     return values_SQ.astype(float)
+
+
+def _draw_questions(n: int, units_Q: Sequence[Any] | Array | None) -> Array:
+    """How often each draw has each question, as shares that sum to 1, ``[DRAWS, n]``; those of a unit come together."""
+    _, places_Q = np.unique([] if units_Q is None else list(map(str, units_Q)), return_inverse=True)
+    num_units = 1 + places_Q.max(initial=-1)
+    if num_units in (0, n):
+        return _weights(n, 0)
+    drawn_BQ: Array = _weights(num_units, 0)[:, places_Q]
+    return drawn_BQ / drawn_BQ.sum(1, keepdims=True)
 
 
 @lru_cache(maxsize=32)

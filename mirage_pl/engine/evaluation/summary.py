@@ -109,7 +109,7 @@ def compare_rows(measure: Measure, name: str, own: Sequence[Row], rows: Sequence
     return dict(estimate_change(measure, before, after, read_units([row for row, _ in complete])))
 
 
-def read_units(rows: Sequence[Row]) -> list[Any]:
+def read_units(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     """The ``unit`` of each row; a row that names none is one of its own."""
     return [row.get("unit", number) for number, row in enumerate(rows)]
 

@@ -28,6 +28,7 @@ from mirage_pl.engine.evaluation.statistics import (
     seeds_difference,
     wilson,
 )
+from mirage_pl.engine.evaluation.summary import NOTHING
 from mirage_pl.engine.reports.study import Method, Study
 from mirage_pl.engine.seams import Words
 from mirage_pl.engine.words import load_words
@@ -113,7 +114,11 @@ def average_measure(method: Method, measure: str) -> dict[str, Number]:
     if values_SQ is not None:
         graded = find_graded(values_SQ)
         members = {group: places[graded[places]] for group, places in method.groups.items()}
-        return {group: bootstrap(values_SQ[:, places]) for group, places in members.items() if len(places)}
+        return {
+            group: bootstrap(values_SQ[:, places], method.units_Q[places])
+            for group, places in members.items()
+            if len(places)
+        }
     groups = dict.fromkeys(group for result in method.results for group in result.by_group(measure))
     numbers = {group: method.values_S(measure, group) for group in groups}
     return {group: over_seeds(values_S) for group, values_S in numbers.items() if values_S is not None}
@@ -131,7 +136,7 @@ def compare_methods(method: Method, base: Method, measure: str) -> dict[str, Num
         graded = find_graded(ours_SQ, theirs_SQ)
         members = {group: places[graded[places]] for group, places in method.groups.items()}
         return {
-            group: bootstrap_difference(theirs_SQ[:, places], ours_SQ[:, places])
+            group: bootstrap_difference(theirs_SQ[:, places], ours_SQ[:, places], method.units_Q[places])
             for group, places in members.items()
             if len(places)
         }
@@ -168,23 +173,29 @@ def pool_answers(method: Method) -> dict[str, Number]:
 
 
 def describe_conditions(method: Method) -> dict[str, dict[str, Any]]:
-    """Condition -> the first measure and its ``difference`` from the same runs' own; ``measures``: the others."""
-    first, *others = method.measures
-    conditions = {name: describe_change(*pair) for name, pair in method.conditions_SQ(first).items()}
-    for measure in others:
-        for name, pair in method.conditions_SQ(measure).items():
-            if name in conditions:
-                conditions[name].setdefault("measures", {})[measure] = describe_change(*pair)
-    return {name: numbers for name, numbers in conditions.items() if numbers}
+    """Condition -> the first measure and its ``difference`` from the same runs' own; ``measures``: the others.
+
+    Where the first measure isn't scored under a condition it has no mean and no difference, and ``n`` is 0.
+    """
+    scored = {measure: method.conditions_SQ(measure) for measure in method.measures}
+    conditions: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(name for pairs in scored.values() for name in pairs):
+        pairs = {measure: by_name[name] for measure, by_name in scored.items() if name in by_name}
+        numbers = {measure: describe_change(*pair, method.units_Q) for measure, pair in pairs.items()}
+        graded = {measure: number for measure, number in numbers.items() if number}
+        own = graded.pop(method.first, NOTHING | {"difference": None})
+        if graded or own["n"]:
+            conditions[name] = own | ({"measures": graded} if graded else {})
+    return conditions
 
 
-def describe_change(own_SQ: Array, changed_SQ: Array) -> dict[str, Any]:
+def describe_change(own_SQ: Array, changed_SQ: Array, units_Q: Array) -> dict[str, Any]:
     """Compute the interval under a condition, and the ``difference`` from own; empty if nothing was graded."""
     graded = ~np.isnan(own_SQ).any(axis=0)
     if not graded.any():
         return {}
-    own_SQ, changed_SQ = own_SQ[:, graded], changed_SQ[:, graded]
-    return bootstrap(changed_SQ) | {"difference": bootstrap_change(own_SQ, changed_SQ)}
+    own_SQ, changed_SQ, units_Q = own_SQ[:, graded], changed_SQ[:, graded], units_Q[graded]
+    return bootstrap(changed_SQ, units_Q) | {"difference": bootstrap_change(own_SQ, changed_SQ, units_Q)}
 
 
 def average_numbers(numbers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -37,7 +37,7 @@ td > b { font-weight: inherit; white-space: nowrap } thead th:not(:first-child) 
 .dense { font-size: .92rem; width: max-content; min-width: 100%; max-width: calc(100vw - 2rem); position: relative;
   left: 50%; transform: translateX(-50%) } .dense td, .dense th { padding-right: .7rem; min-width: 0 }
 .dense td small { white-space: pre-line } .dense .run { white-space: nowrap }
-.dense thead th:not(:first-child) { max-width: 9rem; min-width: 3.2rem }
+.dense thead th:not(:first-child) { max-width: 9rem; min-width: 3.2rem; overflow-wrap: break-word }
 .bar { display: block; width: 6rem; height: .4rem; margin-top: .2rem; border-radius: 2px; background: var(--tint) }
 .bar i { display: block; height: 100%; border-radius: 2px; background: var(--soft) }
 

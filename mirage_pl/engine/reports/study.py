@@ -14,6 +14,7 @@ import numpy as np
 
 from mirage_pl.engine.evaluation.results import Result
 from mirage_pl.engine.evaluation.statistics import Array
+from mirage_pl.engine.evaluation.summary import read_units
 from mirage_pl.engine.reports.lineage import Run, add_ancestors, read_run
 from mirage_pl.engine.runs.folder import METRICS, find_runs_below
 from mirage_pl.engine.seams import Measure
@@ -48,6 +49,11 @@ class Method:
         """Group -> positions of its items; ``all`` comes last."""
         names = np.array([row["group"] for row in self.results[0].rows])
         return {str(name): np.flatnonzero(names == name) for name in np.unique(names)} | {"all": np.arange(len(names))}
+
+    @cached_property
+    def units_Q(self) -> Array:
+        """The unit of each item: those of one, such as the clips of an episode, aren't independent."""
+        return np.array([str(unit) for unit in read_units(self.results[0].rows)])
 
     def values_SQ(self, measure: str) -> Array | None:
         """Each seed's score of each item, NaN where not graded; ``None`` unless all seeds have scores."""

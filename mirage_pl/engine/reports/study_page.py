@@ -32,7 +32,8 @@ from mirage_pl.engine.words import load_words
 OWN = "its own"
 CURVES = "curves"
 INTERVALS = (
-    "Brackets are 95 % intervals of a bootstrap over test rows and training seeds; with a single seed, over rows alone."
+    "Brackets are 95 % intervals of a bootstrap over test rows and training seeds; with a single seed, over "
+    "rows alone. Rows that aren't independent, such as the clips of an episode, are drawn together."
 )
 SIMULATED = (
     "In simulations of shares with 3 seeds and 400 rows they contained the true value 99 times in 100 where seeds "
@@ -87,11 +88,17 @@ def write_study(folder: Path, study: Study, results: Mapping[str, Any], words: s
         "Learning curves": lay_out_curves(curves, study),
         "How each run was made": lay_out_runs(study),
     }
-    title = f"{len(places)} methods on {results['task']}"
+    title = write_title(results)
     page = folder / "report.html"
     verdict = "\n\n".join(results["verdict"])
     write_page(page, title, verdict, {name: html for name, html in sections.items() if html})
     return page
+
+
+def write_title(results: Mapping[str, Any]) -> str:
+    """Say how many methods are compared, and on what."""
+    count = len(results["methods"])
+    return f"{count} method{'' if count == 1 else 's'} on {results['task']}"
 
 
 def explain_table(results: Mapping[str, Any]) -> str:
@@ -140,8 +147,9 @@ def draw_figures(results: Mapping[str, Any], curves: Mapping[str, Mapping[int, S
     }
     by_condition = {}
     for name, method in methods.items():
-        if conditions := method.get(results["conditions_in"]):
-            numbers = {OWN: method[first]["all"], **conditions}
+        conditions = method.get(results["conditions_in"]) or {}
+        if scored := {key: number for key, number in conditions.items() if number["n"]}:
+            numbers = {OWN: method[first]["all"]} | scored
             by_condition[name] = {key: Bar(number, colors[name]) for key, number in numbers.items()}
     figures = {first: draw_panels(by_group, measure)} if by_group else {}
     if by_condition:
@@ -153,31 +161,40 @@ def draw_figures(results: Mapping[str, Any], curves: Mapping[str, Mapping[int, S
 
 def write_markdown(results: Mapping[str, Any], pictures: Iterable[str], words: Words) -> str:
     """Write verdict, tables and pictures as Markdown; pictures lie beside the file."""
-    methods, origin = results["methods"], results["made"]
+    origin = results["made"]
     parts = [
-        f"# {len(methods)} methods on {results['task']}",
+        f"# {write_title(results)}",
         *results["verdict"],
         tables.render_markdown(tables.build_main_table(results)),
         explain_table(results),
     ]
-    conditions = tables.build_conditions_table(results, words)
-    if conditions.rows:
-        first = next(iter(results["measures"]))
-        parts += [f"Under other conditions: {first}, and the difference from the same runs as they are:"]
-        parts += [tables.render_markdown(conditions)]
+    for name, table in build_condition_tables(results, words).items():
+        parts += [f"Under other conditions: {name}, and the difference from the same runs as they are:"]
+        parts += [tables.render_markdown(table)]
     parts += [f"![{describe_picture(results, name)}]({name}.png)" for name in pictures]
     parts += [f"Left out: {text}" for text in results["notes"]]
     parts += [f"Made by `{origin['command']}` at git revision {origin['git'] or 'unknown'}."]
     return "\n\n".join(parts) + "\n"
 
 
+def build_condition_tables(results: Mapping[str, Any], words: Words) -> dict[str, tables.Table]:
+    """Measure -> its table of conditions, the first measure's first; those that were scored under none are left out."""
+    first, *others = results["measures"]
+    built = {first: tables.build_conditions_table(results, words)}
+    built |= {name: tables.build_measure_table(results, words, name) for name in others}
+    return {name: table for name, table in built.items() if table.rows}
+
+
 def lay_out_conditions(results: Mapping[str, Any], figures: Mapping[str, Figure], words: Words) -> str:
     """Lay out tables and bars of conditions, and numbers about the model; empty if no method has any."""
     parts = []
     places = {name: place for place, name in enumerate(results["methods"])}
+    built = build_condition_tables(results, words)
     if (name := results["conditions_in"]) in figures:
-        parts = [tables.render_html(tables.build_conditions_table(results, words), places), lay_out_note(CHANGED)]
+        parts = [tables.render_html(built.pop(next(iter(built))), places), lay_out_note(CHANGED)]
         parts += [lay_out_panels(render_svg(figures[name], describe_picture(results, name)))]
+    for measure, table in built.items():
+        parts.append(fold_away(f"{measure} under other conditions", tables.render_html(table, places)))
     numbers = tables.build_numbers_table(results, words)
     return "".join(parts) + (tables.render_html(numbers, places) if numbers.rows else "")
 

@@ -91,17 +91,40 @@ def build_details_table(results: Mapping[str, Any]) -> Table:
 def build_conditions_table(results: Mapping[str, Any], words: Words) -> Table:
     """Build the table of conditions: the first measure under each, and its difference from the same runs' own."""
     measures = read_measures(results["measures"])
-    first, measure = next(iter(measures.items()))
+    first = next(iter(measures))
     conditions = {name: method.get(results["conditions_in"]) or {} for name, method in results["methods"].items()}
-    names = order_names(words.CONDITIONS, conditions.values())
-    rows = {}
-    for name, by_name in conditions.items():
-        if by_name:
-            own = write_measure(results["methods"][name][first], "all", measure)
-            rows[name] = [
-                own,
-                *(write_condition(by_name[key], measures) if key in by_name else UNKNOWN for key in names),
-            ]
+    entries = {
+        name: {key: write_condition(condition, measures) for key, condition in by_name.items() if condition["n"]}
+        for name, by_name in conditions.items()
+    }
+    return lay_out_by_condition(results, words, first, entries)
+
+
+def build_measure_table(results: Mapping[str, Any], words: Words, measure: str) -> Table:
+    """Build the table of a measure after the first, under the conditions under which it was scored."""
+    kind = read_measures(results["measures"])[measure]
+    entries: dict[str, dict[str, Entry]] = {}
+    for name, method in results["methods"].items():
+        by_name = method.get(results["conditions_in"]) or {}
+        numbers = {key: (condition.get("measures") or {}).get(measure) for key, condition in by_name.items()}
+        entries[name] = {key: write_change(number, kind) for key, number in numbers.items() if number}
+    return lay_out_by_condition(results, words, measure, entries)
+
+
+def lay_out_by_condition(
+    results: Mapping[str, Any], words: Words, measure: str, entries: Mapping[str, Mapping[str, Entry]]
+) -> Table:
+    """Lay out a measure as it is, and under each condition, of the methods that have entries."""
+    names = order_names(words.CONDITIONS, entries.values())
+    kind = read_measures(results["measures"])[measure]
+    rows = {
+        name: [
+            write_measure(results["methods"][name][measure], "all", kind),
+            *(by_name.get(key, UNKNOWN) for key in names),
+        ]
+        for name, by_name in entries.items()
+        if by_name
+    }
     return Table([Entry("its own"), *(Entry(name, "", words.CONDITIONS.get(name, "")) for name in names)], rows)
 
 
@@ -183,8 +206,13 @@ def write_condition(condition: Mapping[str, Any], measures: Mapping[str, Measure
     for name in others:
         if number := (condition.get("measures") or {}).get(name):
             more.append(f"{name} {write_value(measures[name], number)[0]}")
-    change = "\n".join(filter(None, write_difference(measures[first], condition["difference"])))
-    return Entry(write_value(measures[first], condition)[0], change, "\n".join(more))
+    return write_change(condition, measures[first])._replace(more="\n".join(more))
+
+
+def write_change(number: Mapping[str, Any], measure: Measure) -> Entry:
+    """Write a number under a condition with its difference from own."""
+    change = "\n".join(filter(None, write_difference(measure, number["difference"])))
+    return Entry(write_value(measure, number)[0], change)
 
 
 def write_range(number: Mapping[str, float]) -> Entry:

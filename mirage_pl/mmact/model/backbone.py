@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from mirage_pl.mmact.model.places import Places
 from mirage_pl.mmact.model.vocabulary import Span
 
 
@@ -135,7 +136,7 @@ class Ask:
 
 
 class Backbone(nn.Module):
-    """The transformer with its embedding and its head, which aren't tied.
+    """The transformer with its embedding and its head, which aren't tied; ``places`` may be added to the embedding.
 
     Args:
         sizes: of it.
@@ -146,6 +147,7 @@ class Backbone(nn.Module):
     def __init__(self, sizes: Sizes, vocabulary: int, checkpointing: bool) -> None:
         super().__init__()
         self.sizes, self.checkpointing = sizes, checkpointing
+        self.places: Places | None = None
         parts: dict[str, nn.Module] = {
             "wte": nn.Embedding(vocabulary, sizes.width),
             "blocks": nn.ModuleList(Block(sizes) for _ in range(sizes.layers)),
@@ -173,9 +175,9 @@ class Backbone(nn.Module):
                     weight.normal_(std=weight.shape[1] ** -0.5 / ((2 * depth) ** 0.5 if added else 1))
 
     def embed(self, ids_BL: Tensor) -> Tensor:
-        """Vectors of ids."""
+        """Vectors of ids, which depend on no id behind them."""
         vectors_BLD: Tensor = self.transformer.wte(ids_BL)
-        return vectors_BLD
+        return vectors_BLD if self.places is None else vectors_BLD + self.places(ids_BL)
 
     def encode(self, ids_BL: Tensor, keys_BL: Tensor | None, added: bool = False) -> Tensor:
         """Hidden states after the last norm.
@@ -200,7 +202,7 @@ class Backbone(nn.Module):
         if not kept.blocks:
             own = None if seen is None else seen[..., :begin]
             _, kept.blocks = self.run_blocks(self.embed(ids_BL[:, :begin]), own, 0, [])
-        return self.run_blocks(self.embed(ids_BL[:, begin:]), seen, begin, kept.blocks)[0]
+        return self.run_blocks(self.embed(ids_BL)[:, begin:], seen, begin, kept.blocks)[0]
 
     def run_blocks(
         self, hidden_BLD: Tensor, seen: Tensor | None, begin: int, before: Sequence[Pair]

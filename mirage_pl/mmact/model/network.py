@@ -11,6 +11,7 @@ from mirage_pl.mmact.model.backbone import Ask, Backbone, Kept, Sizes
 from mirage_pl.mmact.model.bins import Bins, Normalizer
 from mirage_pl.mmact.model.coder import Coder
 from mirage_pl.mmact.model.ordinal import OrdinalBackbone
+from mirage_pl.mmact.model.places import Places
 from mirage_pl.mmact.model.released import load_released
 from mirage_pl.mmact.model.vocabulary import Vocab
 
@@ -51,6 +52,7 @@ class Network(nn.Module):
         checkpointing: keep each block's input alone, and compute the rest again for the gradient.
         path: folder of a released checkpoint; ``None``: random weights.
         coder: of pictures, which doesn't learn here; ``None``: no picture is read.
+        places: behind each control token that have a learnt vector; ``None``, as released: places are angles alone.
 
     Raises:
         ValueError: the coder's codes aren't as many as the vocabulary's.
@@ -65,6 +67,7 @@ class Network(nn.Module):
         checkpointing: bool,
         path: str | None,
         coder: Coder | None = None,
+        places: int | None = None,
     ) -> None:
         super().__init__()
         if coder is not None and coder.sizes.codes != vocab.images.size:
@@ -82,6 +85,7 @@ class Network(nn.Module):
                 if bins == "ordinal"
                 else Backbone(sizes, vocab.size, checkpointing)
             )
+        self.backbone.places = None if places is None else Places(vocab, places, sizes.width)
         if path:
             load_released(self.backbone, Path(path), vocab)
 

@@ -209,6 +209,22 @@ def test_two_methods_share_questions_but_not_seeds() -> None:
     assert found["low"] < -0.1 < 0.1 < found["high"], "what seeds do doesn't"
 
 
+def test_questions_of_a_unit_are_drawn_together() -> None:
+    rng = np.random.default_rng(0)
+    units_SU, other_SU = rng.random((3, 40)), rng.random((3, 40))
+    units_Q = [f"episode {number:02}" for number in range(40) for _ in range(5)]
+    values_SQ, other_SQ = (np.repeat(each, 5, axis=1) for each in (units_SU, other_SU))
+    for found, of_units in (
+        (bootstrap(values_SQ, units_Q), bootstrap(units_SU)),
+        (bootstrap_difference(other_SQ, values_SQ, units_Q), bootstrap_difference(other_SU, units_SU)),
+        (bootstrap_change(other_SQ, values_SQ, units_Q), bootstrap_change(other_SU, units_SU)),
+    ):
+        assert {**found, "n": 40} == pytest.approx(of_units), "five copies of a question say no more than one"
+    assert bootstrap(values_SQ, range(200)) == bootstrap(values_SQ), "units of one question each change nothing"
+    uneven = bootstrap_units(np.array([0.0, 0.0, 0.0, 1.0]), ["a", "a", "a", "b"])
+    assert (uneven["mean"], uneven["low"], uneven["high"]) == (0.25, 0, 1)
+
+
 def test_intervals_of_simulated_studies_hold_the_truth_about_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     hits = []

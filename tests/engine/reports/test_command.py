@@ -204,6 +204,29 @@ def test_a_study_of_clips_has_every_measure_with_its_interval_unit_and_direction
     assert not re.search("success|latent|points", text + markdown)
 
 
+def test_clips_of_an_episode_are_drawn_together_and_a_condition_may_lack_the_first_measure(tmp_path):
+    widths = []
+    for name in ("apart", "together"):
+        for seed in (1, 2, 3):
+            folder = score_clips(make_run(tmp_path / name / f"world-seed{seed}", seed), seed / 10, copies=-4.0)
+            file = folder / "predictions.jsonl"
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            for row in rows:
+                row |= {"unit": row["where"].split(":")[0]} if name == "together" else {}
+                del row["conditions"]["copy_last"]["psnr"]
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found, page, markdown = made(tmp_path / name)
+        world = found["methods"]["world"]
+        widths.append(world["lpips"]["all"]["high"] - world["lpips"]["all"]["low"])
+        copies = world["conditions"]["copy_last"]
+        assert (copies["mean"], copies["n"], copies["difference"]) == (None, 0, None)
+        assert copies["measures"]["lpips"]["difference"]["difference"] == pytest.approx(0.08)
+        assert "Under other conditions: lpips" in markdown
+        assert "Under other conditions: psnr" not in markdown
+        assert "lpips under other conditions" in " ".join(Reader(page).texts)
+    assert widths[0] != widths[1]
+
+
 def test_less_is_better_where_the_first_measure_says_so(tmp_path):
     for name, shift in [("world", 1.0), ("base", 0.0)]:
         file = score_clips(make_run(tmp_path / f"{name}-seed1"), shift) / "metrics.json"

@@ -1,0 +1,112 @@
+"""How far a policy's actions are from those of demonstrations, step by step: no simulator is needed.
+
+Shapes: B steps, H steps of a chunk, A numbers of an action.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_modules.demonstrations.steps import Demonstrations, Step
+from data_modules.loading.draws import stream_seed
+from mirage_pl.engine.evaluation.conditions import check_conditions
+from mirage_pl.engine.seams import Measure, Once, Row
+from mirage_pl.mmact.evaluations.asking import BLANK, BLIND, SILENT, WRONG, StepTrial, pick_places
+from mirage_pl.mmact.model.decoding import Decoder
+
+MEAN = "mean"
+CONDITIONS = (WRONG, SILENT, BLIND, BLANK, MEAN)
+
+
+class Imitating:
+    """Score chunks of actions against those of demonstrations.
+
+    Args:
+        conditions: names out of ``CONDITIONS``.
+        decode: how actions are filled in.
+        per_episode: steps of each episode at which actions are chosen, evenly spread.
+        demonstrations: reads the training data, for ``mean``.
+        train_file: the training data.
+
+    Raises:
+        ValueError: a condition that there isn't.
+    """
+
+    name = "imitation"
+    measures: Mapping[str, Measure] = {
+        "off": Measure("mean", "lower", meaning="Off: how far actions are from the demonstrated ones, of [-1, 1]."),
+    }
+    conditions_in, numbers_in, words = "conditions", "imitating", "mirage_pl.mmact.report"
+
+    def __init__(
+        self,
+        conditions: Sequence[str],
+        decode: Decoder,
+        per_episode: int,
+        demonstrations: Demonstrations,
+        train_file: str | None,
+    ) -> None:
+        check_conditions(conditions, CONDITIONS)
+        if per_episode < 1:
+            raise ValueError(f"per_episode={per_episode} must be 1 step or more")
+        if MEAN in conditions and train_file is None:
+            raise ValueError(f"conditions=[{MEAN}] needs training data, and task.train_file is null")
+        self.conditions, self.decode, self.per_episode = tuple(conditions), decode, per_episode
+        self.demonstrations, self.train_file = demonstrations, train_file
+        decoded = {name: str(value) for name, value in vars(decode).items()}
+        self.facts: Mapping[str, Any] = {"per_episode": per_episode, "decode": decoded}
+
+    def open(
+        self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
+    ) -> "ImitatingTrial":
+        """Take some steps of each episode of a split, or those at ``picks``.
+
+        Raises:
+            ValueError: the module doesn't act.
+        """
+        if not hasattr(module, "choose_actions"):
+            raise ValueError("this run chooses no actions; give evaluation=mmact/plans, or train stage=mmact/mix")
+        rows = data.datasets[split]
+        places = pick_places(rows, self.per_episode) if picks is None else picks
+        return ImitatingTrial(self, module, data, once, rows, [rows[place] for place in places])
+
+
+class ImitatingTrial(StepTrial):
+    """What a module does at some steps; it has ``choose_actions`` and ``scales``."""
+
+    def score(self, condition: str) -> Iterator[list[Row]]:
+        """Choose actions at each step, some at a time."""
+        for first in range(0, len(self.steps), self.width):
+            steps = self.steps[first : first + self.width]
+            off = self.once(f"{condition}-{first}", partial(self.compare, steps, condition))["off"]
+            yield [self.place_row(step) | {"off": away} for step, away in zip(steps, off, strict=True)]
+
+    def compare(self, steps: Sequence[Step], condition: str) -> dict[str, Any]:
+        """``off`` of each step: the mean over what of its chunk lies within the episode."""
+        batch = self.collate([self.tamper(step, condition) for step in steps] if condition != MEAN else steps)
+        truth_BHA, chosen_BHA = self.scale(batch.actions_BN), self.choose(batch, steps, condition)
+        away_BN, real_BN = (chosen_BHA - truth_BHA).abs().flatten(1), batch.real_BN
+        return {"off": ((away_BN * real_BN).sum(1) / real_BN.sum(1)).tolist()}
+
+    def scale(self, actions_BN: Tensor) -> Tensor:
+        """Actions in the range that they are learnt in, [B, H, A]."""
+        normalize = self.module.scales.action
+        scaled_BHA: Tensor = normalize(actions_BN.to(self.module.device).unflatten(1, (-1, len(normalize.shift_D))))
+        return scaled_BHA.clamp(-1, 1).cpu()
+
+    def choose(self, batch: Any, steps: Sequence[Step], condition: str) -> Tensor:
+        """What is done under a condition, [B, H, A], in that range."""
+        if condition == MEAN:
+            return self.scale(self.mean_A.repeat(len(steps), self.rows.chunk))
+        streams = [torch.Generator().manual_seed(stream_seed("act", step.where)) for step in steps]
+        return self.scale(self.module.choose_actions(batch.to(self.module.device), self.evaluation.decode, streams))
+
+    @cached_property
+    def mean_A(self) -> Tensor:
+        """The mean action of the training data."""
+        actions_NA = self.evaluation.demonstrations.read(self.evaluation.train_file).gather()[1]
+        return torch.from_numpy(np.asarray(actions_NA.mean(0), np.float32))

@@ -1,0 +1,35 @@
+"""How far chosen actions are from demonstrated ones, by hand, under conditions, and without a simulator."""
+
+import json
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+
+from mirage_pl.engine import evaluate
+from mirage_pl.mmact.evaluations.imitation import Imitating
+from tests.conftest import compose
+from tests.mmact.conftest import compose_small
+
+
+def test_actions_are_compared_with_those_of_demonstrations_within_their_episode(run, told):
+    given = ["evaluation=mmact/imitation", "label=imitation", "per_episode=2"]
+    metrics = evaluate.run(compose("evaluate", f"ckpt={run}", *given))
+    rows = [json.loads(line) for line in (run / "evaluation/imitation/predictions.jsonl").read_text().splitlines()]
+    assert metrics["off"]["all"]["n"] == len(rows) == 8
+    assert set(metrics["conditions"]) == {"wrong_instruction", "no_instruction", "no_state", "mean"}
+    cfg = compose_small("train", f"data={told}")
+    data = instantiate(cfg.task.dataset)
+    test, mean = data.read(cfg.task.test_file), data.read(cfg.task.train_file).gather()[1].mean(0)
+    steps = {test[place].where: test[place] for place in range(len(test))}
+    for row in rows:
+        step = steps[row["where"]]
+        away = np.abs(step.actions_HA[: step.real] - mean).mean()
+        assert row["conditions"]["mean"]["off"] == pytest.approx(away, abs=1e-5)
+
+
+def test_a_condition_that_there_isnt_and_one_without_data_are_refused():
+    cfg = compose_small("train")
+    for conditions, file, words in ((["expert"], "x", "unknown"), (["mean"], None, "needs training data")):
+        with pytest.raises(ValueError, match=words):
+            Imitating(conditions, instantiate(cfg.decode), 4, instantiate(cfg.task.dataset), file)
