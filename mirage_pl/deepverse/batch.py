@@ -77,7 +77,7 @@ def find_middle(height: int, width: int, size: tuple[int, int]) -> tuple[int, in
 
 def crop_middle(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """That part of frames, [..., H, W]."""
-    top, left, height, width = find_middle(*frames.shape[-2:], size)
+    top, left, height, width = find_middle(frames.shape[-2], frames.shape[-1], size)
     return frames[..., top : top + height, left : left + width]
 
 

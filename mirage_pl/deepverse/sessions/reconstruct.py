@@ -54,7 +54,8 @@ class Reconstruct:
         depth = None if space is None or space.depth_THW is None else fit_depth(space.depth_THW, size)
         lens = None
         if space is not None and space.intrinsics_T33 is not None:
-            lens = fit_lens(space.intrinsics_T33, *episode.frames_THWC.shape[1:3], size)
+            _, height, width, _ = episode.frames_THWC.shape
+            lens = fit_lens(space.intrinsics_T33, height, width, size)
         yield from self.step(fit_frames(episode.frames_THWC, size), depth, lens)
 
     def read(self, file: Path) -> Episode:
