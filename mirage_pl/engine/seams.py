@@ -2,7 +2,7 @@
 
 A stage is a ``BaseModule`` (``training/base.py``), or a ``Turns``. What is code lies beside what it serves:
 ``training/draws.py`` (randomness by step), ``runs/starts.py`` (weights of other runs; ``Fitting`` in
-``checkpoints/weights.py``), ``serving/chat.py``, ``data_modules/loading/gathered.py`` (a stage makes its samples).
+``checkpoints/weights.py``), ``serving/chat.py``, ``rl/policy.py``, ``data_modules/loading/gathered.py`` (own samples).
 """
 
 from __future__ import annotations  # so that reports, which load no torch, have its records

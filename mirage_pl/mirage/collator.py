@@ -152,13 +152,17 @@ class Collator:
         """Place rows in columns; ``grids`` are those of their images in tokens, row after row."""
         return place(rows, self.latent_pad, self.pad, self.image_pad, grids, self.inputs.positions)
 
-    def _build(self, samples: Sequence[Sample], answers: bool) -> Batch:
+    def _build(self, samples: Sequence[Sample], answers: bool, written: Sequence[Row] = ()) -> Batch:
+        """Build a batch of questions: alone, with their answers, or with what was written in their place."""
         images = self.pictures.collect([asked for sample in samples for asked in shown(sample)])
         grids = self.pictures.merged(images)
         left, rows = iter(grids), []
         for sample in samples:
             tokens = [self.pictures.tokens(*asked, next(left)) for asked in shown(sample)]
             rows.append(self._row(sample, tokens, answers))
+        if written:
+            pairs = zip(rows, written, strict=True)
+            rows = [Row(row.tokens + end.tokens, row.labels + end.labels) for row, end in pairs]
         batch = self.place(rows, grids)
         return replace(batch, images=images, samples=tuple(samples))
 

@@ -6,8 +6,8 @@ returns to text with ``<|latent_end|>``. Rows change state independently, any nu
 Shapes: B rows, T columns so far, S new columns, D width, J blocks, k latents of a block.
 """
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -83,15 +83,20 @@ class Decoder:
             latents: replacements of each row's latents, ``[n, D]``, repeated if a row needs more than n; ``None``:
                 rows keep their own.
         """
-        steps = list(self.steps(net, prompts, decoding, latents))
+        generation = self.gather(self.steps(net, prompts, decoding, latents), len(prompts))
+        return replace(generation, texts=[decoding.cut(text) for text in generation.texts])
+
+    def gather(self, decoded: Iterable[Step], count: int) -> Generation:
+        """Put the columns of ``count`` answers together; texts are whole."""
+        steps = list(decoded)
         written_SB, tokens_SB, latent_SB = (
             torch.stack([getattr(step, name) for step in steps]).cpu() for name in ("written_B", "tokens_B", "latent_B")
         )
         hidden_SBD = torch.stack([step.hidden_BD for step in steps])
-        rows = range(len(prompts))
+        rows = range(count)
         tokens = [tokens_SB[written_SB[:, row], row].tolist() for row in rows]
         own_latents = [hidden_SBD[(written_SB & latent_SB)[:, row], row] for row in rows]
-        texts = [decoding.cut(self.tokenizer.decode(row, skip_special_tokens=True)) for row in tokens]
+        texts = [self.tokenizer.decode(row, skip_special_tokens=True) for row in tokens]
         return Generation(texts, tokens, own_latents, steps[-1].ended_B.tolist())
 
     @torch.no_grad()
@@ -101,6 +106,7 @@ class Decoder:
         prompts: Batch,
         decoding: Decoding | Sequence[Decoding],
         latents: Sequence[Tensor] | None = None,
+        choose: Choice | None = None,
     ) -> Generator[Step, Sequence[int] | None, None]:
         """Decode column by column until every row has ended or written ``max_new_tokens`` columns.
 
@@ -111,13 +117,15 @@ class Decoder:
             prompts: from the collator.
             decoding: the options, or those of each row.
             latents: as in :meth:`__call__`.
+            choose: chooses tokens in place of what ``decoding`` says, and may change latents.
         """
         columns = AnswerColumns(net, prompts)
-        choose = Choice(decoding, prompts.samples, prompts.tokens_BT.device)
+        choose = choose or Choice(decoding, prompts.samples, prompts.tokens_BT.device)
         rows = Rows(self, prompts, decoding, latents)
         hidden_BD = columns.prefill()
         while True:
-            step = rows.write(choose(net.logits(hidden_BD), rows.count_B), net.feedback(hidden_BD))
+            chosen_B = choose(net.logits(hidden_BD), rows.count_B)
+            step = rows.write(chosen_B, choose.feed(net.feedback(hidden_BD), rows.text_B, rows.latent_B, rows.count_B))
             rows.leave((yield step) or ())
             if not rows.alive_B.any():
                 return
@@ -202,9 +210,19 @@ class Rows:
         self.used_B = torch.zeros_like(self.block_B)
         self.texts: list[list[int]] = [[] for _ in range(len(prompts))]
 
+    @property
+    def text_B(self) -> Tensor:
+        """Rows whose next token is theirs to choose."""
+        return (self.left_B < 0) & self.alive_B
+
+    @property
+    def latent_B(self) -> Tensor:
+        """Rows whose next column is a latent."""
+        return (self.left_B > 0) & self.alive_B
+
     def write(self, chosen_B: Tensor, hidden_BD: Tensor) -> Step:
         """Write one column: each row's chosen token, or what its state requires."""
-        latent_B = (self.left_B > 0) & self.alive_B
+        latent_B = self.latent_B
         tokens_B = torch.where(self.left_B == 0, self.decoder.latent_end, chosen_B)
         tokens_B = torch.where(latent_B, self.decoder.latent_pad, tokens_B)
         if self.latents is not None:

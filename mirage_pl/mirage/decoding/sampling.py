@@ -100,6 +100,17 @@ class Choice:
             chosen_B[rows_b] = torch.searchsorted(shares_bV, random_b1, right=True).squeeze(1)
         return chosen_B
 
+    def feed(self, states_BD: Tensor, text_B: Tensor, latent_B: Tensor, count_B: Tensor) -> Tensor:
+        """Return the latents ``[B, D]`` of the rows that write one in the next column: here the states themselves.
+
+        Args:
+            states_BD: what is fed back.
+            text_B: rows whose chosen token counts.
+            latent_B: rows whose latent counts.
+            count_B: columns that each row has written.
+        """
+        return states_BD
+
 
 Warping = tuple[float, int, float]
 """Temperature, ``top_k``, ``top_p``."""

@@ -167,10 +167,15 @@ class LatentVLM(nn.Module):
             ``[N, D]``.
         """
         embeds = self.embed(batch)  # first, so that its gradients come last, as they do without latents
-        targets_ND, inputs_BTD = self.latent_targets(batch), embeds.inputs_BTD
-        inputs_BTD = inputs_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), targets_ND.to(inputs_BTD.dtype))
-        hidden_BTD = self.columns(batch, embeds).peek(inputs_BTD)
+        targets_ND = self.latent_targets(batch)
+        hidden_BTD = self.with_latents(batch, embeds, targets_ND)
         return hidden_BTD, hidden_BTD[batch.before_BT], targets_ND
+
+    def with_latents(self, batch: Batch, embeds: Embeds, latents_ND: Tensor) -> Tensor:
+        """Hidden states ``[B, T, D]`` of one pass in which the slots hold these latents, in the order of the slots."""
+        inputs_BTD = embeds.inputs_BTD
+        inputs_BTD = inputs_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), latents_ND.to(inputs_BTD.dtype))
+        return self.columns(batch, embeds).peek(inputs_BTD)
 
     def recycled(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Run the recurrence, and compute what its latents should be.

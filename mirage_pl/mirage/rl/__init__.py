@@ -1,0 +1,1 @@
+"""Mirage as a policy: answers are sampled, graded, and scored again."""

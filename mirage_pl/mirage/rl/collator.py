@@ -1,0 +1,69 @@
+"""Batches of sampled answers.
+
+Shapes: N latents of a batch, row after row, D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirage_pl.engine.rl.batch import RolloutBatch, make_batch
+from mirage_pl.engine.rl.policy import Rollout
+from mirage_pl.mirage.batch import IGNORE, Batch, Movable, Row
+from mirage_pl.mirage.collator import Collator
+
+
+@dataclass(frozen=True)
+class Answers(Movable):
+    """Sampled answers, packed as answers to train on are, and their recorded latents."""
+
+    batch: Batch
+    latents_ND: Tensor
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @property
+    def num_real(self) -> int:
+        """Columns that aren't padding."""
+        return self.batch.num_real
+
+    @property
+    def num_columns(self) -> int:
+        """Columns over all rows."""
+        return self.batch.num_columns
+
+
+class RolloutCollator(Collator):
+    """Turn rows, or rollouts, into a batch.
+
+    Targets of a rollout are the tokens that the policy chose: neither latents nor the end of a block, which comes by
+    itself, but the end of the answer if it was chosen.
+    """
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        """Build a batch of rows as :class:`Collator` does, or of rollouts."""
+        if not isinstance(samples[0], Rollout):
+            return super().__call__(samples)
+        return self.learn(samples)
+
+    def learn(self, rollouts: Sequence[Rollout]) -> RolloutBatch:
+        """Build a batch of rollouts."""
+        samples: list[Any] = [rollout.sample for rollout in rollouts]
+        written = [self._written(rollout.record["tokens"], rollout.record["ended"]) for rollout in rollouts]
+        batch = replace(self._build(samples, answers=False, written=written), samples=())
+        latents_ND = torch.cat([rollout.record["latents"] for rollout in rollouts])
+        return make_batch(rollouts, Answers(batch, latents_ND))
+
+    def _written(self, tokens: Sequence[int], ended: bool) -> Row:
+        """The tokens of an answer, and which of them were chosen."""
+        before = [None, *tokens]
+        labels = [
+            IGNORE if token == self.latent_pad or (token == self.latent_end and last == self.latent_pad) else token
+            for last, token in zip(before, tokens, strict=False)
+        ]
+        end = [self.end] * ended
+        return Row([*tokens, *end], [*labels, *end])
