@@ -113,4 +113,4 @@ def estimate_kl(new_BS: Tensor, reference_BS: Tensor, mask_BS: Tensor) -> Tensor
     2402.03300, equation 4).
     """
     change_BS = torch.where(mask_BS, reference_BS - new_BS, 0)
-    return change_BS.exp() - change_BS - 1
+    return torch.expm1(change_BS) - change_BS

@@ -84,6 +84,8 @@ class Schedule:
 def draw_prompts(seed: int, taken: int, count: int, size: int) -> tuple[list[int], int]:
     """Indices of the next prompts: all of them in an order by chance, then all in another one.
 
+    What is left of an order is passed over if it is too little.
+
     Args:
         seed: of the run.
         taken: places in these orders that were passed before.
@@ -98,11 +100,8 @@ def draw_prompts(seed: int, taken: int, count: int, size: int) -> tuple[list[int
     """
     if count > size:
         raise ValueError(f"rollouts.prompts={count}, but there are {size} prompts to train on; lower it")
-    drawn: list[int] = []
-    while len(drawn) < count:
-        epoch, place = divmod(taken, size)
-        order = torch.randperm(size, generator=row_stream(seed, "prompts", epoch)).tolist()
-        rest = [index for index in order[place:] if index not in drawn][: count - len(drawn)]
-        drawn += rest
-        taken = epoch * size + order.index(rest[-1]) + 1 if rest else (epoch + 1) * size
-    return drawn, taken
+    epoch, place = divmod(taken, size)
+    if place + count > size:
+        epoch, place = epoch + 1, 0
+    order = torch.randperm(size, generator=row_stream(seed, "prompts", epoch)).tolist()
+    return order[place : place + count], epoch * size + place + count

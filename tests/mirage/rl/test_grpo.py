@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from mirage_pl.engine.rl.batch import RolloutBatch
@@ -22,16 +23,20 @@ def build(data, *more):
     return instantiate(Stage("grpo").compose(data, *more).stage.module)
 
 
-def test_it_starts_from_a_stage_2_run_and_is_held_near_a_frozen_copy_that_checkpoints_do_not_hold(data, tmp_path):
+def test_it_starts_from_a_stage_2_run_and_is_held_near_a_frozen_copy_of_it(data, tmp_path):
     folders = [f"runs={tmp_path}", *FEW]
     fit.run(Stage("stage2").compose(data, *folders, "trainer.limit_val_batches=0"))
     cfg = Stage("grpo").compose(data, *folders, "latents=sampled", "reference=copy", "rollouts.epochs=2")
-    starts = Stage("grpo").compose(data, "reference=copy").stage
-    assert starts.starts is None
     cfg.stage.starts = compose_starts(data)
     metrics = fit.run(cfg)
     saved = torch.load(f"{cfg.run_dir}/checkpoints/last.ckpt", weights_only=True)
-    assert not [name for name in saved["state_dict"] if name.startswith("reference")]
+    start = torch.load(next(tmp_path.glob("**/stage2*/checkpoints/last.ckpt")), weights_only=True)["state_dict"]
+    weights = saved["state_dict"]
+    frozen = {name for name in weights if name.startswith("reference.")}
+    assert len(frozen) == len(start)
+    assert all(torch.equal(weights[name], start[name.replace("reference", "net", 1)]) for name in frozen)
+    learnt = {name for name in weights.keys() & start.keys() if not torch.equal(weights[name], start[name])}
+    assert learnt
     assert saved["round"]["rollouts"][0]["reference"]["text"].isfinite().all()
     watched = ("kl", "entropy", "text_clipped", "latent_clipped", "length", "emitted", "degenerate", "all_wrong")
     rewards = ("reward", "reward_accuracy", "reward_optimality", "reward_format", "success")
@@ -65,7 +70,7 @@ def test_a_step_makes_what_was_better_likelier(data, make_policy, rollout_collat
 
 
 def test_losses_without_a_weight_are_refused_with_their_names(data):
-    with pytest.raises(ValueError, match="this policy's losses are kl, latent, text"):
+    with pytest.raises(InstantiationException, match="this policy's losses are kl, latent, text"):
         build(data, "latents=sampled", "~stage.module.loss_weights.latent")
 
 
