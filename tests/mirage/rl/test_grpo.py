@@ -36,6 +36,7 @@ def test_it_starts_from_a_stage_2_run_and_is_held_near_a_frozen_copy_of_it(data,
     assert len(frozen) == len(start)
     assert all(torch.equal(weights[name], start[name.replace("reference", "net", 1)]) for name in frozen)
     learnt = {name for name in weights.keys() & start.keys() if not torch.equal(weights[name], start[name])}
+    assert metrics["train/degenerate"] < 1
     assert learnt
     assert saved["round"]["rollouts"][0]["reference"]["text"].isfinite().all()
     watched = ("kl", "entropy", "text_clipped", "latent_clipped", "length", "emitted", "degenerate", "all_wrong")
