@@ -9,10 +9,11 @@ SFT := runs/vsp/tiny/sft-seed42
 STAGE2 := runs/vsp/tiny/stage2-k4-seed42
 TOKENIZER := runs/pushing/ivideogpt/tiny/tokenizer-gated-seed42
 WORLD := runs/pushing/ivideogpt/tiny/world_model-gated-seed42
+TOLD := runs/metaworld_language/mmact/tiny
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-slurm demo demo-from-scratch demo-ivideogpt pretrain docs picture constraints clean
+.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-slurm demo demo-from-scratch demo-ivideogpt demo-mmact pretrain docs picture constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -71,6 +72,16 @@ demo-ivideogpt: setup  ## a world is played, imagined and scored: on a CPU, noth
 	$(RUN) mirage_pl.evaluate ckpt=$(TOKENIZER)
 	$(RUN) mirage_pl.evaluate ckpt=$(WORLD) evaluation=ivideogpt/ranking
 	$(RUN) mirage_pl.evaluate ckpt=$(WORLD) conditions=[copy_last,tokenizer,shuffled_actions,unigram]
+
+demo-mmact: setup  ## a policy that is told what to do, beside a baseline, and what of it all it reads: on a CPU, nothing downloaded
+	$(RUN) mirage_pl.data task=metaworld_language
+	$(RUN) mirage_pl.train stage=mmact/regression task=metaworld_language
+	$(RUN) mirage_pl.train stage=mmact/action task=metaworld_language
+	$(RUN) mirage_pl.train stage=mmact/text task=metaworld_language trainer.max_steps=900 least_hidden=1 decode_words.steps=1
+	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/regression-seed42 conditions=[wrong_instruction,no_instruction,no_state]
+	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/text-ordinal-seed42 decode_words.steps=1
+	$(RUN) mirage_pl.infer ckpt=$(TOLD)/action-ordinal-full-seed42 episode=3 limit=100
+	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/action-ordinal-full-seed42 compare=[$(TOLD)/regression-seed42]
 
 demo-from-scratch: pretrain demo  ## the same, after pretraining the tiny backbone anew into assets/tiny
 

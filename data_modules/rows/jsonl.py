@@ -33,7 +33,11 @@ from data_modules.rows.media import unmark
 from data_modules.rows.plan import read_plan
 from data_modules.samples import Latent, Picture, Problem, Sample, Text, image_problems
 
-INPUT, OUTPUT, META = {"text_input", "image_input"}, {"text_output", "image_output"}, {"map_desc", "map_id", "level"}
+INPUT, OUTPUT, META = (
+    {"text_input", "image_input"},
+    {"text_output", "image_output"},
+    {"map_desc", "map_id", "level", "steps"},
+)
 KEYS = INPUT | OUTPUT | META | {"sequence_plan"}
 IMAGE, OUTPUT_IMAGE = "<image>", "<output_image>"
 

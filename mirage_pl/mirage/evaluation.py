@@ -5,11 +5,11 @@ from functools import cached_property, partial
 from typing import Annotated, Any
 
 from mirage_pl.engine.evaluation.answers import Answers, AnswersTrial
-from mirage_pl.engine.evaluation.statistics import wilson
+from mirage_pl.engine.evaluation.statistics import paired_difference, wilson
 from mirage_pl.engine.seams import Drawn, Once, Row
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.probing.interventions import Interventions
-from mirage_pl.mirage.probing.replacements import NAMES
+from mirage_pl.mirage.probing.replacements import DONOR, NAMES
 
 
 class LatentAnswers(Answers):
@@ -61,7 +61,8 @@ class LatentTrial(AnswersTrial):
         samples = [sample for batch in self.batches for sample in batch.samples]
         generations = [batch.generation for batch in self.batches]
         options, processor = self.evaluation.options, self.collate.processor
-        return Interventions(self.module.net, processor, self.collate, options, samples, generations)
+        groups = [self.dataset.grade(sample, "").group for sample in samples]
+        return Interventions(self.module.net, processor, self.collate, options, samples, generations, groups)
 
     @property
     def conditions(self) -> Sequence[str]:
@@ -89,13 +90,30 @@ class LatentTrial(AnswersTrial):
             ]
 
     def contrast(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, Any]:
-        """``changed``: share of answers that differ; ``kl``: how far the next token's distribution moves, in nats."""
+        """``changed``: share of answers that differ; ``kl``: how far the next token's distribution moves, in nats.
+
+        Of ``donor`` also ``follows`` and ``lift``, see :meth:`follow`.
+        """
         changed = sum(before["text"] != after["text"] for before, after in zip(own, rows, strict=True))
         divergences = self.divergences[condition]
-        return {
+        numbers: dict[str, Any] = {
             "changed": wilson(changed, len(rows)),
             "kl": {"mean": sum(divergences) / max(1, len(divergences)), "n": len(divergences)},
         }
+        return numbers | (self.follow(own, rows) if condition == DONOR else {})
+
+    def follow(self, own: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
+        """``follows``: share of answers that would be right for the donor; ``lift``: what its latents add to that."""
+        asked = self.probe.samples
+        before, after = (
+            [
+                bool(self.dataset.grade(asked[donor], answers[row]["text"]).values.get("success"))
+                for row, donor in self.probe.donors.items()
+            ]
+            for answers in (own, rows)
+        )
+        lift = paired_difference(before, after)
+        return {"follows": wilson(sum(after), len(after)), "lift": lift | {"mean": lift["difference"]}}
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
         """Also say if there are no latents to intervene in."""

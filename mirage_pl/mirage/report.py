@@ -19,6 +19,7 @@ CONDITIONS = {
     "matched_noise": "Gaussian noise with the latents' mean and covariance",
     "first_repeated": "the sample's first latent, repeated",
     "shuffled": "those of another sample",
+    "donor": "those of a sample of the same group with another right answer",
     "oracle": "compressed features of the true helper image",
     "matched_oracle": "the same, moved and scaled to the mean and spread of the model's own",
     "none": "an empty block",
@@ -34,6 +35,8 @@ NUMBERS = {
     "norm_of_targets": "mean norm of compressed helper features",
     "retrieved": "share whose own helper image is the nearest of all; by chance 1 in n",
     "changed": "share of answers whose text differs",
+    "follows": "share of answers that would be right for the donor of the latents",
+    "lift": "points by which that is more often so than with the model's own latents",
     "kl": "nats: how far the next token's distribution moves while the first answer is read, after the first latent",
 }
 TAMPERED = {"zero": "zeros", "shuffled": "another sample's"}
@@ -101,7 +104,20 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     if len(tampered) < len(TAMPERED):
         return []
     parts = [f"with {TAMPERED[name]} {describe_cost(condition)}" for name, condition in tampered.items()]
-    return [f"{write_headline(tampered['zero'], tampered['shuffled'])} Against its own latents: {'; '.join(parts)}."]
+    headline = f"{write_headline(tampered['zero'], tampered['shuffled'])} Against its own latents: {'; '.join(parts)}."
+    return [headline, *write_lift(conditions.get("donor") or {})]
+
+
+def write_lift(donor: Mapping[str, Any]) -> list[str]:
+    """Say whether answers follow the latents to what is right for another question."""
+    if not donor.get("lift"):
+        return []
+    how = "follow" if donor["lift"]["low"] > 0 else "aren't shown to follow"
+    share, lift = " ".join(write_percent(donor["follows"])), " ".join(write_points(donor["lift"]))
+    return [
+        f"Answers {how} latents to another question's answer: with those of a donor {share} are right for the donor, "
+        f"{lift} against its own."
+    ]
 
 
 def write_headline(zero: Mapping[str, Any], shuffled: Mapping[str, Any]) -> str:

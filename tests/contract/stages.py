@@ -13,6 +13,12 @@ SMALLER = {
     "mirage": [*SMALL, "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "toy": ["task.rows={train: 24, val: 4, test: 4}"],
     "mmact": ["task.episodes={train: 6, val: 4, test: 4}", "task.limit=12", "model.sizes.layers=2"],
+    "deepverse": [
+        *("task.episodes={train: 8, val: 4, test: 4}", "task.maps=2", "task.new_maps=1", "task.length=9"),
+        *("task.width=16", "task.height=12", "model.width=16", "model.height=12", "task.window={length: 5, hop: 4}"),
+        *("model.vae.sizes.channels=[8,8,8]", "model.vae.sizes.groups=4"),
+        *("stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"),
+    ],
     "ivideogpt": ["task=episodes", "task.window={length: 3, hop: 2}", "model.resolution=16", "task.action_dim=2"],
 }
 """Family -> what makes its runs small, and keeps rounding from deciding what is learnt."""

@@ -44,13 +44,14 @@ def test_the_released_way_turns_each_camera_a_little_and_ours_none():
         assert 2 * math.degrees(math.asin(apart)) == pytest.approx(degrees, abs=1e-3)
 
 
-def test_disparity_is_cut_only_on_its_way_back_and_the_unknown_is_infinitely_far():
+def test_disparity_comes_back_as_released_cut_where_it_is_too_near_and_the_unknown_is_infinitely_far():
     codec, disparity = StateCodec(), torch.tensor([0.0, 0.1, 0.5, 0.52, 0.6])
     picture = codec.encode_disparity(disparity, 2.0)
     assert picture[0] == -1
     assert picture[2] == pytest.approx(2 * 0.95**0.5 - 1)
-    back = codec.decode_disparity(picture, 2.0)
-    torch.testing.assert_close(back, disparity.clamp(max=0.5 / 0.95))
+    torch.testing.assert_close(codec.decode_disparity(picture, 2.0), disparity)
+    released = StateCodec(compat=True).decode_disparity(picture, 2.0)
+    torch.testing.assert_close(released, disparity.clamp(max=0.5 / 0.95))
     depth = torch.tensor([2.0, 0.0, float("inf"), -1.0, float("nan")])
     assert invert_depth(depth).tolist() == [0.5, 0, 0, 0, 0]
     assert find_scale(invert_depth(depth)) == 2

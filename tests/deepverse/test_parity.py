@@ -1,12 +1,15 @@
-"""The public reference's own numbers, on its inputs: constants, rays, disparity, places, actions."""
+"""The public reference's own numbers, on its inputs: constants, rays, disparity, places, actions, the VAE."""
 
 import pytest
 import torch
 
 from mirage_pl.deepverse.actions import ActionProgram, count_frames, divide_prompts
+from mirage_pl.deepverse.clouds import choose_points, place_points
 from mirage_pl.deepverse.model.cameras import chain, interpolate
 from mirage_pl.deepverse.model.codec import StateCodec, find_scale
 from mirage_pl.deepverse.model.rays import decode_rays, encode_rays
+from mirage_pl.deepverse.model.vae import CausalVAE
+from mirage_pl.deepverse.model.vae_coders import VaeSizes
 
 RELEASED = StateCodec(compat=True)
 
@@ -112,6 +115,19 @@ def test_cameras_between_units_are_the_references(rebuild, expected):
             close(poses[int(place)], pose, 1e-4)
 
 
+def test_points_are_the_references_and_so_are_those_that_it_keeps(rebuild, expected):
+    for case, wanted in cases(expected, "points"):
+        given = rebuild.depth_inputs(case)
+        points = place_points(given["depth"], given["pose"], given["k"][:3, :3], compat=True)
+        for point in wanted["points"]:
+            close(points[point["row"], point["col"]], point["xyz"], 1e-4)
+            assert given["colour"][point["row"], point["col"]].tolist() == point["rgb"]
+        kept = choose_points(points, given["depth"], compat=True)
+        assert int(kept.sum()) == wanted["kept"]
+        close(points[kept].sum(0), wanted["sum_xyz"], 1e-3)
+        assert given["colour"][kept].long().sum(0).tolist() == wanted["sum_rgb"]
+
+
 def test_rays_round_trip_at_pixel_centres_is_exact_where_the_released_one_is_not(rebuild, expected):
     for case, _ in cases(expected, "rays"):
         poses, intrinsics = rebuild.ray_inputs(case)
@@ -120,3 +136,50 @@ def test_rays_round_trip_at_pixel_centres_is_exact_where_the_released_one_is_not
         cameras, decoded = decode_rays(encode_rays(poses, intrinsics[:, :3, :3], (case["h"], case["w"])))
         assert max(angle_between(*pair) for pair in zip(cameras, poses, strict=True)) < 1e-3
         close(decoded[:, :2, :2] / case["fx"], torch.eye(2).expand(len(cameras), 2, 2), 2e-4)
+
+
+@pytest.fixture(scope="module")
+def vaes(rebuild, expected):
+    """The tiny VAEs by name, with the reference's weights."""
+    return {name: build_vae(rebuild, name, shapes) for name, shapes in expected["shapes"]["vae"].items()}
+
+
+def build_vae(rebuild, name, shapes):
+    config, strides = rebuild.VAE[name], (2, 2, 2, 1)
+    layers = config["encoder_layers"], config["decoder_layers"]
+    vae = CausalVAE(VaeSizes(config["latent"], config["blocks"], *layers, config["groups"], strides, strides)).eval()
+    assert {key: list(weight.shape) for key, weight in vae.state_dict().items()} == shapes
+    vae.load_state_dict(rebuild.state_dict(shapes))
+    return vae
+
+
+def test_the_vae_has_the_references_parameters_units_and_frames(rebuild, expected, vaes):
+    wanted = expected["vae"]
+    for name, vae in vaes.items():
+        assert sum(weight.numel() for weight in vae.parameters()) == wanted["parameters"][name]
+        units = wanted["arithmetic"]["latents_of_frames"]
+        assert {frames: vae.count_units(int(frames)) for frames in units} == units
+    assert {units: count_frames(int(units)) for units in wanted["arithmetic"]["frames_of_latents"]} == wanted[
+        "arithmetic"
+    ]["frames_of_latents"]
+
+
+@torch.no_grad()
+def test_clips_through_the_vae_are_the_references_whole_in_tiles_and_in_pieces(rebuild, expected, vaes):
+    for case, wanted in cases(expected, "vae"):
+        vae = vaes[case["config"]]
+        clip, latent = rebuild.clip(case), rebuild.latent(case, vae.sizes.latent_channels)
+        codes, decoded = vae.encode(clip), vae.decode(latent)
+        compare(rebuild, codes.mean_BCNhw, wanted["mean"])
+        compare(rebuild, codes.spread_BCNhw, wanted["logvar"])
+        compare(rebuild, vae.decode(codes.mean_BCNhw), wanted["decoded_mean"])
+        compare(rebuild, decoded, wanted["decoded"])
+        if "tiled_mean" in wanted:
+            compare(rebuild, vae.encode(clip, tile=case["tile"]).mean_BCNhw, wanted["tiled_mean"])
+        if "tiled_decoded" in wanted:
+            compare(rebuild, vae.decode(latent, tile=case["tile"]), wanted["tiled_decoded"])
+        chunk = case.get("chunk", {"encode": 8, "decode": [1]})
+        pieces = vae.encode(clip, piece=chunk["encode"] // vae.sizes.time).mean_BCNhw
+        close(pieces, codes.mean_BCNhw, 1e-4)
+        for piece in chunk["decode"]:
+            close(vae.decode(latent, piece=piece), decoded, 1e-4)

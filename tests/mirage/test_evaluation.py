@@ -82,6 +82,17 @@ class Probe:
         yield from ((f"row-{row}", None) for row in rows)
 
 
+class Donors(Probe):
+    """Rows 0 and 1 take each other's latents, and rows 3 and 4; row 2 has none."""
+
+    names, texts, moved = ("donor",), {"donor": "BxCED"}, {"donor": [1.0]}
+    donors = {0: 1, 1: 0, 3: 4, 4: 3}
+
+    @property
+    def samples(self):
+        return [Alphabet()[index] for index in range(5)]
+
+
 class Silent(Probe):
     """No answer has latents."""
 
@@ -126,6 +137,14 @@ def test_all_or_some_or_none_are_made(tamper, wanted, names):
     assert list(rows[0].get("interventions", {})) == names
     assert metrics.get("latents", {}) == ({} if wanted is None else {"norm": 2.0})
     assert len(list(trial.pictures([0, 3]))) == (0 if wanted is None else 2)
+
+
+def test_answers_that_follow_a_donor_are_right_for_the_donors_question(tamper):
+    condition = tamper(["donor"], Donors())[0]["interventions"]["donor"]
+    assert condition["follows"] == wilson(3, 4), "B, E and D are right for rows 1, 4 and 3; x isn't for row 0"
+    lift = condition["lift"]
+    assert (lift["mean"], lift["difference"], lift["n"]) == (0.75, 0.75, 4), "no own answer was right for a donor"
+    assert lift["low"] < 0.75 < lift["high"]
 
 
 @pytest.mark.parametrize("wanted", ["shuffled", ["zero", "shuffled"]])

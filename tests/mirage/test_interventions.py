@@ -13,6 +13,7 @@ from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model.recurrence import Jacobi
 from mirage_pl.mirage.model.reference import hidden_states, join
 from mirage_pl.mirage.probing.interventions import NAMES, ORACLES, Interventions, build_replacements, match_targets
+from mirage_pl.mirage.probing.replacements import choose_donors, give_latents
 from tests.mirage.conftest import Scripted
 
 NOISES = ["noise", "matched_noise"]
@@ -251,7 +252,7 @@ def drawn(*sizes, width=6, rank=6, seed=1):
     return [mean_D + torch.randn(size, rank, generator=random, dtype=torch.float64) @ mix_rD for size in sizes]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in (*ORACLES, "none")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (*ORACLES, "donor", "none")])
 def test_every_replacement_keeps_the_number_of_latents_and_their_type(name):
     rows = [row.float() for row in drawn(0, 4, 1, 3, 0)]
     found = build_replacements(name, rows)
@@ -286,6 +287,29 @@ def test_shuffling_gives_every_row_the_latents_of_exactly_one_other(seed):
 def test_shuffling_a_single_row_of_latents_leaves_it():
     rows = drawn(0, 3)
     assert torch.equal(build_replacements("shuffled", rows)[1], rows[1])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_donor_has_latents_and_another_answer_and_is_of_the_same_group_where_there_is_one(seed):
+    rows = drawn(2, 2, 0, 2, 2, 2)
+    answers, groups = ["A", "A", "B", "B", "A", "A"], ["x", "x", "x", "y", "y", "y"]
+    donors = choose_donors(rows, answers, groups, seed)
+    assert donors.pop(3) in (4, 5)
+    assert donors == {0: 3, 1: 3, 4: 3, 5: 3}, "row 2 has no latents, so x has none of another answer"
+    assert choose_donors(rows, ["A"] * 6, groups) == {}
+    given = give_latents(rows, {0: 3, 4: 3})
+    assert [torch.equal(row, rows[place]) for row, place in zip(given, (3, 1, 2, 3, 3, 5), strict=True)] == [True] * 6
+
+
+def test_donors_are_chosen_by_the_rows_right_answers(probe):
+    donors = probe.donors
+    assert set(donors) == {row for row, latents in enumerate(probe.latents) if len(latents)}
+    for row, donor in donors.items():
+        assert probe.samples[row].answer_text != probe.samples[donor].answer_text
+    probe.samples = [replace(probe.samples[0], answer=()), *probe.samples[1:]]
+    del probe.__dict__["donors"]
+    assert probe.donors == {}
+    assert "donor" not in probe.names
 
 
 def test_matched_noise_has_the_latents_mean_and_covariance():

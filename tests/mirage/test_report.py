@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mirage_pl.engine.evaluation.statistics import paired_difference, wilson
-from mirage_pl.mirage.report import CONDITIONS, describe_method, judge_methods, verdict
+from mirage_pl.mirage.report import CONDITIONS, describe_method, judge_methods, verdict, write_lift
 from tests.engine.reports.folders import ANSWERS, condition, graded
 from tests.engine.reports.page import Reader
 from tests.engine.reports.test_evaluation import EVIL, evaluation, report
@@ -131,6 +131,16 @@ def test_latents_that_harm_are_said_to_be_no_loss() -> None:
     assert "success isn't shown to fall" in sentence
     assert "+100.0 points" in sentence
     assert "better)" in sentence
+
+
+def test_the_verdict_says_whether_answers_follow_a_donor() -> None:
+    follows = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    for low, words in ((0.3, "Answers follow latents"), (-0.1, "Answers aren't shown to follow latents")):
+        lift = {"difference": 0.45, "low": low, "high": 0.55, "n": 100, "p": 0.01}
+        (sentence,) = write_lift({"follows": follows, "lift": lift})
+        assert sentence.startswith(words)
+        assert "50.0 % [40.0, 60.0] are right for the donor, +45.0 points" in sentence
+    assert write_lift({}) == []
 
 
 @pytest.mark.parametrize("conditions", [{}, {"zero": {"n": 0}, "shuffled": {"n": 0}}])

@@ -89,6 +89,9 @@ def test_bits_that_are_sure_and_differ_lose_less_than_those_that_are_all_the_sam
     assert lose_entropy(apart).item() == pytest.approx(-np.log(2), abs=1e-3)
     assert lose_entropy(same).item() == pytest.approx(0, abs=1e-6)
     assert lose_entropy(torch.cat((apart, same))).tolist() == pytest.approx([-np.log(2), 0], abs=1e-3)
+    far = torch.tensor([[[-30.0, 30.0], [-30.0, 0.1]]], requires_grad=True)
+    lose_entropy(far).sum().backward()
+    assert far.grad.isfinite().all()
 
 
 def test_frames_are_what_the_world_shows_at_each_state(seen):

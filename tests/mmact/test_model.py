@@ -122,6 +122,7 @@ def test_a_part_of_the_head_gives_what_the_whole_gives_there_and_padding_is_seen
 def test_a_prompt_that_sees_itself_alone_is_run_once_and_nothing_changes(kind):
     torch.manual_seed(0)
     net = Backbone(SIZES, VOCAB.size, False) if kind == "plain" else OrdinalBackbone(SIZES, VOCAB, False)
+    net.places = None if kind == "plain" else Places(VOCAB, 4, SIZES.width)
     ids, begin = torch.randint(0, VOCAB.size, (3, 11), generator=stream()), 6
     keys, places = torch.arange(11) >= torch.tensor([[0], [3], [5]]), torch.arange(11).expand(3, -1) >= begin
     asks, kept = [Ask(places, VOCAB.bins)], Kept(begin)
@@ -138,12 +139,27 @@ def test_a_prompt_that_sees_itself_alone_is_run_once_and_nothing_changes(kind):
 
 
 def test_ordinal_bins_that_stand_for_near_numbers_have_near_vectors():
-    net = OrdinalBackbone(SIZES, VOCAB, False)
-    vectors = net.embed(torch.arange(VOCAB.bins.first, VOCAB.bins.stop))
+    torch.manual_seed(0)
+    vocab = lay_out(640, 64, 256)
+    net = OrdinalBackbone(SIZES, vocab, False)
+    vectors = net.embed(torch.arange(vocab.bins.first, vocab.bins.stop))
     distances = torch.cdist(vectors, vectors)
     assert distances.diagonal(1).mean() < 0.7 * distances.diagonal(16).mean()
     words = torch.arange(5)
     assert torch.equal(net.embed(words), net.transformer.wte(words))
+
+
+def test_codes_that_share_more_bits_have_nearer_vectors_and_likelier_logits_together():
+    torch.manual_seed(0)
+    net = OrdinalBackbone(SIZES, VOCAB, False)
+    vectors = net.embed(torch.arange(VOCAB.images.first, VOCAB.images.stop))
+    distances = torch.cdist(vectors[:1], vectors)[0]
+    shared = torch.tensor([6 - code.bit_count() for code in range(64)])
+    means = [distances[shared == bits].mean() for bits in range(7)]
+    assert all(near < far for far, near in zip(means, means[1:], strict=False))
+    logits = net.project(torch.randn(1, 200, 32), torch.ones(1, 200, dtype=torch.bool), VOCAB.images)
+    alike = torch.corrcoef(logits.T.detach())
+    assert alike[0, 1] > 0.3 > 0 > alike[0, 63]
 
 
 def test_masks_are_drawn_as_often_as_the_schedule_says():

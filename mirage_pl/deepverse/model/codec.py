@@ -31,7 +31,8 @@ class StateCodec:
         later: the same of all others.
         ray_mean: of the six numbers of a ray.
         ray_deviation: of the six numbers of a ray.
-        compat: as released, see :mod:`mirage_pl.deepverse.model.rays`.
+        compat: as released: nothing nearer than :data:`ROOM` allows is decoded; and as in
+            :mod:`mirage_pl.deepverse.model.rays`.
     """
 
     patch: int = 8
@@ -52,8 +53,8 @@ class StateCodec:
         return (ROOM * disparity * scale).clamp(min=0).sqrt() * 2 - 1
 
     def decode_disparity(self, picture: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-        """Disparity out of a picture of it, whose values beyond -1 … 1 are cut."""
-        return ((picture + 1) / 2).clamp(0, 1).square() / (scale * ROOM)
+        """Disparity out of a picture of it, whose values below -1 are cut; as released those above 1, too."""
+        return ((picture + 1) / 2).clamp(0, 1 if self.compat else None).square() / (scale * ROOM)
 
     def encode_places(self, places: Tensor, scale: Tensor | float = 1.0) -> Tensor:
         """Places as roots with their signs, which spreads small ones."""

@@ -28,7 +28,16 @@ from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.probing import geometry
 from mirage_pl.mirage.probing.panels import Panels, has_helpers
 from mirage_pl.mirage.probing.reading import embed_latents, join_answers
-from mirage_pl.mirage.probing.replacements import NAMES, ORACLES, build_replacements, fit_slots, match_targets
+from mirage_pl.mirage.probing.replacements import (
+    DONOR,
+    NAMES,
+    ORACLES,
+    build_replacements,
+    choose_donors,
+    fit_slots,
+    give_latents,
+    match_targets,
+)
 
 
 @dataclass
@@ -42,7 +51,8 @@ class Interventions:
         decoding: the options of the baseline.
         samples: the test set, in order.
         baseline: the answers with the model's own latents, batch after batch, in the same order.
-        seed: of noise and shuffling.
+        groups: of the samples, such as levels; empty: all are of one. Donors are of the same group.
+        seed: of noise, shuffling and donors.
     """
 
     net: LatentVLM
@@ -51,6 +61,7 @@ class Interventions:
     decoding: Decoding
     samples: Sequence[Sample]
     baseline: Sequence[Generation]
+    groups: Sequence[str] = ()
     seed: int = 0
 
     @cached_property
@@ -60,11 +71,20 @@ class Interventions:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The possible interventions: none without latents, no oracle unless every row has helper images."""
+        """The possible ones: none without latents, no oracle unless every row has helper images, donors if any is."""
         if not any(len(row) for row in self.latents):
             return ()
-        helped = all(has_helpers(self.collate, sample) for sample in self.samples)
-        return tuple(name for name in NAMES if helped or name not in ORACLES)
+        missing = set() if all(has_helpers(self.collate, sample) for sample in self.samples) else set(ORACLES)
+        missing |= set() if self.donors else {DONOR}
+        return tuple(name for name in NAMES if name not in missing)
+
+    @cached_property
+    def donors(self) -> dict[int, int]:
+        """Row -> another whose right answer is another; empty unless the right answers are known."""
+        if not all(sample.answer for sample in self.samples):
+            return {}
+        answers = [sample.answer_text for sample in self.samples]
+        return choose_donors(self.latents, answers, self.groups or [""] * len(answers), self.seed)
 
     def describe(self) -> dict[str, Any]:
         """Describe the latents as vectors, in numbers from :mod:`mirage_pl.mirage.probing.geometry`."""
@@ -107,6 +127,8 @@ class Interventions:
         """Return the replacement of each row's latents, ``[n, D]``; empty for ``none``."""
         if name == "none":
             return [row[:0] for row in self.latents]
+        if name == DONOR:
+            return give_latents(self.latents, self.donors)
         if name in ORACLES:
             return self.oracle if name == "oracle" else match_targets(self.oracle, self.latents)
         return build_replacements(name, self.latents, self.seed)

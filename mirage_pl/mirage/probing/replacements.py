@@ -3,14 +3,16 @@
 Shapes: R rows of the whole test set, n latents of one row, N of all rows, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 ORACLES = ("oracle", "matched_oracle")
 """Interventions that need helper images."""
-NAMES = ("identity", "zero", "noise", "matched_noise", "first_repeated", "shuffled", *ORACLES, "none")
+DONOR = "donor"
+"""The intervention that needs right answers."""
+NAMES = ("identity", "zero", "noise", "matched_noise", "first_repeated", "shuffled", DONOR, *ORACLES, "none")
 """All interventions, in the order in which they are shown."""
 
 
@@ -45,11 +47,39 @@ def shuffle_latents(latents: Sequence[Tensor], random: torch.Generator) -> list[
     """Give every row with latents those of another row, repeated where there are too few."""
     rows = [number for number, row in enumerate(latents) if len(row)]
     order = torch.randperm(len(rows), generator=random).tolist()
-    donors = {rows[order[i]]: rows[order[(i + 1) % len(rows)]] for i in range(len(rows))}
+    return give_latents(latents, {rows[order[i]]: rows[order[(i + 1) % len(rows)]] for i in range(len(rows))})
+
+
+def give_latents(latents: Sequence[Tensor], donors: Mapping[int, int]) -> list[Tensor]:
+    """Give rows those of their donors, repeated where there are too few; others keep theirs."""
     result = list(latents)
     for row, donor in donors.items():
         result[row] = latents[donor][torch.arange(len(latents[row])) % len(latents[donor])]
     return result
+
+
+def choose_donors(
+    latents: Sequence[Tensor], answers: Sequence[str], groups: Sequence[str], seed: int = 0
+) -> dict[int, int]:
+    """Choose for each row with latents another one with latents whose right answer is another.
+
+    Args:
+        latents: of each row, ``[n, D]``.
+        answers: the right ones.
+        groups: of the rows; a donor is of the same group where there is one.
+        seed: of the choice.
+
+    Returns:
+        Row -> donor; rows for which there is none are left out.
+    """
+    random = torch.Generator().manual_seed(seed)
+    rows, donors = [number for number, row in enumerate(latents) if len(row)], dict[int, int]()
+    for row in rows:
+        others = [other for other in rows if answers[other] != answers[row]]
+        alike = [other for other in others if groups[other] == groups[row]]
+        if chosen := alike or others:
+            donors[row] = chosen[int(torch.randint(len(chosen), (), generator=random))]
+    return donors
 
 
 def draw_noise(latents: Sequence[Tensor], random: torch.Generator, matched: bool) -> list[Tensor]:

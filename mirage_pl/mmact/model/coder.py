@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from mirage_pl.mmact.model.images import read_codes, write_signs
 
+SMALLEST = 1e-7
+"""Chance at which a logarithm is still taken: a sigmoid of 17 is 1 in single precision."""
+
 
 @dataclass(frozen=True)
 class CoderSizes:
@@ -152,5 +155,6 @@ def lose_entropy(vectors_MNK: Tensor) -> Tensor:
 
 
 def find_entropy(chances: Tensor) -> Tensor:
-    """Of a bit, in nats."""
-    return torch.special.entr(chances) + torch.special.entr(1 - chances)
+    """Of a bit, in nats; chances of 0 and 1 have a gradient, too: none."""
+    inner = chances.clamp(SMALLEST, 1 - SMALLEST)
+    return torch.special.entr(inner) + torch.special.entr(1 - inner)

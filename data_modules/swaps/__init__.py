@@ -1,0 +1,1 @@
+"""Tracking: where a cell of a board is after a list of swaps."""

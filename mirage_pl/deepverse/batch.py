@@ -1,0 +1,106 @@
+"""Clips with depth -> a batch. Shapes: B clips, T frames, H x W pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from data_modules.episodes.clips import Clip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of one length.
+
+    Attributes:
+        samples: where they are from.
+        frames_BTCHW: uint8.
+        depth_BTHW: along the axis; 0: not known.
+    """
+
+    samples: tuple[Clip, ...]
+    frames_BTCHW: Tensor
+    depth_BTHW: Tensor
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def to(self, device: Any, **_: Any) -> Self:
+        """Return the batch on a device."""
+        return replace(self, frames_BTCHW=self.frames_BTCHW.to(device), depth_BTHW=self.depth_BTHW.to(device))
+
+
+class Collator:
+    """Open clips and fit them to the model's frames: what is too wide or too high is cut off, the middle stays.
+
+    Args:
+        height: of a frame, in pixels.
+        width: of a frame, in pixels.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self.size = height, width
+
+    def __call__(self, samples: Sequence[Clip]) -> Batch:
+        """Build a batch.
+
+        Raises:
+            ValueError: a clip can't be read, or has no depth; names it.
+        """
+        pairs = [self.open(clip) for clip in samples]
+        frames, depth = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+        return Batch(tuple(samples), frames, depth)
+
+    def open(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """Read frames, [T, 3, H, W] in uint8, and depth, [T, H, W], of a clip."""
+        episode = clip.read()
+        space = episode.geometry
+        if space is None or space.depth_THW is None:
+            raise ValueError(f"{clip.where}: no depth; name its array in task.form.keys.depth, or choose task=raycast")
+        return fit_frames(episode.frames_THWC, self.size), fit_depth(space.depth_THW, self.size)
+
+    def widths(self, sample: Clip) -> tuple[int, ...]:
+        """Count what ``loader.max_tokens`` limits: frames."""
+        return (sample.window.length,)
+
+
+def find_middle(height: int, width: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where the largest part of a frame around its middle is that has the shape of a size: top, left, height, width."""
+    kept = min(height, width * size[0] // size[1]) or 1, min(width, height * size[1] // size[0]) or 1
+    return (height - kept[0]) // 2, (width - kept[1]) // 2, *kept
+
+
+def crop_middle(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """That part of frames, [..., H, W]."""
+    top, left, height, width = find_middle(frames.shape[-2], frames.shape[-1], size)
+    return frames[..., top : top + height, left : left + width]
+
+
+def fit_lens(lens_T33: NDArray[np.float32], height: int, width: int, size: tuple[int, int]) -> Tensor:
+    """Intrinsics of frames of ``height`` x ``width`` as they are of fitted ones, [T, 3, 3]."""
+    top, left, kept_height, kept_width = find_middle(height, width, size)
+    across, down = size[1] / kept_width, size[0] / kept_height
+    change_33 = torch.tensor([[across, 0, -left * across], [0, down, -top * down], [0, 0, 1]])
+    return change_33 @ torch.from_numpy(lens_T33)
+
+
+def fit_frames(frames_THWC: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+    """Frames as a model takes them, [T, 3, H, W] in uint8: cut to the shape of a size, and resized without aliases."""
+    frames = crop_middle(torch.from_numpy(frames_THWC).movedim(-1, -3), size)
+    if frames.shape[-2:] == size:
+        return frames.contiguous()
+    sized = F.interpolate(frames.float(), size, mode="bilinear", antialias=True)
+    return sized.round().clamp(0, 255).to(torch.uint8)
+
+
+def fit_depth(depth_THW: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
+    """Depth as a model takes it, [T, H, W]: each pixel has the depth of one of the file's, none is mixed."""
+    depth = crop_middle(torch.from_numpy(depth_THW), size)
+    if depth.shape[-2:] == size:
+        return depth.contiguous()
+    return F.interpolate(depth[:, None], size, mode="nearest-exact")[:, 0]

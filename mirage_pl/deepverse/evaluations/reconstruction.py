@@ -1,0 +1,181 @@
+"""Clips that went through their codes: colours and depth. Shapes: B clips, T frames, H x W pixels, in [0, 1]."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from data_modules.episodes.clips import Clip
+from data_modules.episodes.geometry import shade_depth
+from data_modules.episodes.video import enlarge, place_beside
+from mirage_pl.deepverse.batch import Batch
+from mirage_pl.deepverse.pictures import find_scales, measure_depth_error, read_colours, read_depth
+from mirage_pl.engine.evaluation.conditions import check_conditions
+from mirage_pl.engine.evaluation.frames import psnr, squared_error, ssim, to_pixels
+from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
+
+COPY = "copy_first"
+CONDITIONS = (COPY,)
+AT_ONCE = 16
+"""Clips that are scored at a time at most."""
+EYES = 128
+"""Pixels: smaller frames are shown larger."""
+MEASURES: Mapping[str, Measure] = {
+    "psnr": Measure("mean", "higher", "dB", "PSNR: of each frame after the first, mean over a clip."),
+    "absrel": Measure("mean", "lower", meaning="AbsRel: error of depth as a share of it, where it is known."),
+    "ssim": Measure("mean", "higher", meaning="SSIM: structural similarity, 1 is the same."),
+}
+
+
+class Reconstruct:
+    """Score the frames after the first, as each clip's codes have them.
+
+    Args:
+        conditions: names out of ``CONDITIONS``.
+
+    Raises:
+        ValueError: a condition that there isn't.
+    """
+
+    name = "reconstruction"
+    measures = MEASURES
+    conditions_in, numbers_in, words = "conditions", "codes", "mirage_pl.deepverse.report"
+    facts: Mapping[str, Any] = {}
+
+    def __init__(self, conditions: Sequence[str]) -> None:
+        check_conditions(conditions, CONDITIONS)
+        self.conditions = tuple(conditions)
+
+    def open(
+        self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
+    ) -> "ReconstructTrial":
+        """Take the clips of a split, or those at ``picks``."""
+        rows = data.datasets[split]
+        clips = [rows[index] for index in (range(len(rows)) if picks is None else picks)]
+        return ReconstructTrial(self.conditions, module, data, once, rows, clips)
+
+
+class ReconstructTrial(Trial):
+    """One VAE on some clips.
+
+    Args:
+        conditions: what is scored besides ``own``.
+        module: its ``reconstruct`` is called, which works where weights are in parts.
+        data: its collator and batch size are used.
+        once: keeps scores, so that an interrupted evaluation goes on.
+        rows: the data set.
+        clips: the items.
+    """
+
+    def __init__(
+        self, conditions: Sequence[str], module: Any, data: Any, once: Once, rows: Any, clips: Sequence[Clip]
+    ) -> None:
+        self._conditions, self.module, self.once, self.rows, self.clips = conditions, module, once, rows, clips
+        self.collate, self.width = data.collate, min(AT_ONCE, data.loader.eval_batch_size)
+        self.failures: list[dict[str, str]] = []
+        self.codes: list[Mapping[str, Tensor]] = []
+        self.shown: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """Those that were asked for."""
+        return self._conditions
+
+    def score(self, condition: str) -> Iterator[list[Row]]:
+        """Score the clips; those whose file can't be read are ``failures``."""
+        if condition == OWN:
+            self.failures, self.codes, self.shown = [], [], {}
+        for first in range(0, len(self.clips), self.width):
+            clips = self.clips[first : first + self.width]
+            part = self.once(f"{condition}-{first}", partial(self.score_clips, clips, condition))
+            if condition == OWN:
+                self.failures += part["failures"]
+                self.codes += [part["codes"]] if part["rows"] else []
+                pairs = zip(part["rows"], part["frames"], part["depth"], strict=True)
+                self.shown |= {row["where"]: (frames, depth) for row, frames, depth in pairs}
+            yield part["rows"]
+
+    def score_clips(self, clips: Sequence[Clip], condition: str) -> dict[str, Any]:
+        """Score some clips: their ``rows``, ``failures``, and of ``own`` codes and what came back."""
+        batch, failures = self.open_clips(clips)
+        if batch is None:
+            return {"rows": [], "failures": failures, "frames": [], "depth": []}
+        batch = batch.to(self.module.device)
+        truth, depth = batch.frames_BTCHW.float() / 255, batch.depth_BTHW.float()
+        with torch.no_grad():
+            if condition == COPY:
+                ours, far, kept = truth[:, :1].expand_as(truth), depth[:, :1].expand_as(depth), {}
+            else:
+                codes, colours, disparity = self.module.reconstruct(batch)
+                ours = read_colours(colours.float())
+                far = read_depth(self.module.codec, disparity.float(), find_scales(depth))
+                kept = {"first": codes.mean_BCNhw[:, :, :1], "later": codes.mean_BCNhw[:, :, 1:]}
+            rows = self.write_rows(batch.samples, (ours, truth), (far, depth))
+        part = {"rows": rows, "failures": failures, "codes": {key: measure_spread(x) for key, x in kept.items()}}
+        if condition != OWN:
+            return part
+        return part | {"frames": list((ours * 255).round().to(torch.uint8).cpu()), "depth": list(far.half().cpu())}
+
+    def open_clips(self, clips: Sequence[Clip]) -> tuple[Batch | None, list[dict[str, str]]]:
+        """Read clips: a batch of those that can be read, and why the others can't."""
+        readable, failures = list[Clip](), list[dict[str, str]]()
+        for clip in clips:
+            try:
+                self.collate.open(clip)
+                readable.append(clip)
+            except ValueError as error:
+                failures.append({"where": clip.where, "error": str(error)})
+        return self.collate(readable) if readable else None, failures
+
+    def write_rows(
+        self, clips: Sequence[Clip], colours: tuple[Tensor, Tensor], depth: tuple[Tensor, Tensor]
+    ) -> list[Row]:
+        """Rows of ``predictions.jsonl``; intervals draw walks, since clips of one are alike."""
+        pair = [frames_BTCHW[:, 1:].flatten(0, 1) for frames_BTCHW in colours]
+        scores = {
+            "psnr": psnr(squared_error(*pair)),
+            "absrel": measure_depth_error(depth[0][:, 1:], depth[1][:, 1:]).flatten(),
+            "ssim": ssim(*pair),
+        }
+        means = {name: score.view(len(clips), -1).mean(1).tolist() for name, score in scores.items()}
+        rows = []
+        for place, clip in enumerate(clips):
+            episode = self.rows.identity(clip)
+            row = {"id": episode, "where": clip.where, "group": clip.group, "unit": episode}
+            rows.append(row | {name: values[place] for name, values in means.items()})
+        return rows
+
+    def describe(self) -> Mapping[str, Any]:
+        """Mean and deviation of codes: of the first unit of a clip, and of later ones."""
+        numbers = dict[str, float]()
+        for unit in ("first", "later"):
+            sums = torch.stack([part[unit] for part in self.codes]).sum(0) if self.codes else torch.zeros(3)
+            if (count := float(sums[0])) > 0:
+                mean = float(sums[1]) / count
+                numbers |= {f"{unit}_mean": mean, f"{unit}_deviation": (float(sums[2]) / count - mean**2) ** 0.5}
+        return numbers
+
+    def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
+        """Draw a clip as its codes have it, and as it is, each beside its depth."""
+        clip = next(clip for clip in self.clips if clip.where == row["where"])
+        frames, depth = self.shown[clip.where]
+        truth, far = self.collate.open(clip)
+        yield "", draw_clip(frames.cpu() / 255, depth.float().cpu().numpy())
+        yield "truth", draw_clip(truth / 255, far.numpy())
+
+
+def measure_spread(codes: Tensor) -> Tensor:
+    """Count, sum and sum of squares of numbers, in float64, [3]."""
+    numbers = codes.double()
+    return torch.stack((numbers.new_tensor(numbers.numel()), numbers.sum(), numbers.square().sum())).cpu()
+
+
+def draw_clip(frames_TCHW: Tensor, depth_THW: NDArray[np.float32]) -> list[Image.Image]:
+    """Frames beside their depth, enlarged for eyes."""
+    frames = place_beside([to_pixels(frames_TCHW), shade_depth(depth_THW)])
+    return [Image.fromarray(frame) for frame in enlarge(frames, EYES)]
