@@ -43,8 +43,8 @@ def test_it_starts_from_a_stage_2_run_and_is_held_near_a_frozen_copy_of_it(data,
     rewards = ("reward", "reward_accuracy", "reward_optimality", "reward_format", "success")
     assert {f"train/{name}" for name in (*watched, *rewards)} <= metrics.keys()
     assert all(math.isfinite(value) for name, value in metrics.items() if name.startswith(("train/", "val/")))
-    assert 0 < metrics["train/kl"] < 1e-2, "one step away from it"
-    assert metrics["train/text_drift"] > 0
+    drift = metrics["train/text_drift"]  # the policy began as its reference, so both are of the same log-ratios x
+    assert 0 < metrics["train/kl"] < drift < 1, "exp(-x) - 1 + x is below |x| for small x"
     assert json.loads((tmp_path / cfg.run_dir / "environment.json").read_text())["starts"].keys() >= {"reference"}
 
 
