@@ -52,6 +52,8 @@ ALONE |= dict.fromkeys(
 ALONE |= dict.fromkeys((*POLICIES, "sight/none", "sight/images"), ("stage=mmact/action",))
 """What an option can't do without."""
 ALONE |= dict.fromkeys(("agent/drqv2", "agent/drqv2_tiny"), ("stage=ivideogpt/drqv2",))
+ALONE |= {f"latents/{name}": ("stage=grpo",) for name in ("recompute", "replay", "sampled", "vlpo")}
+ALONE |= dict.fromkeys(("reference/none", "reference/copy"), ("stage=grpo",))
 INTERFACE = (
     "model",
     "task",

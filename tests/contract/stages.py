@@ -38,6 +38,14 @@ ACTING = [
 ]
 """A small world, and an agent that plays an episode every four steps."""
 GENTLE = {
+    "grpo": [  # rounds of three steps, so that a run is killed and goes on within one
+        "rollouts={prompts: 1, group: 4, epochs: 3}",
+        "answering.max_new_tokens=12",
+        "rewards.format.pattern='[A-M]'",  # answers by chance differ in that
+        "answering.temperature=3",
+        "callbacks.best.monitor=val/loss",
+        "trainer.limit_val_batches=1.0",
+    ],
     **dict.fromkeys(
         ("mmact/action", "mmact/text", "mmact/mix"),
         ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],

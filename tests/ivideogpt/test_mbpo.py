@@ -10,12 +10,12 @@ from hydra.utils import instantiate
 
 from data_modules.episodes.episode import Episode
 from mirage_pl.engine.training.draws import row_stream
+from mirage_pl.engine.training.evaluating import evaluating
 from mirage_pl.ivideogpt.control import imagination
 from mirage_pl.ivideogpt.control.imagination import imagine
 from mirage_pl.ivideogpt.control.replay import IMAGINED, REAL, Replay
 from mirage_pl.ivideogpt.control.transitions import StepCollator
 from mirage_pl.ivideogpt.model.rollout import Imagined, Sampling
-from mirage_pl.ivideogpt.stages.drqv2 import evaluating
 from tests.contract.stages import Stage
 from tests.ivideogpt.playing import SIDE
 

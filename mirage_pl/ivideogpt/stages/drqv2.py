@@ -1,8 +1,7 @@
 """The stage of an agent that learns by playing. Shapes: B transitions, A numbers of an action, F features."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from data_modules.episodes.recording import read_episode
 from data_modules.worlds.world import World
 from mirage_pl.engine.training.draws import row_stream
+from mirage_pl.engine.training.evaluating import evaluating
 from mirage_pl.engine.training.turns import Turn, Turns
 from mirage_pl.ivideogpt.control.agent import PAD, Agent, Draws, shift
 from mirage_pl.ivideogpt.control.playing import Policy, play
@@ -252,16 +252,3 @@ def write_agent(agent: Agent, folder: Path) -> dict[str, Tensor]:
     weights = {name: weight.contiguous() for name, weight in agent.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
     return {f"net.agent.{name}": weight for name, weight in load_file(folder / "model.safetensors").items()}
-
-
-@contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """A time without dropout and without gradients; then everything is as it was."""
-    training = [module for module in net.modules() if module.training]
-    net.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mirage_pl.engine.training.draws import row_stream
+from mirage_pl.engine.training.evaluating import evaluating
 from mirage_pl.engine.training.turns import Turn
 from mirage_pl.ivideogpt.control.agent import Agent
 from mirage_pl.ivideogpt.control.imagination import imagine
@@ -19,7 +20,7 @@ from mirage_pl.ivideogpt.control.transitions import StepBatch
 from mirage_pl.ivideogpt.losses import FrameLosses
 from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
-from mirage_pl.ivideogpt.stages.drqv2 import DrQv2, Player, evaluating, write_agent
+from mirage_pl.ivideogpt.stages.drqv2 import DrQv2, Player, write_agent
 from mirage_pl.ivideogpt.stages.world_model import CARD as WORLD_CARD
 from mirage_pl.ivideogpt.stages.world_model import WorldLosses, write_world
 

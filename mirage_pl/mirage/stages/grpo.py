@@ -1,0 +1,91 @@
+"""The paper's third step, which was never released: answers with latents, learnt from rewards.
+
+Shapes: B rows, T columns, D width.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from annotated_types import Interval
+from torch import Tensor
+
+from mirage_pl.engine.rl.batch import RolloutBatch
+from mirage_pl.engine.rl.grpo import GRPO
+from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.module import MirageModule
+from mirage_pl.mirage.rl.actions import Replay
+from mirage_pl.mirage.rl.policy import TEXT, Answering, AnswerPolicy
+
+log = logging.getLogger(__name__)
+
+MOST_CUT = 0.5
+"""Share of answers that may reach their longest length before a warning says so."""
+
+
+class AnswerGRPO(GRPO, MirageModule):
+    """Learn from rewards of sampled answers.
+
+    Args:
+        latents: what a latent is to the policy, see :mod:`mirage_pl.mirage.rl.actions`.
+        answering: how answers are sampled.
+        reference: a frozen model that the policy is held near; ``None``: none.
+        least_emitted: share of answers with latents below which a warning says so.
+        options: for :class:`mirage_pl.engine.rl.grpo.GRPO` and :class:`mirage_pl.mirage.module.MirageModule`.
+    """
+
+    def __init__(
+        self,
+        latents: Replay,
+        answering: Answering,
+        reference: LatentVLM | None,
+        least_emitted: Annotated[float, Interval(ge=0, le=1)],
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.reference = reference.requires_grad_(False) if reference is not None else None
+        self.least_emitted = least_emitted
+        self.policy: AnswerPolicy = AnswerPolicy(
+            self.net, self.reference, self.decoder, latents, answering, self.ce_chunk
+        )
+        self.check_losses()
+
+    def on_acted(self, watched: Mapping[str, float]) -> None:
+        """Warn where the policy hardly opens latent blocks any more, or seldom comes to an end."""
+        if 1 - watched["finished"] > MOST_CUT:
+            log.warning(
+                "%.0f %% of the answers were cut at answering.max_new_tokens=%d and graded as they were; raise it, or "
+                "begin from a run whose answers end",
+                100 - 100 * watched["finished"],
+                self.policy.answering.max_new_tokens,
+            )
+        if watched["emitted"] < self.least_emitted:
+            log.warning(
+                "only %.0f %% of the answers have latents (least_emitted=%.0f %%), as rewards favour others; "
+                "lower stage.module.optimizer.lr, hold the policy near its start with reference=copy, or begin from a "
+                "run that answers with latents",
+                100 * watched["emitted"],
+                100 * self.least_emitted,
+            )
+
+    def losses_of_rows(self, batch: Any) -> dict[str, Tensor]:
+        """``text``: the cross-entropy of held-out answers, as in stage 2: what the policy forgets. Others are 0."""
+        text = self.text_loss(self.net.recurrent(batch), batch)
+        return {name: text if name == TEXT else text.new_zeros(()) for name in self.loss_weights}
+
+    def terms_of_rows(self, batch: Any) -> dict[str, int]:
+        """Supervised tokens."""
+        return dict.fromkeys(self.loss_weights, batch.supervised)
+
+    def alike(self, batch: Any, most: Callable[[Sequence[int]], list[int]]) -> Any:
+        """Match the rank with the most latent columns, as in other stages."""
+        if not isinstance(batch, RolloutBatch):
+            return super().alike(batch, most)
+        inputs: Any = batch.inputs
+        return replace(batch, inputs=replace(inputs, batch=super().alike(inputs.batch, most)))
+
+    def flops(self, batch: Any) -> float:
+        """Floating-point operations of a training step on this batch, without those of its rollouts."""
+        inputs: Any = batch.inputs if isinstance(batch, RolloutBatch) else None
+        return super().flops(batch if inputs is None else inputs.batch)
