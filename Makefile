@@ -77,9 +77,9 @@ demo-mmact: setup  ## a policy that is told what to do, beside a baseline, and w
 	$(RUN) mirage_pl.data task=metaworld_language
 	$(RUN) mirage_pl.train stage=mmact/regression task=metaworld_language
 	$(RUN) mirage_pl.train stage=mmact/action task=metaworld_language
-	$(RUN) mirage_pl.train stage=mmact/text task=metaworld_language trainer.max_steps=900 least_hidden=1 decode_words.steps=1
+	$(RUN) mirage_pl.train stage=mmact/text task=metaworld_language trainer.max_steps=900 least_hidden=1 decode_words.steps=1 run_dir=$(TOLD)/plans
 	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/regression-seed42 conditions=[wrong_instruction,no_instruction,no_state]
-	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/text-ordinal-seed42 evaluation=mmact/plans decode_words.steps=1
+	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/plans evaluation=mmact/plans decode_words.steps=1
 	$(RUN) mirage_pl.infer ckpt=$(TOLD)/action-ordinal-full-seed42 episode=3 limit=100
 	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/action-ordinal-full-seed42 compare=[$(TOLD)/regression-seed42]
 
