@@ -271,11 +271,12 @@ def _answers(values_SQ: Array) -> Array:
 
 def _draw_questions(n: int, units_Q: Sequence[Any] | Array | None) -> Array:
     """How often each draw has each question, as shares that sum to 1, ``[DRAWS, n]``; those of a unit come together."""
-    _, places_Q = np.unique([] if units_Q is None else list(map(str, units_Q)), return_inverse=True)
-    num_units = 1 + places_Q.max(initial=-1)
-    if num_units in (0, n):
+    if units_Q is None:
         return _weights(n, 0)
-    drawn_BQ: Array = _weights(num_units, 0)[:, places_Q]
+    units_U, places_Q = np.unique([str(unit) for unit in units_Q], return_inverse=True)
+    if len(units_U) == n:
+        return _weights(n, 0)
+    drawn_BQ: Array = _weights(len(units_U), 0)[:, places_Q]
     return drawn_BQ / drawn_BQ.sum(1, keepdims=True)
 
 

@@ -1,14 +1,17 @@
 """Steps of demonstrations at which something is asked, and what is changed in them."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from data_modules.demonstrations.steps import Step
+from data_modules.demonstrations.steps import Demonstrations, Step
 from data_modules.loading.draws import stream_seed
+from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Once, Row, Trial
+from mirage_pl.mmact.model.decoding import Decoder
 
 WRONG, SILENT, BLIND, BLANK = "wrong_instruction", "no_instruction", "no_state", "blank_image"
 
@@ -71,3 +74,71 @@ class StepTrial(Trial):
         episode = self.rows.identity(step)
         place = {"id": episode, "where": step.where, "group": step.group, "unit": episode}
         return place | {"instruction": step.instruction}
+
+
+class Asking(ABC):
+    """Ask a module at some steps of demonstrations; what is asked and what counts, a subclass says.
+
+    Args:
+        conditions: names out of ``known``.
+        decode: how what is asked for is filled in.
+        per_episode: steps of each episode, evenly spread.
+        demonstrations: reads the training data, for ``baseline``.
+        train_file: the training data.
+
+    Attributes:
+        known: the conditions there are.
+        baseline: the one among them that is made of the training data.
+        trial: what is opened.
+
+    Raises:
+        ValueError: a condition that there isn't, or one that can't be made.
+    """
+
+    known: ClassVar[Sequence[str]]
+    baseline: ClassVar[str]
+    trial: ClassVar[type[StepTrial]]
+    conditions_in = "conditions"
+    words = "mirage_pl.mmact.report"
+
+    def __init__(
+        self,
+        conditions: Sequence[str],
+        decode: Decoder,
+        per_episode: int,
+        demonstrations: Demonstrations,
+        train_file: str | None,
+    ) -> None:
+        check_conditions(conditions, self.known)
+        if per_episode < 1:
+            raise ValueError(f"per_episode={per_episode} must be 1 step or more")
+        if self.baseline in conditions and train_file is None:
+            raise ValueError(f"conditions=[{self.baseline}] needs training data, and task.train_file is null")
+        self.conditions, self.decode, self.per_episode = tuple(conditions), decode, per_episode
+        self.demonstrations, self.train_file = demonstrations, train_file
+        self.facts: Mapping[str, Any] = {"per_episode": per_episode, "decode": self.describe_decode()}
+
+    def describe_decode(self) -> dict[str, Any]:
+        """Options of the decoder as plain values."""
+        return {name: str(value) for name, value in vars(self.decode).items()}
+
+    @abstractmethod
+    def check(self, module: Any, data: Any) -> None:
+        """Refuse a module that can't be asked.
+
+        Raises:
+            ValueError: says which can.
+        """
+
+    def open(
+        self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
+    ) -> StepTrial:
+        """Take some steps of each episode of a split, or those at ``picks``.
+
+        Raises:
+            ValueError: the module can't be asked.
+        """
+        self.check(module, data)
+        rows = data.datasets[split]
+        places = pick_places(rows, self.per_episode) if picks is None else picks
+        return self.trial(self, module, data, once, rows, [rows[place] for place in places])

@@ -7,71 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_modules.demonstrations.steps import Demonstrations, Step
-from mirage_pl.engine.evaluation.conditions import check_conditions
-from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row
-from mirage_pl.mmact.evaluations.asking import BLANK, BLIND, SILENT, WRONG, StepTrial, pick_places
+from data_modules.demonstrations.steps import Step
+from mirage_pl.engine.seams import OWN, Drawn, Measure, Row
+from mirage_pl.mmact.evaluations.asking import BLANK, BLIND, SILENT, WRONG, Asking, StepTrial
 from mirage_pl.mmact.evaluations.deviation import measure_deviation
 from mirage_pl.mmact.evaluations.pictures import PSNR, measure_psnr, place_beside, to_levels
-from mirage_pl.mmact.model.decoding import Decoder
 from mirage_pl.mmact.pictures import prepare_views
 
 UNIGRAM, COPY = "unigram", "copy"
 CONDITIONS = (WRONG, SILENT, BLIND, BLANK, UNIGRAM, COPY)
-
-
-class Foreseeing:
-    """Score images of the future.
-
-    Args:
-        conditions: names out of ``CONDITIONS``.
-        decode: how codes are filled in.
-        per_episode: steps of each episode after whose chunks is looked, evenly spread.
-        demonstrations: reads the training data, for ``unigram``.
-        train_file: the training data.
-
-    Raises:
-        ValueError: a condition that there isn't.
-    """
-
-    name = "images"
-    measures: Mapping[str, Measure] = {
-        "accuracy": Measure("mean", "higher", meaning="Accuracy: share of the picture's codes that are right."),
-        "psnr": PSNR,
-    }
-    conditions_in, numbers_in, words = "conditions", "foreseeing", "mirage_pl.mmact.report"
-
-    def __init__(
-        self,
-        conditions: Sequence[str],
-        decode: Decoder,
-        per_episode: int,
-        demonstrations: Demonstrations,
-        train_file: str | None,
-    ) -> None:
-        check_conditions(conditions, CONDITIONS)
-        if per_episode < 1:
-            raise ValueError(f"per_episode={per_episode} must be 1 step or more")
-        if UNIGRAM in conditions and train_file is None:
-            raise ValueError(f"conditions=[{UNIGRAM}] needs training data, and task.train_file is null")
-        self.conditions, self.decode, self.per_episode = tuple(conditions), decode, per_episode
-        self.demonstrations, self.train_file = demonstrations, train_file
-        decoded = {name: str(value) for name, value in vars(decode).items()}
-        self.facts: Mapping[str, Any] = {"per_episode": per_episode, "decode": decoded}
-
-    def open(
-        self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
-    ) -> "ForeseeingTrial":
-        """Take some steps of each episode of a split, or those at ``picks``.
-
-        Raises:
-            ValueError: this run paints nothing.
-        """
-        if not hasattr(module, "paint") or not data.collate.paints:
-            raise ValueError("this run paints nothing; train one with stage=mmact/mix mix.image=0.05 sight=images")
-        rows = data.datasets[split]
-        places = pick_places(rows, self.per_episode) if picks is None else picks
-        return ForeseeingTrial(self, module, data, once, rows, [rows[place] for place in places])
 
 
 class ForeseeingTrial(StepTrial):
@@ -148,3 +92,20 @@ class ForeseeingTrial(StepTrial):
         step = next(each for each in self.steps if each.where == row["where"])
         yield "", place_beside(self.shown[step.where][None])
         yield "truth", place_beside(to_levels(self.look_ahead(step))[None])
+
+
+class Foreseeing(Asking):
+    """Score images of the future; ``unigram`` is of the training data."""
+
+    name = "images"
+    measures: Mapping[str, Measure] = {
+        "accuracy": Measure("mean", "higher", meaning="Accuracy: share of the picture's codes that are right."),
+        "psnr": PSNR,
+    }
+    numbers_in = "foreseeing"
+    known, baseline, trial = CONDITIONS, UNIGRAM, ForeseeingTrial
+
+    def check(self, module: Any, data: Any) -> None:
+        """Refuse a module that paints nothing."""
+        if not hasattr(module, "paint") or not data.collate.paints:
+            raise ValueError("this run paints nothing; train one with stage=mmact/mix mix.image=0.05 sight=images")

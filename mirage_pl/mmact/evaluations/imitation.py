@@ -11,68 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_modules.demonstrations.steps import Demonstrations, Step
+from data_modules.demonstrations.steps import Step
 from data_modules.loading.draws import stream_seed
-from mirage_pl.engine.evaluation.conditions import check_conditions
-from mirage_pl.engine.seams import Measure, Once, Row
-from mirage_pl.mmact.evaluations.asking import BLANK, BLIND, SILENT, WRONG, StepTrial, pick_places
-from mirage_pl.mmact.model.decoding import Decoder
+from mirage_pl.engine.seams import Measure, Row
+from mirage_pl.mmact.evaluations.asking import BLANK, BLIND, SILENT, WRONG, Asking, StepTrial
 
 MEAN = "mean"
 CONDITIONS = (WRONG, SILENT, BLIND, BLANK, MEAN)
-
-
-class Imitating:
-    """Score chunks of actions against those of demonstrations.
-
-    Args:
-        conditions: names out of ``CONDITIONS``.
-        decode: how actions are filled in.
-        per_episode: steps of each episode at which actions are chosen, evenly spread.
-        demonstrations: reads the training data, for ``mean``.
-        train_file: the training data.
-
-    Raises:
-        ValueError: a condition that there isn't.
-    """
-
-    name = "imitation"
-    measures: Mapping[str, Measure] = {
-        "off": Measure("mean", "lower", meaning="Off: how far actions are from the demonstrated ones, of [-1, 1]."),
-    }
-    conditions_in, numbers_in, words = "conditions", "imitating", "mirage_pl.mmact.report"
-
-    def __init__(
-        self,
-        conditions: Sequence[str],
-        decode: Decoder,
-        per_episode: int,
-        demonstrations: Demonstrations,
-        train_file: str | None,
-    ) -> None:
-        check_conditions(conditions, CONDITIONS)
-        if per_episode < 1:
-            raise ValueError(f"per_episode={per_episode} must be 1 step or more")
-        if MEAN in conditions and train_file is None:
-            raise ValueError(f"conditions=[{MEAN}] needs training data, and task.train_file is null")
-        self.conditions, self.decode, self.per_episode = tuple(conditions), decode, per_episode
-        self.demonstrations, self.train_file = demonstrations, train_file
-        decoded = {name: str(value) for name, value in vars(decode).items()}
-        self.facts: Mapping[str, Any] = {"per_episode": per_episode, "decode": decoded}
-
-    def open(
-        self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
-    ) -> "ImitatingTrial":
-        """Take some steps of each episode of a split, or those at ``picks``.
-
-        Raises:
-            ValueError: the module doesn't act.
-        """
-        if not hasattr(module, "choose_actions"):
-            raise ValueError("this run chooses no actions; give evaluation=mmact/plans, or train stage=mmact/mix")
-        rows = data.datasets[split]
-        places = pick_places(rows, self.per_episode) if picks is None else picks
-        return ImitatingTrial(self, module, data, once, rows, [rows[place] for place in places])
 
 
 class ImitatingTrial(StepTrial):
@@ -110,3 +55,19 @@ class ImitatingTrial(StepTrial):
         """The mean action of the training data."""
         actions_NA = self.evaluation.demonstrations.read(self.evaluation.train_file).gather()[1]
         return torch.from_numpy(np.asarray(actions_NA.mean(0), np.float32))
+
+
+class Imitating(Asking):
+    """Score chunks of actions against those of demonstrations; ``mean`` is of the training data."""
+
+    name = "imitation"
+    measures: Mapping[str, Measure] = {
+        "off": Measure("mean", "lower", meaning="Off: how far actions are from the demonstrated ones, of [-1, 1]."),
+    }
+    numbers_in = "imitating"
+    known, baseline, trial = CONDITIONS, MEAN, ImitatingTrial
+
+    def check(self, module: Any, data: Any) -> None:
+        """Refuse a module that doesn't act."""
+        if not hasattr(module, "choose_actions"):
+            raise ValueError("this run chooses no actions; give evaluation=mmact/plans, or train stage=mmact/mix")
