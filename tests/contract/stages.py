@@ -55,10 +55,13 @@ GENTLE = {
         *("task.side=32", "model.coder.sizes.side=32", "model.coder.sizes.channels=8"),
         *("stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"),
     ],
-    "deepverse/world_model": [
-        *("optimizer=adamw", "task.height=16", "model.height=16", "task.length=17", "given=1"),
-        *("task.window={length: 9, hop: 4, align: 4}", "model.transformer={layers: 2, heads: 2, head_dim: 16}"),
-    ],
+    **dict.fromkeys(
+        ("deepverse/world_model", "deepverse/self_forcing"),
+        [
+            *("optimizer=adamw", "task.height=16", "model.height=16", "task.length=17", "given=1"),
+            *("task.window={length: 9, hop: 4, align: 4}", "model.transformer={layers: 2, heads: 2, head_dim: 16}"),
+        ],
+    ),
     "ivideogpt/world_model": ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer_gan": [

@@ -128,7 +128,7 @@ def test_a_steps_losses_are_squared_errors_of_directions_row_by_row(pair, monkey
         lambda *given: heard.update(noisy=given[0][-1], answer=forward(*given)) or heard["answer"],
     )
     for row, clip in enumerate(batch.samples):
-        alone = module.losses(take(batch, row))
+        alone = module.losses(take(batch, slice(row, row + 1)))
         drawn = module.draw(clip, 3)
         stage, units = drawn.key
         noise = build_noise_pyramid(torch.randn(states[row, :, :1].shape, generator=drawn.stream)[None], 2)[stage]
@@ -144,10 +144,10 @@ def test_a_steps_losses_are_squared_errors_of_directions_row_by_row(pair, monkey
     assert [losses[name].item() for name in NAMES] == pytest.approx(np.mean(wanted, 0), rel=1e-4)
 
 
-def take(batch, row):
-    """A batch of one of its rows."""
-    tensors = {name: getattr(batch, name)[row : row + 1] for name in batch.__dataclass_fields__ if name != "samples"}
-    return replace(batch, samples=batch.samples[row : row + 1], **tensors)
+def take(batch, rows):
+    """A batch of some of its rows."""
+    tensors = {name: getattr(batch, name)[rows] for name in batch.__dataclass_fields__ if name != "samples"}
+    return replace(batch, samples=batch.samples[rows], **tensors)
 
 
 def test_text_memory_and_the_past_are_dropped_at_their_rates_and_long_pasts_are_coarse(walks17, pair):
@@ -347,6 +347,31 @@ def test_a_walk_out_of_a_picture_is_written_with_what_was_done_depth_cameras_and
     for wrong, words in (("actions='(XN)'", "step 1"), ("clip=x.npz", "image=FILE"), ("image=null", "image=FILE")):
         with pytest.raises(ValueError, match=words):
             infer.run(compose("infer", *given, f"out={tmp_path}/b", wrong))
+
+
+def test_a_stage_against_drift_learns_after_units_that_it_drew_itself_row_by_row(walks17, pair):
+    batch = pair[1]
+    cfg = compose_small("train", *SMALL, f"data={walks17}", stage="deepverse/self_forcing")
+    torch.manual_seed(0)
+    module = instantiate(cfg.stage.module).train()
+    wake(module)
+    states, memory = module.build(batch)
+
+    def look(rows=slice(None)):
+        return module.look_back(states[rows], (memory[rows], batch.remembered_B[rows]), take(batch, rows))
+
+    module.own = 1.0
+    past = look()
+    assert torch.equal(past[:, :, :1], states[:, :, :1])
+    assert torch.equal(past[:, :, 2:], states[:, :, 2:])
+    assert all((past[row, :, 1] - states[row, :, 1]).abs().max() > 0.01 for row in range(4))
+    torch.testing.assert_close(look(slice(2, 3)), past[2:3], atol=1e-5, rtol=1e-4)
+    assert all(weight.grad is None for weight in module.parameters())
+    module.own = 0.0
+    assert torch.equal(look(), states)
+    module.own = 1.0
+    module.eval()
+    assert torch.equal(look(), states)
 
 
 def test_an_export_is_what_another_run_begins_with(run_of_world, walks17, tmp_path):

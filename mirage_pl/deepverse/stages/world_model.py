@@ -111,18 +111,28 @@ class LearnWorld(BaseModule):
     def lose(self, batch: UnitBatch) -> dict[str, Tensor]:
         """The losses of a batch."""
         states, memory = (each.to(self.net.dtype) for each in self.build(batch))
+        given = states, self.look_back(states, (memory, batch.remembered_B.to(states.device)), batch), memory
         drawn = [self.draw(clip, states.shape[2]) for clip in batch.samples]
         groups: dict[tuple[int, int], list[int]] = {}
         for row, each in enumerate(drawn):
             groups.setdefault(each.key, []).append(row)
         total = states.new_zeros(3)
-        for key, rows in sorted(groups.items()):
-            total = total + self.lose_group(key, rows, drawn, (states, memory), batch)
-        if self.split:  # all ranks call the same modules, as often
-            for key in self.list_keys(states.shape[2]):
-                if key not in groups:
-                    total = total + 0 * self.lose_group(key, [0], drawn, (states, memory), batch)
+        # where ranks share weights, all call the same modules, as often and in this order
+        keys = list(dict.fromkeys(self.list_keys(states.shape[2]))) if self.split else sorted(groups)
+        for key in keys:
+            error = self.lose_group(key, groups.get(key, [0]), drawn, given, batch)
+            total = total + (error if key in groups else 0 * error)
         return dict(zip(("colours", "disparity", "rays"), (total / len(batch)).unbind(), strict=True))
+
+    def look_back(self, states_BSNhw: Tensor, memory: tuple[Tensor, Tensor], batch: UnitBatch) -> Tensor:
+        """Units as those after them find them, [B, S, N, h, w]: as they are.
+
+        Args:
+            states_BSNhw: the true ones.
+            memory: states of memories, and rows that have one.
+            batch: says what is done.
+        """
+        return states_BSNhw
 
     def list_keys(self, units: int) -> list[tuple[int, int]]:
         """What rows of this step may learn: stage, and units of the sequence."""
@@ -158,18 +168,26 @@ class LearnWorld(BaseModule):
         key: tuple[int, int],
         rows: Sequence[int],
         drawn: Sequence[Drawn],
-        given: tuple[Tensor, Tensor],
+        given: tuple[Tensor, Tensor, Tensor],
         batch: UnitBatch,
     ) -> Tensor:
-        """The errors of the three parts, summed over rows that learn the same stage of sequences of one length, [3]."""
+        """The errors of the three parts, [3], summed over rows that learn the same stage of sequences of one length.
+
+        Args:
+            key: stage, and units of a sequence.
+            rows: which ones.
+            drawn: of all rows.
+            given: states, states as those after them find them, and memories of all rows.
+            batch: says what is done.
+        """
         (stage, units), flow, net = key, self.net.flow, self.net
-        states, memory = (each[list(rows)] for each in given)
+        states, before, memory = (each[list(rows)] for each in given)
         here = [drawn[row] for row in rows]
         clean = build_pyramid(states[:, :, units - 1 : units], flow.count)
         noise = build_noise_pyramid(self.draw_like(states[:, :, :1], here), flow.count)
         ratio_B, share_B = (states.new_tensor([getattr(each, name) for each in here]) for name in ("ratio", "share"))
         noisy, target = flow.draw_pair(clean, noise, stage, ratio_B)
-        past = net.build_image(states[:, :, :1]) if units == 1 else states[:, :, : units - 1]
+        past = net.build_image(states[:, :, :1]) if units == 1 else before[:, :, : units - 1]
         history = list_history(build_pyramid(past, flow.count), past.shape[2], stage)
         history = corrupt(history, [self.draw_like(entry, here) for entry in history], share_B)
         says, remembers = (
