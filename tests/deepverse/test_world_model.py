@@ -382,8 +382,8 @@ def test_an_export_is_what_another_run_begins_with(run_of_world, walks17, tmp_pa
         torch.equal(weight, ours[name]) for name, weight in begun.state_dict().items() if "constants" not in name
     )
     torch.testing.assert_close(begun.constants_22, ours["constants_22"])
-    (out / "codes.json").write_text("{}")
-    for given, words in (("model.transformer.layers=1", "of other sizes"), ("seed=1", "codes.json can't be read")):
+    (out / "config.json").write_text('{"codes": {}}')
+    for given, words in (("model.transformer.layers=1", "of other sizes"), ("seed=1", "config.json can't be read")):
         with pytest.raises(InstantiationException, match=words):
             instantiate(compose_world("train", f"data={walks17}", f"model.path={out}", given).stage.module)
 

@@ -128,17 +128,20 @@ class PredictTrial(Trial):
         return part
 
     def check(self, batch: UnitBatch) -> None:
-        """Refuse clips that are too short.
+        """Refuse clips in which nothing is left to be imagined.
 
         Raises:
             ValueError: names one.
         """
-        units, needed = batch.poses_BN44.shape[1], self.given + self.evaluation.ahead
-        if units < needed:
+        units = batch.poses_BN44.shape[1]
+        if units <= self.given:
             raise ValueError(
-                f"{batch.samples[0].where}: {units} unit(s), but given={self.given} and "
-                f"ahead={self.evaluation.ahead} need {needed}; give a longer task.window.length, or a lower ahead="
+                f"{batch.samples[0].where}: {units} unit(s), and {self.given} are given; raise task.window.length"
             )
+
+    def count_ahead(self, batch: UnitBatch) -> int:
+        """Units that are imagined: as many as asked for, or as clips have."""
+        return min(self.evaluation.ahead, batch.poses_BN44.shape[1] - self.given)
 
     def see(self, batch: UnitBatch, condition: str) -> Seen:
         """What is made of a batch under a condition."""
@@ -160,7 +163,7 @@ class PredictTrial(Trial):
 
     def imagine(self, batch: UnitBatch, ahead: int | None = None, hidden: slice | None = None) -> Seen:
         """Clips as they go on from their given units; ``hidden``: channels of these that the model sees as 0."""
-        evaluation, ahead = self.evaluation, ahead or self.evaluation.ahead
+        evaluation, ahead = self.evaluation, ahead or self.count_ahead(batch)
         states, memory = self.module.build(batch)
         past = states[:, :, : self.given]
         if hidden is not None:
@@ -191,7 +194,7 @@ class PredictTrial(Trial):
 
     def copy(self, batch: UnitBatch) -> Seen:
         """The newest given frame, again and again, by a camera that stays."""
-        newest, count = self.first_frame() - 1, self.evaluation.ahead * self.world.stride
+        newest, count = self.first_frame() - 1, self.count_ahead(batch) * self.world.stride
         frames = (batch.frames_BTCHW[:, newest : newest + 1].float() / 255).expand(-1, count, -1, -1, -1)
         depth = batch.depth_BTHW[:, newest : newest + 1].float().expand(-1, count, -1, -1)
         stays = torch.eye(4, device=frames.device).repeat(len(batch), 1, 1)
@@ -219,7 +222,8 @@ class PredictTrial(Trial):
         ours = seen.frames_BTCHW[:, :count]
         level_BT = psnr(squared_error(ours.flatten(0, 1), truth.flatten(0, 1))).view(len(batch), -1)
         error_BT = measure_depth_error(seen.depth_BTHW[:, :count], far)
-        last = slice((self.evaluation.ahead - 1) * stride, self.evaluation.ahead * stride)
+        ahead = self.count_ahead(batch)
+        last = slice((ahead - 1) * stride, ahead * stride)
         steps_B44 = torch.stack([relate(poses_N44)[self.given] for poses_N44 in batch.poses_BN44])
         rows = []
         for place, clip in enumerate(batch.samples):

@@ -17,8 +17,8 @@ WITHIN = "causal_video_vae"
 """The folder that holds it in a released model."""
 PARTS = ("transformer", "prompts")
 """Folders of the others; the table of what is said is in our exports alone."""
-CODES = "codes.json"
-"""Of an export: mean and deviation of codes."""
+CODES = "codes"
+"""In the config of an export: mean and deviation of codes."""
 
 
 def build_vae(path: str | None, sizes: VaeSizes) -> CausalVAE:
@@ -49,12 +49,13 @@ def load_world(parts: Mapping[str, nn.Module], path: str) -> list[list[float]] |
     for name, part in parts.items():
         if (Path(path) / name).is_dir():
             part.load_state_dict(read_weights(path, part.state_dict(), name))
-    if not (file := Path(path) / CODES).is_file():
+    if not (file := Path(path) / CONFIG).is_file():
         return None
     try:
-        codes = json.loads(file.read_text())
+        if (codes := json.loads(file.read_text()).get(CODES)) is None:
+            return None
         return [[float(number) for number in codes[key]] for key in ("first", "later")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} can't be read as mean and deviation of codes ({type(error).__name__})") from None
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +24,8 @@ from mirage_pl.engine.training.remembered import Remembered
 CARD = """A world model of colours, disparity and rays (DeepVerse, arXiv 2506.01103).
 
 `causal_video_vae/` and `transformer/` have the names of the released weights, `config.json` in each our sizes.
-`prompts/` is the learnt table of what is said, `codes.json` mean and deviation of codes: of first units, of later ones.
+`prompts/` is the learnt table of what is said; `config.json` here has mean and deviation of codes: of first units, of
+later ones.
 """
 TIMES = 1000
 """Ratios that may be drawn; 0 is none of them."""
@@ -119,9 +120,11 @@ class LearnWorld(BaseModule):
         total = states.new_zeros(3)
         # where ranks share weights, all call the same modules, as often and in this order
         keys = list(dict.fromkeys(self.list_keys(states.shape[2]))) if self.split else sorted(groups)
+        idle = [replace(drawn[0], stream=torch.Generator())]  # a row that counts nothing, and takes no other's noise
         for key in keys:
-            error = self.lose_group(key, groups.get(key, [0]), drawn, given, batch)
-            total = total + (error if key in groups else 0 * error)
+            there = key in groups
+            error = self.lose_group(key, groups[key] if there else [0], drawn if there else idle, given, batch)
+            total = total + (error if there else 0 * error)
         return dict(zip(("colours", "disparity", "rays"), (total / len(batch)).unbind(), strict=True))
 
     def look_back(self, states_BSNhw: Tensor, memory: tuple[Tensor, Tensor], batch: UnitBatch) -> Tensor:
@@ -247,7 +250,7 @@ class LearnWorld(BaseModule):
         """Write a folder as the release has it, and read the weights back."""
         (folder / "README.md").write_text(CARD)
         net, codes = self.net, dict(zip(("first", "later"), self.net.constants_22.tolist(), strict=True))
-        (folder / CODES).write_text(json.dumps(codes, indent=2))
+        (folder / CONFIG).write_text(json.dumps({"model_type": "deepverse", CODES: codes}, indent=2))
         (folder / WITHIN).mkdir()
         weights = {f"net.vae.{name}": weight for name, weight in write_folder(net.vae, folder / WITHIN).items()}
         for name, module in (("transformer", net.transformer), ("prompts", net.prompts)):
