@@ -27,7 +27,7 @@ class Predict:
 
     Args:
         conditions: names out of ``CONDITIONS``; ``None``: all.
-        ahead: units that are imagined, at most as many as clips have; conditions that change what is done or known, one.
+        ahead: units that are imagined, at most as many as clips have; one where what is done or known is changed.
         edge: degrees from which a turn of a unit is one: half of what an action turns by.
         sampler: how units are drawn.
         seed: of what is drawn.
