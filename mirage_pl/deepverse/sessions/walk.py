@@ -97,7 +97,7 @@ class Walk:
         else:
             frame_HWC = self.read_frame(Path(str(clip)), int(first))
         model = self.trained.config.model
-        frames_TCHW = fit_frames(np.ascontiguousarray(frame_HWC)[None], (model.height, model.width))
+        frames_TCHW = fit_frames(np.array(frame_HWC)[None], (model.height, model.width))
         picture_B3THW = draw_colours(frames_TCHW[None], torch.float32)
         self.codes = []
         self.rollout.begin(picture_B3THW[0, :, 0])
