@@ -47,7 +47,8 @@ POLICIES = (
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
 ALONE |= {f"task/{name}": (*CLIPS, "task.python=PYTHON") for name in ("maniskill", "libero")}
 ALONE |= dict.fromkeys(
-    ("task/raycast", "task/doom", "model/deepverse/tiny", "model/deepverse/deepverse_2b"), ("stage=deepverse/vae",)
+    ("task/raycast", "task/doom", "task/pushing_depth", "model/deepverse/tiny", "model/deepverse/deepverse_2b"),
+    ("stage=deepverse/vae",),
 )
 ALONE |= dict.fromkeys((*POLICIES, "sight/none", "sight/images"), ("stage=mmact/action",))
 """What an option can't do without."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from data_modules.worlds.doom_game import WIDTHS, Game, load_vizdoom
 from data_modules.worlds.doom_map import DoomMap, list_maps, read_map
 from data_modules.worlds.doom_space import cast_rays
+from data_modules.worlds.views import View
 from data_modules.worlds.walking import face
-from data_modules.worlds.walks import View
 from data_modules.worlds.world import SEEDS, WorldFailure
 
 METRE = 32.0

@@ -48,8 +48,11 @@ class PlayedEpisodes(Maker):
 
     def make(self) -> None:
         """Make them; that the world can be opened is found out before a process is started."""
-        self.world()
+        self.check(self.world())
         super().make()
+
+    def check(self, world: Any) -> None:
+        """Check that the world is one for these episodes; raise a ``ValueError`` otherwise."""
 
     def plans(self) -> Iterator[Plan]:
         """Yield every episode."""

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.worlds.rooms import Rooms, draw_rooms
+from data_modules.worlds.views import View
 from data_modules.worlds.walking import face
-from data_modules.worlds.walks import View
 
 Floats = NDArray[np.float64]
 EYE = 0.5

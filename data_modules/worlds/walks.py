@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.episodes.episode import Episode, write_episode
-from data_modules.episodes.geometry import Geometry
 from data_modules.maker import Plan
 from data_modules.worlds.maker import PlayedEpisodes
+from data_modules.worlds.views import View, gather_views
 
 Action = tuple[int, int, int]
 MOVES = ((1, 0), (1, 0), (1, 0), (1, 0), (1, -1), (1, 1), (0, -1), (0, 1), (-1, 0), (-1, -1), (-1, 1), (0, 0))
@@ -24,23 +24,6 @@ FREE = 0.6
 TRIES = 12
 KNOWN, NEW = "known map", "new map"
 """Groups: maps that training has walked in, and others."""
-
-
-@dataclass(frozen=True)
-class View:
-    """What is seen from somewhere.
-
-    Attributes:
-        frame_HWC: uint8.
-        depth_HW: along the axis; 0: not known.
-        pose_44: camera to world.
-        normals_HW3: of surfaces, in the camera's axes, towards it; ``None``: not known.
-    """
-
-    frame_HWC: NDArray[np.uint8]
-    depth_HW: NDArray[np.float32]
-    pose_44: NDArray[np.float32]
-    normals_HW3: NDArray[np.float32] | None = None
 
 
 class Walkable(Protocol):
@@ -105,14 +88,7 @@ def walk(world: Walkable, kind: str, length: int, hold: int, draws: np.random.Ge
             world.step(action)
             views.append(world.look())
             actions.append(action)
-    normals = [view.normals_HW3 for view in views if view.normals_HW3 is not None]
-    space = Geometry(
-        np.stack([view.depth_HW for view in views]),
-        np.stack([view.pose_44 for view in views]),
-        np.repeat(world.intrinsics_33[None], length, 0),
-        np.stack(normals) if len(normals) == length else None,
-    )
-    frames = np.stack([view.frame_HWC for view in views])
+    frames, space = gather_views(views, world.intrinsics_33)
     return Episode(frames, np.array(actions, np.float32), None, geometry=space)
 
 
@@ -155,19 +131,18 @@ class WalkEpisodes(PlayedEpisodes):
             return self.maps + number // 2 % self.new_maps, NEW
         return number // (2 if plan.split == "test" else 1) % self.maps, KNOWN
 
-    def make(self) -> None:
-        """Make them.
+    def check(self, world: Walkable) -> None:
+        """Check that the world has as many maps.
 
         Raises:
-            ValueError: the world has fewer maps.
+            ValueError: it has fewer.
         """
-        known = self.open().num_maps
+        known = world.num_maps
         if known is not None and self.maps + self.new_maps > known:
             raise ValueError(
                 f"task.maps={self.maps} and new_maps={self.new_maps} are more than the {known} that task.world.maps "
                 "lists; lower them, or list more"
             )
-        super().make()
 
     def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
         """Walk, and write what was seen; another walk of the map, if the world breaks down."""
