@@ -166,8 +166,8 @@ class Decoder(nn.Module):
     def forward(self, signs_MKGG: Tensor) -> Tensor:
         """Pictures, [M, 3, S, S]."""
         hidden_MCHW = run_middle(self.mid, self.conv_in(self.post_quant_conv(signs_MKGG)))
-        for level in reversed(self.up):  # type: ignore[call-overload]  # a list
-            hidden_MCHW = run_level(level, hidden_MCHW)
+        for level in reversed(self.up):
+            hidden_MCHW = run_level(level, hidden_MCHW)  # type: ignore[arg-type]  # a list of dicts
         pictures_MCSS: Tensor = self.conv_out(F.silu(self.norm_out(hidden_MCHW)))
         return pictures_MCSS
 
