@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import is_gain, is_loss, reverse_difference, write_difference
+from mirage_pl.engine.evaluation.measures import say_against
 from mirage_pl.engine.seams import Measure
 from mirage_pl.engine.words import PlainWords
 
@@ -36,14 +36,6 @@ def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
         change = copied.get("measures", {}).get(name, {}).get("difference") or {}
         if change.get("difference") is None:
             continue
-        measure = Measure(**metrics["measures"][name])
-        gain = " ".join(write_difference(measure, reverse_difference(change)))
-        beats = (
-            "beats"
-            if is_loss(measure, change)
-            else "is worse than"
-            if is_gain(measure, change)
-            else "isn't shown to beat"
-        )
-        sentences.append(f"This checkpoint {beats} copying the first frame: {gain} in {words}.")
+        stands = say_against(Measure(**metrics["measures"][name]), change, "copying the first frame")
+        sentences.append(f"This checkpoint {stands} in {words}.")
     return sentences
