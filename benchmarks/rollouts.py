@@ -49,7 +49,8 @@ def write_noise(folder: Path, count: int) -> None:
     draws = np.random.default_rng(0)
     for number in range(count):
         frames = draws.integers(0, 255, (LENGTH, SIDE, SIDE, 3), dtype=np.uint8)
-        write_episode(folder / f"{number}.npz", Episode(frames, draws.normal(size=(LENGTH - 1, 2)).astype(np.float32)))
+        actions = draws.normal(size=(LENGTH - 1, 2)).astype(np.float32)
+        write_episode(folder / f"{number}.npz", Episode(frames, actions, None))
     rows = [json.dumps({"episode": f"{number}.npz", "length": LENGTH, "group": "noise"}) for number in range(count)]
     (folder / "train.jsonl").write_text("\n".join(rows) + "\n")
 

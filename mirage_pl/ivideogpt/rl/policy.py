@@ -124,7 +124,11 @@ class WorldPolicy:
         ]
         ids_BFn, logs_BS = torch.stack([step.ids_Bn for step in steps], 1), torch.stack(drawn.logs, 1).cpu()
         errors = self.measure(contexts, ids_BFn, truth_PFCHW)
-        facts = errors | {"repetition": repeat_share(ids_BFn), "cache_gib": [drawn.cache.num_bytes / GIB] * len(drawn)}
+        facts: Mapping[str, Sequence[float | None]] = {
+            **errors,
+            "repetition": repeat_share(ids_BFn),
+            "cache_gib": [drawn.cache.num_bytes / GIB] * len(drawn),
+        }
         context_PTN = tokenizer.encode_context(context_PTCHW).int().cpu()
         return [
             Rollout(
@@ -138,7 +142,7 @@ class WorldPolicy:
                     "actions": None if actions_BFA is None else actions_BFA[row].cpu(),
                 },
                 old={CODES: logs_BS[row]},
-                facts={name: values[row] for name, values in facts.items() if values[row] is not None},
+                facts={name: value for name, values in facts.items() if (value := values[row]) is not None},
             )
             for row in range(len(drawn))
         ]
