@@ -51,6 +51,7 @@ ALONE |= dict.fromkeys(
     ("stage=deepverse/vae",),
 )
 ALONE |= dict.fromkeys((*POLICIES, "sight/none", "sight/images"), ("stage=mmact/action",))
+ALONE |= {"sight/magvit": ("stage=mmact/action", "model=mmact/mmada_8b", "model.path=DIR", "coder.path=DIR")}
 """What an option can't do without."""
 ALONE |= dict.fromkeys(("agent/drqv2", "agent/drqv2_tiny"), ("stage=ivideogpt/drqv2",))
 ALONE |= {f"latents/{name}": ("stage=grpo",) for name in ("recompute", "replay", "sampled", "vlpo")}
