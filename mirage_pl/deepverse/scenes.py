@@ -1,6 +1,7 @@
 """Clouds of points as one file that viewers of 3D open: GLB, the binary form of glTF 2.0 (ISO/IEC 12113).
 
-Shapes: M points. Our axes (x right, y down, z ahead) are turned to those of glTF (y up, z back) by the root's rotation.
+Shapes: M points; T frames of H x W pixels. Our axes (x right, y down, z ahead) are turned to those of glTF (y up, z
+back) by the root's rotation.
 """
 
 import json
@@ -11,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from mirage_pl.deepverse.clouds import Cloud
+from mirage_pl.deepverse.clouds import Cloud, build_cloud
+from mirage_pl.deepverse.model.cameras import invert
+from mirage_pl.deepverse.surfaces import refine_depth
 
 FLOAT, SHORT, POINTS = 5126, 5123, 0
 """glTF's numbers of kinds of values, and of what is drawn."""
@@ -52,6 +57,30 @@ class Scene:
                 document["animations"] = [play_in_turn(content, len(meshes), self.rate)]
             document |= content.describe()
         Path(file).write_bytes(pack(document, bytes(content.data)))
+
+
+def build_scene(
+    frames_T3HW: Tensor,
+    depth_THW: Tensor,
+    lens_T33: Tensor,
+    poses_T44: Tensor,
+    normals_THW3: Tensor | None = None,
+    rate: float | None = None,
+) -> Scene:
+    """A cloud of each frame, as the first one's camera sees it.
+
+    Args:
+        frames_T3HW: in [0, 1].
+        depth_THW: along the axis.
+        lens_T33: in pixels.
+        poses_T44: camera to world.
+        normals_THW3: depth is made to agree with them; ``None``: it stays.
+        rate: frames a second in which they are shown one after the other; ``None``: all are shown at once.
+    """
+    if normals_THW3 is not None:
+        depth_THW = torch.stack([refine_depth(*each) for each in zip(depth_THW, normals_THW3, lens_T33, strict=True)])
+    poses_T44 = invert(poses_T44[:1]) @ poses_T44
+    return Scene([build_cloud(*each) for each in zip(frames_T3HW, depth_THW, poses_T44, lens_T33, strict=True)], rate)
 
 
 @dataclass

@@ -5,9 +5,13 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 
+from data_modules.worlds.raycast import EYE, Raycast
+from data_modules.worlds.walks import walk
 from mirage_pl.deepverse.clouds import Cloud
-from mirage_pl.deepverse.scenes import Scene
+from mirage_pl.deepverse.scenes import Scene, build_scene
+from mirage_pl.deepverse.surfaces import refine_depth
 
 KINDS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
@@ -86,3 +90,27 @@ def test_a_cloud_without_points_takes_no_place_in_a_file_that_is_valid(clouds, t
     assert len(document["nodes"]) == 1 + len(document.get("meshes", []))
     assert ("children" in document["nodes"][0]) == bool(rows)
     assert ("buffers" in document) == bool(rows)
+
+
+def test_a_scene_of_a_walk_lies_in_the_first_cameras_axes_and_normals_mend_its_depth():
+    world, draws = Raycast(24, 32), np.random.default_rng(3)
+    world.reset(1, draws)
+    episode = walk(world, "wander", 5, 4, draws)
+    space = {name: torch.from_numpy(array) for name, array in episode.geometry.arrays().items()}
+    frames = torch.from_numpy(episode.frames_THWC).movedim(-1, 1) / 255
+    given = frames, space["depth"], space["intrinsics"], space["poses"]
+    exact = build_scene(*given, rate=2)
+    assert (len(exact.clouds), exact.rate) == (5, 2)
+    for cloud in exact.clouds:
+        there = cloud.points_M3 @ space["poses"][0, :3, :3].numpy().T + space["poses"][0, :3, 3].numpy()
+        flat = np.abs(np.abs(there[:, 1]) - EYE) < 1e-3
+        assert (flat | (np.minimum(*np.abs(there[:, [0, 2]] - there[:, [0, 2]].round()).T) < 1e-3)).all()
+    noise = torch.randn(space["depth"].shape, generator=torch.Generator().manual_seed(0))
+    noisy = space["depth"] * (0.03 * noise).exp()
+    mended = torch.stack(
+        [refine_depth(*each) for each in zip(noisy, space["normals"], space["intrinsics"], strict=True)]
+    )
+    before, after = ((each / space["depth"]).log().abs().mean() for each in (noisy, mended))
+    assert after < 0.6 * before
+    refined = build_scene(frames, noisy, space["intrinsics"], space["poses"], space["normals"])
+    assert sum(len(cloud.points_M3) for cloud in refined.clouds) > 0.5 * frames[:, 0].numel()
