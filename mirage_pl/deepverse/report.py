@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import is_gain, is_loss, reverse_difference, write_difference
+from mirage_pl.engine.evaluation.measures import say_against
 from mirage_pl.engine.seams import Measure
 from mirage_pl.engine.words import PlainWords
 
@@ -15,11 +15,11 @@ NUMBERS = {
     "later_deviation": "their standard deviation",
 }
 READING = (
-    "A picture shows a clip and, beside it, its depth: near is light. Ours is what the codes have of it. The first "
-    "frame is in no number. Intervals draw walks, since clips of one walk are alike; new maps are those in which no "
-    "training walk was."
+    "A picture shows a clip and, beside it, its depth (near is light) and its normals (red to the right, green up, "
+    "blue towards the viewer), where they are coded. Ours is what the codes have of it. The first frame is in no "
+    "number. Intervals draw walks, since clips of one walk are alike; new maps are those in which no training walk was."
 )
-SAID = {"psnr": "PSNR", "absrel": "AbsRel of depth"}
+SAID = {"psnr": "PSNR", "absrel": "AbsRel of depth", "angle": "the median angle of normals"}
 describe_method, judge_methods = PlainWords.describe_method, PlainWords.judge_methods
 
 
@@ -29,21 +29,13 @@ def sections(results: Sequence[Any]) -> Mapping[str, str]:
 
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
-    """Say whether this checkpoint beats copying the first frame, in colours and in depth."""
+    """Say whether this checkpoint beats copying the first frame, in colours, depth and normals."""
     copied = (metrics.get("conditions") or {}).get("copy_first") or {}
     sentences = []
     for name, words in SAID.items():
         change = copied.get("measures", {}).get(name, {}).get("difference") or {}
         if change.get("difference") is None:
             continue
-        measure = Measure(**metrics["measures"][name])
-        gain = " ".join(write_difference(measure, reverse_difference(change)))
-        beats = (
-            "beats"
-            if is_loss(measure, change)
-            else "is worse than"
-            if is_gain(measure, change)
-            else "isn't shown to beat"
-        )
-        sentences.append(f"This checkpoint {beats} copying the first frame: {gain} in {words}.")
+        stands = say_against(Measure(**metrics["measures"][name]), change, "copying the first frame")
+        sentences.append(f"This checkpoint {stands} in {words}.")
     return sentences

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import is_gain, is_loss, reverse_difference, write_difference
+from mirage_pl.engine.evaluation.measures import is_loss, say_against, write_difference
 from mirage_pl.engine.seams import Measure
 from mirage_pl.engine.words import PlainWords
 
@@ -44,16 +44,8 @@ def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     }
     sentences = []
     if "copy_context" in gains:
-        measure, change = gains["copy_context"]
-        gain = " ".join(write_difference(measure, reverse_difference(change)))
-        words = (
-            "beats"
-            if is_loss(measure, change)
-            else "is worse than"
-            if is_gain(measure, change)
-            else "isn't shown to beat"
-        )
-        sentences.append(f"This checkpoint {words} copying the newest context frame: {gain} in PSNR.")
+        stands = say_against(*gains["copy_context"], "copying the newest context frame")
+        sentences.append(f"This checkpoint {stands} in PSNR.")
     if "no_context" in gains:
         measure, change = gains["no_context"]
         costs = "costs" if is_loss(measure, change) else "isn't shown to cost anything:"

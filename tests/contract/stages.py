@@ -63,6 +63,10 @@ GENTLE = {
         ],
     ),
     "ivideogpt/world_model": ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
+    "ivideogpt/rlvr": [  # as above
+        *("rollouts={prompts: 2, group: 2, epochs: 3}", "callbacks.best.monitor=val/loss"),
+        *("stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"),
+    ],
     "ivideogpt/tokenizer": ["stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/tokenizer_gan": [
         "model.discriminator.depth=2",

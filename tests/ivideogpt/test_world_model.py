@@ -309,11 +309,11 @@ def test_a_picture_goes_on_by_given_actions(run_of_world, tmp_path):
             infer_small(run_of_world, tmp_path, f"image={tmp_path}/x.png", given)
 
 
-def test_a_session_goes_on_beyond_the_room_of_one_rollout(run_of_world, tmp_path, monkeypatch):
+def test_after_as_many_frames_as_in_training_a_session_goes_on_from_its_own(run_of_world, tmp_path, monkeypatch):
     from mirage_pl.ivideogpt.sessions.imagine import Imagine
 
     session = Imagine(load_trained(run_of_world), {}, Sampling(), 0)
-    monkeypatch.setattr(Imagine, "room", 2)
+    monkeypatch.setattr(Imagine, "trained_frames", 2)
     from PIL import Image
 
     Image.new("RGB", (16, 16)).save(tmp_path / "x.png")
@@ -321,5 +321,10 @@ def test_a_session_goes_on_beyond_the_room_of_one_rollout(run_of_world, tmp_path
     for _ in range(3):
         list(session.step(action="0 1"))
     assert len(session.shown) == 5
+    from mirage_pl.ivideogpt.model.rollout import Rollout
+
+    again = Rollout(session.world, session.shown[2][None, None], 2, Sampling())
+    steps = [again.step(torch.tensor([[0.0, 1.0]])).frames_BCHW for _ in range(2)]
+    torch.testing.assert_close(torch.cat(steps), torch.stack(session.shown[3:]))
     with pytest.raises(ValueError, match="2 number"):
         list(session.step(action="up"))

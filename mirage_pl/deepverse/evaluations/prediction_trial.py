@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -259,5 +258,5 @@ class PredictTrial(Trial):
         frames, depth = self.shown[clip.where]
         batch, first = self.collate([clip]), self.first_frame()
         there = slice(first, first + len(frames))
-        yield "", draw_clip(frames.cpu() / 255, np.asarray(depth.float().cpu().numpy()))
-        yield "truth", draw_clip(batch.frames_BTCHW[0, there] / 255, batch.depth_BTHW[0, there].numpy())
+        yield "", draw_clip(frames.cpu() / 255, {"disparity": depth.float().cpu()})
+        yield "truth", draw_clip(batch.frames_BTCHW[0, there] / 255, {"disparity": batch.depth_BTHW[0, there]})

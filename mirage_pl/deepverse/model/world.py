@@ -62,7 +62,7 @@ class World(nn.Module):
             untrained.
 
     Raises:
-        ValueError: the transformer has other channels than states, or the folder holds another one.
+        ValueError: modalities other than rgbd, a transformer of other channels than states, or a folder of another one.
     """
 
     constants_22: Tensor
@@ -78,6 +78,8 @@ class World(nn.Module):
         path: str | None = None,
     ) -> None:
         super().__init__()
+        if codec.modalities != "rgbd":
+            raise ValueError(f"modalities={codec.modalities}, but a world model knows colours and depth: rgbd")
         if sizes.channels != codec.channels:
             raise ValueError(
                 f"model.transformer.channels={sizes.channels}, but a state has {codec.channels}: two codes of "

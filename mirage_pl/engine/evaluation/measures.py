@@ -128,6 +128,20 @@ def reverse_difference(difference: Number) -> dict[str, Any]:
     return {**difference, "difference": -difference["difference"], **ends}
 
 
+def say_against(measure: Measure, change: Number, rival: str) -> str:
+    """Say whether a model beats a rival, and by how much: "beats copying the first frame: +8.4 dB [+7.9, +8.8]".
+
+    Args:
+        measure: what is compared.
+        change: the rival's value minus the model's own.
+        rival: what it is.
+    """
+    words = (
+        "beats" if is_loss(measure, change) else "is worse than" if is_gain(measure, change) else "isn't shown to beat"
+    )
+    return f"{words} {rival}: {' '.join(write_difference(measure, reverse_difference(change)))}"
+
+
 def is_loss(measure: Measure, difference: Number) -> bool:
     """Whether the interval lies wholly on the worse side of 0."""
     if not has_interval(difference):

@@ -6,6 +6,7 @@ Shapes: B rollouts, S actions of a kind, M actions of a kind of all rollouts.
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -15,8 +16,9 @@ from mirage_pl.engine.rl.batch import RolloutBatch
 from mirage_pl.engine.rl.objective import Objective, average, estimate_kl
 from mirage_pl.engine.rl.policy import Policy, Rollout
 from mirage_pl.engine.rl.rewards import Part, check_grader
-from mirage_pl.engine.rl.rounds import Judged, Round, judge
+from mirage_pl.engine.rl.rounds import Judged, Round, judge, pack, reward, unpack
 from mirage_pl.engine.rl.schedule import Schedule, draw_prompts
+from mirage_pl.engine.rl.sharing import do_shares
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.evaluating import evaluating
 
@@ -27,13 +29,14 @@ KL = "kl"
 class GRPO(BaseModule):
     """Learn from rewards, without a critic: an answer is compared with others to the same prompt (arXiv 2402.03300).
 
-    Its losses are named by kinds of actions, and ``kl``. Every process makes the same rollouts, and learns from its
-    share. A checkpoint holds those of its round, so that a stopped run goes on within it.
+    Its losses are named by kinds of actions, and ``kl``. Processes share a round's rollouts (where weights are in
+    parts, which they gather together, each makes all), and learn from all. A checkpoint holds those of its round, so
+    that a stopped run goes on within it.
 
     Args:
         rollouts: how many, how often.
         objective: kind of action -> its loss.
-        rewards: the parts of a reward, by name; they are summed.
+        rewards: the parts of a reward, by name; they are summed. ``None``: no part.
         deviation: divide advantages by their group's standard deviation; false as in Dr. GRPO.
         options: for :class:`mirage_pl.engine.training.base.BaseModule`.
     """
@@ -44,7 +47,7 @@ class GRPO(BaseModule):
         self,
         rollouts: Schedule,
         objective: Mapping[str, Objective],
-        rewards: Mapping[str, Part],
+        rewards: Mapping[str, Part | None],
         deviation: bool,
         **options: Any,
     ) -> None:
@@ -97,13 +100,18 @@ class GRPO(BaseModule):
             ValueError: rollouts don't go into whole steps, or the task doesn't grade.
         """
         self.rollouts.steps(self.rows_a_step)
-        check_grader(self.prompts)
+        check_grader(self.grader)
         self.round = Round.load(self.saved, self.prompts) if self.saved else Round()
 
     @property
     def prompts(self) -> Any:
-        """The data set that is asked from, and that grades."""
+        """The data set that is asked from."""
         return self.trainer.datamodule.datasets["train"]  # type: ignore[attr-defined]
+
+    @property
+    def grader(self) -> Any:
+        """What grades: the data set, unless a family compares with what it has at hand."""
+        return self.prompts
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the round."""
@@ -121,7 +129,7 @@ class GRPO(BaseModule):
             return
         now = perf_counter()
         share = {} if self.begun_at is None else {"rollout_share": self.seconds / (now - self.begun_at)}
-        with evaluating(self):
+        with evaluating(self), self.trainer.precision_plugin.forward_context():
             self.round = self.act(step, number, share)
         self.begun_at, self.seconds = now, perf_counter() - now
         self.on_acted(self.round.watched)
@@ -131,29 +139,38 @@ class GRPO(BaseModule):
         judged, taken, used = Judged(), self.round.taken, set[int]()
         for _ in range(1 + self.rollouts.refill):
             indices, taken = draw_prompts(self.seed, taken, self.rollouts.prompts, len(self.prompts))
-            asked = {index: self.prompts[index] for index in indices if index not in used}
+            asked = [index for index in indices if index not in used]
             if not asked:
                 break
-            used |= asked.keys()
-            rollouts = self.policy.roll(self.collate, asked, self.rollouts.group, self.seed, step)
-            graded = judge(rollouts, self.rollouts.group, self.rewards, self.prompts, self.deviation)
-            judged = judged.join(graded)
+            used.update(asked)
+            groups = do_shares(asked, partial(self.answer, step), divided=not self.split)
+            rollouts = [rollout for group in groups for rollout in unpack(group, self.prompts)]
+            judged = judged.join(judge(rollouts, self.rollouts.group, self.deviation))
             if sum(judged.telling) >= self.rollouts.prompts:
                 break
-        kept = self.refer(judged.keep(self.rollouts.prompts))
+        kept = judged.keep(self.rollouts.prompts)
+        referred = do_shares(kept, self.refer, divided=not self.split)
+        kept = [replace(each, reference=values) for each, values in zip(kept, referred, strict=True)]
         return Round(number, taken, kept, {**judged.watch(), **watched})
+
+    def answer(self, step: int, indices: Sequence[int]) -> list[list[dict[str, Any]]]:
+        """Act for some prompts, and reward what is done: a group of packed rollouts for each."""
+        asked, group = {index: self.prompts[index] for index in indices}, self.rollouts.group
+        rollouts = self.policy.roll(self.collate, asked, group, self.seed, step)
+        rows = pack(reward(rollouts, self.rewards, self.grader))
+        return [rows[first : first + group] for first in range(0, len(rows), group)]
 
     @property
     def collate(self) -> Any:
         """The family's collator."""
         return self.trainer.datamodule.collate  # type: ignore[attr-defined]
 
-    def refer(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
-        """Add how likely the reference finds rollouts, if there is one."""
+    def refer(self, rollouts: Sequence[Rollout]) -> list[dict[str, Tensor]]:
+        """How likely the reference finds rollouts, action by action of each kind; nothing without one."""
         if (reference := self.policy.reference()) is None:
-            return list(rollouts)
+            return [{} for _ in rollouts]
         width = int(self.trainer.datamodule.loader.batch_size)  # type: ignore[attr-defined]
-        referred: list[Rollout] = []
+        referred: list[dict[str, Tensor]] = []
         with reference:
             for first in range(0, len(rollouts), width):
                 some = rollouts[first : first + width]
@@ -162,10 +179,7 @@ class GRPO(BaseModule):
                     kind: values_M.cpu().split([len(each.old[kind]) for each in some])
                     for kind, values_M in values.items()
                 }
-                referred += [
-                    replace(each, reference={kind: pieces[kind][row] for kind in pieces})
-                    for row, each in enumerate(some)
-                ]
+                referred += [{kind: pieces[kind][row] for kind in pieces} for row in range(len(some))]
         return referred
 
     def on_acted(self, watched: Mapping[str, float]) -> None:

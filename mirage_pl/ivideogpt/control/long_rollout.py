@@ -42,8 +42,8 @@ class LongRollout:
         self.newest = list(context_BTCHW.unbind(1))
         self.rollout = Rollout(world, context_BTCHW, segment, sampling, streams)
 
-    def step(self, actions_BA: Tensor, see: bool = True) -> Imagined:
-        """Imagine the next frame of every row; ``see``: whether it is decoded."""
+    def step(self, actions_BA: Tensor | None, see: bool = True) -> Imagined:
+        """Imagine the next frame of every row; ``see``: whether it is decoded; no actions where a model takes none."""
         if self.rollout.count == self.segment:
             context_BTCHW = torch.stack(self.newest, 1)
             self.rollout = Rollout(self.world, context_BTCHW, self.segment, self.sampling, self.streams)

@@ -22,7 +22,8 @@ from mirage_pl.engine.evaluation.frames import psnr, squared_error, to_pixels
 from mirage_pl.engine.seams import Piece
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.ivideogpt.batch import fit_frames
-from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling
+from mirage_pl.ivideogpt.control.long_rollout import LongRollout
+from mirage_pl.ivideogpt.model.rollout import Sampling
 from mirage_pl.ivideogpt.model.world import WorldModel
 
 VIDEOS = (".gif", ".mp4", ".mkv", ".webm", ".avi")
@@ -41,7 +42,7 @@ class Imagine:
 
     def __init__(self, trained: Trained, takes: Mapping[str, str], sampling: Sampling, seed: int) -> None:
         self.trained, self.takes, self.sampling, self.seed = trained, takes, sampling, seed
-        self.rollout: Rollout | None = None
+        self.rollout: LongRollout | None = None
         self.shown: list[Tensor] = []
 
     @property
@@ -51,11 +52,9 @@ class Imagine:
         return world
 
     @property
-    def room(self) -> int:
-        """Frames that may follow a context."""
-        transformer = self.world.transformer
-        layout = transformer.layout
-        return (transformer.positions - layout.prompt_length + 1) // (layout.dynamics_tokens + 1)
+    def trained_frames(self) -> int:
+        """Frames that followed the context in training."""
+        return max(1, int(self.trained.config.task.window.length) - self.world.context_length)
 
     def begin(
         self,
@@ -85,10 +84,12 @@ class Imagine:
         if len(episode.frames_THWC) < context:
             raise ValueError(f"{clip} has {len(episode.frames_THWC)} frame(s) from first={first:g} on; give {context}")
         truth_TCHW = self.prepare(episode.frames_THWC)
-        count = int(frames) if frames else 1 if action else int(self.trained.config.task.window.length) - context
+        count = int(frames) if frames else 1 if action else self.trained_frames
         actions_FA = self.choose_actions(episode, action, count, str(clip or image))
         count = count if actions_FA is None else len(actions_FA)
-        self.shown, self.rollout = list(truth_TCHW[:context]), self.start(truth_TCHW[None, :context])
+        context_1TCHW, streams = truth_TCHW[None, :context], [row_stream(self.seed, "imagine", 0)]
+        self.rollout = LongRollout(self.world, context_1TCHW, self.trained_frames, self.sampling, streams)
+        self.shown = list(truth_TCHW[:context])
         rewards = [self.go_on(None if actions_FA is None else actions_FA[frame]) for frame in range(count)]
         yield from self.show(rewards, episode, truth_TCHW)
 
@@ -149,16 +150,9 @@ class Imagine:
             )
         return torch.from_numpy(chosen)
 
-    def start(self, context_BTCHW: Tensor) -> Rollout:
-        """A rollout with all the room there is."""
-        stream = row_stream(self.seed, "imagine", len(self.shown))
-        return Rollout(self.world, context_BTCHW, self.room, self.sampling, [stream])
-
     def go_on(self, action_A: Tensor | None) -> float | None:
-        """Imagine one frame; where the room is used up, the newest frames become the context of a new rollout."""
+        """Imagine one frame, and return its reward."""
         assert self.rollout is not None
-        if self.rollout.count == self.rollout.num_frames:
-            self.rollout = self.start(torch.stack(self.shown[-self.world.context_length :])[None])
         imagined = self.rollout.step(None if action_A is None else action_A[None])
         assert imagined.frames_BCHW is not None
         self.shown.append(imagined.frames_BCHW[0])

@@ -13,7 +13,7 @@ from torch import Tensor
 from mirage_pl.engine.rl.batch import RolloutBatch, make_batch
 from mirage_pl.engine.rl.policy import Rollout
 from mirage_pl.mirage.batch import IGNORE, Batch, Movable, Row
-from mirage_pl.mirage.collator import Collator
+from mirage_pl.mirage.collator import Collator, shown
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class RolloutCollator(Collator):
         if not isinstance(samples[0], Rollout):
             return super().__call__(samples)
         return self.learn(samples)
+
+    def prompt_length(self, sample: Any) -> int:
+        """Tokens of a question; its images are only measured."""
+        return len(self._row(sample, [self.pictures.tokens(*asked) for asked in shown(sample)], answers=False).tokens)
 
     def learn(self, rollouts: Sequence[Rollout]) -> RolloutBatch:
         """Build a batch of rollouts."""

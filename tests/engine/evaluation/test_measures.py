@@ -9,6 +9,7 @@ from mirage_pl.engine.evaluation.measures import (
     is_gain,
     is_loss,
     judge_difference,
+    say_against,
     write_difference,
     write_value,
 )
@@ -116,3 +117,10 @@ def test_one_number_a_seed_has_an_interval_over_seeds_alone():
     assert change["difference"] == 2.5
     assert change["high"] - 2.5 == pytest.approx(12.706 * (1 / 3 + 0.5 / 2) ** 0.5)
     assert seeds_difference(np.array([1.0]), np.array([2.0, 3.0]))["low"] is None
+
+
+def test_a_rival_is_beaten_only_where_the_interval_says_so():
+    behind = difference(-2.0, 1.0)
+    assert say_against(DECIBEL, behind, "copying").startswith("beats copying: +2.0")
+    assert say_against(DISTANCE, behind, "copying").startswith("is worse than copying: +2.0")
+    assert say_against(DECIBEL, difference(-2.0, 2.5), "copying").startswith("isn't shown to beat copying: +2.0")

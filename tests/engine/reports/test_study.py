@@ -111,6 +111,16 @@ def test_a_broken_run_is_left_out_and_the_others_are_not_lost(tmp_path):
     assert f"cut-seed1 is not evaluated: run python -m mirage_pl.evaluate ckpt={tmp_path}/cut-seed1" in said["cut"]
 
 
+def test_an_evaluation_that_was_interrupted_is_named_with_the_command_that_continues_it(tmp_path):
+    answer(make_run(tmp_path / "half-seed1"), "yn", {"zero": "ny"}, finished=False)
+    answer(make_run(tmp_path / "whole-seed1"), "yn", {"zero": "ny", "noise": "nn"}, finished=True)
+    study = read_study([tmp_path])
+    assert [method.name for method in study.methods] == ["half", "whole"]
+    assert len(study.notes) == 1
+    assert "half-seed1's evaluation was interrupted" in study.notes[0]
+    assert f"mirage_pl.evaluate ckpt={tmp_path}/half-seed1 task=vsp with the same options" in study.notes[0]
+
+
 def test_interventions_are_compared_only_in_the_seeds_that_made_them_for_all_questions(tmp_path):
     answer(make_run(tmp_path / "m-seed1", seed=1), "yyn", {"zero": "nny", "noise": "nnn"})
     answer(make_run(tmp_path / "m-seed2", seed=2), "ynn")
