@@ -16,7 +16,7 @@ from torch import Tensor
 from data_modules.episodes.clips import Clip
 from data_modules.episodes.entry import naming, open_checked
 from data_modules.episodes.episode import Episode
-from data_modules.worlds.walks import name_action
+from data_modules.worlds.walking import name_action
 from mirage_pl.deepverse.batch import fit_depth, fit_frames, fit_lens
 from mirage_pl.deepverse.model.memory import Memory
 from mirage_pl.deepverse.model.prompts import NUMBERS
