@@ -85,8 +85,8 @@ class SelfDistill(AnsweringModule):
         """Move the twin's weights to the model's; with 0 all the way."""
         for own, other in zip(self.net.parameters(), self.twin.parameters(), strict=True):
             other.lerp_(own, 1 - decay)
-        for own, other in zip(self.net.buffers(), self.twin.buffers(), strict=True):
-            other.copy_(own)
+        for now, then in zip(self.net.buffers(), self.twin.buffers(), strict=True):
+            then.copy_(now)
 
     # Rollouts
 
