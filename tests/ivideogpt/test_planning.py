@@ -198,6 +198,12 @@ def test_planning_with_a_model_that_makes_no_errors_does_what_the_expert_does(mo
     assert seen.mean() == thought.mean() == np.asarray(frames[0]).min() + 7
 
 
+def test_what_is_promised_of_steps_that_are_never_taken_doesnt_count(monkeypatch):
+    monkeypatch.setattr(planning, "LongRollout", Known)
+    _, rows = score(control(length=4))  # three steps, of plans whose two first steps are taken
+    assert [row["promised"] for row in rows] == [row["return"] for row in rows]
+
+
 def test_an_expert_may_lead_to_the_starts_which_are_the_same_for_all(monkeypatch):
     monkeypatch.setattr(planning, "LongRollout", Known)
     fresh, led = ([row["return"] for row in score(control(before=before))[1]] for before in ([0, 0], [2, 4]))

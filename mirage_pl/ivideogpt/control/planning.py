@@ -91,7 +91,7 @@ class ModelPlans(Plans):
         sampling: how codes are chosen.
 
     Attributes:
-        imagined: of each episode, what the model expected of the steps that were taken: frames, [F, C, H, W].
+        imagined: of each episode, what the model expected of the steps that were planned: frames, [F, C, H, W].
         promised: the rewards it expected of them.
 
     Raises:
