@@ -13,7 +13,7 @@ TOLD := runs/metaworld_language/mmact/tiny
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-slurm demo demo-from-scratch demo-ivideogpt demo-mmact pretrain docs picture constraints clean
+.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-vla-eval test-slurm demo demo-from-scratch demo-ivideogpt demo-mmact pretrain docs picture constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -52,6 +52,10 @@ gpu-report: setup  ## all that needs a GPU, tests and figures, in under nine min
 test-lmms-eval: setup  ## the tests of lmms-eval's plug-in, and what they need
 	$(INSTALL) '.[dev,lmms-eval]' --override integrations/lmms_eval/overrides.txt
 	$(BIN)/pytest -m lmms_eval
+
+test-vla-eval: setup  ## the tests of what serves policies to vla-eval, and what they need
+	$(INSTALL) '.[dev,vla-eval]'
+	$(BIN)/pytest -m vla_eval
 
 test-slurm: setup  ## the tests on a real SLURM, which must be running (a quarter of an hour)
 	$(BIN)/pytest -m 'slurm and not slow' tests/slurm
@@ -99,7 +103,7 @@ picture: setup  ## draw docs/method.png
 	$(RUN) docs.draw_method
 
 constraints: setup  ## write the installed versions into constraints.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override integrations/lmms_eval/overrides.txt --editable '.[dev,docs,optuna,lmms-eval]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override integrations/lmms_eval/overrides.txt --editable '.[dev,docs,optuna,lmms-eval,vla-eval]'
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt
 
 clean:  ## remove the environment, runs and generated data

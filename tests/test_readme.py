@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from importlib.util import find_spec
 
 import pytest
@@ -19,6 +20,8 @@ FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 ROOTS = "assets|benchmarks|callbacks|conf|data_modules|docs|hydra_plugins|integrations|launch|mirage_pl|tests"
 FORMS = re.compile(r"[<>…*{}]|NAME|YYYY")
 """In a path that stands for many."""
+MAKEFILE = (REPO / "Makefile").read_text()
+DEMOS = re.findall(r"^(demo[a-z-]*): setup", MAKEFILE, re.MULTILINE)
 MODULES = [file for root in ROOTS.split("|") for file in (REPO / root).rglob("*.py")]
 
 
@@ -107,6 +110,21 @@ def test_every_command_is_understood(searched):
     assert not failures
 
 
+@pytest.mark.parametrize("demo", DEMOS)
+def test_a_demo_is_understood_and_each_of_its_commands_finds_the_runs_before_it(demo, searched):
+    printed = subprocess.run(["make", "-n", demo], cwd=REPO, capture_output=True, text=True, check=True).stdout
+    commands = re.findall(r"-m (mirage_pl\.\w+ .*)", printed)
+    runs = set()
+    for command in commands:
+        check_command(f"python -m {command}", searched)
+        verb, *words = shlex.split(command)
+        used = set(re.findall(r"\bruns/[^\s\],]+", " ".join(word for word in words if not word.startswith("run_dir="))))
+        assert used <= runs, command
+        if verb == "mirage_pl.train":
+            runs.add(compose("train", *words).run_dir)
+    assert len(runs) > 1
+
+
 def test_every_config_that_a_page_shows_composes(searched):
     assert len(CONFIGS) > 4
     for name in CONFIGS:
@@ -132,7 +150,7 @@ def test_every_file_that_a_page_names_exists(name):
 
 
 def test_make_targets_exist():
-    targets = set(re.findall(r"^([a-z-]+):", (REPO / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     named = {name for page in PAGES.values() for name in re.findall(r"(?:`|^ *)make ([a-z-]+)", page, re.MULTILINE)}
     assert named <= targets
 

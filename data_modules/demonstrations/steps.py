@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -11,6 +11,10 @@ from PIL import Image
 from data_modules.demonstrations.demonstration import Demonstration, Frames, Numbers, read_demonstration, read_frames
 from data_modules.demonstrations.drawing import draw_numbers
 from data_modules.files.sources import Source, open_source
+from data_modules.loading.draws import stream_seed
+
+Said = Literal["own", "shuffled"]
+"""Whose plan is a step's."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +124,14 @@ class Steps:
         chunk: steps of a chunk.
         hop: steps between neighbouring samples.
         numbers: of states and actions.
+        plans: ``own``; ``shuffled``: a step's plan is that of another one of the index, drawn by its place.
 
     Raises:
         ValueError: a bad row; names it.
     """
 
-    def __init__(self, source: Source, chunk: int, hop: int, numbers: Numbering) -> None:
-        self.source, self.chunk, self.numbers = source, chunk, numbers
+    def __init__(self, source: Source, chunk: int, hop: int, numbers: Numbering, plans: Said = "own") -> None:
+        self.source, self.chunk, self.numbers, self.plans = source, chunk, numbers, plans
         self.rows = [parse_row(source, row) for row in range(len(source))]
         self.places = [(row, at) for row, each in enumerate(self.rows) for at in range(0, each["length"] - 1, hop)]
         self.opened: dict[int, Demonstration] = {}
@@ -155,11 +160,18 @@ class Steps:
             str(values.get("group", "all")),
             self.source.folder(row) / values["episode"],
             at,
-            None if episode.plans_P is None else values["plans"][episode.plans_P[at]],
+            self.read_plan(row, at),
             int(values.get("views", 0)),
             None,
             {key: value for key, value in values.items() if key not in COLUMNS},
         )
+
+    def read_plan(self, row: int, at: int) -> str | None:
+        """What is said of a step."""
+        if self.plans == "shuffled":
+            row, at = self.places[stream_seed("plan", row, at) % len(self.places)]
+        plans_P = self.open(row).plans_P
+        return None if plans_P is None else str(self.rows[row]["plans"][plans_P[at]])
 
     def open(self, row: int) -> Demonstration:
         """The episode of a row; its numbers are kept."""
@@ -260,12 +272,15 @@ class Demonstrations:
         chunk: steps of a chunk of actions.
         hop: steps between neighbouring samples.
         numbers: options of :class:`Numbering`.
+        plans: see :class:`Steps`.
     """
 
-    def __init__(self, chunk: int, hop: int, numbers: Mapping[str, int]) -> None:
+    def __init__(self, chunk: int, hop: int, numbers: Mapping[str, int], plans: Said = "own") -> None:
         if chunk < 1 or hop < 1:
             raise ValueError(f"task.chunk={chunk} and task.hop={hop} must be 1 step or more")
-        self.chunk, self.hop, self.numbers = chunk, hop, Numbering(**numbers)
+        if plans not in ("own", "shuffled"):
+            raise ValueError(f"task.plans={plans} is unknown; choose own or shuffled")
+        self.chunk, self.hop, self.numbers, self.plans = chunk, hop, Numbering(**numbers), plans
 
     def read(self, file: str) -> Steps:
         """Read an index.
@@ -273,7 +288,7 @@ class Demonstrations:
         Raises:
             ValueError: a bad row; names it.
         """
-        return Steps(open_source(file), self.chunk, self.hop, self.numbers)
+        return Steps(open_source(file), self.chunk, self.hop, self.numbers, self.plans)
 
     def problems(self, file: str) -> Iterator[str]:
         """Yield what is wrong with each bad row, or with its file."""

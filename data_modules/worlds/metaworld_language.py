@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_modules.worlds.metaworld import MetaWorld
 from data_modules.worlds.rendering import check_side
-from data_modules.worlds.world import Vector
+from data_modules.worlds.world import Vector, WorldFailure
 
 Offset = tuple[float | None, float | None, float | None]
 ANYWHERE: Offset = (None, None, None)
@@ -21,6 +21,8 @@ PARTS = 10
 """Into so many parts each direction in which things are placed is cut, to tell goals apart."""
 KEPT = {0: "test", 5: "test", 2: "val"}
 """Sum of a goal's parts, modulo ``PARTS`` -> the split that has it; those of all others train."""
+TRIES = 200
+"""Placings that are drawn at most to find one outside of a scene's space."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class MetaWorldLanguage:
         camera: see :class:`data_modules.worlds.metaworld.MetaWorld`.
         flipped: see there.
         repeat: simulated steps of an action.
+        beyond: set it, and from the next reset on things are placed outside of the space in which a scene places them,
+            by up to this share of its width at each side; 0: within.
 
     Raises:
         ValueError: no such scene or number, or Meta-World isn't installed.
@@ -129,6 +133,7 @@ class MetaWorldLanguage:
     repeat: int
     scene: str = field(init=False)
     saying: int = field(init=False, default=0)
+    beyond: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         check_side(self.side)
@@ -162,6 +167,28 @@ class MetaWorldLanguage:
         self.saying = int(draws.integers(1 << 16))
         self.simulator = self.take()
         self.simulator.reset(draws)
+        if self.beyond:
+            self.move_things(draws)
+
+    def move_things(self, draws: np.random.Generator) -> None:
+        """Place things again, outside of the scene's space in one direction or more.
+
+        Raises:
+            WorldFailure: no draws did.
+        """
+        simulator = self.simulator.simulator
+        within = simulator._random_reset_space
+        margin = self.beyond * (within.high - within.low)
+        simulator._random_reset_space = type(within)(within.low - margin, within.high + margin, dtype=within.dtype)
+        try:
+            for _ in range(TRIES):
+                self.simulator.reset(draws)
+                placed = simulator._last_rand_vec
+                if ((placed < within.low) | (placed > within.high)).any():
+                    return
+        finally:
+            simulator._random_reset_space = within
+        raise WorldFailure(f"of {TRIES} placings of {self.scene} none was outside of its space")
 
     def step(self, action: Vector) -> float:
         """Act; return the scene's reward."""

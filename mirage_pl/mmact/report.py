@@ -18,6 +18,8 @@ CONDITIONS = {
     "swapped_views": "cameras in the other order",
     "unigram": "in each place the code that stands there most often in the training data",
     "copy": "the picture that is seen now, as if nothing moved",
+    "moved_objects": "things are placed where training never places them",
+    "moved_expert": "the world's own expert there: what can be reached at all",
     "random": "actions drawn evenly from -1 to 1",
     "mean": "the mean action of the training data, always",
     "nearest": "what was done in the nearest state of the training data, among episodes with the same instruction",

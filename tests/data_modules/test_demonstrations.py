@@ -42,6 +42,25 @@ def test_a_chunk_behind_the_end_repeats_the_last_action_and_says_how_much_is_rea
     assert rows.picture(rows[0]).size[0] > 100
 
 
+def test_shuffled_plans_are_those_of_other_steps_and_nothing_else_is_changed(tmp_path):
+    plans = {"plans": [f"plan {number}" for number in range(4)]}
+    says = np.arange(4)
+    index = write_index(tmp_path, write(tmp_path, row=plans, plans=says), write(tmp_path, "b", row=plans, plans=says))
+    own, shuffled = (Demonstrations(3, 1, NUMBERS, how).read(index) for how in ("own", "shuffled"))
+    assert [step.plan for step in map(own.__getitem__, range(8))] == [f"plan {at}" for at in (0, 1, 2, 3) * 2]
+    said = [step.plan for step in map(shuffled.__getitem__, range(8))]
+    assert said == [step.plan for step in map(shuffled.__getitem__, range(8))]
+    assert set(said) <= set(plans["plans"])
+    assert len(set(said)) > 1
+    assert said != [f"plan {at}" for at in (0, 1, 2, 3) * 2]
+    assert all(
+        (one.where, one.instruction, one.real) == (other.where, other.instruction, other.real)
+        for one, other in zip(map(own.__getitem__, range(8)), map(shuffled.__getitem__, range(8)), strict=True)
+    )
+    with pytest.raises(ValueError, match=r"task\.plans=mixed is unknown"):
+        Demonstrations(3, 1, NUMBERS, "mixed")
+
+
 def test_each_bad_row_is_named_with_what_is_wrong(tmp_path):
     nan = np.full((4, 1), np.nan, np.float32)
     index = write_index(

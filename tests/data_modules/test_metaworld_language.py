@@ -68,6 +68,26 @@ def test_goals_of_train_val_and_test_are_apart_and_each_has_its_share():
 
 
 @needs_drawing
+def test_things_that_are_moved_stand_outside_of_the_scenes_space_and_the_expert_still_reaches_its_goal():
+    world = MetaWorldLanguage(scenes=TWO, **OPTIONS)
+    for seed in range(4):
+        world.beyond = 0.0
+        world.reset(np.random.default_rng(seed))
+        simulator, told = world.simulator.simulator, world.instruction
+        low, high, before = simulator._random_reset_space.low, simulator._random_reset_space.high, world.numbers
+        world.beyond = 0.15
+        demonstrate(world, 0, 100, 0, np.random.default_rng(seed))
+        placed, margin = simulator._last_rand_vec, 0.15 * (high - low)
+        assert world.instruction == told
+        assert ((placed < low) | (placed > high)).any()
+        assert ((placed >= low - margin) & (placed <= high + margin)).all()
+        assert world.reached
+        world.beyond = 0.0
+        world.reset(np.random.default_rng(seed))
+        np.testing.assert_array_equal(world.numbers, before)
+
+
+@needs_drawing
 def test_made_episodes_begin_again_from_their_rows_with_goals_of_their_split(tmp_path):
     world = partial(MetaWorldLanguage, scenes=TWO, **OPTIONS)
     options = {"folder": tmp_path, "seed": 0, "world": world, "limit": 60, "stay": 0, "noises": [0, 0.3], "views": 0}

@@ -169,6 +169,8 @@ def test_a_condition_that_there_isnt_and_an_episode_without_a_seed_are_refused(r
     given = [f"ckpt={run}", "evaluation=mmact/policy"]
     with pytest.raises(ValueError, match="conditions=.'no_image'. are unknown"):
         evaluate.run(compose("evaluate", *given, "conditions=[no_image]"))
+    with pytest.raises(ValueError, match="this world can't place things elsewhere"):
+        evaluate.run(compose("evaluate", *given, "conditions=[moved_objects]", "limit=2", "label=moved"))
     row = json.loads((told / "pushing_language/test.jsonl").read_text().splitlines()[0])
     row["episode"] = str(told / "pushing_language" / row["episode"])
     (tmp_path / "mine.jsonl").write_text(json.dumps({key: value for key, value in row.items() if key != "seed"}))

@@ -19,9 +19,11 @@ def test_a_policy_of_both_is_trained_played_and_asked_what_it_is_about(tmp_path)
     cfg = compose_small("train", *QUIET, *words, "loader.batch_size=4", "task.limit=60", stage="mmact/mix")
     instantiate(cfg.task.data.maker, num_workers=1).make()
     fit.run(cfg)
-    given = [f"ckpt={tmp_path}/run", "limit=8", "num_shown=1", "conditions=[wrong_instruction,expert]"]
+    given = [f"ckpt={tmp_path}/run", "limit=8", "num_shown=1"]
+    given += ["conditions=[wrong_instruction,moved_objects,moved_expert,expert]"]
     metrics = evaluate.run(compose("evaluate", *given, "evaluation=mmact/policy"))
     assert metrics["success"]["all"]["n"] == 3
+    assert all(metrics["conditions"][name]["moved"]["mean"] > 0 for name in ("moved_objects", "moved_expert"))
     rows = (tmp_path / "run/evaluation/metaworld_language/predictions.jsonl").read_text().splitlines()
     assert {json.loads(row)["group"] for row in rows} <= {"plate-slide", "window-open"}
     said = evaluate.run(compose("evaluate", f"ckpt={tmp_path}/run", "evaluation=mmact/plans", "conditions=[]"))

@@ -20,7 +20,8 @@ from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.folder import CONFIG
 from mirage_pl.engine.runs.identity import is_below
-from mirage_pl.engine.runs.starts import Start, locate_run, read_starts
+from mirage_pl.engine.runs.origins import locate_run
+from mirage_pl.engine.runs.starts import Start, read_starts
 
 PICKS = 256
 """Numbers of a weight that its digest is made of."""

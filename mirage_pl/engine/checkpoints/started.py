@@ -20,7 +20,8 @@ from mirage_pl.engine.checkpoints.adapted import (
 from mirage_pl.engine.checkpoints.weights import check_rest, checkpoint_of, load_weights, read_checkpoint
 from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.identity import is_below
-from mirage_pl.engine.runs.starts import describe_start, locate_run, read_starts
+from mirage_pl.engine.runs.origins import describe_start, locate_run
+from mirage_pl.engine.runs.starts import read_starts
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None
     fetched = {
         name: locate_run(places[name], folder)
         for name, start in starts.items()
-        if name in places and not (resumed and start.kept and adapter is None)
+        if name in places and not (resumed and start.held and adapter is None)
     }
     for place in fetched.values():
         log.info("%s from %s", "fetching frozen weights" if resumed else "starting", describe_start(str(place)))
@@ -52,7 +53,7 @@ def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None
         return
     for name, place in fetched.items():
         load_weights(module, checkpoint_of(place), starts[name])
-    module.apart = tuple(start.into for start in starts.values() if not start.kept)
+    module.apart = tuple(start.into for start in starts.values() if not start.held)
     if module.apart:
         module.strict_loading = False  # what the checkpoint lacks has been loaded
         if resumed:

@@ -12,6 +12,8 @@ from mirage_pl.engine.checkpoints.adapted import load_adapted, read_adapter
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, load_weights, run_of
 from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG
+from mirage_pl.engine.runs.origins import list_aside
+from mirage_pl.engine.runs.starts import Start
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def load_trained(ckpt: str, accelerator: str = "cpu", merged: bool = False) -> T
     if (adapter := read_adapter(config)) is not None:
         load_adapted(module, checkpoint, config, adapter, merged)
     else:
-        load_weights(module, checkpoint)
+        load_weights(module, checkpoint, Start(fresh=list_aside(folder)))
     gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
     device = torch.device("cuda" if gpu else "cpu")
     return Trained(checkpoint, folder, config, module.to(device).eval(), instantiate(config.stage.collator), device)

@@ -15,7 +15,8 @@ from mirage_pl.engine.checkpoints.zero3 import FIRST, read_whole_weights
 from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG, LAST
 from mirage_pl.engine.runs.identity import is_below
-from mirage_pl.engine.runs.starts import Start, locate_unkept
+from mirage_pl.engine.runs.origins import locate_unkept
+from mirage_pl.engine.runs.starts import Start
 
 ZERO, ZERO3 = Path("checkpoint", "mp_rank_00_model_states.pt"), Path("checkpoint", FIRST)
 """In DeepSpeed's checkpoint folder: the whole model of ZeRO-1 and ZeRO-2, and rank 0's part of ZeRO-3."""

@@ -5,8 +5,16 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Protocol
 
+from data_modules.scores import Scores
 from mirage_pl.engine.evaluation.answers import measure_answer
-from mirage_pl.engine.seams import Graded, Located
+from mirage_pl.engine.seams import Located
+
+
+class Grader(Protocol):
+    """What grades: a data set, or a part of the stage that has the truth at hand."""
+
+    def grade(self, sample: Any, answer: Any) -> Scores:
+        """Grade what a policy did; without values where there is no truth."""
 
 
 class Part(Protocol):
@@ -74,14 +82,14 @@ class ByForm:
 
 
 def reward_answer(
-    parts: Mapping[str, Part], rows: Graded[Any], sample: Located, answer: Any
+    parts: Mapping[str, Part], grader: Grader, sample: Located, answer: Any
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Grade an answer; return each part of its reward, weighed, and its ``success`` where the data set says so.
+    """Grade an answer; return each part of its reward, weighed, and its ``success`` where the grade says so.
 
     Raises:
         ValueError: the row has no truth to grade by, or a part isn't finite; names the row.
     """
-    scores = rows.grade(sample, answer)
+    scores = grader.grade(sample, answer)
     if not scores.values:
         raise ValueError(
             f"{sample.where}: the row holds no truth, so that answers can't be graded; leave it out of task.train_file"
@@ -98,14 +106,14 @@ def reward_answer(
     return values, {"success": float(grade["success"])} if grade.get("success") is not None else {}
 
 
-def check_grader(rows: Any) -> None:
-    """Refuse a data set that grades nothing, before anything is asked.
+def check_grader(grader: Any) -> None:
+    """Refuse what grades nothing, such as a data set without a truth, before anything is asked.
 
     Raises:
         ValueError: says what to do.
     """
-    if not callable(getattr(rows, "grade", None)):
+    if not callable(getattr(grader, "grade", None)):
         raise ValueError(
-            f"rewards need a task that grades answers, and {type(rows).__name__} doesn't; choose another task=, or "
+            f"rewards need a task that grades answers, and {type(grader).__name__} doesn't; choose another task=, or "
             "give its data set grade(sample, answer)"
         )

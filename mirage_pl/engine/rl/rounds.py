@@ -9,7 +9,7 @@ import torch
 
 from mirage_pl.engine.rl.advantages import compute_advantages, share_of_groups
 from mirage_pl.engine.rl.policy import Rollout
-from mirage_pl.engine.rl.rewards import Part, reward_answer
+from mirage_pl.engine.rl.rewards import Grader, Part, reward_answer
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +33,23 @@ class Round:
 
     def save(self) -> dict[str, Any]:
         """Plain values and tensors, for a checkpoint."""
-        rows = [{name: value for name, value in vars(each).items() if name != "sample"} for each in self.rollouts]
+        rows = pack(self.rollouts)
         return {"number": self.number, "taken": self.taken, "rollouts": rows, "watched": dict(self.watched)}
 
     @classmethod
     def load(cls, saved: Mapping[str, Any], prompts: Any) -> Self:
         """Make it again of what was saved, with the data set whose samples were asked."""
-        rollouts = [Rollout(sample=prompts[row["index"]], **row) for row in saved["rollouts"]]
-        return cls(saved["number"], saved["taken"], rollouts, saved["watched"])
+        return cls(saved["number"], saved["taken"], unpack(saved["rollouts"], prompts), saved["watched"])
+
+
+def pack(rollouts: Sequence[Rollout]) -> list[dict[str, Any]]:
+    """Rollouts as plain values and tensors, without their samples."""
+    return [{name: value for name, value in vars(each).items() if name != "sample"} for each in rollouts]
+
+
+def unpack(rows: Sequence[Mapping[str, Any]], prompts: Any) -> list[Rollout]:
+    """Rollouts again, with the data set whose samples were asked."""
+    return [Rollout(sample=prompts[row["index"]], **row) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -73,42 +82,57 @@ class Judged:
     def watch(self) -> dict[str, float]:
         """Means over all rollouts: parts of the reward, its sum, facts; and shares of groups."""
         rollouts = [rollout for group in self.groups for rollout in group]
-        named = [
-            {f"reward_{name}": value for name, value in rollout.rewards.items()}
-            | {"reward": sum(rollout.rewards.values()), **rollout.facts}
-            for rollout in rollouts
-        ]
-        names = dict.fromkeys(name for values in named for name in values)
-        means = {name: mean_of([values[name] for values in named if name in values]) for name in names}
+        means = watch_facts(rollouts)
         if all("success" in rollout.facts for rollout in rollouts):
             success_PG = torch.tensor([[rollout.facts["success"] for rollout in group] for group in self.groups])
             means |= share_of_groups(success_PG)
         return means | {"degenerate": 1 - mean_of(self.telling), "groups": float(len(self.groups))}
 
 
-def judge(rollouts: Sequence[Rollout], group: int, parts: Mapping[str, Part], rows: Any, deviation: bool) -> Judged:
-    """Reward rollouts, and compare each with its group.
+def reward(rollouts: Sequence[Rollout], parts: Mapping[str, Part], grader: Grader) -> list[Rollout]:
+    """Reward rollouts.
 
     Args:
-        rollouts: prompt after prompt.
-        group: rollouts of each prompt.
+        rollouts: any.
         parts: of the reward.
-        rows: the data set, which grades.
-        deviation: as in :func:`mirage_pl.engine.rl.advantages.compute_advantages`.
+        grader: grades them.
 
     Raises:
         ValueError: an answer can't be graded; names its row.
     """
     rewarded: list[Rollout] = []
     for rollout in rollouts:
-        rewards, facts = reward_answer(parts, rows, rollout.sample, rollout.answer)
+        rewards, facts = reward_answer(parts, grader, rollout.sample, rollout.answer)
         rewarded.append(replace(rollout, rewards=rewards, facts={**rollout.facts, **facts}))
-    sums = [sum(rollout.rewards.values()) for rollout in rewarded]
+    return rewarded
+
+
+def judge(rollouts: Sequence[Rollout], group: int, deviation: bool) -> Judged:
+    """Compare each rollout's reward with its group's.
+
+    Args:
+        rollouts: rewarded, prompt after prompt.
+        group: rollouts of each prompt.
+        deviation: as in :func:`mirage_pl.engine.rl.advantages.compute_advantages`.
+    """
+    sums = [sum(rollout.rewards.values()) for rollout in rollouts]
     advantages = compute_advantages(torch.tensor(sums, dtype=torch.float64).view(-1, group), deviation)
     worth = advantages.values_PG.flatten().tolist()
-    worthy = [replace(rollout, advantage=value) for rollout, value in zip(rewarded, worth, strict=True)]
+    worthy = [replace(rollout, advantage=value) for rollout, value in zip(rollouts, worth, strict=True)]
     groups = [worthy[first : first + group] for first in range(0, len(worthy), group)]
     return Judged(groups, advantages.telling_P.tolist())
+
+
+def watch_facts(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Means over those rollouts that have them: parts of the reward and its sum, facts."""
+    named = [
+        {f"reward_{name}": value for name, value in rollout.rewards.items()}
+        | ({"reward": sum(rollout.rewards.values())} if rollout.rewards else {})
+        | dict(rollout.facts)
+        for rollout in rollouts
+    ]
+    names = dict.fromkeys(name for values in named for name in values)
+    return {name: mean_of([values[name] for values in named if name in values]) for name in names}
 
 
 def mean_of(values: Sequence[float]) -> float:

@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.arguments import check_options
 from mirage_pl.engine.runs.config import read_config, read_record
-from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, is_finished
 from mirage_pl.engine.runs.identity import is_below
 
@@ -34,8 +33,12 @@ class Start:
         into: dotted prefix of their place in this run; empty: unchanged.
         fresh: dotted prefixes of weights of this run that may be missing or have another shape in the other.
         kept: ``False``: frozen weights, left out of checkpoints (not of DeepSpeed's) and fetched from the other run.
+        aside: frozen weights that training alone needs: left out likewise, and fetched when the run goes on, but not by
+            who reads it.
         run: a run folder or checkpoint to take instead.
         unless: config keys: where one is set, the weights come from there, and only ``run`` counts.
+        beside: name of another start, from whose run this one takes, too: its ``stage``, ``alike``, ``liked`` and
+            ``run`` are then that one's.
     """
 
     stage: str | None = None
@@ -45,8 +48,15 @@ class Start:
     into: str = ""
     fresh: Sequence[str] = ()
     kept: bool = True
+    aside: bool = False
     run: str | None = None
     unless: Sequence[str] = ()
+    beside: str | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether checkpoints hold the weights."""
+        return self.kept and not self.aside
 
 
 @dataclass(frozen=True)
@@ -86,14 +96,17 @@ def read_starts(cfg: DictConfig) -> dict[str, Start]:
     nodes = OmegaConf.select(cfg, "stage.starts") or {}
     starts = {str(name): read_start(f"stage.starts.{name}", node) for name, node in nodes.items() if node is not None}
     if cfg.init_from:
-        if len(starts) > 1:
-            keys = " ".join(f"stage.starts.{name}.run=" for name in starts)
+        leading = [name for name, start in starts.items() if start.beside is None]
+        if len(leading) > 1:
+            keys = " ".join(f"stage.starts.{name}.run=" for name in leading)
             raise ValueError(f"init_from={cfg.init_from}: stage={cfg.stage.name} has several starts; give {keys}")
-        name, start = next(iter(starts.items()), ("weights", Start()))
-        starts[name] = replace(start, run=str(cfg.init_from))
+        name = leading[0] if leading else "weights"
+        starts[name] = replace(starts.get(name, Start()), run=str(cfg.init_from))
     for name, start in list(starts.items()):
         if any(OmegaConf.select(cfg, key) is not None for key in start.unless):
             starts[name] = replace(start, stage=None)
+    starts = {name: follow(name, start, starts) for name, start in starts.items()}
+    for name, start in starts.items():
         if (
             not start.kept
             and not OmegaConf.select(cfg, "lora")
@@ -104,6 +117,19 @@ def read_starts(cfg: DictConfig) -> dict[str, Start]:
                 "stage.freeze, or set kept: true"
             )
     return starts
+
+
+def follow(name: str, start: Start, starts: Mapping[str, Start]) -> Start:
+    """A start that takes from another one's run.
+
+    Raises:
+        ValueError: there is no such start.
+    """
+    if start.beside is None:
+        return start
+    if (other := starts.get(start.beside)) is None:
+        raise ValueError(f"stage.starts.{name}.beside={start.beside} names no start; there are {', '.join(starts)}")
+    return replace(start, stage=other.stage, alike=other.alike, liked=other.liked, run=other.run)
 
 
 def read_start(key: str, node: DictConfig) -> Start:
@@ -124,7 +150,8 @@ def find_starts(cfg: DictConfig) -> dict[str, str]:
         ValueError: there is no such run; names the command that makes one.
     """
     starts = read_starts(cfg)
-    keys = {name: f"stage.starts.{name}.run" if len(starts) > 1 else "init_from" for name in starts}
+    leading = [name for name, start in starts.items() if start.beside is None]
+    keys = {name: f"stage.starts.{name}.run" if len(leading) > 1 else "init_from" for name in starts}
     given = {name: start for name, start in starts.items() if is_given(start)}
     for name, start in given.items():
         if start.run is not None:
@@ -252,52 +279,3 @@ def is_cut_short(config: DictConfig) -> bool:
     """Whether a run sees a part of its data only."""
     given = [OmegaConf.select(config, key) for key in CUT_SHORT]
     return any(value not in (None, False, 0, 1.0) or (value == 1 and isinstance(value, int)) for value in given)
-
-
-def describe_start(path: str) -> str:
-    """A start in words: the run and how many of its steps it took."""
-    folder = folder_of(Path(path))
-    try:
-        run = read_candidate(folder) if (folder / METRICS).is_file() else None
-    except ValueError:
-        run = None
-    return str(run).replace(str(folder), path, 1) if run else f"{path} (which tells nothing of its steps)"
-
-
-def folder_of(start: Path) -> Path:
-    """The run folder of a start that is a run folder or a checkpoint."""
-    return start.parents[1] if start.suffix == ".ckpt" else start
-
-
-def locate_run(start: str, near: Path) -> Path:
-    """Find a start at its recorded path, or at the same place relative to the run if both were moved.
-
-    Args:
-        start: run folder or checkpoint, as recorded.
-        near: folder of the run that takes weights from it.
-
-    Raises:
-        ValueError: it is in neither place.
-    """
-    path = Path(start)
-    if path.exists():
-        return path
-    for end in (Path(*path.parts[at:]) for at in range(int(path.is_absolute()), len(path.parts))):
-        for place in (above / end for above in near.resolve().parents):
-            if place.exists() and (folder_of(place) / CONFIG).is_file():
-                return place
-    raise ValueError(f"{near} takes weights from {start}, which isn't there; bring that run back to its place")
-
-
-def locate_unkept(folder: Path) -> dict[str, tuple[Start, Path]]:
-    """Name -> start and its place, for every start whose weights the run's checkpoints don't hold.
-
-    Raises:
-        ValueError: a start isn't there, or a file of the run can't be read.
-    """
-    starts, places = read_starts(read_config(folder / CONFIG)), recorded_starts(folder)
-    return {
-        name: (start, locate_run(places[name], folder))
-        for name, start in starts.items()
-        if not start.kept and name in places
-    }

@@ -9,8 +9,8 @@ from annotated_types import Ge, Len
 from torch import Tensor
 
 Weight = Annotated[float, Ge(0)]
-Weights = Mapping[str, Weight | Annotated[Sequence[Weight], Len(2, 2)]]
-"""The weight of each loss by name; a pair is interpolated linearly over the run."""
+Weights = Mapping[str, Weight | Annotated[Sequence[Weight], Len(2, 2)] | None]
+"""The weight of each loss by name; a pair is interpolated linearly over the run, ``None`` is for no loss at all."""
 
 
 def name_logged(losses: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
@@ -29,7 +29,11 @@ def as_pairs(weights: Weights) -> dict[str, tuple[float, float]]:
     Raises:
         ValueError: all are zero all the time.
     """
-    pairs = {name: (weight, weight) if isinstance(weight, int | float) else weight for name, weight in weights.items()}
+    pairs = {
+        name: (weight, weight) if isinstance(weight, int | float) else weight
+        for name, weight in weights.items()
+        if weight is not None
+    }
     if not any(map(any, pairs.values())):
         raise ValueError(f"all losses ({', '.join(pairs)}) have weight 0, so nothing is learnt; give one of them more")
     return {name: (float(first), float(last)) for name, (first, last) in pairs.items()}

@@ -34,6 +34,11 @@ class RolloutCache:
         """Tokens so far."""
         return self.count + (0 if self.past is None else self.past.count)
 
+    @property
+    def num_bytes(self) -> int:
+        """What it takes, its past included."""
+        return sum(room.nbytes for room in self.rooms) + (0 if self.past is None else self.past.num_bytes)
+
     def write(self, layer: int, keys_BHSd: Tensor, values_BHSd: Tensor) -> Tensor:
         """Write new keys and values behind the others; return the layer's so far, [2, B, H, tokens, d]."""
         end = self.count + keys_BHSd.shape[2]

@@ -129,15 +129,18 @@ class Rollout:
             embeds_B1D = embeds_B1D + transformer.embed_actions(actions_BA.to(embeds_B1D.device))[:, None]
         ids = list[Tensor]()
         for place in range(transformer.layout.dynamics_tokens):
-            logits_BK = transformer.predict_codes(self.run(embeds_B1D)[:, -1])
-            random_B = None if self.random_BFn is None else self.random_BFn[:, self.count, place].to(logits_BK.device)
-            ids.append(choose_codes(logits_BK, self.sampling.temperature, self.sampling.top_k, random_B))
+            ids.append(self.choose(transformer.predict_codes(self.run(embeds_B1D)[:, -1]), place))
             embeds_B1D = self.embed(ids[-1][:, None] + transformer.layout.context_codes)
         hidden_B1D = self.run(embeds_B1D, read=self.world.has_reward)
         rewards_B = symexp(transformer.predict_rewards(hidden_B1D[:, -1])) if self.world.has_reward else None
         ids_Bn = torch.stack(ids, 1)
         self.count += 1
         return Imagined(self.see(ids_Bn[:, None])[:, 0] if see else None, rewards_B, ids_Bn)
+
+    def choose(self, logits_BK: Tensor, place: int) -> Tensor:
+        """Choose a code of the next frame for each row."""
+        random_B = None if self.random_BFn is None else self.random_BFn[:, self.count, place].to(logits_BK.device)
+        return choose_codes(logits_BK, self.sampling.temperature, self.sampling.top_k, random_B)
 
     @torch.no_grad()
     def see(self, ids_BFn: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The columns of answers that are being decoded: padding and positions of every row.
 
-Shapes: B rows, T columns so far, S new columns, D width.
+Shapes: B rows, R of them that are run, T columns so far, S new columns, D width.
 """
 
 import torch
@@ -18,12 +18,17 @@ class AnswerColumns:
     Args:
         net: the model.
         prompts: the questions.
+
+    Attributes:
+        most_bytes: the largest state of all layers so far.
     """
 
     def __init__(self, net: LatentVLM, prompts: Batch) -> None:
         self.columns: Columns = net.columns(prompts, net.embed(prompts))
-        self.position_B = prompts.positions_3BT.amax((0, 2)) + 1
-        self.order_B = prompts.real_BT.sum(1)
+        self.position_R = prompts.positions_3BT.amax((0, 2)) + 1
+        self.order_R = prompts.real_BT.sum(1)
+        self.num_rows, self.most_bytes = len(prompts), 0
+        self.run_R = torch.arange(len(prompts), device=prompts.tokens_BT.device)
 
     def prefill(self) -> Tensor:
         """Run the prompts; return hidden states ``[B, D]`` of their last columns."""
@@ -31,28 +36,46 @@ class AnswerColumns:
         self.columns.embeds = Embeds(hidden_BD.new_empty(0))  # has their dtype and device, not their memory
         return hidden_BD
 
+    def leave(self, alive_B: Tensor) -> None:
+        """Run rows no further that write nothing any more, once they are half of those that are run: copies cost."""
+        alive_R = alive_B[self.run_R]
+        if 2 * int(alive_R.sum()) > len(alive_R):
+            return
+        rows_r = alive_R.nonzero().flatten()
+        self.columns.take(rows_r)
+        self.run_R, self.position_R, self.order_R = self.run_R[rows_r], self.position_R[rows_r], self.order_R[rows_r]
+
     def append(self, embeds_BSD: Tensor, written_BS: Tensor) -> Tensor:
-        """Run and keep S new columns; return their hidden states ``[B, S, D]``."""
-        self.columns.extend(self._places(written_BS))
-        self.position_B, self.order_B = self.position_B + written_BS.sum(1), self.order_B + written_BS.sum(1)
-        return self._advance(embeds_BSD)
+        """Run and keep S new columns; return their hidden states ``[B, S, D]``, zeros of rows that have left."""
+        places, written_R = self._places(written_BS), written_BS[self.run_R].sum(1)
+        self.columns.extend(places)
+        self.position_R, self.order_R = self.position_R + written_R, self.order_R + written_R
+        return self.spread(self._advance(embeds_BSD[self.run_R]))
 
     def tentative(self, written_BS: Tensor) -> "Tentative":
         """The next columns, which a recurrence may run without keeping them."""
         return Tentative(self, self._places(written_BS))
 
-    def _advance(self, embeds_BSD: Tensor) -> Tensor:
+    def spread(self, hidden_RSD: Tensor) -> Tensor:
+        """Hidden states of all rows, ``[B, S, D]``."""
+        if len(hidden_RSD) == self.num_rows:
+            return hidden_RSD
+        return hidden_RSD.new_zeros(self.num_rows, *hidden_RSD.shape[1:]).index_copy(0, self.run_R, hidden_RSD)
+
+    def _advance(self, embeds_RSD: Tensor) -> Tensor:
         """Run and keep columns, but not their hidden states: an answer reads them once."""
-        hidden_BSD = self.columns.advance(embeds_BSD)
+        hidden_RSD = self.columns.advance(embeds_RSD)
         self.columns.hidden.clear()
-        return hidden_BSD
+        self.most_bytes = max(self.most_bytes, self.columns.state_bytes)
+        return hidden_RSD
 
     def _places(self, written_BS: Tensor) -> Places:
-        """Where the next columns stand."""
-        before_BS = written_BS.cumsum(1) - written_BS.long()
-        positions_BS = self.position_B.unsqueeze(1) + before_BS
-        order_BS = self.order_B.unsqueeze(1) + before_BS
-        return Places(written_BS, order_BS, positions_BS.expand(3, -1, -1), torch.full_like(order_BS, -1))
+        """Where the next columns of the rows that are run stand."""
+        written_RS = written_BS[self.run_R]
+        before_RS = written_RS.cumsum(1) - written_RS.long()
+        positions_RS = self.position_R.unsqueeze(1) + before_RS
+        order_RS = self.order_R.unsqueeze(1) + before_RS
+        return Places(written_RS, order_RS, positions_RS.expand(3, -1, -1), torch.full_like(order_RS, -1))
 
 
 class Tentative:
@@ -69,6 +92,6 @@ class Tentative:
         """Run the columns and return their hidden states ``[B, S, D]``."""
         columns, before = self.answer.columns, self.answer.columns.places
         columns.extend(self.places)
-        hidden_BSD = columns.peek(embeds_BSD)
+        hidden_RSD = columns.peek(embeds_BSD[self.answer.run_R])
         columns.places = before
-        return hidden_BSD
+        return self.answer.spread(hidden_RSD)

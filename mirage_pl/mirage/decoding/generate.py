@@ -107,6 +107,7 @@ class Decoder:
         decoding: Decoding | Sequence[Decoding],
         latents: Sequence[Tensor] | None = None,
         choose: Choice | None = None,
+        columns: AnswerColumns | None = None,
     ) -> Generator[Step, Sequence[int] | None, None]:
         """Decode column by column until every row has ended or written ``max_new_tokens`` columns.
 
@@ -118,8 +119,9 @@ class Decoder:
             decoding: the options, or those of each row.
             latents: as in :meth:`__call__`.
             choose: chooses tokens in place of what ``decoding`` says, and may change latents.
+            columns: of these prompts, for who looks at them afterwards.
         """
-        columns = AnswerColumns(net, prompts)
+        columns = columns or AnswerColumns(net, prompts)
         choose = choose or Choice(decoding, prompts.samples, prompts.tokens_BT.device)
         rows = Rows(self, prompts, decoding, latents)
         hidden_BD = columns.prefill()
@@ -129,6 +131,7 @@ class Decoder:
             rows.leave((yield step) or ())
             if not rows.alive_B.any():
                 return
+            columns.leave(rows.alive_B)
             embeds_BD = torch.where(step.latent_B.unsqueeze(1), step.hidden_BD, net.embed_tokens(step.tokens_B))
             hidden_BD = columns.append(embeds_BD.unsqueeze(1), step.written_B.unsqueeze(1))[:, -1]
             if net.recurrence.together and latents is None and (slots_Bk := rows.slots()).any():

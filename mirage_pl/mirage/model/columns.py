@@ -59,6 +59,16 @@ class Columns:
         self.places, self.rotary_start = self.places.join(places), self.start
         self.rotary = self.architecture.rotary(self.embeds.inputs_BTD, places.positions_3BT)
 
+    def take(self, rows_b: Tensor) -> None:
+        """Let the other rows leave, once all columns so far have been run."""
+        self.places = self.places.take(rows_b)
+        self.states = [tuple(tuple(each[rows_b] for each in piece) for piece in state) for state in self.states]
+
+    @property
+    def state_bytes(self) -> int:
+        """What the state of all columns so far takes."""
+        return sum(each.nbytes for state in self.states for piece in state for each in piece)
+
     def advance(self, embeds_BSD: Tensor) -> Tensor:
         """Run and keep the next S columns; return their hidden states ``[B, S, D]``."""
         hidden_BSD, self.states = self._run(embeds_BSD)

@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from data_modules.loading.draws import stream_seed
+from mirage_pl.engine.rl.budget import GIB, divide
 from mirage_pl.engine.rl.policy import LogProbs, Rollout
 from mirage_pl.engine.seams import Located
 from mirage_pl.mirage.batch import IGNORE, Batch
+from mirage_pl.mirage.decoding.columns import AnswerColumns
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model.latents import LatentVLM
@@ -34,12 +36,14 @@ class Answering:
     Attributes:
         max_new_tokens: most columns of an answer, latents included.
         temperature: of the policy itself, in rollouts and in the loss; 1 is the model's own distribution.
-        batch: answers that are decoded at a time: what bounds the memory of their cache.
+        batch: most answers that are decoded at a time.
+        cache_gib: most memory of their keys and values.
     """
 
     max_new_tokens: Annotated[int, Ge(1)]
     temperature: Annotated[float, Gt(0)] = 1.0
     batch: Annotated[int, Ge(1)] = 64
+    cache_gib: Annotated[float, Gt(0)] = 4.0
 
 
 class AnswerPolicy:
@@ -79,12 +83,31 @@ class AnswerPolicy:
     # Rollouts
 
     def roll(self, collate: Any, prompts: Mapping[int, Located], group: int, seed: int, step: int) -> list[Rollout]:
-        """Sample answers, ``answering.batch`` at a time."""
+        """Sample answers, those to questions of similar lengths together.
+
+        Raises:
+            ValueError: one answer has no room in the cache; names its row.
+        """
         asked = [(index, sample, number) for index, sample in prompts.items() for number in range(group)]
-        width, rollouts = self.answering.batch, list[Rollout]()
-        for first in range(0, len(asked), width):
-            rollouts += self._answer(collate, asked[first : first + width], seed, step)
-        return rollouts
+        rollouts = dict[int, Rollout]()
+        for numbers in self.divide(collate, asked):
+            some = self._answer(collate, [asked[number] for number in numbers], seed, step)
+            rollouts |= zip(numbers, some, strict=True)
+        return [rollouts[number] for number in range(len(asked))]
+
+    def divide(self, collate: Any, asked: Sequence[tuple[int, Any, int]]) -> list[list[int]]:
+        """Which answers are decoded together."""
+        lengths = {index: collate.prompt_length(sample) for index, sample, _ in asked}
+        size = self.net.architecture.state_bytes(next(self.net.parameters()).element_size())
+        sizes = [size * (lengths[index] + self.answering.max_new_tokens) for index, _, _ in asked]
+        try:
+            return divide(sizes, self.answering.cache_gib, self.answering.batch)
+        except ValueError as error:
+            _, sample, _ = asked[sizes.index(max(sizes))]
+            raise ValueError(
+                f"{sample.where}: an answer may take {error}; raise answering.cache_gib, or lower "
+                "answering.max_new_tokens"
+            ) from None
 
     def _answer(self, collate: Any, asked: Sequence[tuple[int, Any, int]], seed: int, step: int) -> Iterator[Rollout]:
         samples, device = [sample for _, sample, _ in asked], next(self.net.parameters()).device
@@ -92,7 +115,9 @@ class AnswerPolicy:
         options = self.answering.max_new_tokens, self.answering.temperature
         decoding = [Decoding(*options, seed=stream_seed(seed, "rollout", step, number)) for _, _, number in asked]
         recorder = Recorder(decoding, samples, device, self.latents, self.banned)
-        generation = self.decoder.gather(self.decoder.steps(self.net, prompts, decoding, choose=recorder), len(asked))
+        columns = AnswerColumns(self.net, prompts)
+        steps = self.decoder.steps(self.net, prompts, decoding, choose=recorder, columns=columns)
+        generation = self.decoder.gather(steps, len(asked))
         text, densities = recorder.text(), recorder.densities()
         for row, (index, sample, number) in enumerate(asked):
             tokens, latents_ND = generation.tokens[row], generation.latents[row].float().cpu()
@@ -101,6 +126,7 @@ class AnswerPolicy:
                 old[LATENT] = self.latents.actions(densities[row], self.block_sizes(tokens))
             record = {"tokens": tokens, "latents": latents_ND, "ended": generation.finished[row]}
             facts = self.watch(tokens, latents_ND, generation.finished[row])
+            facts["cache_gib"] = columns.most_bytes / GIB
             yield Rollout(sample, index, number, generation.texts[row], record, old, facts)
 
     def watch(self, tokens: Sequence[int], latents_ND: Tensor, finished: bool) -> dict[str, float]:

@@ -145,6 +145,12 @@ class Architecture:
         """What a layer reads and writes in place of a cache, given what earlier columns left in it."""
         return KeysValues(earlier)
 
+    def state_bytes(self, size: int) -> int:
+        """Bytes that a column adds to the state of all layers, whose numbers take ``size`` bytes."""
+        config = self.text_config
+        width = flops.heads_width(config) // config.num_attention_heads * config.num_key_value_heads
+        return 2 * width * len(self.attending) * size
+
     def image_features(self, pixels_PF: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
         """Features ``[n, D (1 + deep)]`` of every image, in raster order, the deep ones behind the merged ones."""
         raise NotImplementedError

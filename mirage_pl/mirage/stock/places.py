@@ -36,6 +36,10 @@ class Places:
         """The columns from ``start`` to before ``stop``."""
         return Places(**{f.name: getattr(self, f.name)[..., start:stop] for f in fields(self)})
 
+    def take(self, rows_b: Tensor) -> "Places":
+        """Those of some rows."""
+        return Places(self.real_BT[rows_b], self.order_BT[rows_b], self.positions_3BT[:, rows_b], self.image_BT[rows_b])
+
     def join(self, later: "Places") -> "Places":
         """These columns and others after them."""
         pairs = {f.name: (getattr(self, f.name), getattr(later, f.name)) for f in fields(self)}

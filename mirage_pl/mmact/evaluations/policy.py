@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from PIL import Image
 
 from data_modules.demonstrations.steps import Demonstrations, Step
@@ -19,7 +20,9 @@ from mirage_pl.mmact.evaluations.rollouts import Rollouts
 from mirage_pl.mmact.model.decoding import Decoder
 
 BASELINES = ("random", "mean", "nearest", "expert")
-CONDITIONS = (*(name for name in SEEN if name != OWN), *LOOKS, *BASELINES)
+MOVED = ("moved_objects", "moved_expert")
+"""Things are placed where training never places them: the model plays, and the expert, who says what can be reached."""
+CONDITIONS = (*(name for name in SEEN if name != OWN), *LOOKS, *MOVED, *BASELINES)
 
 
 class Acting:
@@ -35,6 +38,7 @@ class Acting:
         demonstrations: reads the training data, for baselines.
         train_file: the training data.
         rollouts: writes what the model itself plays; ``None``: nothing is written.
+        beyond: how far things are moved, see :class:`data_modules.worlds.metaworld_language.MetaWorldLanguage`.
 
     Raises:
         ValueError: a condition that there isn't, or a number out of its range.
@@ -58,6 +62,7 @@ class Acting:
         demonstrations: Demonstrations,
         train_file: str | None,
         rollouts: Rollouts | None,
+        beyond: Annotated[float, Interval(gt=0, le=1)] = 0.15,
     ) -> None:
         check_conditions(conditions, CONDITIONS)
         if world is None or limit is None:
@@ -69,7 +74,7 @@ class Acting:
             raise ValueError(f"exec_steps={exec_steps}, limit={limit} and at_once={at_once} must be 1 or more")
         self.conditions, self.decode, self.exec_steps, self.limit = tuple(conditions), decode, exec_steps, limit
         self.at_once, self.world, self.demonstrations, self.train_file = at_once, world, demonstrations, train_file
-        self.rollouts = rollouts
+        self.rollouts, self.beyond = rollouts, beyond
         decoded = {name: str(value) for name, value in vars(decode).items()}
         self.facts: Mapping[str, Any] = {"exec_steps": exec_steps, "limit": limit, "decode": decoded}
 
@@ -126,6 +131,11 @@ class ActingTrial(Trial):
             needs = 2 if name == "swapped_views" else 1
             if name in self.evaluation.conditions and self.views < needs:
                 raise ValueError(f"conditions=[{name}] needs {needs} view(s), and this policy reads {self.views}")
+        for name in MOVED:
+            if name in self.evaluation.conditions and not hasattr(self.take_world(), "beyond"):
+                raise ValueError(
+                    f"conditions=[{name}]: this world can't place things elsewhere; metaworld_language can"
+                )
         return self.evaluation.conditions
 
     def score(self, condition: str) -> Iterator[list[Row]]:
@@ -151,7 +161,9 @@ class ActingTrial(Trial):
         if condition in SEEN or condition in LOOKS:
             seen, look = SEEN.get(condition, SEEN[OWN]), LOOKS.get(condition, Play.look)
             return Model(self.module, self.collate, seen, look, self.evaluation.decode, chunk), steps
-        if condition == "expert":
+        if condition == "moved_objects":
+            return self.choose_policy(OWN)
+        if condition in ("expert", "moved_expert"):
             return Expert(), 1
         if condition == "random":
             return Random(chunk), steps
@@ -166,10 +178,17 @@ class ActingTrial(Trial):
         """Play some episodes: their ``rows``, and the ``actions`` in each, by place."""
         while len(self.worlds) < len(episodes):
             self.worlds.append(self.evaluation.world())
+        self.move_things(condition in MOVED)
         plays = [Play(*pair, self.views) for pair in zip(episodes, self.worlds, strict=False)]
         play(plays, policy()[0], self.evaluation.limit, policy()[1])
         actions = {each.sample.where: np.array(each.actions).tolist() for each in plays}
         return {"rows": [self.write_row(each) for each in plays], "actions": actions}
+
+    def move_things(self, moved: bool) -> None:
+        """Have worlds that can do so place things elsewhere from now on, or where they belong."""
+        for world in self.worlds:
+            if hasattr(world, "beyond"):
+                world.beyond = self.evaluation.beyond if moved else 0.0
 
     def write_row(self, each: Play) -> Row:
         """A row of ``predictions.jsonl``."""
@@ -208,6 +227,7 @@ class ActingTrial(Trial):
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
         """Play an episode again and draw it, as the model did and as the expert does."""
         sample = next(step for step in self.episodes if step.where == row["where"])
+        self.move_things(False)
         for name, condition in (("", OWN), ("truth", "expert")):
             again = Play(sample, self.take_world())
             actions = self.actions.get(condition, {}).get(sample.where)

@@ -9,7 +9,7 @@ import torch
 from data_modules.scores import Scores
 from mirage_pl.engine.rl.policy import Rollout
 from mirage_pl.engine.rl.rewards import ByForm, ByGrade, check_grader, reward_answer
-from mirage_pl.engine.rl.rounds import Judged, Round, judge
+from mirage_pl.engine.rl.rounds import Judged, Round, judge, reward
 
 PARTS = {"accuracy": ByGrade("success", 1.0), "optimality": ByGrade("optimal", 0.5), "format": ByForm(r"^\[.*\]$", 0.1)}
 
@@ -35,6 +35,10 @@ def rollouts_of(index, *answers):
     ]
 
 
+def judge_two(rollouts):
+    return judge(reward(rollouts, PARTS, ROWS), 2, True)
+
+
 @pytest.mark.parametrize(
     ("answer", "rewards"),
     [("[a]", (1.0, 0.5, 0.1)), ("a", (1.0, 0.5, 0.0)), ("[a, a]", (1.0, 0.0, 0.1)), ("[x]", (0.0, 0.0, 0.1))],
@@ -50,7 +54,7 @@ def test_a_task_that_does_not_tell_how_short_an_answer_is_calls_every_right_one_
 
 def test_a_row_without_truth_is_refused_by_its_name():
     with pytest.raises(ValueError, match=r"rows\.jsonl:2: the row holds no truth"):
-        judge(rollouts_of(2, "a", "b"), 2, PARTS, ROWS, True)
+        reward(rollouts_of(2, "a", "b"), PARTS, ROWS)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -75,7 +79,7 @@ def test_a_task_that_grades_nothing_is_refused_before_anything_is_asked():
 
 def test_groups_that_tell_nothing_are_left_out_and_counted():
     rollouts = [*rollouts_of(0, "a", "x", "x", "[a]"), *rollouts_of(1, "x", "x", "x", "x")]
-    judged = judge(rollouts, 4, PARTS, ROWS, deviation=False)
+    judged = judge(reward(rollouts, PARTS, ROWS), 4, deviation=False)
     kept = judged.keep(most=8)
     assert [(rollout.index, rollout.number) for rollout in kept] == [(0, 0), (0, 1), (0, 2), (0, 3)]
     assert [rollout.advantage for rollout in kept] == pytest.approx([0.725, -0.775, -0.775, 0.825])
@@ -88,7 +92,7 @@ def test_groups_that_tell_nothing_are_left_out_and_counted():
 
 
 def test_where_no_group_tells_anything_all_are_worth_nothing_and_a_warning_says_what_to_do(caplog):
-    judged = judge([*rollouts_of(0, "x", "x"), *rollouts_of(1, "b", "b")], 2, PARTS, ROWS, True)
+    judged = judge_two([*rollouts_of(0, "x", "x"), *rollouts_of(1, "b", "b")])
     with caplog.at_level(logging.WARNING):
         kept = judged.keep(most=2)
     assert [rollout.advantage for rollout in kept] == [0, 0, 0, 0]
@@ -97,13 +101,13 @@ def test_where_no_group_tells_anything_all_are_worth_nothing_and_a_warning_says_
 
 
 def test_no_more_groups_are_kept_than_a_round_has():
-    telling = judge(rollouts_of(0, "a", "x"), 2, PARTS, ROWS, True)
-    joined = Judged().join(telling).join(judge(rollouts_of(1, "b", "x"), 2, PARTS, ROWS, True)).join(telling)
+    telling = judge_two(rollouts_of(0, "a", "x"))
+    joined = Judged().join(telling).join(judge_two(rollouts_of(1, "b", "x"))).join(telling)
     assert [rollout.index for rollout in joined.keep(most=2)] == [0, 0, 1, 1]
 
 
 def test_a_round_comes_back_from_a_checkpoint_as_it_was(tmp_path):
-    judged = judge(rollouts_of(1, "b", "x"), 2, PARTS, ROWS, True)
+    judged = judge_two(rollouts_of(1, "b", "x"))
     round_ = Round(3, 17, judged.keep(2), judged.watch())
     torch.save(round_.save(), tmp_path / "round.pt")
     again = Round.load(torch.load(tmp_path / "round.pt", weights_only=True), ROWS)

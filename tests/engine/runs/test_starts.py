@@ -110,6 +110,20 @@ def test_what_is_not_kept_is_found_after_all_runs_were_moved_and_missed_where_it
         load_trained(str(tmp_path / "b" / world.name))
 
 
+def test_what_training_alone_needs_is_fetched_when_the_run_goes_on_and_not_by_who_reads_it(tmp_path, tokenizer):
+    aside = {"codec": CODEC | {"aside": True}}
+    half = train(tmp_path, "world", *FROZEN, "trainer.max_steps=2", **aside)
+    world = train(tmp_path, "world", *FROZEN, **aside)
+    assert half == world
+    assert {name.split(".")[1] for name in weights(world)} == {"dynamics", "reward"}
+    kept = weights(train(tmp_path, "world", *FROZEN, "run_dir=${runs}/kept", codec=CODEC))
+    assert all(torch.equal(weight, kept[name]) for name, weight in weights(world).items())
+    shutil.move(tokenizer, tmp_path / "away")
+    assert torch.equal(load_trained(str(world)).module.state_dict()["net.reward.bias"], kept["net.reward.bias"])
+    with pytest.raises(ValueError, match=r"world takes weights from .*, which isn't there; bring that run"):
+        train(tmp_path, "world", *FROZEN, "trainer.max_steps=8", **aside)
+
+
 def test_a_checkpoint_that_lacks_more_than_what_is_not_kept_is_not_gone_on_with(tmp_path, tokenizer):
     lean = {"codec": CODEC | {"kept": False}}
     world = train(tmp_path, "world", *FROZEN, "trainer.max_steps=2", **lean)
@@ -162,6 +176,18 @@ def test_a_start_is_not_looked_for_where_its_weights_come_from_another_key(tmp_p
     assert find_starts(tiny_config(tmp_path, "policy", **given)) == {"world": str(world), "codec": str(tokenizer)}
     with pytest.raises(ValueError, match=r"or set stage.starts.codec.run="):
         find_starts(tiny_config(tmp_path, "policy", "model.name=other", codec=codec, world=WORLD | {"stage": None}))
+
+
+def test_a_start_beside_another_takes_from_the_same_run(tmp_path, tokenizer):
+    both = {"codec": CODEC, "copy": {"beside": "codec", "take": "net", "into": "net.dynamics"}}
+    run = dict.fromkeys(both, str(tokenizer))
+    assert find_starts(tiny_config(tmp_path, "world", **both)) == run
+    for given in (f"init_from={tokenizer}", f"stage.starts.codec.run={tokenizer}"):
+        cfg = tiny_config(tmp_path, "world", given, **both | {"codec": CODEC | {"stage": None}})
+        assert find_starts(cfg) == run
+        assert read_starts(cfg)["copy"].into == "net.dynamics"
+    with pytest.raises(ValueError, match=r"copy.beside=codec names no start; there are copy, world"):
+        read_starts(tiny_config(tmp_path, "world", copy=both["copy"], world=WORLD))
 
 
 def test_a_start_that_is_not_there_says_how_the_nearest_differs_and_what_makes_one(tmp_path):

@@ -9,7 +9,9 @@ from torch.distributions import Normal
 
 from mirage_pl.engine.rl.batch import RolloutBatch
 from mirage_pl.engine.rl.objective import Objective
+from mirage_pl.mirage.decoding.columns import AnswerColumns
 from mirage_pl.mirage.decoding.generate import Decoder
+from mirage_pl.mirage.model.columns import Columns
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi
 from mirage_pl.mirage.model.reference import hidden_states, join, recurrent_row
@@ -153,6 +155,52 @@ def test_an_answer_that_is_cut_has_no_end_to_learn_and_says_so(make_policy, roll
         assert len(chosen) == len(rollout.old[TEXT])
         assert (chosen[-1] == policy.decoder.end) == bool(rollout.facts["finished"])
         assert rollout.facts["length"] == len(rollout.record["tokens"]) <= 6
+
+
+@pytest.mark.parametrize("variant", ["recompute", "sampled"])
+def test_answers_that_have_ended_are_run_no_further_and_the_others_go_on_as_before(
+    variant, make_policy, rollout_collator, prompts, monkeypatch
+):
+    run, advance = [], Columns.advance
+    monkeypatch.setattr(Columns, "advance", lambda self, embeds: run.append(len(embeds)) or advance(self, embeds))
+
+    def answer():
+        run.clear()
+        policy = make_policy(variant, max_new_tokens=30)
+        policy.net.word = policy.decoder.end
+        return roll(policy, rollout_collator, prompts, group=6), list(run)
+
+    rollouts, widths = answer()
+    monkeypatch.setattr(AnswerColumns, "leave", lambda self, alive: None)
+    others, full = answer()
+    assert set(full) == {24}
+    assert len(widths) == len(full)
+    assert widths == sorted(widths, reverse=True)
+    assert 1 <= widths[-1] <= 6, "of 24 answers few are long"
+    for one, other in zip(rollouts, others, strict=True):
+        assert one.record["tokens"] == other.record["tokens"]
+        torch.testing.assert_close(one.record["latents"], other.record["latents"])
+        torch.testing.assert_close(one.old, other.old)
+    assert rollouts[0].facts["cache_gib"] < others[0].facts["cache_gib"]
+
+
+def test_answers_to_questions_of_similar_lengths_are_decoded_together_as_the_cache_has_room(
+    make_policy, rollout_collator, prompts
+):
+    lengths = [rollout_collator.prompt_length(sample) for sample in prompts.values()]
+    assert lengths == [rollout_collator.prompts([sample]).lengths[0] for sample in prompts.values()]
+    asked = [(index, prompts[index], number) for index in (2, 0, 1) for number in (0, 1)]
+    policy = make_policy("replay")
+    size = policy.net.architecture.state_bytes(8)
+    columns = [20 + lengths[index] for index, _, _ in asked]
+    assert policy.divide(rollout_collator, asked) == [sorted(range(6), key=lambda number: columns[number])]
+    gib = size * max(columns) / 2**30
+    policy = make_policy("replay", cache_gib=2.1 * gib)
+    assert [len(some) for some in policy.divide(rollout_collator, asked)] == [2, 2, 2]
+    for rollout in roll(policy, rollout_collator, prompts):
+        assert 0 < rollout.facts["cache_gib"] <= 2 * gib
+    with pytest.raises(ValueError, match=r"an answer may take .* GiB of keys and values, .* raise answering.cache_gib"):
+        roll(make_policy("replay", cache_gib=0.9 * gib), rollout_collator, prompts)
 
 
 def test_the_reference_scores_in_place_of_the_policy_and_only_while_it_is_asked(make_policy, rollout_collator, prompts):
