@@ -47,13 +47,15 @@ POLICIES = (
 ALONE = {f"model/{name}": ("model.path=DIR",) for name in ANY} | dict.fromkeys(VIDEO, CLIPS)
 ALONE |= {f"task/{name}": (*CLIPS, "task.python=PYTHON") for name in ("maniskill", "libero")}
 ALONE |= dict.fromkeys(
-    ("task/raycast", "model/deepverse/tiny", "model/deepverse/deepverse_2b"), ("stage=deepverse/vae",)
+    ("task/raycast", "task/doom", "task/pushing_depth", "model/deepverse/tiny", "model/deepverse/deepverse_2b"),
+    ("stage=deepverse/vae",),
 )
 ALONE |= dict.fromkeys((*POLICIES, "sight/none", "sight/images"), ("stage=mmact/action",))
 ALONE |= {"sight/magvit": ("stage=mmact/action", "model=mmact/mmada_8b", "model.path=DIR", "coder.path=DIR")}
 """What an option can't do without."""
 ALONE |= dict.fromkeys(("agent/drqv2", "agent/drqv2_tiny"), ("stage=ivideogpt/drqv2",))
 ALONE |= {f"latents/{name}": ("stage=grpo",) for name in ("recompute", "replay", "sampled", "vlpo")}
+ALONE |= dict.fromkeys(("privilege/helper", "privilege/noise"), ("stage=distill",))
 ALONE |= dict.fromkeys(("reference/none", "reference/copy"), ("stage=grpo",))
 INTERFACE = (
     "model",

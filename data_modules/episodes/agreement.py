@@ -5,6 +5,7 @@ Shapes: T frames of H x W pixels, M points.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,21 @@ GOOD = 0.01
 """A mean error of depth, as a share, that is no reason to doubt."""
 POOR = 0.2
 """One that is, whatever else could be meant."""
-BETTER = 0.5
-"""Another reading is named if its error is below this share of that of what is said."""
+BETTER, RIGHT = 0.5, 0.1
+"""Another reading is named if its error is below this share of that of what is said, and below this."""
+OFF_MIDDLE = 0.02
+"""Share by which the principal point of intrinsics of another size is off."""
+KEY = "task.form.geometry."
+NAMED = {
+    "axes": {"opencv": "opengl", "opengl": "opencv"},
+    "poses": {"camera_to_world": "world_to_camera", "world_to_camera": "camera_to_world"},
+    "depth": {"axis": "ray", "ray": "axis"},
+}
+"""Option -> what is said: what else could be."""
+SCALES = (0.001, 0.01, 0.1, 10.0, 100.0, 1000.0, 0.0254, 0.3048, 0.5, 2.0, 1 / 0.3048, 1 / 0.0254)
+"""By which units are mistaken: of metres, inches, feet, and of halves."""
+RATIOS = (1.0, 1.2, 1 / 1.2, 4 / 3, 3 / 4, 16 / 9, 9 / 16)
+"""Of a pixel's width over its height, as focal lengths have it: square, Doom's, and those of squeezed pictures."""
 MOST = 20_000
 """Points of a pair."""
 
@@ -44,34 +58,60 @@ def find_disagreement(geometry: Geometry | None, form: GeometryForm) -> str | No
     own = measure_error(geometry)
     if own is None or own < GOOD:
         return None
-    errors = [(error, name) for name, other in list_readings(geometry, form) if (error := measure_error(other))]
-    best, name = min(errors, default=(np.inf, ""))
+    errors = [(error, words) for words, other in list_readings(geometry, form) if (error := measure_error(other))]
+    best, words = min(errors, key=itemgetter(0), default=(np.inf, ""))
     doubt = f"depth and poses don't agree: a frame's depth is off by {own:.1%} in frames near it, on average"
-    if best < BETTER * own:
-        return f"{doubt}, but by {best:.1%} with task.form.geometry.{name}; is that what the file means?"
+    if best < min(BETTER * own, RIGHT):
+        return f"{doubt}, but by {best:.1%} with {words}; is that what the file means?"
     return f"{doubt}, and no other reading of them agrees; check all three" if own >= POOR else None
 
 
 def list_readings(geometry: Geometry, form: GeometryForm) -> Iterator[tuple[str, Geometry]]:
-    """Yield each option that could be meant in place of what is said, and the geometry under it."""
+    """Yield what could be meant in place of what is said, in words, and the geometry under it; likelier ones first."""
     depth, poses, lens = geometry.depth_THW, geometry.poses_T44, geometry.intrinsics_T33
     assert depth is not None
     assert poses is not None
     assert lens is not None
-    others = {"camera_to_world": "world_to_camera", "world_to_camera": "camera_to_world", "opencv": "opengl"}
-    others |= {"opengl": "opencv", "axis": "ray", "ray": "axis"}
-    turned = (poses @ UPRIGHT).astype(np.float32)
-    yield f"axes={others[form.axes]}", replace(geometry, poses_T44=turned)
+    axes, order = (NAMED["axes"][form.axes], NAMED["poses"][form.poses])
     held = poses @ UPRIGHT if form.axes == "opengl" else poses
     back = np.linalg.inv(held)
-    back = (back @ UPRIGHT if form.axes == "opengl" else back).astype(np.float32)
-    yield f"poses={others[form.poses]}", replace(geometry, poses_T44=back)
+    for turned, words in (
+        (poses @ UPRIGHT, f"{KEY}axes={axes}"),
+        (back @ UPRIGHT if form.axes == "opengl" else back, f"{KEY}poses={order}"),
+        (back if form.axes == "opengl" else back @ UPRIGHT, f"{KEY}poses={order} and {KEY}axes={axes}"),
+    ):
+        yield words, replace(geometry, poses_T44=turned.astype(np.float32))
     long = measure_rays(lens, *depth.shape[1:])
     other = depth / long if form.depth == "axis" else depth * long
-    yield f"depth={others[form.depth]}", replace(geometry, depth_THW=other)
-    for factor in (0.001, 0.01, 0.1, 10.0, 100.0, 1000.0):
-        scaled = replace(geometry, depth_THW=depth * np.float32(factor))
-        yield f"unit={form.unit * factor:g}", scaled
+    yield f"{KEY}depth={NAMED['depth'][form.depth]}", replace(geometry, depth_THW=other)
+    for factor in SCALES:
+        yield f"{KEY}unit={form.unit * factor:.3g}", replace(geometry, depth_THW=depth * np.float32(factor))
+    yield from list_lenses(geometry)
+
+
+def list_lenses(geometry: Geometry) -> Iterator[tuple[str, Geometry]]:
+    """Yield other intrinsics that could be meant: of pixels that aren't square, or of frames of another size.
+
+    A camera that never nods or rises shows nothing of its focal length down.
+    """
+    depth, lens = geometry.depth_THW, geometry.intrinsics_T33
+    assert depth is not None
+    assert lens is not None
+    (height, width), (across, down) = depth.shape[1:], (lens[0, 0, 0], lens[0, 1, 1])
+    middle = np.array([width, height]) / (2 * lens[0, [0, 1], [2, 2]])
+    if np.abs(middle - 1).max() > OFF_MIDDLE:
+        sized = lens * np.array([[middle[0]], [middle[1]], [1]], np.float32)
+        side = " x ".join(f"{round(2 * part)}" for part in lens[0, [0, 1], [2, 2]].tolist())
+        words = f"intrinsics of frames of {width} x {height} pixels, not of {side}"
+        yield words, replace(geometry, intrinsics_T33=sized)
+    for ratio in RATIOS:
+        for focal in ((across, ratio * across), (down / ratio, down)):
+            stretched = lens.copy()
+            stretched[:, [0, 1], [0, 1]] *= np.array(focal, np.float32) / [across, down]
+            words = (
+                f"focal lengths {focal[0]:.4g} and {focal[1]:.4g} in the intrinsics, of pixels {ratio:.3g} times as "
+            )
+            yield f"{words}wide as high", replace(geometry, intrinsics_T33=stretched)
 
 
 def measure_error(geometry: Geometry) -> float | None:

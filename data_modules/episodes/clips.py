@@ -16,6 +16,7 @@ from data_modules.episodes.geometry import shade_depth
 from data_modules.episodes.lerobot.layout import Layout
 from data_modules.episodes.lerobot.writer import write_folder
 from data_modules.episodes.listing import open_episodes, write_index
+from data_modules.episodes.normals import shade_normals
 from data_modules.episodes.parts import Part, count_clips, list_parts
 from data_modules.episodes.recording import digest_episode
 from data_modules.episodes.video import enlarge, place_beside
@@ -100,12 +101,14 @@ class ClipRows:
         return "\n".join(lines)
 
     def picture(self, sample: Clip) -> list[Image.Image]:
-        """A clip's frames; beside each how far away what it shows is, where that is known."""
+        """A clip's frames; beside each how far away what it shows is and how it is turned, where that is known."""
         clip = sample.read()
-        frames, space = clip.frames_THWC, clip.geometry
-        if space is not None and space.depth_THW is not None and space.depth_THW.shape == frames.shape[:3]:
-            frames = place_beside([frames, shade_depth(space.depth_THW)])
-        return [Image.fromarray(frame) for frame in enlarge(frames, SHOWN)]
+        pictures, space = [clip.frames_THWC], clip.geometry
+        if space is not None and space.depth_THW is not None:
+            pictures.append(shade_depth(space.depth_THW))
+        if space is not None and space.normals_THW3 is not None:
+            pictures.append(shade_normals(space.normals_THW3))
+        return [Image.fromarray(frame) for frame in enlarge(place_beside(pictures), SHOWN)]
 
 
 class Clips(ClipRows):

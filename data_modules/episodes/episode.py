@@ -60,4 +60,6 @@ def write_episode(file: Path, episode: Episode) -> None:
         arrays["text"] = np.array(episode.text)
     if episode.geometry is not None:
         arrays |= episode.geometry.arrays()
+    if "normals" in arrays:
+        arrays["normals"] = arrays["normals"].astype(np.float16)  # a twentieth of a degree
     np.savez_compressed(file, frames=episode.frames_THWC, **arrays)

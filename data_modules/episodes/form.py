@@ -12,7 +12,7 @@ import numpy as np
 from data_modules.episodes.episode import Frames, Numbers
 from data_modules.episodes.geometry import GeometryForm, read_options
 
-SPACE = ("depth", "poses", "intrinsics")
+SPACE = ("depth", "poses", "intrinsics", "normals")
 """What a file may say of the space that it shows; any file may lack these."""
 KINDS = ("frames", "actions", "rewards", "states", "text", "plans", *SPACE)
 OPTIONAL = ("states", "text", "plans")
@@ -25,9 +25,9 @@ class Form:
 
     Attributes:
         keys: which array of a file is ``frames``, ``actions``, ``rewards``, ``states``, ``text`` and ``plans`` (one for
-            each frame), and ``depth``, ``poses`` and ``intrinsics`` of the first camera; ``null``: none. A list of
-            frames are cameras; a list of numbers are put beside each other. ``frames: null`` is the first camera of a
-            file that says which arrays are cameras.
+            each frame), and ``depth``, ``poses``, ``intrinsics`` and ``normals`` of the first camera; ``null``: none. A
+            list of frames are cameras; a list of numbers are put beside each other. ``frames: null`` is the first
+            camera of a file that says which arrays are cameras.
         optional: kinds that a file may lack; ``frames``: it may have no camera, but has those that are named.
         rows: a file with a row of actions and rewards for each frame, not for each step: whether a frame's row belongs
             to the step ``after`` it, or to the one ``before``, which led to it, as in replay buffers.

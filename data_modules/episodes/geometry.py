@@ -1,7 +1,8 @@
 """How far away what frames show is, and where the cameras are. Shapes: T frames of H x W pixels.
 
 Ours is: depth along the optical axis, 0 where it isn't known; poses from the camera's axes (x to the right, y down, z
-ahead, as OpenCV has them) to the world's; focal lengths and principal point in pixels, whose centres are at a half.
+ahead, as OpenCV has them) to the world's; focal lengths and principal point in pixels, whose centres are at a half;
+normals of surfaces in the camera's axes, towards the camera, 0 0 0 where they aren't known.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 SKEWED = 1e-3
 """By which a rotation times its transpose may differ from the identity."""
+SHORT, AWAY = 0.5, 0.5
+"""A normal shorter than this isn't known; share of a frame's normals that may point away from its camera's plane."""
 OFF = 0.25
 """Share of a frame by which its principal point may be off the middle."""
 LENS = "intrinsics must be [3, 3], or one for each frame: focal lengths above 0 on the diagonal, 0 0 1 below"
@@ -29,26 +32,30 @@ class Geometry:
         depth_THW: in the unit of the poses; 0: not known.
         poses_T44: camera to world.
         intrinsics_T33: in pixels of the frames.
+        normals_THW3: of length 1; 0 0 0: not known.
     """
 
     depth_THW: Floats | None = None
     poses_T44: Floats | None = None
     intrinsics_T33: Floats | None = None
+    normals_THW3: Floats | None = None
 
     def arrays(self) -> dict[str, Floats]:
         """What there is, by the name that files of ours have for it."""
         named = {"depth": self.depth_THW, "poses": self.poses_T44, "intrinsics": self.intrinsics_T33}
+        named |= {"normals": self.normals_THW3}
         return {name: array for name, array in named.items() if array is not None}
 
     def check(self, height: int, width: int) -> None:
         """Check that it is of frames of this size.
 
         Raises:
-            ValueError: depth of another size, or a principal point far from the middle.
+            ValueError: depth or normals of another size, or a principal point far from the middle.
         """
-        if self.depth_THW is not None and self.depth_THW.shape[1:] != (height, width):
-            size = " x ".join(map(str, self.depth_THW.shape[1:]))
-            raise ValueError(f"depth of {size} pixels beside frames of {height} x {width}; make them one size")
+        for name, maps in (("depth", self.depth_THW), ("normals", self.normals_THW3)):
+            if maps is not None and maps.shape[1:3] != (height, width):
+                size = " x ".join(map(str, maps.shape[1:3]))
+                raise ValueError(f"{name} of {size} pixels beside frames of {height} x {width}; make them one size")
         if self.intrinsics_T33 is not None:
             share = self.intrinsics_T33[:, [0, 1], [2, 2]] / [width, height]
             if (np.abs(share - 0.5) > OFF).any():
@@ -61,11 +68,12 @@ class Geometry:
 
 @dataclass(frozen=True)
 class GeometryForm:
-    """What a file means by its depth and poses.
+    """What a file means by its depth, poses and normals.
 
     Attributes:
         poses: ``camera_to_world``, or the other way round.
-        axes: of a camera: ``opencv`` (x right, y down, z ahead) or ``opengl`` (x right, y up, z back).
+        axes: of a camera, in poses and normals: ``opencv`` (x right, y down, z ahead) or ``opengl`` (x right, y up, z
+            back).
         depth: along the optical ``axis``, or along the ``ray`` through the pixel.
         unit: what a depth of 1 is in the poses' unit: 0.001 for millimetres beside metres.
 
@@ -110,7 +118,7 @@ def arrange_geometry(
     """Make ours of what a file holds.
 
     Args:
-        arrays: ``depth``, ``poses`` and ``intrinsics`` of the whole episode, those that there are.
+        arrays: ``depth``, ``poses``, ``intrinsics`` and ``normals`` of the whole episode, those that there are.
         places: the frames that are taken.
         total: frames of the episode.
         form: what they mean.
@@ -132,7 +140,10 @@ def arrange_geometry(
         if lens is None:
             raise ValueError(f"{name}: depth along rays needs intrinsics; set task.form.keys.intrinsics")
         depth = depth / measure_rays(lens, depth.shape[1], depth.shape[2])
-    return Geometry(depth, poses, lens)
+    normals = None if "normals" not in arrays else arrange_normals(arrays["normals"], frames, total, form, name)
+    if normals is not None and lens is not None:
+        check_facing(normals, lens, frames, name)
+    return Geometry(depth, poses, lens, normals)
 
 
 def arrange_depth(depth: Any, places: Sequence[int], total: int, form: GeometryForm, name: str) -> Floats:
@@ -152,8 +163,40 @@ def arrange_depth(depth: Any, places: Sequence[int], total: int, form: GeometryF
     return taken
 
 
+def arrange_normals(normals: Any, places: Sequence[int], total: int, form: GeometryForm, name: str) -> Floats:
+    """Normals of some frames in our axes, of length 1; 0 0 0 where they are short or no numbers."""
+    if normals.ndim != 4 or len(normals) != total or normals.shape[3] != 3 or normals.dtype.kind != "f":
+        raise ValueError(
+            f"{name}: normals of shape {normals.shape}, {normals.dtype}; expected [{total}, height, width, 3], length 1"
+        )
+    taken: Floats = normals[list(places)].astype(np.float32)
+    taken[~np.isfinite(taken).all(-1)] = 0
+    length = np.linalg.norm(taken, axis=-1, keepdims=True)
+    turned = taken * (UPRIGHT.diagonal()[:3] if form.axes == "opengl" else 1) / np.maximum(length, SHORT)
+    turned[length[..., 0] < SHORT] = 0
+    return turned.astype(np.float32)
+
+
+def check_facing(normals_THW3: Floats, lens_T33: Floats, places: Sequence[int], name: str) -> None:
+    """Check that most normals point towards the camera, as those of all that is seen do.
+
+    Raises:
+        ValueError: they don't; names the frame.
+    """
+    x, y = draw_grid(lens_T33, *normals_THW3.shape[1:3])
+    along = (normals_THW3 * np.stack((x, y, np.ones_like(x)), -1)).sum(-1)
+    away = ((along > 0).sum((1, 2)) > AWAY * (along != 0).sum((1, 2))).nonzero()[0]
+    if len(away):
+        raise ValueError(
+            f"{name}: normals of frame {places[away[0]]} point away from the camera; turn them round, or set "
+            "task.form.geometry.axes"
+        )
+
+
 def arrange_poses(poses: Any, total: int, form: GeometryForm, name: str) -> Floats:
-    """Poses from our axes to the world's, [T, 4, 4]."""
+    """Poses from our axes to the world's, [T, 4, 4]; rows of 12 or 16 numbers are matrices, too."""
+    if poses.ndim == 2 and poses.shape[1] in (12, 16):
+        poses = poses.reshape(len(poses), -1, 4)
     if poses.ndim != 3 or len(poses) != total or poses.shape[1:] not in ((4, 4), (3, 4)):
         raise ValueError(f"{name}: poses of shape {poses.shape}; expected [{total}, 4, 4]")
     below = np.broadcast_to(np.array([[[0, 0, 0, 1.0]]]), (total, 1, 4))
@@ -172,7 +215,9 @@ def arrange_poses(poses: Any, total: int, form: GeometryForm, name: str) -> Floa
 
 
 def arrange_intrinsics(lens: Any, total: int, name: str) -> Floats:
-    """Intrinsics of every frame, [T, 3, 3]."""
+    """Intrinsics of every frame, [T, 3, 3]; 4 x 4 with nothing more in them will do."""
+    if lens.ndim in (2, 3) and lens.shape[-2:] == (4, 4):
+        lens = lens[..., :3, :3]
     if lens.shape not in ((3, 3), (total, 3, 3)):
         raise ValueError(f"{name}: intrinsics of shape {lens.shape}; {LENS}")
     every: Floats = np.broadcast_to(lens, (total, 3, 3)).astype(np.float32)

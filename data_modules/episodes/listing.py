@@ -1,4 +1,4 @@
-"""What names episodes, as rows: an index, a LeRobot data set, an HDF5 file, or a folder of episodes."""
+"""What names episodes, as rows: an index, a LeRobot data set, an HDF5 file, or a folder of episodes or of pictures."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from data_modules.episodes.form import Form
 from data_modules.episodes.hdf5 import ENDINGS as HDF5
 from data_modules.episodes.hdf5 import as_numbers, list_groups
 from data_modules.episodes.lerobot.meta import is_numbered, read_folder
+from data_modules.episodes.pictures import is_pictured
 from data_modules.episodes.recording import digest_episode, open_recording
 from data_modules.files.lines import within
 from data_modules.files.sources import Concatenated, Source, find_files, open_source
@@ -53,7 +54,8 @@ class Listed:
     def where(self, index: int) -> str:
         """Return ``folder:file``, ``file:group``, or both."""
         file, at = self.places[within(index, self)]
-        return f"{self.path}:{'/'.join(filter(None, [str(file.relative_to(self.path)), at])).removeprefix('./')}"
+        parts = [str(file.relative_to(self.path)) if file != self.path else self.path.name, at]
+        return f"{self.path}:{'/'.join(filter(None, parts)).removeprefix('./')}"
 
     def folder(self, index: int) -> Path:
         """Return the folder around it."""
@@ -88,7 +90,8 @@ class Numbered:
 
 
 def open_episodes(path: str | Path, form: Form) -> Source:
-    """Open what names episodes: an index of any kind of file, a LeRobot data set, an HDF5 file, a folder of files.
+    """Open what names episodes: an index of any kind of file, a LeRobot data set, an HDF5 file, a folder of files or
+    of pictures.
 
     A pattern names several of one kind.
 
@@ -98,6 +101,8 @@ def open_episodes(path: str | Path, form: Form) -> Source:
     place = Path(path)
     if place.is_dir() and is_numbered(place):
         return Numbered(place)
+    if place.is_dir() and (folders := find_pictured(place, form)):
+        return Listed(place, [(folder, None) for folder in folders], form)
     if place.suffix.lower() in HDF5 and place.is_file():
         return Listed(place, list_places(place, form), form)
     if place.is_dir() and (files := find_episodes(place)):
@@ -119,6 +124,15 @@ def find_episodes(folder: Path) -> list[Path]:
     """Files of episodes anywhere in a folder."""
     files = [file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file()]
     return sorted(files, key=lambda file: as_numbers(str(file)))
+
+
+def find_pictured(folder: Path, form: Form) -> list[Path]:
+    """Folders whose pictures are an episode: this one, or those below."""
+    cameras = form.names("frames")
+    if not cameras or is_pictured(folder, cameras[0]):
+        return [folder] if cameras else []
+    below = [place for place in folder.rglob("*") if place.is_dir() and is_pictured(place, cameras[0])]
+    return sorted(below, key=lambda place: as_numbers(str(place)))
 
 
 def list_places(file: Path, form: Form) -> list[tuple[Path, str | None]]:

@@ -26,7 +26,9 @@ from data_modules.episodes.form import (
 from data_modules.episodes.geometry import Geometry, arrange_geometry
 from data_modules.episodes.hdf5 import ENDINGS as HDF5
 from data_modules.episodes.hdf5 import open_group
+from data_modules.episodes.lerobot.meta import is_numbered
 from data_modules.episodes.lerobot.reader import open_numbered
+from data_modules.episodes.pictures import open_pictures
 
 DIGESTED = 8
 """Frames of a video by which its episode is known: to decode all would take as long as an epoch."""
@@ -216,7 +218,7 @@ def open_recording(file: Path, form: Form, at: str | int | None = None) -> Itera
     """Open an episode.
 
     Args:
-        file: an ``.npz``, an HDF5 file, a video or a LeRobot folder.
+        file: an ``.npz``, an HDF5 file, a video, a folder of pictures or a LeRobot folder.
         form: which of its arrays is what.
         at: where it is in a file of several.
 
@@ -237,7 +239,7 @@ def open_arrays(file: Path, at: str | int | None) -> AbstractContextManager[Arra
     """
     kind = file.suffix.lower()
     if file.is_dir():
-        return open_numbered(file, at)
+        return open_numbered(file, at) if at is not None or is_numbered(file) else nullcontext(open_pictures(file))
     if kind in HDF5:
         return open_group(file, None if at is None else str(at))
     if kind in VIDEOS:
@@ -245,7 +247,8 @@ def open_arrays(file: Path, at: str | int | None) -> AbstractContextManager[Arra
     if kind == ".npz":
         return nullcontext(open_archive(file))
     raise ValueError(
-        f"{file} holds no episode; it must end in .npz, {', '.join((*HDF5, *VIDEOS))}, or be a LeRobot folder"
+        f"{file} holds no episode; it must end in .npz, {', '.join((*HDF5, *VIDEOS))}, or be a folder of pictures or "
+        "of LeRobot's"
     )
 
 

@@ -1,11 +1,11 @@
 """Make episodes of a world: of experts with noise and of random actions, which say what frames don't."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from data_modules.worlds.world import WorldFailure
 
 TRIES = 3
 """Simulators that are started for an episode at most, if they break down."""
+Played = TypeVar("Played")
 OPENED: dict[str, Any] = {}
 """Settings -> the world of this process: some take long to open."""
 
@@ -47,8 +48,11 @@ class PlayedEpisodes(Maker):
 
     def make(self) -> None:
         """Make them; that the world can be opened is found out before a process is started."""
-        self.world()
+        self.check(self.world())
         super().make()
+
+    def check(self, world: Any) -> None:
+        """Check that the world is one for these episodes; raise a ``ValueError`` otherwise."""
 
     def plans(self) -> Iterator[Plan]:
         """Yield every episode."""
@@ -65,6 +69,19 @@ class PlayedEpisodes(Maker):
         key = as_json(self.settings()["world"])
         OPENED[key] = OPENED.get(key) or self.world()
         return OPENED[key]
+
+    def try_again(self, play: Callable[[int], Played]) -> Played:
+        """Play an episode, anew if the world breaks down; ``play`` is given how often it did before.
+
+        Raises:
+            ValueError: it always does.
+        """
+        for failed in range(TRIES):
+            try:
+                return play(failed)
+            except WorldFailure as failure:
+                last = failure
+        raise ValueError(f"an episode failed {TRIES} times; the last time {last}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +115,9 @@ class WorldEpisodes(PlayedEpisodes):
         return {"episode": name, "length": self.length, "group": name_policy(policy), "reached": reached}
 
     def play(self, policy: float | str, seed: list[int]) -> tuple[Episode, bool]:
-        """Play an episode, anew if the simulator breaks down.
+        """Play an episode, the same anew if the simulator breaks down.
 
         Raises:
             ValueError: it always does.
         """
-        for _ in range(TRIES):
-            try:
-                return play(self.open(), policy, self.length, np.random.default_rng(seed))
-            except WorldFailure as failure:
-                last = failure
-        raise ValueError(f"an episode failed {TRIES} times; the last time {last}")
+        return self.try_again(lambda _: play(self.open(), policy, self.length, np.random.default_rng(seed)))

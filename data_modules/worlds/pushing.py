@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.worlds.rendering import check_side, compile_scene, draw_scene, load_mujoco
+from data_modules.worlds.rendering import (
+    check_side,
+    compile_scene,
+    draw_scene,
+    find_lens,
+    load_mujoco,
+    look_at_scene,
+)
+from data_modules.worlds.views import View
 from data_modules.worlds.world import Vector
 
 EDGE = 0.36
@@ -99,6 +107,15 @@ class Pushing:
     def draw(self) -> NDArray[np.uint8]:
         """Draw a frame."""
         return draw_scene(SCENE, self.state, self.side, "front")
+
+    def look(self) -> View:
+        """Draw a frame, with its depth and the camera's pose."""
+        return look_at_scene(SCENE, self.state, self.side, "front")
+
+    @property
+    def intrinsics_33(self) -> NDArray[np.float32]:
+        """In pixels of a frame."""
+        return find_lens(SCENE, self.side, "front")
 
     def save(self) -> Vector:
         """Return how things are now."""

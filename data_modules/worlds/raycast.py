@@ -1,17 +1,18 @@
-"""A world of rooms, drawn by casting a ray through each pixel: colours, exact depth and exact poses, by numpy alone.
+"""A world of rooms, drawn by casting a ray through each pixel: colours, exact depth, normals and poses, by numpy alone.
 
 Shapes: H x W pixels, K cells. Axes: x and z on the ground, y down, 0 at the height of the eye; angles are clockwise
 from z, seen from above. Lengths are in cells.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.worlds.rooms import Rooms, draw_rooms
-from data_modules.worlds.walks import View
+from data_modules.worlds.views import View
+from data_modules.worlds.walking import face
 
 Floats = NDArray[np.float64]
 EYE = 0.5
@@ -36,6 +37,8 @@ class Raycast:
         speed: cells of a frame.
         turn: degrees of a frame.
     """
+
+    num_maps: ClassVar[None] = None
 
     height: int
     width: int
@@ -97,38 +100,45 @@ class Raycast:
         fine = self.cast(SAMPLES)
         frame = self.paint(*fine)
         frame = frame.reshape(self.height, SAMPLES, self.width, SAMPLES, 3).mean((1, 3))
-        depth = self.cast(1)[0].astype(np.float32)
-        return View((frame * 255).round().astype(np.uint8), depth, self.pose)
+        depth, ends, hits = self.cast(1)
+        normals = self.find_normals(ends, hits)
+        return View((frame * 255).round().astype(np.uint8), depth.astype(np.float32), self.pose, normals)
+
+    def foresee(self, action: tuple[int, int, int], hold: int) -> float:
+        """The share of an action's way that is free; the world stays as it is."""
+        place = self.save()
+        share = sum(self.step(action) for _ in range(hold)) / hold
+        self.restore(place)
+        return share
 
     @property
     def pose(self) -> NDArray[np.float32]:
         """From the eye's axes (x right, y down, z ahead) to the map's, [4, 4]."""
-        sine, cosine = np.sin(self.angle), np.cos(self.angle)
-        rows = [[cosine, 0, sine, self.x], [0, 1, 0, 0], [-sine, 0, cosine, self.z], [0, 0, 0, 1]]
-        return np.array(rows, np.float32)
+        return face(self.x, 0.0, self.z, self.angle)
 
     def cast(self, samples: int) -> tuple[Floats, Floats, NDArray[Any]]:
         """Cast ``samples`` x ``samples`` rays through each pixel.
 
         Returns:
-            Depth along the axis, [H, W]; where the rays end on the ground, [H, W, 2]; and of each column the wall's
-            cell and how far along its face the ray ends, [W, 3].
+            Depth along the axis, [H, W]; where the rays end on the ground, and whether on a wall (0), on the floor (1)
+            or on the ceiling (-1), [H, W, 3]; and of each column the wall's cell, how far along its face the ray ends,
+            and which axis the face is across (0: x, 1: z), [W, 4].
         """
         lens = self.intrinsics_33
         aside_W = ((np.arange(self.width * samples) + 0.5) / samples - lens[0, 2]) / lens[0, 0]
         below_H = ((np.arange(self.height * samples) + 0.5) / samples - lens[1, 2]) / lens[1, 1]
         sine, cosine = np.sin(self.angle), np.cos(self.angle)
         ways_W2 = np.stack((sine + aside_W * cosine, cosine - aside_W * sine), -1)
-        far_W, hits_W3 = self.find_walls(ways_W2)
+        far_W, hits_W4 = self.find_walls(ways_W2)
         flat_H = EYE / np.maximum(np.abs(below_H), 1e-9)
         depth_HW = np.minimum(far_W[None], flat_H[:, None])
         ends_HW2 = np.array([self.x, self.z]) + depth_HW[..., None] * ways_W2[None]
         # rays that reach the wall are marked by a face; those to floor and ceiling by the sign of where they go
         side_HW1 = np.where(far_W[None] < flat_H[:, None], 0.0, np.sign(below_H)[:, None])[..., None]
-        return depth_HW, np.concatenate((ends_HW2, side_HW1), -1), hits_W3
+        return depth_HW, np.concatenate((ends_HW2, side_HW1), -1), hits_W4
 
     def find_walls(self, ways_W2: Floats) -> tuple[Floats, Floats]:
-        """Find the first wall of each column: how many times its way it is away, [W], its cell and place, [W, 3]."""
+        """Find the first wall of each column: how many times its way it is away, [W], and what is hit, [W, 4]."""
         lines_L = np.arange(self.rooms.walls_KK.shape[0] + 1)
         eye, found = np.array([self.x, self.z]), []
         for axis in (0, 1):
@@ -141,17 +151,27 @@ class Raycast:
             pair = (cell_WL, other_WL) if axis == 0 else (other_WL, cell_WL)
             x, z = (np.where(inside, part, 0).astype(int) for part in pair)
             far_WL = np.where(inside & self.rooms.walls_KK[x, z], far_WL, np.inf)
-            found.append((far_WL, x, z, along_WL - other_WL))
-        far, x, z, along = (np.concatenate(parts, 1) for parts in zip(*found, strict=True))
+            found.append((far_WL, x, z, along_WL - other_WL, np.full(x.shape, axis)))
+        far, *hits = (np.concatenate(parts, 1) for parts in zip(*found, strict=True))
         first_W = far.argmin(1)
         rows = np.arange(len(first_W))
-        return far[rows, first_W], np.stack([part[rows, first_W] for part in (x, z, along)], -1).astype(float)
+        return far[rows, first_W], np.stack([part[rows, first_W] for part in hits], -1).astype(float)
 
-    def paint(self, depth_HW: Floats, ends_HW3: Floats, hits_W3: Floats) -> Floats:
+    def find_normals(self, ends_HW3: Floats, hits_W4: Floats) -> NDArray[np.float32]:
+        """Normals of what rays end on, in the eye's axes and towards it, [H, W, 3]."""
+        side_HW, across_W = ends_HW3[..., 2], hits_W4[:, 3]
+        sine, cosine = np.sin(self.angle), np.cos(self.angle)
+        ways_HW2 = ends_HW3[..., :2] - [self.x, self.z]
+        x_HW = np.where(across_W == 0, -np.sign(ways_HW2[..., 0]), 0) * (side_HW == 0)
+        z_HW = np.where(across_W == 1, -np.sign(ways_HW2[..., 1]), 0) * (side_HW == 0)
+        turned = (x_HW * cosine - z_HW * sine, -side_HW, x_HW * sine + z_HW * cosine)
+        return np.stack(turned, -1).astype(np.float32)
+
+    def paint(self, depth_HW: Floats, ends_HW3: Floats, hits_W4: Floats) -> Floats:
         """Colours of rays, 0 to 1, [H, W, 3]."""
         rooms: Rooms = self.rooms
-        x, z = hits_W3[:, 0].astype(int), hits_W3[:, 1].astype(int)
-        wave_W = 0.85 + 0.15 * np.cos(2 * np.pi * rooms.stripes_KK[x, z] * hits_W3[:, 2])
+        x, z = hits_W4[:, 0].astype(int), hits_W4[:, 1].astype(int)
+        wave_W = 0.85 + 0.15 * np.cos(2 * np.pi * rooms.stripes_KK[x, z] * hits_W4[:, 2])
         wall_W3 = rooms.colours_KK3[x, z] * wave_W[:, None]
         tiles_HW1 = 0.85 + 0.15 * np.prod(np.cos(np.pi * ends_HW3[..., :2]), -1, keepdims=True)
         side_HW1 = ends_HW3[..., 2:]

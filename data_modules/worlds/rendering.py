@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.episodes.geometry import UPRIGHT
+from data_modules.worlds.views import View
+
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 """What MuJoCo calls a way to draw without a display -> its library."""
 MISSING = (
@@ -117,3 +120,23 @@ def draw_scene(scene: str, state: Any, side: int, camera: str) -> NDArray[np.uin
     renderer.update_scene(state, camera)
     pixels: NDArray[np.uint8] = renderer.render().copy()
     return pixels
+
+
+def look_at_scene(scene: str, state: Any, side: int, camera: str) -> View:
+    """What a camera sees of a state of a scene, with depth and pose; the arguments are those of :func:`draw_scene`."""
+    frame, renderer = draw_scene(scene, state, side, camera), open_renderer(scene, side)
+    renderer.enable_depth_rendering()
+    try:
+        renderer.update_scene(state, camera)
+        depth: NDArray[np.float32] = renderer.render().astype(np.float32)
+    finally:
+        renderer.disable_depth_rendering()
+    placed, pose = state.camera(camera), np.eye(4)
+    pose[:3, :3], pose[:3, 3] = placed.xmat.reshape(3, 3), placed.xpos
+    return View(frame, depth, (pose @ UPRIGHT).astype(np.float32))
+
+
+def find_lens(scene: str, side: int, camera: str) -> NDArray[np.float32]:
+    """A camera's focal lengths and middle, in pixels."""
+    focal = side / 2 / np.tan(np.radians(compile_scene(scene).camera(camera).fovy[0]) / 2)
+    return np.array([[focal, 0, side / 2], [0, focal, side / 2], [0, 0, 1]], np.float32)

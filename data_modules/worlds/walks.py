@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.episodes.episode import Episode, write_episode
-from data_modules.episodes.geometry import Geometry
 from data_modules.maker import Plan
 from data_modules.worlds.maker import PlayedEpisodes
-from data_modules.worlds.walking import ACTIONS
+from data_modules.worlds.views import View, gather_views
 
 Action = tuple[int, int, int]
 MOVES = ((1, 0), (1, 0), (1, 0), (1, 0), (1, -1), (1, 1), (0, -1), (0, 1), (-1, 0), (-1, -1), (-1, 1), (0, 0))
@@ -27,23 +26,15 @@ KNOWN, NEW = "known map", "new map"
 """Groups: maps that training has walked in, and others."""
 
 
-@dataclass(frozen=True)
-class View:
-    """What is seen from somewhere.
+class Walkable(Protocol):
+    """A world to walk in, which may break down with a :class:`data_modules.worlds.world.WorldFailure`.
 
-    Attributes:
-        frame_HWC: uint8.
-        depth_HW: along the axis.
-        pose_44: camera to world.
+    ``task.world`` in YAML is a function that opens one.
     """
 
-    frame_HWC: NDArray[np.uint8]
-    depth_HW: NDArray[np.float32]
-    pose_44: NDArray[np.float32]
-
-
-class Walkable(Protocol):
-    """A world to walk in. ``task.world`` in YAML is a function that opens one."""
+    @property
+    def num_maps(self) -> int | None:
+        """How many maps there are; ``None``: as many as one likes."""
 
     @property
     def intrinsics_33(self) -> NDArray[np.float32]:
@@ -52,17 +43,14 @@ class Walkable(Protocol):
     def reset(self, number: int, draws: np.random.Generator) -> None:
         """Begin in a map; the same draws begin at the same place."""
 
-    def step(self, action: Action) -> float:
-        """Act for a frame; return the share of the way that was free."""
+    def step(self, action: Action) -> object:
+        """Act for a frame."""
 
     def look(self) -> View:
         """What is seen from here."""
 
-    def save(self) -> Any:
-        """Where one is."""
-
-    def restore(self, place: Any) -> None:
-        """Go back to where one was."""
+    def foresee(self, action: Action, hold: int) -> float:
+        """The share of the way of an action held for so many frames that is free; the world stays as it is."""
 
 
 def wander(world: Walkable, hold: int, draws: np.random.Generator) -> Iterator[Action]:
@@ -75,18 +63,10 @@ def wander(world: Walkable, hold: int, draws: np.random.Generator) -> Iterator[A
         action = (0, 0, int(draws.choice([-1, 1])))  # where all is blocked, look round
         for _ in range(TRIES):
             move = MOVES[draws.integers(len(MOVES))]
-            if count_free(world, (*move, turn), hold) >= FREE:
+            if world.foresee((*move, turn), hold) >= FREE:
                 action = (*move, turn)
                 break
         yield action
-
-
-def count_free(world: Walkable, action: Action, hold: int) -> float:
-    """The share of an action's way that is free; the world stays as it is."""
-    place = world.save()
-    share = sum(world.step(action) for _ in range(hold)) / hold
-    world.restore(place)
-    return share
 
 
 def circle(world: Walkable, hold: int, draws: np.random.Generator) -> Iterator[Action]:
@@ -108,12 +88,7 @@ def walk(world: Walkable, kind: str, length: int, hold: int, draws: np.random.Ge
             world.step(action)
             views.append(world.look())
             actions.append(action)
-    space = Geometry(
-        np.stack([view.depth_HW for view in views]),
-        np.stack([view.pose_44 for view in views]),
-        np.repeat(world.intrinsics_33[None], length, 0),
-    )
-    frames = np.stack([view.frame_HWC for view in views])
+    frames, space = gather_views(views, world.intrinsics_33)
     return Episode(frames, np.array(actions, np.float32), None, geometry=space)
 
 
@@ -156,23 +131,28 @@ class WalkEpisodes(PlayedEpisodes):
             return self.maps + number // 2 % self.new_maps, NEW
         return number // (2 if plan.split == "test" else 1) % self.maps, KNOWN
 
+    def check(self, world: Walkable) -> None:
+        """Check that the world has as many maps.
+
+        Raises:
+            ValueError: it has fewer.
+        """
+        known = world.num_maps
+        if known is not None and self.maps + self.new_maps > known:
+            raise ValueError(
+                f"task.maps={self.maps} and new_maps={self.new_maps} are more than the {known} that task.world.maps "
+                "lists; lower them, or list more"
+            )
+
     def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
-        """Walk, and write what was seen."""
-        world, draws = self.open(), np.random.default_rng(self.seed_of(plan))
+        """Walk, and write what was seen; another walk of the map, if the world breaks down."""
         number, group = self.place(plan)
-        world.reset(number, draws)
         name = f"{self.subfolder}/{plan.name}.npz"
-        write_episode(folder / name, walk(world, plan.content[1], self.length, self.hold, draws))
+        write_episode(folder / name, self.try_again(lambda failed: self.walk(plan, number, failed)))
         return {"episode": name, "length": self.length, "group": group, "map": number, "walk": plan.content[1]}
 
-
-def name_action(action: Sequence[float]) -> str:
-    """The code of an action's numbers.
-
-    Raises:
-        ValueError: no code has these.
-    """
-    numbers = tuple(round(number) for number in action)
-    if numbers not in (codes := {known: code for code, known in ACTIONS.items()}):
-        raise ValueError(f"{list(action)} is no action: three numbers, each -1, 0 or 1")
-    return codes[numbers]
+    def walk(self, plan: Plan, number: int, failed: int) -> Episode:
+        """Walk in a map; so many walks failed before."""
+        world, draws = self.open(), np.random.default_rng([*self.seed_of(plan), *[failed] * bool(failed)])
+        world.reset(number, draws)
+        return walk(world, plan.content[1], self.length, self.hold, draws)

@@ -1,4 +1,4 @@
-"""Clips with depth -> a batch. Shapes: B clips, T frames, H x W pixels."""
+"""Clips with depth and normals -> a batch. Shapes: B clips, T frames, H x W pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data_modules.episodes.clips import Clip
+from data_modules.episodes.entry import naming
+from data_modules.episodes.normals import find_normals
+from mirage_pl.deepverse.model.codec import Modalities, StateCodec
 
 
 @dataclass(frozen=True)
@@ -21,18 +24,21 @@ class Batch:
         samples: where they are from.
         frames_BTCHW: uint8.
         depth_BTHW: along the axis; 0: not known.
+        normals_BTHW3: in the camera's axes, towards it; 0: not known.
     """
 
     samples: tuple[Clip, ...]
     frames_BTCHW: Tensor
     depth_BTHW: Tensor
+    normals_BTHW3: Tensor
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def to(self, device: Any, **_: Any) -> Self:
         """Return the batch on a device."""
-        return replace(self, frames_BTCHW=self.frames_BTCHW.to(device), depth_BTHW=self.depth_BTHW.to(device))
+        names = ("frames_BTCHW", "depth_BTHW", "normals_BTHW3")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 class Collator:
@@ -41,28 +47,38 @@ class Collator:
     Args:
         height: of a frame, in pixels.
         width: of a frame, in pixels.
+        modalities: what clips must have besides frames: ``rgb`` nothing, ``rgbd`` depth, ``rgbdn`` normals, too.
     """
 
-    def __init__(self, height: int, width: int) -> None:
-        self.size = height, width
+    def __init__(self, height: int, width: int, modalities: Modalities = "rgbd") -> None:
+        self.size, self.coded = (height, width), StateCodec(modalities=modalities).coded
 
     def __call__(self, samples: Sequence[Clip]) -> Batch:
         """Build a batch.
 
         Raises:
-            ValueError: a clip can't be read, or has no depth; names it.
+            ValueError: a clip can't be read, or lacks what the modalities ask for; names it.
         """
-        pairs = [self.open(clip) for clip in samples]
-        frames, depth = (torch.stack(parts) for parts in zip(*pairs, strict=True))
-        return Batch(tuple(samples), frames, depth)
+        parts = [self.open(clip) for clip in samples]
+        return Batch(tuple(samples), *(torch.stack(part) for part in zip(*parts, strict=True)))
 
-    def open(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        """Read frames, [T, 3, H, W] in uint8, and depth, [T, H, W], of a clip."""
+    def open(self, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
+        """Read frames, [T, 3, H, W] in uint8, depth, [T, H, W], and normals, [T, H, W, 3]; 0: not asked for."""
         episode = clip.read()
-        space = episode.geometry
-        if space is None or space.depth_THW is None:
-            raise ValueError(f"{clip.where}: no depth; name its array in task.form.keys.depth, or choose task=raycast")
-        return fit_frames(episode.frames_THWC, self.size), fit_depth(space.depth_THW, self.size)
+        frames, space = fit_frames(episode.frames_THWC, self.size), episode.geometry
+        depth = torch.zeros(len(frames), *frames.shape[2:])
+        normals = depth[..., None].expand(-1, -1, -1, 3)
+        if "disparity" in self.coded:
+            if space is None or space.depth_THW is None:
+                raise ValueError(
+                    f"{clip.where}: no depth; name its array in task.form.keys.depth, choose task=raycast, or set "
+                    "modalities=rgb"
+                )
+            depth = fit_depth(space.depth_THW, self.size)
+        if "normals" in self.coded and space is not None:
+            with naming(clip):
+                normals = fit_normals(find_normals(space), self.size)
+        return frames, depth, normals
 
     def widths(self, sample: Clip) -> tuple[int, ...]:
         """Count what ``loader.max_tokens`` limits: frames."""
@@ -104,3 +120,11 @@ def fit_depth(depth_THW: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
     if depth.shape[-2:] == size:
         return depth.contiguous()
     return F.interpolate(depth[:, None], size, mode="nearest-exact")[:, 0]
+
+
+def fit_normals(normals_THW3: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
+    """Normals as a model takes them, [T, H, W, 3], each that of one of the file's pixels."""
+    normals = crop_middle(torch.from_numpy(normals_THW3).movedim(-1, -3), size)
+    if normals.shape[-2:] != size:
+        normals = F.interpolate(normals, size, mode="nearest-exact")
+    return normals.movedim(-3, -1).contiguous()

@@ -1,7 +1,9 @@
-"""Clips as a VAE sees them: colours and disparity, as pictures about [-1, 1].
+"""Clips as a VAE sees them: colours, disparity and normals, as pictures about [-1, 1].
 
 Shapes: B clips, T frames, H x W pixels.
 """
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -42,8 +44,36 @@ def read_depth(codec: StateCodec, pictures_B3THW: Tensor, scale_B111: Tensor) ->
     return 1 / torch.maximum(disparity_BTHW, FARTHEST / scale_B111)
 
 
+def read_pictures(codec: StateCodec, pictures: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Frames in [0, 1], depth by the scale of the true one, and normals out of pictures, those that there are."""
+    maps = {"colours": read_colours(pictures["colours"])}
+    if "disparity" in pictures:
+        maps["disparity"] = read_depth(codec, pictures["disparity"], find_scales(truth["disparity"]))
+    if "normals" in pictures:
+        maps["normals"] = read_normals(codec, pictures["normals"])
+    return maps
+
+
 def measure_depth_error(ours_BTHW: Tensor, truth_BTHW: Tensor) -> Tensor:
     """AbsRel of each frame, [B, T]: the mean error of depth as a share of it, where it is known."""
     known = truth_BTHW > 0
     error = (ours_BTHW - truth_BTHW).abs() / torch.where(known, truth_BTHW, torch.ones_like(truth_BTHW))
     return (error * known).sum((2, 3)) / known.sum((2, 3)).clamp(min=1)
+
+
+def draw_normals(codec: StateCodec, normals_BTHW3: Tensor) -> Tensor:
+    """Normals as pictures, [B, 3, T, H, W]."""
+    return codec.encode_normals(normals_BTHW3).movedim(-1, 1)
+
+
+def read_normals(codec: StateCodec, pictures_B3THW: Tensor) -> Tensor:
+    """Normals of length 1 out of pictures of them, [B, T, H, W, 3]."""
+    return codec.decode_normals(pictures_B3THW.movedim(1, -1))
+
+
+def measure_angles(ours_BTHW3: Tensor, truth_BTHW3: Tensor) -> Tensor:
+    """Degrees between normals of length 1, [B, T, H, W]; 90 where ours isn't known, no number where the truth isn't."""
+    sine = torch.linalg.cross(ours_BTHW3, truth_BTHW3, dim=-1).norm(dim=-1)
+    angles = torch.atan2(sine, (ours_BTHW3 * truth_BTHW3).sum(-1)).rad2deg()
+    angles = angles.where((ours_BTHW3 != 0).any(-1), angles.new_tensor(90.0))
+    return angles.where((truth_BTHW3 != 0).any(-1), angles.new_tensor(float("nan")))

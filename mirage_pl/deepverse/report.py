@@ -15,11 +15,11 @@ NUMBERS = {
     "later_deviation": "their standard deviation",
 }
 READING = (
-    "A picture shows a clip and, beside it, its depth: near is light. Ours is what the codes have of it. The first "
-    "frame is in no number. Intervals draw walks, since clips of one walk are alike; new maps are those in which no "
-    "training walk was."
+    "A picture shows a clip and, beside it, its depth (near is light) and its normals (red to the right, green up, "
+    "blue towards the viewer), where they are coded. Ours is what the codes have of it. The first frame is in no "
+    "number. Intervals draw walks, since clips of one walk are alike; new maps are those in which no training walk was."
 )
-SAID = {"psnr": "PSNR", "absrel": "AbsRel of depth"}
+SAID = {"psnr": "PSNR", "absrel": "AbsRel of depth", "angle": "the median angle of normals"}
 describe_method, judge_methods = PlainWords.describe_method, PlainWords.judge_methods
 
 
@@ -29,7 +29,7 @@ def sections(results: Sequence[Any]) -> Mapping[str, str]:
 
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
-    """Say whether this checkpoint beats copying the first frame, in colours and in depth."""
+    """Say whether this checkpoint beats copying the first frame, in colours, depth and normals."""
     copied = (metrics.get("conditions") or {}).get("copy_first") or {}
     sentences = []
     for name, words in SAID.items():

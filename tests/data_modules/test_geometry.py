@@ -39,8 +39,8 @@ SPACE = {"depth": "depth", "poses": "poses", "intrinsics": "intrinsics"}
 def test_what_was_written_is_read_and_a_clip_has_its_frames_of_it(episode, tmp_path):
     write_episode(tmp_path / "whole.npz", episode)
     back = read_episode(tmp_path / "whole.npz", Form({"frames": "frames"} | SPACE))
-    for name, array in episode.geometry.arrays().items():
-        assert np.array_equal(back.geometry.arrays()[name], array)
+    for name in SPACE:
+        assert np.array_equal(back.geometry.arrays()[name], episode.geometry.arrays()[name])
     rows = write(tmp_path, episode).read(str(tmp_path / "all.jsonl"))
     clip = rows[2].read()
     assert np.array_equal(clip.geometry.depth_THW, episode.geometry.depth_THW[8:13])
@@ -71,6 +71,34 @@ def test_every_form_of_the_same_space_is_read_as_the_same(episode, tmp_path):
         assert not list(data.problems(str(tmp_path / "all.jsonl")))
 
 
+class Doomlike(Raycast):
+    """Draws pixels that aren't square."""
+
+    @property
+    def intrinsics_33(self):
+        return super().intrinsics_33 * np.array([[1], [1.2], [1]], np.float32) + np.array(
+            [[0] * 3, [0, 0, -2.4], [0] * 3], np.float32
+        )
+
+
+def test_intrinsics_of_square_pixels_beside_frames_of_others_are_named(tmp_path):
+    world, draws = Doomlike(24, 32), np.random.default_rng(3)
+    world.reset(1, draws)
+    lens = world.intrinsics_33
+    lens[0, 0] = lens[1, 1]
+    tall = walk(world, "wander", 17, 4, draws)
+    assert not list(write(tmp_path, tall).problems(str(tmp_path / "all.jsonl")))
+    (problem,) = write(tmp_path, tall, intrinsics=lens).problems(str(tmp_path / "all.jsonl"))
+    assert "with focal lengths 16 and 19.2 in the intrinsics, of pixels 1.2 times as wide as high; is that" in problem
+
+
+def resize(space, width):
+    """Intrinsics of frames of another width."""
+    sized = space.intrinsics_T33 * np.float32(width / 32)
+    sized[:, 2, 2] = 1
+    return sized
+
+
 def test_another_meaning_than_the_one_that_is_said_is_named(episode, tmp_path):
     space = episode.geometry
     long = measure_rays(space.intrinsics_T33, 24, 32)
@@ -82,6 +110,14 @@ def test_another_meaning_than_the_one_that_is_said_is_named(episode, tmp_path):
     }.items():
         (problem,) = write(tmp_path, episode, **changes).problems(str(tmp_path / "all.jsonl"))
         assert f"task.form.geometry.{option}; is that what the file means?" in problem
+    both = np.linalg.inv(space.poses_T44 @ UPRIGHT)
+    for words, changes in {
+        "task.form.geometry.poses=world_to_camera and task.form.geometry.axes=opengl": {"poses": both},
+        "task.form.geometry.unit=0.305": {"depth": space.depth_THW / 0.3048},
+        "intrinsics of frames of 32 x 24 pixels, not of 40 x 30": {"intrinsics": resize(space, 40)},
+    }.items():
+        (problem,) = write(tmp_path, episode, **changes).problems(str(tmp_path / "all.jsonl"))
+        assert f"{words}; is that what the file means?" in problem
     noise = np.random.default_rng(0).uniform(0.1, 9, space.depth_THW.shape)
     (problem,) = write(tmp_path, episode, depth=noise).problems(str(tmp_path / "all.jsonl"))
     assert "no other reading of them agrees" in problem

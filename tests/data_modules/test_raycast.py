@@ -11,8 +11,8 @@ from data_modules.episodes.form import Form
 from data_modules.episodes.recording import read_episode
 from data_modules.worlds.raycast import EYE, RADIUS, Raycast
 from data_modules.worlds.rooms import draw_rooms
-from data_modules.worlds.walking import ACTIONS
-from data_modules.worlds.walks import KNOWN, NEW, name_action, walk
+from data_modules.worlds.walking import ACTIONS, name_action
+from data_modules.worlds.walks import KNOWN, NEW, walk
 from tests.conftest import compose
 
 

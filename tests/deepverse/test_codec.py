@@ -70,6 +70,32 @@ def test_a_state_is_joined_and_split_and_what_isnt_known_is_zero():
     assert codec.join(codes, None, None)[:, 2:].abs().max() == 0
 
 
+def test_modalities_say_which_codes_a_state_has_and_others_are_refused():
+    codes = torch.randn(1, 2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    rays = codes[:, :1].expand(-1, 6, -1, -1, -1)
+    for modalities, count in (("rgb", 1), ("rgbd", 2), ("rgbdn", 3)):
+        codec = StateCodec(latent_channels=2, modalities=modalities)
+        state = codec.join(codes, codes + 1, rays, codes + 2)
+        assert state.shape[1] == codec.channels == 2 * count + 6
+        parts = codec.split_codes(state)
+        assert list(parts) == ["colours", "disparity", "normals"][:count]
+        for place, part in enumerate(parts.values()):
+            assert torch.equal(part, codes + place)
+        pictures, disparity, back = codec.split(state)
+        assert torch.equal(pictures, codes)
+        assert disparity.shape[1] == 2 * (count > 1)
+        assert torch.equal(back, rays)
+    with pytest.raises(ValueError, match="modalities=rgbn is unknown; choose from rgb, rgbd, rgbdn"):
+        StateCodec(modalities="rgbn")
+
+
+def test_normals_come_back_from_their_picture_whose_axes_are_right_up_and_towards_the_viewer():
+    normals = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1], [0.6, 0, -0.8]])
+    picture = (codec := StateCodec()).encode_normals(normals)
+    assert picture[:3].tolist() == torch.eye(3).tolist()
+    torch.testing.assert_close(codec.decode_normals(0.7 * picture), normals)
+
+
 def test_the_first_unit_of_a_clip_has_constants_of_its_own():
     codec = StateCodec()
     codes = torch.ones(1, 16, 3, 1, 1)

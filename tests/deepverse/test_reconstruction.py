@@ -12,12 +12,14 @@ from data_modules.episodes.recording import read_episode
 from mirage_pl.deepverse.batch import crop_middle, fit_depth, fit_frames
 from mirage_pl.deepverse.evaluations.reconstruction import Reconstruct
 from mirage_pl.deepverse.model.codec import StateCodec
-from mirage_pl.deepverse.pictures import draw_disparity, find_scales, measure_depth_error, read_depth
+from mirage_pl.deepverse.pictures import draw_disparity, find_scales, measure_angles, measure_depth_error, read_depth
 from mirage_pl.deepverse.report import verdict
 from mirage_pl.engine import evaluate, export
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.sessions import infer
+from mirage_pl.engine.training import fit
 from tests.conftest import compose
+from tests.deepverse.conftest import QUIET, compose_small
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,36 @@ def test_frames_of_another_shape_are_cut_around_their_middle():
     assert set(fit_depth(depth, (6, 8)).flatten().tolist()) == {1.0, 9.0}
 
 
+def test_angles_between_normals_are_those_that_one_draws_and_what_isnt_known_isnt_scored():
+    truth = torch.tensor([[0.0, 0, -1], [0, 0, -1], [0, 0, -1], [0, 0, 0]]).view(1, 1, 1, 4, 3)
+    ours = torch.tensor([[0.0, 0, -1], [0, -1, -1], [0, 0, 0], [1, 0, 0]]).view(1, 1, 1, 4, 3)
+    angles = measure_angles(torch.nn.functional.normalize(ours, dim=-1), truth).flatten()
+    torch.testing.assert_close(angles[:3], torch.tensor([0.0, 45, 90]), atol=1e-4, rtol=0)
+    assert angles[3].isnan()
+
+
+@pytest.mark.parametrize("modalities", ["rgb", "rgbdn"])
+def test_modalities_are_learnt_scored_and_shown_as_far_as_they_go(modalities, walks, tmp_path):
+    folder, normals = tmp_path / "run", modalities == "rgbdn"
+    given = [f"data={walks}", f"run_dir={folder}", "loader.batch_size=4", f"modalities={modalities}"]
+    fit.run(compose_small("train", *QUIET, "trainer.max_steps=1", *given))
+    metrics = evaluate.run(compose("evaluate", f"ckpt={folder}", "evaluation=deepverse/reconstruction", "num_shown=1"))
+    scored = {name for name in metrics["measures"] if metrics[name]["all"]["n"]}
+    assert scored == {"psnr", "ssim"} | ({"absrel", "angle", "angle_mean", "within"} if normals else set())
+    assert not metrics["ungraded"]
+    if normals:
+        copied = metrics["conditions"]["copy_first"]["measures"]
+        assert 0 <= copied["angle"]["mean"] < copied["angle_mean"]["mean"] < 60
+        assert 0 <= copied["within"]["mean"] <= 1
+    episode = next((walks / "raycast-16x12" / "episodes").glob("test_*.npz"))
+    use = infer.run(
+        compose("infer", "session=deepverse/reconstruct", f"ckpt={folder}", f"out={tmp_path}/a", f"clip={episode}")
+    )
+    with Image.open(use[0]["files"][1]) as clip:
+        assert (clip.height > clip.width) == normals
+    assert len(use[0]["files"]) == (4 if normals else 2)
+
+
 def test_clips_without_depth_are_refused_in_training_and_failures_in_evaluation(run, walks, tmp_path):
     with pytest.raises(ValueError, match="zero"):
         Reconstruct(["zero"])
@@ -136,7 +168,7 @@ def test_a_clip_is_written_beside_its_reconstruction_with_depth_where_it_has_one
     given = ["session=deepverse/reconstruct", f"ckpt={run}"]
     (use,) = infer.run(compose("infer", *given, f"out={tmp_path}/a", f"clip={episode}"))
     assert use["text"].startswith("1152 numbers of 9 frames")  # 2 x 16 channels x 3 units x 3 x 4 places
-    assert [file.rpartition(".")[2] for file in use["files"]] == ["mp4", "gif", "ply"]
+    assert [file.rpartition(".")[2] for file in use["files"]] == ["mp4", "gif", "ply", "glb"]
     with Image.open(use["files"][1]) as clip:
         assert clip.n_frames == 9
         shape = clip.size

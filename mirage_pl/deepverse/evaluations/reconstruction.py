@@ -1,20 +1,20 @@
-"""Clips that went through their codes: colours and depth. Shapes: B clips, T frames, H x W pixels, in [0, 1]."""
+"""Clips that went through their codes: colours, depth, normals. Shapes: B clips, T frames, H x W pixels, in [0, 1]."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from math import isnan
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from data_modules.episodes.clips import Clip
 from data_modules.episodes.geometry import shade_depth
+from data_modules.episodes.normals import shade_normals
 from data_modules.episodes.video import enlarge, place_beside
 from mirage_pl.deepverse.batch import Batch
-from mirage_pl.deepverse.pictures import find_scales, measure_depth_error, read_colours, read_depth
+from mirage_pl.deepverse.pictures import measure_angles, measure_depth_error, read_pictures
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.evaluation.frames import psnr, squared_error, ssim, to_pixels
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
@@ -23,13 +23,19 @@ COPY = "copy_first"
 CONDITIONS = (COPY,)
 AT_ONCE = 16
 """Clips that are scored at a time at most."""
+WITHIN = 11.25
+"""Degrees."""
 EYES = 128
 """Pixels: smaller frames are shown larger."""
 MEASURES: Mapping[str, Measure] = {
     "psnr": Measure("mean", "higher", "dB", "PSNR: of each frame after the first, mean over a clip."),
     "absrel": Measure("mean", "lower", meaning="AbsRel: error of depth as a share of it, where it is known."),
     "ssim": Measure("mean", "higher", meaning="SSIM: structural similarity, 1 is the same."),
+    "angle": Measure("mean", "lower", "°", "median angle between normals and the true ones, mean over frames."),
+    "angle_mean": Measure("mean", "lower", "°", "mean angle between normals and the true ones."),
+    "within": Measure("mean", "higher", meaning=f"share of normals that are off by less than {WITHIN}°."),
 }
+"""Those of depth and normals have values where the codec has them."""
 
 
 class Reconstruct:
@@ -79,7 +85,7 @@ class ReconstructTrial(Trial):
         self.collate, self.width = data.collate, min(AT_ONCE, data.loader.eval_batch_size)
         self.failures: list[dict[str, str]] = []
         self.codes: list[Mapping[str, Tensor]] = []
-        self.shown: dict[str, tuple[Tensor, Tensor]] = {}
+        self.shown: dict[str, tuple[Tensor, dict[str, Tensor]]] = {}
 
     @property
     def conditions(self) -> Sequence[str]:
@@ -96,30 +102,32 @@ class ReconstructTrial(Trial):
             if condition == OWN:
                 self.failures += part["failures"]
                 self.codes += [part["codes"]] if part["rows"] else []
-                pairs = zip(part["rows"], part["frames"], part["depth"], strict=True)
-                self.shown |= {row["where"]: (frames, depth) for row, frames, depth in pairs}
+                for place, (row, frames) in enumerate(zip(part["rows"], part["frames"], strict=True)):
+                    self.shown[row["where"]] = frames, {name: maps[place] for name, maps in part["maps"].items()}
             yield part["rows"]
 
     def score_clips(self, clips: Sequence[Clip], condition: str) -> dict[str, Any]:
         """Score some clips: their ``rows``, ``failures``, and of ``own`` codes and what came back."""
         batch, failures = self.open_clips(clips)
         if batch is None:
-            return {"rows": [], "failures": failures, "frames": [], "depth": []}
+            return {"rows": [], "failures": failures, "frames": [], "maps": {}}
         batch = batch.to(self.module.device)
-        truth, depth = batch.frames_BTCHW.float() / 255, batch.depth_BTHW.float()
+        truth, codec = batch.frames_BTCHW.float() / 255, self.module.codec
+        seen = {"colours": truth, "disparity": batch.depth_BTHW.float(), "normals": batch.normals_BTHW3.float()}
+        seen = {name: seen[name] for name in codec.coded}
         with torch.no_grad():
             if condition == COPY:
-                ours, far, kept = truth[:, :1].expand_as(truth), depth[:, :1].expand_as(depth), {}
+                ours, kept = {name: maps[:, :1].expand_as(maps) for name, maps in seen.items()}, {}
             else:
-                codes, colours, disparity = self.module.reconstruct(batch)
-                ours = read_colours(colours.float())
-                far = read_depth(self.module.codec, disparity.float(), find_scales(depth))
+                codes, pictures = self.module.reconstruct(batch)
+                ours = read_pictures(codec, {name: picture.float() for name, picture in pictures.items()}, seen)
                 kept = {"first": codes.mean_BCNhw[:, :, :1], "later": codes.mean_BCNhw[:, :, 1:]}
-            rows = self.write_rows(batch.samples, (ours, truth), (far, depth))
+            rows = self.write_rows(batch.samples, ours, seen)
         part = {"rows": rows, "failures": failures, "codes": {key: measure_spread(x) for key, x in kept.items()}}
         if condition != OWN:
             return part
-        return part | {"frames": list((ours * 255).round().to(torch.uint8).cpu()), "depth": list(far.half().cpu())}
+        maps = {name: list(maps.half().cpu()) for name, maps in ours.items() if name != "colours"}
+        return part | {"frames": list((ours["colours"] * 255).round().to(torch.uint8).cpu()), "maps": maps}
 
     def open_clips(self, clips: Sequence[Clip]) -> tuple[Batch | None, list[dict[str, str]]]:
         """Read clips: a batch of those that can be read, and why the others can't."""
@@ -132,22 +140,15 @@ class ReconstructTrial(Trial):
                 failures.append({"where": clip.where, "error": str(error)})
         return self.collate(readable) if readable else None, failures
 
-    def write_rows(
-        self, clips: Sequence[Clip], colours: tuple[Tensor, Tensor], depth: tuple[Tensor, Tensor]
-    ) -> list[Row]:
+    def write_rows(self, clips: Sequence[Clip], ours: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> list[Row]:
         """Rows of ``predictions.jsonl``; intervals draw walks, since clips of one are alike."""
-        pair = [frames_BTCHW[:, 1:].flatten(0, 1) for frames_BTCHW in colours]
-        scores = {
-            "psnr": psnr(squared_error(*pair)),
-            "absrel": measure_depth_error(depth[0][:, 1:], depth[1][:, 1:]).flatten(),
-            "ssim": ssim(*pair),
-        }
-        means = {name: score.view(len(clips), -1).mean(1).tolist() for name, score in scores.items()}
+        scores = measure_pictures(*({name: maps[:, 1:] for name, maps in each.items()} for each in (ours, truth)))
+        means = {name: score.view(len(clips), -1).nanmean(1).tolist() for name, score in scores.items()}
         rows = []
         for place, clip in enumerate(clips):
             episode = self.rows.identity(clip)
             row = {"id": episode, "where": clip.where, "group": clip.group, "unit": episode}
-            rows.append(row | {name: values[place] for name, values in means.items()})
+            rows.append(row | {name: None if isnan(values[place]) else values[place] for name, values in means.items()})
         return rows
 
     def describe(self) -> Mapping[str, Any]:
@@ -163,10 +164,23 @@ class ReconstructTrial(Trial):
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
         """Draw a clip as its codes have it, and as it is, each beside its depth."""
         clip = next(clip for clip in self.clips if clip.where == row["where"])
-        frames, depth = self.shown[clip.where]
-        truth, far = self.collate.open(clip)
-        yield "", draw_clip(frames.cpu() / 255, depth.float().cpu().numpy())
-        yield "truth", draw_clip(truth / 255, far.numpy())
+        frames, maps = self.shown[clip.where]
+        truth, *known = self.collate.open(clip)  # in the order of the codec
+        yield "", draw_clip(frames.cpu() / 255, {name: each.float().cpu() for name, each in maps.items()})
+        yield "truth", draw_clip(truth / 255, dict(zip(maps, known, strict=False)))
+
+
+def measure_pictures(ours: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each measure of each frame, [B T]."""
+    pair = [each["colours"].flatten(0, 1) for each in (ours, truth)]
+    scores = {"psnr": psnr(squared_error(*pair)), "ssim": ssim(*pair)}
+    if "disparity" in ours:
+        scores["absrel"] = measure_depth_error(ours["disparity"], truth["disparity"]).flatten()
+    if "normals" in ours:
+        angles_MP = measure_angles(ours["normals"], truth["normals"]).flatten(2).flatten(0, 1)
+        scores |= {"angle": angles_MP.nanmedian(1).values, "angle_mean": angles_MP.nanmean(1)}
+        scores["within"] = (angles_MP < WITHIN).sum(1) / angles_MP.isfinite().sum(1)
+    return scores
 
 
 def measure_spread(codes: Tensor) -> Tensor:
@@ -175,7 +189,8 @@ def measure_spread(codes: Tensor) -> Tensor:
     return torch.stack((numbers.new_tensor(numbers.numel()), numbers.sum(), numbers.square().sum())).cpu()
 
 
-def draw_clip(frames_TCHW: Tensor, depth_THW: NDArray[np.float32]) -> list[Image.Image]:
-    """Frames beside their depth, enlarged for eyes."""
-    frames = place_beside([to_pixels(frames_TCHW), shade_depth(depth_THW)])
-    return [Image.fromarray(frame) for frame in enlarge(frames, EYES)]
+def draw_clip(frames_TCHW: Tensor, maps: Mapping[str, Tensor]) -> list[Image.Image]:
+    """Frames beside their depth and normals, those that there are, enlarged for eyes."""
+    shade = {"disparity": shade_depth, "normals": shade_normals}
+    shades = [shade[name](each.numpy()) for name, each in maps.items()]
+    return [Image.fromarray(frame) for frame in enlarge(place_beside([to_pixels(frames_TCHW), *shades]), EYES)]

@@ -1,20 +1,31 @@
-"""What a unit's channels mean: pictures, disparity and rays, as numbers that a network takes, and back.
+"""What a unit's channels mean: pictures, disparity, normals and rays, as numbers that a network takes, and back.
 
 Shapes: N units, B clips, H x W pixels, h x w places, C channels of a VAE's code. Disparity is 1 / z, 0 where nothing is
 known; z is along the optical axis. Nothing here has state, nothing is changed in place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mirage_pl.deepverse.model.rays import decode_rays, encode_rays
 
 ROOM = 0.95
 """The nearest point of a window's first picture is encoded as the root of this: what comes nearer still fits."""
 RAYS = 6
+TURNED = (1.0, -1.0, -1.0)
+"""Axes of pictures of normals (x right, y up, z towards the viewer) against ours."""
+Modalities = Literal["rgb", "rgbd", "rgbdn"]
+CODED: Mapping[str, tuple[str, ...]] = {
+    "rgb": ("colours",),
+    "rgbd": ("colours", "disparity"),
+    "rgbdn": ("colours", "disparity", "normals"),
+}
+"""Modalities -> the pictures that are coded of a frame, in the order of a state's channels; rays are below them."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +38,16 @@ class StateCodec:
     Attributes:
         patch: pixels of a place, in height and in width.
         latent_channels: C.
+        modalities: which pictures are coded of a frame.
         first: mean and deviation of the codes of a clip's first unit, which is one frame.
         later: the same of all others.
         ray_mean: of the six numbers of a ray.
         ray_deviation: of the six numbers of a ray.
         compat: as released: nothing nearer than :data:`ROOM` allows is decoded; and as in
             :mod:`mirage_pl.deepverse.model.rays`.
+
+    Raises:
+        ValueError: modalities that there aren't.
     """
 
     patch: int = 8
@@ -41,12 +56,22 @@ class StateCodec:
     later: Sequence[float] = (-0.2343, 3.0986)
     ray_mean: Sequence[float] = (-0.0016, -0.0010, 0.9015, 0.0313, -0.0538, 0.2079)
     ray_deviation: Sequence[float] = (0.3333, 0.2567, 0.0927, 0.4338, 0.1746, 0.5802)
+    modalities: Modalities = "rgbd"
     compat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.modalities not in CODED:
+            raise ValueError(f"modalities={self.modalities} is unknown; choose from {', '.join(CODED)}")
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """The pictures that are coded of a frame."""
+        return CODED[self.modalities]
 
     @property
     def channels(self) -> int:
-        """Of a unit: two codes and rays."""
-        return 2 * self.latent_channels + RAYS
+        """Of a unit: a code of each picture, and rays."""
+        return len(self.coded) * self.latent_channels + RAYS
 
     def encode_disparity(self, disparity: Tensor, scale: Tensor | float = 1.0) -> Tensor:
         """Disparity as a picture from -1 (nothing, or infinitely far) on; 1 is a little nearer than the nearest."""
@@ -102,18 +127,41 @@ class StateCodec:
         mean, deviation = like.new_tensor([list(row) for row in rows]).T[..., None, None].unbind()
         return mean, deviation
 
-    def join(self, pictures_BCNhw: Tensor, disparity_BCNhw: Tensor | None, rays_B6Nhw: Tensor | None) -> Tensor:
-        """A state's channels, [B, 2 C + 6, N, h, w]; what isn't known is 0."""
-        if disparity_BCNhw is None:
-            disparity_BCNhw = torch.zeros_like(pictures_BCNhw)
+    def encode_normals(self, normals: Tensor) -> Tensor:
+        """Normals (x right, y down, z ahead), [..., 3], as pictures in [-1, 1]: red is to the right, green up.
+
+        Blue is towards the viewer; what isn't known is 0.
+        """
+        return normals * normals.new_tensor(TURNED)
+
+    def decode_normals(self, picture: Tensor) -> Tensor:
+        """Normals of length 1 out of pictures of them, [..., 3]."""
+        return F.normalize(picture, dim=-1) * picture.new_tensor(TURNED)
+
+    def join(
+        self,
+        pictures_BCNhw: Tensor,
+        disparity_BCNhw: Tensor | None,
+        rays_B6Nhw: Tensor | None,
+        normals_BCNhw: Tensor | None = None,
+    ) -> Tensor:
+        """A state's channels: the codes that the modalities have, then rays; what isn't known is 0."""
+        given = {"colours": pictures_BCNhw, "disparity": disparity_BCNhw, "normals": normals_BCNhw}
+        codes = [given[name] for name in self.coded]
         if rays_B6Nhw is None:
             rays_B6Nhw = torch.zeros_like(pictures_BCNhw[:, :1]).expand(-1, RAYS, -1, -1, -1)
-        return torch.cat((pictures_BCNhw, disparity_BCNhw, rays_B6Nhw), 1)
+        known = [torch.zeros_like(pictures_BCNhw) if code is None else code for code in codes]
+        return torch.cat((*known, rays_B6Nhw), 1)
 
     def split(self, state_BCNhw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes of pictures, codes of disparity, and rays."""
-        pictures, disparity, rays = state_BCNhw.split([self.latent_channels, self.latent_channels, RAYS], 1)
-        return pictures, disparity, rays
+        """Codes of pictures, codes of disparity (no channels where the modalities have none), and rays."""
+        codes = self.split_codes(state_BCNhw)
+        return codes["colours"], codes.get("disparity", state_BCNhw[:, :0]), state_BCNhw[:, -RAYS:]
+
+    def split_codes(self, state_BCNhw: Tensor) -> dict[str, Tensor]:
+        """The codes of a state by what they are of, as :attr:`coded` names them."""
+        codes = state_BCNhw[:, :-RAYS].split(self.latent_channels, 1)
+        return dict(zip(self.coded, codes, strict=True))
 
 
 def invert_depth(depth: Tensor) -> Tensor:
