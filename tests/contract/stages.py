@@ -37,15 +37,17 @@ ACTING = [
     *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("critic", "actor")),
 ]
 """A small world, and an agent that plays an episode every four steps."""
+ANSWERING = [  # rounds of three steps, so that a run is killed and goes on within one
+    "rollouts={prompts: 1, group: 4, epochs: 3}",
+    "answering.max_new_tokens=12",
+    "answering.temperature=3",
+    "callbacks.best.monitor=val/loss",
+    "trainer.limit_val_batches=1.0",
+]
+"""Short answers by chance."""
 GENTLE = {
-    "grpo": [  # rounds of three steps, so that a run is killed and goes on within one
-        "rollouts={prompts: 1, group: 4, epochs: 3}",
-        "answering.max_new_tokens=12",
-        "rewards.format.pattern='[A-M]'",  # answers by chance differ in that
-        "answering.temperature=3",
-        "callbacks.best.monitor=val/loss",
-        "trainer.limit_val_batches=1.0",
-    ],
+    "grpo": [*ANSWERING, "rewards.format.pattern='[A-M]'"],  # answers by chance differ in that
+    "distill": ANSWERING,
     **dict.fromkeys(
         ("mmact/action", "mmact/text", "mmact/mix"),
         ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
