@@ -62,7 +62,7 @@ def test_every_kind_of_file_is_described_validated_drawn_and_divided(tmp_path, c
     }
     plain = ("task.form.keys.actions=null", "task.form.keys.rewards=null")
     for kind, file in {**kinds, "": tmp_path / "videos"}.items():
-        task = (f"task=episodes/{kind}",) if kind else ("task=episodes", *plain)
+        task = (f"task=episodes/{kind}", f"task.action_dim={2 * (kind == 'libero')}") if kind else ("task=episodes", *plain)
         data(*task, "validate=true", train=file)
         assert "no bad rows" in capsys.readouterr().out
         data(*task, "split={train: 0.5, test: 0.5}", f"out={tmp_path}/{kind or 'video'}-split", train=file)
