@@ -6,6 +6,7 @@ of 32 bits, whole or floating, have no black and white that viewers agree on, an
 """
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ from PIL import Image, ImageChops, ImageCms, ImageFile
 
 DECODING = f"2, Pillow {PIL.__version__}"
 """Another one whenever a file's pixels may come out otherwise: what was computed from others isn't taken for these."""
+
+TYPED = re.compile(r"\w+=")
+"""Begins the place of an image that no row names, but a command: ``image=a.png``."""
 
 ORIENTATION = 0x0112
 TURNS = {
@@ -108,7 +112,8 @@ def named(source: object, where: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ValueError(f"{where}: image {source} does not exist; correct the row or set task.image_root") from None
+        fix = "correct its path" if TYPED.match(where) else "correct the row or set task.image_root"
+        raise ValueError(f"{where}: image {source} does not exist; {fix}") from None
     except PIL.UnidentifiedImageError:
         raise ValueError(f"{where}: image {source} cannot be read ({_other_kind(source)}") from None
     except Image.DecompressionBombError as error:

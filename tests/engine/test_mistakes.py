@@ -1,5 +1,6 @@
 """A mistake on the command line is answered in one line: the key, the value, what may be given, the fix."""
 
+import errno
 import re
 import sys
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from mirage_pl import evaluate, infer, train
 from mirage_pl.engine import cli
 from mirage_pl.engine.arguments import takes_value
+from mirage_pl.engine.errors import find_mistake
 from mirage_pl.engine.mistakes import check_types, nearest
 from tests.conftest import compose
 
@@ -192,6 +194,18 @@ def test_a_run_that_is_not_there_is_named_before_the_keys_that_it_would_bring(
     )
     (tmp_path / "config.yaml").write_text("seed: 1")
     assert "isn't a key of the config" in said(main, monkeypatch, capsys, f"ckpt={tmp_path}", word)
+
+
+def test_a_place_that_cannot_be_written_to_is_named_by_the_key_that_was_typed(monkeypatch, tmp_path):
+    for words, keys in (
+        (["task=pushing", f"convert={tmp_path}/made"], "convert="),
+        ([f"sheet='{tmp_path}'", "runs=elsewhere"], "sheet="),
+        (["stage=sft"], "run_dir=, runs=, data=, out="),
+    ):
+        monkeypatch.setattr(sys, "argv", ["data", *words])
+        for number in (errno.EACCES, errno.ENOSPC):
+            mistake = find_mistake(OSError(number, "refused", f"{tmp_path}/made/train"))
+            assert f"choose another folder ({keys})" in str(mistake)
 
 
 def test_types_are_those_of_the_values_in_yaml():
