@@ -37,7 +37,7 @@ def build(*overrides: str) -> tuple[Any, Any, Any]:
     """A stage's policy with random weights, its collator, and the rows of its training file."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [*overrides, "stage.starts=null", "reference=none"])
-    if "maker" in cfg.task.data:
+    if cfg.task.data.get("maker") is not None:
         instantiate(cfg.task.data.maker, num_workers=1).make()
     torch.manual_seed(0)
     module = instantiate(cfg.stage.module).eval()
@@ -50,7 +50,7 @@ def write_noise(folder: Path, count: int) -> None:
     for number in range(count):
         frames = draws.integers(0, 255, (LENGTH, SIDE, SIDE, 3), dtype=np.uint8)
         actions = draws.normal(size=(LENGTH - 1, 2)).astype(np.float32)
-        write_episode(folder / f"{number}.npz", Episode(frames, actions, None))
+        write_episode(folder / f"{number}.npz", Episode(frames, actions, np.zeros(LENGTH - 1, np.float32)))
     rows = [json.dumps({"episode": f"{number}.npz", "length": LENGTH, "group": "noise"}) for number in range(count)]
     (folder / "train.jsonl").write_text("\n".join(rows) + "\n")
 

@@ -115,6 +115,9 @@ def arrange_frames(frames: Any, form: Form, name: str) -> Frames:
     Raises:
         ValueError: they have another shape, or values that no pixel has.
     """
+    if frames.ndim == 4 and frames.shape[3] in (1, 2, 4):
+        channels = frames.shape[3]
+        raise ValueError(f"{name}: frames of shape {frames.shape} have {channels} channel(s); write them as RGB, 3")
     stacked = frames.ndim == 4 and frames.shape[3] != 3 and frames.shape[1] % 3 == 0 and frames.shape[1] > 0
     if stacked:
         frames = frames[:, -3:].transpose(0, 2, 3, 1)

@@ -22,16 +22,16 @@ from data_modules.worlds.world import Vector
 
 EDGE = 0.36
 """How far from the middle the hand and the box get."""
-FASTEST = 0.6
+FASTEST = 0.5
 """Metres a second."""
 TIMESTEP, SUBSTEPS = 0.01, 10
-REACHED = 0.08
+REACHED = 0.06
 """The box is on the disc."""
 FARTHEST = 0.5
 """The reward falls from 1 on the disc to 0 so far from it."""
-BEHIND = 0.16
+BEHIND = 0.12
 """From the middle of the box to where the hand begins to push."""
-ASIDE, BESIDE = 0.04, -0.08
+ASIDE, BESIDE = 0.03, -0.06
 """So far off the line to the disc it may push; farther ahead than this it is beside the box."""
 
 SCENE = f"""
@@ -46,20 +46,22 @@ SCENE = f"""
     <geom type="plane" size="4 4 0.01" pos="0 0 -0.01" rgba="0.45 0.47 0.52 1" contype="0" conaffinity="0"/>
     <geom type="plane" size="0.45 0.45 0.01" rgba="0.86 0.83 0.76 1" contype="0" conaffinity="0"/>
     <body name="disc" mocap="true">
-      <geom type="cylinder" size="0.09 0.002" rgba="0.25 0.65 0.35 1" contype="0" conaffinity="0"/>
+      <geom type="cylinder" size="0.07 0.002" rgba="0.25 0.65 0.35 1" contype="0" conaffinity="0"/>
     </body>
-    <body name="box" pos="0 0 0.05">
+    <body name="box" pos="0 0 0.045">
       <joint name="box_x" type="slide" axis="1 0 0" range="-{EDGE} {EDGE}" limited="true" damping="4"/>
       <joint name="box_y" type="slide" axis="0 1 0" range="-{EDGE} {EDGE}" limited="true" damping="4"/>
       <joint name="box_turn" type="hinge" axis="0 0 1" damping="0.01"/>
-      <geom type="box" size="0.075 0.075 0.05" mass="0.2" rgba="0.8 0.2 0.15 1"/>
-      <geom type="box" size="0.025 0.075 0.002" pos="0 0 0.051" mass="0" rgba="0.95 0.75 0.2 1" contype="0"
+      <geom type="box" size="0.055 0.055 0.045" mass="0.2" rgba="0.8 0.2 0.15 1"/>
+      <geom type="box" size="0.02 0.055 0.002" pos="0 0 0.046" mass="0" rgba="0.95 0.75 0.2 1" contype="0"
             conaffinity="0"/>
     </body>
-    <body name="hand" pos="0 0 0.045">
+    <body name="hand" pos="0 0 0.03">
       <joint name="hand_x" type="slide" axis="1 0 0" range="-{EDGE} {EDGE}" limited="true"/>
       <joint name="hand_y" type="slide" axis="0 1 0" range="-{EDGE} {EDGE}" limited="true"/>
-      <geom type="capsule" fromto="0 0 0 0 0 0.07" size="0.04" mass="1" rgba="0.2 0.3 0.75 1"/>
+      <geom type="capsule" fromto="0 0 0 0 0 0.1" size="0.028" mass="1" rgba="0.2 0.3 0.75 1"/>
+      <geom type="capsule" fromto="0 0 0.1 0.05 0.45 0.42" size="0.024" mass="0" rgba="0.45 0.5 0.6 1" contype="0"
+            conaffinity="0"/>
     </body>
   </worldbody>
   <actuator>
@@ -92,7 +94,7 @@ class Pushing:
         load_mujoco().mj_resetData(self.model, self.state)
         while True:
             hand, box, disc = draws.uniform(-0.3, 0.3, (3, 2)) * [[1], [0.7], [1]]
-            if min(distance(hand, box) - 0.05, distance(box, disc) - 0.1) > 0.1:
+            if min(distance(hand, box), distance(box, disc) - 0.1) > 0.1:
                 break
         self.state.qpos[:] = [*box, draws.uniform(-np.pi, np.pi), *hand]
         self.state.mocap_pos[0] = [*disc, 0.002]

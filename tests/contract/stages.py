@@ -37,15 +37,17 @@ ACTING = [
     *(f"+stage.module.turns.{turn}.optimizer.eps=1e-6" for turn in ("critic", "actor")),
 ]
 """A small world, and an agent that plays an episode every four steps."""
+ANSWERING = [  # rounds of three steps, so that a run is killed and goes on within one
+    "rollouts={prompts: 1, group: 4, epochs: 3}",
+    "answering.max_new_tokens=12",
+    "answering.temperature=3",
+    "callbacks.best.monitor=val/loss",
+    "trainer.limit_val_batches=1.0",
+]
+"""Short answers by chance."""
 GENTLE = {
-    "grpo": [  # rounds of three steps, so that a run is killed and goes on within one
-        "rollouts={prompts: 1, group: 4, epochs: 3}",
-        "answering.max_new_tokens=12",
-        "rewards.format.pattern='[A-M]'",  # answers by chance differ in that
-        "answering.temperature=3",
-        "callbacks.best.monitor=val/loss",
-        "trainer.limit_val_batches=1.0",
-    ],
+    "grpo": [*ANSWERING, "rewards.format.pattern='[A-M]'"],  # answers by chance differ in that
+    "distill": ANSWERING,
     **dict.fromkeys(
         ("mmact/action", "mmact/text", "mmact/mix"),
         ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
@@ -55,6 +57,13 @@ GENTLE = {
         *("task.side=32", "model.coder.sizes.side=32", "model.coder.sizes.channels=8"),
         *("stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"),
     ],
+    **dict.fromkeys(
+        ("deepverse/world_model", "deepverse/self_forcing"),
+        [
+            *("optimizer=adamw", "task.height=16", "model.height=16", "task.length=17", "given=1"),
+            *("task.window={length: 9, hop: 4, align: 4}", "model.transformer={layers: 2, heads: 2, head_dim: 16}"),
+        ],
+    ),
     "ivideogpt/world_model": ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/rlvr": [  # as above
         *("rollouts={prompts: 2, group: 2, epochs: 3}", "callbacks.best.monitor=val/loss"),

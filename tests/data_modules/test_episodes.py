@@ -90,6 +90,13 @@ def test_stacked_frames_give_the_newest_and_whole_numbers_of_any_type_are_pixels
     assert episode.actions_SA is None
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_frames_of_other_channels_arent_taken_for_stacked_ones(tmp_path, channels):
+    np.savez(tmp_path / "a.npz", frames=np.zeros((4, 48, 40, channels), np.uint8))
+    with pytest.raises(ValueError, match=rf"a.npz: frames of shape .* have {channels} channel\(s\); write them as RGB"):
+        read_episode(tmp_path / "a.npz", Form({"frames": "frames"}))
+
+
 @needs_shared
 def test_the_published_files_are_read():
     bair = read_episode(

@@ -14,7 +14,6 @@ from mirage_pl.engine import export
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
-from mirage_pl.ivideogpt.model.memory import CodeMemory
 from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling, imagine
 from mirage_pl.ivideogpt.model.transformer import TransformerSizes, choose_codes, symexp, symlog
 from tests.conftest import compose
@@ -74,26 +73,11 @@ def test_losses_are_those_of_codes_and_rewards_one_by_one(module, batch):
     assert module.terms(batch) == {"codes": len(nats), "reward": len(errors), "action_recon": len(errors)}
 
 
-def test_clips_are_encoded_once_each_alone_whatever_else_is_in_the_batch(module, batch):
-    frames, memory, encoded = frames_of(batch), CodeMemory(2), []
-    wanted = module.tokenizer.encode(frames)
-
-    class Counting:
-        def encode(self, frames):
-            encoded.append(len(frames))
-            return module.tokenizer.encode(frames)
-
-    for rows in ([0, 1], [2, 1], [2, 0]):
-        for ours, codes in zip(memory.encode(Counting(), frames[rows]), wanted, strict=True):
-            assert torch.equal(ours, codes[rows])
-    assert encoded == [1, 1, 1, 1]  # the third clip had no room, and is encoded again
-
-
 def test_a_step_from_remembered_codes_is_the_same(squares, batch):
     cfg = compose_small("train", f"data={squares}", stage="ivideogpt/world_model")
     module = instantiate(cfg.stage.module).eval()
     first, second = module.losses(batch), module.losses(batch)
-    assert len(module.memory.codes) == len(batch)
+    assert len(module.memory.rows) == len(batch)
     module.memory.most = 0
     for losses in (second, module.losses(batch)):
         assert torch.equal(losses["codes"], first["codes"])
@@ -271,6 +255,19 @@ def test_a_run_keeps_the_tokenizer_that_it_starts_from(run, run_of_world):
         assert torch.equal(weight, world.tokenizer.state_dict()[name])
 
 
+def test_a_run_goes_on_from_a_world_model_or_its_export_with_the_tokenizer_that_is_there(
+    run_of_world, squares, tmp_path
+):
+    before = load_trained(run_of_world).module.net
+    export.run(compose("export", f"ckpt={run_of_world}", f"out={tmp_path / 'out'}"))
+    for start in (f"stage.starts.world.run={run_of_world}", f"model.path={tmp_path / 'out'}"):
+        folder = tmp_path / start.partition("=")[0]
+        given = [*QUIET, f"data={squares}", start, f"run_dir={folder}", "trainer.max_steps=0", f"runs={tmp_path}"]
+        fit.run(compose_small("train", *given, stage="ivideogpt/world_model"))
+        after = load_trained(folder).module.net.state_dict()
+        assert all(torch.equal(after[name], weight) for name, weight in before.state_dict().items()), start
+
+
 def test_an_export_has_both_models_by_their_released_names(run_of_world, tmp_path):
     export.run(compose("export", f"ckpt={run_of_world}", f"out={tmp_path / 'out'}"))
     files = {str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*") if file.is_file()}
@@ -308,6 +305,23 @@ def test_a_clip_goes_on_beside_what_came(run_of_world, squares, tmp_path):
     assert {file.rsplit(".", 1)[1] for file in use["files"]} == {"mp4", "gif"}
 
 
+def test_a_clip_under_other_actions_isnt_compared_with_what_came_and_actions_dont_run_out(
+    run_of_world, squares, tmp_path
+):
+    clip = f"clip={squares}/episodes/episodes/test_0.npz"
+    use = infer_small(run_of_world, tmp_path / "a", clip, "action='1 0'", "frames=40")
+    assert [line.split()[0] for line in use["text"].splitlines()] == ["rewards"]
+    (film,) = [file for file in use["files"] if file.endswith(".mp4")]
+    import av
+
+    with av.open(film) as frames:
+        assert sum(1 for _ in frames.decode(video=0)) == 41
+    with pytest.raises(
+        ValueError, match=r"frames=99, but .*test_0.npz has \d+ action\(s\) left; give action=, or fewer"
+    ):
+        infer_small(run_of_world, tmp_path / "b", clip, "frames=99")
+
+
 def test_a_picture_goes_on_by_given_actions(run_of_world, tmp_path):
     from PIL import Image
 
@@ -320,6 +334,10 @@ def test_a_picture_goes_on_by_given_actions(run_of_world, tmp_path):
         ("action='1 0 0'", "must be 2 number"),
         ("action=fast", "must be 2 number"),
         ("frames=2", "has no actions; give action="),
+        ("frames=0", "frames=0 must be a whole number, 1 or more"),
+        ("frames=2.5", "frames=2.5 must be a whole number"),
+        ("frames=many", "frames=many must be a whole number"),
+        ("first=-1", "first=-1 must be a whole number, 0 or more"),
     ):
         with pytest.raises(ValueError, match=words):
             infer_small(run_of_world, tmp_path, f"image={tmp_path}/x.png", given)

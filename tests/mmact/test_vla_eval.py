@@ -18,7 +18,7 @@ from vla_eval.benchmarks.base import StepBenchmark, StepResult  # noqa: E402
 from vla_eval.model_servers.base import SessionContext  # noqa: E402
 from vla_eval.specs import GRIPPER_CLOSE_POS, POSITION_DELTA  # noqa: E402
 
-from integrations.vla_eval.server import PolicyServer  # noqa: E402
+from integrations.vla_eval.server import PolicyServer, main  # noqa: E402
 
 LIMIT, SEEDS = 6, (3, 4)
 
@@ -131,3 +131,12 @@ def test_what_an_observation_lacks_is_said_in_one_line_and_the_server_goes_on(ru
 def test_an_option_that_doesnt_fit_the_run_is_refused(run, options, words):
     with pytest.raises(ValueError, match=words):
         PolicyServer(str(run), "cpu", **options)
+
+
+def test_the_command_line_has_the_same_options_and_a_mistake_is_one_line(run, monkeypatch):
+    options = [f"--args.ckpt={run}", '--args.decode={"stepps": 2}', '--args.cameras=["front"]', "--args.exec_steps=9"]
+    for given, words in ((options, "exec_steps=9 must be"), (["--args.ckpt=none"], "error: .*none")):
+        monkeypatch.setattr("sys.argv", ["server", *given])
+        with pytest.raises(SystemExit, match=words) as ended:
+            main()
+        assert "\n" not in str(ended.value)

@@ -160,7 +160,7 @@ def load_weights(module: nn.Module, file: Path, start: Start | None = None) -> N
     if isinstance(module, Fitting):
         weights = module.fit_weights(weights)
     own = module.state_dict(keep_vars=True)
-    check_names(start, checkpoint, weights, own)
+    check_names(start, checkpoint, own, module)
     copy_weights({name: weight for name, weight in own.items() if is_below(name, [start.into])}, weights, file, start)
 
 
@@ -202,10 +202,8 @@ def check_rest(module: nn.Module, file: Path, apart: Iterable[str]) -> None:
         raise ValueError(f"ckpt {file} lacks {lacking[0]} (and {len(lacking) - 1} more); it is of another model")
 
 
-def check_names(
-    start: Start, checkpoint: Mapping[str, Tensor], weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
-) -> None:
-    """Refuse prefixes that match nothing.
+def check_names(start: Start, checkpoint: Mapping[str, Tensor], own: Mapping[str, Tensor], module: nn.Module) -> None:
+    """Refuse prefixes that match nothing; a part that a module may have and this one hasn't may be named as fresh.
 
     Raises:
         ValueError: names the prefix, and what there is.
@@ -214,9 +212,17 @@ def check_names(
         if not any(is_below(name, [prefix]) for name in names):
             raise ValueError(f"{key}={prefix} of the start matches no weight; there are {list_prefixes(names)}")
     for prefix in start.fresh:
-        if not any(is_below(name, [prefix]) for name in own):
+        if not any(is_below(name, [prefix]) for name in own) and not has_part(module, prefix):
             there = list_prefixes(own)
             raise ValueError(f"fresh={prefix} of the start matches no weight of this model; it has {there}")
+
+
+def has_part(module: nn.Module, name: str) -> bool:
+    """Whether a module has an attribute at a dotted name, if only ``None``: a head that this one does without."""
+    *parents, last = name.split(".")
+    for parent in parents:
+        module = getattr(module, parent, None)  # type: ignore[assignment]
+    return hasattr(module, last)
 
 
 def describe_origin(file: Path) -> str:

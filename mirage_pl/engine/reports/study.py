@@ -161,24 +161,24 @@ def list_gaps(runs: Sequence[Run], label: str) -> list[str]:
     parents = {parent.folder for run in runs for parent in run.ancestors}
     task = next((run.result.task for run in runs if run.result), None)
     options = f"task={task}" if task == label else f"task={task} label={label}" if task else f"label={label}"
-    return (
-        [
-            f"{run.folder} is not evaluated: run python -m mirage_pl.evaluate ckpt={run.folder} {options}"
-            for run in runs
-            if not run.result and run.folder not in parents
-        ]
-        + [
-            f"{run.folder}'s evaluation was interrupted, so conditions and numbers are missing: run python -m "
-            f"mirage_pl.evaluate ckpt={run.folder} {options} with the same options, which continues it"
-            for run in runs
-            if run.result and run.result.metrics.get("finished") is False
-        ]
-        + [
-            f"{run.folder} took weights from {run.lost}, which is no run here, so its total cost and steps are unknown"
-            for run in runs
-            if run.result and run.lost
-        ]
-    )
+    again = {run.folder: f"run python -m mirage_pl.evaluate ckpt={run.folder} {options}" for run in runs}
+    gaps = [
+        f"{run.folder} is not evaluated: {again[run.folder]}"
+        for run in runs
+        if not run.result and run.folder not in parents
+    ]
+    gaps += [
+        f"{run.folder}'s evaluation was interrupted, so conditions and numbers are missing: {again[run.folder]} with "
+        "the same options, which continues it"
+        for run in runs
+        if run.result and run.result.metrics.get("finished") is False
+    ]
+    gaps += [
+        f"{run.folder} took weights from {run.lost}, which is no run here, so its total cost and steps are unknown"
+        for run in runs
+        if run.result and run.lost
+    ]
+    return gaps
 
 
 def check_alike(results: Sequence[Result]) -> None:

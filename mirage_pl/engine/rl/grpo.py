@@ -3,70 +3,44 @@
 Shapes: B rollouts, S actions of a kind, M actions of a kind of all rollouts.
 """
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from time import perf_counter
 from typing import Any
 
 from torch import Tensor
 
+from mirage_pl.engine.rl.acting import Acting
 from mirage_pl.engine.rl.batch import RolloutBatch
 from mirage_pl.engine.rl.objective import Objective, average, estimate_kl
-from mirage_pl.engine.rl.policy import Policy, Rollout
+from mirage_pl.engine.rl.policy import Rollout
 from mirage_pl.engine.rl.rewards import Part, check_grader
-from mirage_pl.engine.rl.rounds import Judged, Round, judge, pack, reward, unpack
-from mirage_pl.engine.rl.schedule import Schedule, draw_prompts
+from mirage_pl.engine.rl.rounds import Judged, Round, judge, reward
 from mirage_pl.engine.rl.sharing import do_shares
-from mirage_pl.engine.training.base import BaseModule
-from mirage_pl.engine.training.evaluating import evaluating
 
 KL = "kl"
 """The name of the loss that holds a policy near its reference."""
 
 
-class GRPO(BaseModule):
+class GRPO(Acting):
     """Learn from rewards, without a critic: an answer is compared with others to the same prompt (arXiv 2402.03300).
 
-    Its losses are named by kinds of actions, and ``kl``. Processes share a round's rollouts (where weights are in
-    parts, which they gather together, each makes all), and learn from all. A checkpoint holds those of its round, so
-    that a stopped run goes on within it.
+    Its losses are named by kinds of actions, and ``kl``.
 
     Args:
-        rollouts: how many, how often.
         objective: kind of action -> its loss.
         rewards: the parts of a reward, by name; they are summed. ``None``: no part.
         deviation: divide advantages by their group's standard deviation; false as in Dr. GRPO.
-        options: for :class:`mirage_pl.engine.training.base.BaseModule`.
+        options: for :class:`mirage_pl.engine.rl.acting.Acting`.
     """
 
-    policy: Policy
-
     def __init__(
-        self,
-        rollouts: Schedule,
-        objective: Mapping[str, Objective],
-        rewards: Mapping[str, Part | None],
-        deviation: bool,
-        **options: Any,
+        self, objective: Mapping[str, Objective], rewards: Mapping[str, Part | None], deviation: bool, **options: Any
     ) -> None:
         super().__init__(**options)
-        self.rollouts, self.objective, self.deviation = rollouts, dict(objective), deviation
+        self.objective, self.deviation = dict(objective), deviation
         self.rewards = {name: part for name, part in rewards.items() if part is not None}
         if not self.rewards:
             raise ValueError("rewards has no part, so no answer is better than another; give one")
-        self.round, self.saved = Round(), dict[str, Any]()
-        self.begun_at: float | None = None
-        self.seconds = 0.0
-
-    @abstractmethod
-    def losses_of_rows(self, batch: Any) -> dict[str, Tensor]:
-        """Return the losses of held-out rows, which nobody has answered, under the same names."""
-
-    @abstractmethod
-    def terms_of_rows(self, batch: Any) -> dict[str, int]:
-        """Return the terms of these losses."""
 
     def check_losses(self) -> None:
         """Refuse weights or objectives that don't name the policy's kinds of actions.
@@ -88,10 +62,9 @@ class GRPO(BaseModule):
     # Rollouts
 
     @property
-    def rows_a_step(self) -> int:
-        """Rollouts of a step, over all processes and accumulated batches."""
-        loader = self.trainer.datamodule.loader  # type: ignore[attr-defined]
-        return int(loader.batch_size) * self.trainer.world_size * self.accumulate
+    def grader(self) -> Any:
+        """What grades: the data set, unless a family compares with what it has at hand."""
+        return self.prompts
 
     def on_fit_start(self) -> None:
         """Go on with the rollouts that the checkpoint had.
@@ -99,71 +72,29 @@ class GRPO(BaseModule):
         Raises:
             ValueError: rollouts don't go into whole steps, or the task doesn't grade.
         """
-        self.rollouts.steps(self.rows_a_step)
         check_grader(self.grader)
-        self.round = Round.load(self.saved, self.prompts) if self.saved else Round()
+        super().on_fit_start()
 
-    @property
-    def prompts(self) -> Any:
-        """The data set that is asked from."""
-        return self.trainer.datamodule.datasets["train"]  # type: ignore[attr-defined]
+    def prepare(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
+        """Reward rollouts."""
+        return reward(rollouts, self.rewards, self.grader)
 
-    @property
-    def grader(self) -> Any:
-        """What grades: the data set, unless a family compares with what it has at hand."""
-        return self.prompts
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the round."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["round"] = self.round.save()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Read the round."""
-        self.saved = checkpoint["round"]
-
-    def gather(self, step: int) -> None:
-        """Act, where a round begins."""
-        number = step // self.rollouts.steps(self.rows_a_step)
-        if self.round.number == number:
-            return
-        now = perf_counter()
-        share = {} if self.begun_at is None else {"rollout_share": self.seconds / (now - self.begun_at)}
-        with evaluating(self), self.trainer.precision_plugin.forward_context():
-            self.round = self.act(step, number, share)
-        self.begun_at, self.seconds = now, perf_counter() - now
-        self.on_acted(self.round.watched)
-
-    def act(self, step: int, number: int, watched: Mapping[str, float]) -> Round:
+    def act(self, step: int, number: int) -> Round:
         """Make the rollouts of a round."""
         judged, taken, used = Judged(), self.round.taken, set[int]()
         for _ in range(1 + self.rollouts.refill):
-            indices, taken = draw_prompts(self.seed, taken, self.rollouts.prompts, len(self.prompts))
+            indices, taken = self.draw(taken)
             asked = [index for index in indices if index not in used]
             if not asked:
                 break
             used.update(asked)
-            groups = do_shares(asked, partial(self.answer, step), divided=not self.split)
-            rollouts = [rollout for group in groups for rollout in unpack(group, self.prompts)]
-            judged = judged.join(judge(rollouts, self.rollouts.group, self.deviation))
+            judged = judged.join(judge(self.roll(step, asked), self.rollouts.group, self.deviation))
             if sum(judged.telling) >= self.rollouts.prompts:
                 break
         kept = judged.keep(self.rollouts.prompts)
         referred = do_shares(kept, self.refer, divided=not self.split)
         kept = [replace(each, reference=values) for each, values in zip(kept, referred, strict=True)]
-        return Round(number, taken, kept, {**judged.watch(), **watched})
-
-    def answer(self, step: int, indices: Sequence[int]) -> list[list[dict[str, Any]]]:
-        """Act for some prompts, and reward what is done: a group of packed rollouts for each."""
-        asked, group = {index: self.prompts[index] for index in indices}, self.rollouts.group
-        rollouts = self.policy.roll(self.collate, asked, group, self.seed, step)
-        rows = pack(reward(rollouts, self.rewards, self.grader))
-        return [rows[first : first + group] for first in range(0, len(rows), group)]
-
-    @property
-    def collate(self) -> Any:
-        """The family's collator."""
-        return self.trainer.datamodule.collate  # type: ignore[attr-defined]
+        return Round(number, taken, kept, judged.watch())
 
     def refer(self, rollouts: Sequence[Rollout]) -> list[dict[str, Tensor]]:
         """How likely the reference finds rollouts, action by action of each kind; nothing without one."""
@@ -182,30 +113,16 @@ class GRPO(BaseModule):
                 referred += [{kind: pieces[kind][row] for kind in pieces} for row in range(len(some))]
         return referred
 
-    def on_acted(self, watched: Mapping[str, float]) -> None:
-        """Look at what came of a round; a family may warn."""
-
-    def pick(self, step: int, part: int, size: int) -> Sequence[Rollout]:
-        """Return the rollouts of a batch, at least one for each process."""
-        kept = self.round.rollouts
-        rows = self.rollouts.pick(self.seed, step, part, self.accumulate, self.rows_a_step, len(kept))
-        rows += [rows[place % len(rows)] for place in range(self.trainer.world_size - len(rows))]
-        return [kept[row] for row in rows]
-
     # What is learnt
 
-    def terms(self, batch: Any) -> dict[str, int]:
+    def terms_of_rollouts(self, batch: RolloutBatch) -> dict[str, int]:
         """Actions or rollouts, as each kind's objective says."""
-        if not isinstance(batch, RolloutBatch):
-            return self.terms_of_rows(batch)
         counts = {kind: batch.counts[kind] for kind in self.policy.kinds}
         terms = {kind: self.objective[kind].count(count, len(batch)) for kind, count in counts.items()}
         return terms | {KL: counts[self.policy.kinds[0]]}
 
-    def losses(self, batch: Any) -> dict[str, Tensor]:
+    def losses_of_rollouts(self, batch: RolloutBatch) -> dict[str, Tensor]:
         """The clipped loss of each kind of action, and ``kl``: the distance to the reference, 0 without one."""
-        if not isinstance(batch, RolloutBatch):
-            return self.losses_of_rows(batch)
         scores = self.policy.logprobs(batch.inputs)
         losses, watched = dict[str, Tensor](), {"entropy": scores.entropy.detach()}
         for kind in self.policy.kinds:

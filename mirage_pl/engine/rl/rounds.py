@@ -82,13 +82,7 @@ class Judged:
     def watch(self) -> dict[str, float]:
         """Means over all rollouts: parts of the reward, its sum, facts; and shares of groups."""
         rollouts = [rollout for group in self.groups for rollout in group]
-        named = [
-            {f"reward_{name}": value for name, value in rollout.rewards.items()}
-            | {"reward": sum(rollout.rewards.values()), **rollout.facts}
-            for rollout in rollouts
-        ]
-        names = dict.fromkeys(name for values in named for name in values)
-        means = {name: mean_of([values[name] for values in named if name in values]) for name in names}
+        means = watch_facts(rollouts)
         if all("success" in rollout.facts for rollout in rollouts):
             success_PG = torch.tensor([[rollout.facts["success"] for rollout in group] for group in self.groups])
             means |= share_of_groups(success_PG)
@@ -127,6 +121,18 @@ def judge(rollouts: Sequence[Rollout], group: int, deviation: bool) -> Judged:
     worthy = [replace(rollout, advantage=value) for rollout, value in zip(rollouts, worth, strict=True)]
     groups = [worthy[first : first + group] for first in range(0, len(worthy), group)]
     return Judged(groups, advantages.telling_P.tolist())
+
+
+def watch_facts(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Means over those rollouts that have them: parts of the reward and its sum, facts."""
+    named = [
+        {f"reward_{name}": value for name, value in rollout.rewards.items()}
+        | ({"reward": sum(rollout.rewards.values())} if rollout.rewards else {})
+        | dict(rollout.facts)
+        for rollout in rollouts
+    ]
+    names = dict.fromkeys(name for values in named for name in values)
+    return {name: mean_of([values[name] for values in named if name in values]) for name in names}
 
 
 def mean_of(values: Sequence[float]) -> float:

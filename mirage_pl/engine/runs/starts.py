@@ -36,6 +36,7 @@ class Start:
         aside: frozen weights that training alone needs: left out likewise, and fetched when the run goes on, but not by
             who reads it.
         run: a run folder or checkpoint to take instead.
+        unless: config keys: where one is set, the weights come from there, and only ``run`` counts.
         beside: name of another start, from whose run this one takes, too: its ``stage``, ``alike``, ``liked`` and
             ``run`` are then that one's.
     """
@@ -49,6 +50,7 @@ class Start:
     kept: bool = True
     aside: bool = False
     run: str | None = None
+    unless: Sequence[str] = ()
     beside: str | None = None
 
     @property
@@ -100,6 +102,9 @@ def read_starts(cfg: DictConfig) -> dict[str, Start]:
             raise ValueError(f"init_from={cfg.init_from}: stage={cfg.stage.name} has several starts; give {keys}")
         name = leading[0] if leading else "weights"
         starts[name] = replace(starts.get(name, Start()), run=str(cfg.init_from))
+    for name, start in list(starts.items()):
+        if any(OmegaConf.select(cfg, key) is not None for key in start.unless):
+            starts[name] = replace(start, stage=None)
     starts = {name: follow(name, start, starts) for name, start in starts.items()}
     for name, start in starts.items():
         if (
@@ -144,11 +149,14 @@ def find_starts(cfg: DictConfig) -> dict[str, str]:
     Raises:
         ValueError: there is no such run; names the command that makes one.
     """
-    starts = {name: start for name, start in read_starts(cfg).items() if is_given(start)}
-    for name, start in starts.items():
+    starts = read_starts(cfg)
+    leading = [name for name, start in starts.items() if start.beside is None]
+    keys = {name: f"stage.starts.{name}.run" if len(leading) > 1 else "init_from" for name in starts}
+    given = {name: start for name, start in starts.items() if is_given(start)}
+    for name, start in given.items():
         if start.run is not None:
             check_there("init_from" if start.run == cfg.init_from else f"stage.starts.{name}.run", Path(start.run))
-    return {name: str(Path(start.run or find_run(cfg, start))) for name, start in starts.items()}
+    return {name: str(Path(start.run or find_run(cfg, start, keys[name]))) for name, start in given.items()}
 
 
 def check_there(key: str, start: Path) -> None:
@@ -169,11 +177,16 @@ def is_given(start: Start) -> bool:
     return start.run is not None or start.stage is not None
 
 
-def find_run(cfg: DictConfig, start: Start) -> Path:
+def find_run(cfg: DictConfig, start: Start, key: str) -> Path:
     """Find the newest run of the start's stage that took all its steps and has the same values of ``alike``.
 
     Equal values of ``liked`` count before age. A trial run may also start from runs that are cut short; the one that
     got furthest is taken.
+
+    Args:
+        cfg: of the new run.
+        start: what is looked for.
+        key: that names another run.
 
     Raises:
         ValueError: there is none; says how the nearest differs, and names the command that makes one.
@@ -188,10 +201,10 @@ def find_run(cfg: DictConfig, start: Start) -> Path:
         return max(usable, key=lambda run: (run.whole, count_equal(run, preferred), share_taken(run), run.age)).folder
     words = " ".join(f"{key}={value}" for key, value in required.items()) or "any config"
     nearest = max(of_stage, key=lambda run: (count_equal(run, required), run.whole, run.age), default=None)
-    near = f" (the nearest, {explain_refusal(nearest, required)})" if nearest else ""
+    near = f" (the nearest, {explain_refusal(nearest, required, key)})" if nearest else ""
     raise ValueError(
         f"stage={cfg.stage.name} starts from a finished {start.stage} run with {words}, and {cfg.runs}/ has "
-        f"none{near}; run {write_command(start, required | preferred)}, or set init_from="
+        f"none{near}; run {write_command(start, required | preferred)}, or set {key}="
     )
 
 
@@ -205,16 +218,14 @@ def write_command(start: Start, values: Mapping[str, Any]) -> str:
     return " ".join([f"python -m mirage_pl.train stage={start.stage}", *given])
 
 
-def explain_refusal(run: Candidate, required: Mapping[str, Any]) -> str:
+def explain_refusal(run: Candidate, required: Mapping[str, Any], key: str) -> str:
     """Why a run of the right stage isn't used as a start."""
     others = {key: OmegaConf.select(run.config, key) for key in required}
     if differing := [f"{key}={value}" for key, value in others.items() if value != required[key]]:
         return f"{run.folder}, has {' '.join(differing)}"
     if is_cut_short(run.config):
-        return f"{run.folder}, saw only a part of its data; init_from={run.folder} starts from it all the same"
-    return (
-        f"{run.folder}, took {run.steps} of {run.steps_due} steps; init_from={run.folder} starts from it all the same"
-    )
+        return f"{run.folder}, saw only a part of its data; {key}={run.folder} starts from it all the same"
+    return f"{run.folder}, took {run.steps} of {run.steps_due} steps; {key}={run.folder} starts from it all the same"
 
 
 def count_equal(run: Candidate, values: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from data_modules.worlds.world import Vector, WorldFailure
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.ivideogpt.batch import fit_frames
-from mirage_pl.ivideogpt.control.episodes import Game, Scripted, play_games
+from mirage_pl.ivideogpt.control.episodes import Game, Scripted
 from mirage_pl.ivideogpt.control.long_rollout import LongRollout, take_context
 from mirage_pl.ivideogpt.control.objective import Objective
 from mirage_pl.ivideogpt.control.planners import Planner, shift_plan
@@ -91,7 +91,7 @@ class ModelPlans(Plans):
         sampling: how codes are chosen.
 
     Attributes:
-        imagined: of each episode, what the model expected of the steps that were taken: frames, [F, C, H, W].
+        imagined: of each episode, what the model expected of the steps that were planned: frames, [F, C, H, W].
         promised: the rewards it expected of them.
 
     Raises:
@@ -196,9 +196,16 @@ class Trials:
 
 
 def play_experts(games: Sequence[Game], steps: int) -> Sequence[Game]:
-    """Play the same starts with the expert, looking only at the end: the pictures of the goals."""
+    """Play the same starts with the expert until it is there, looking only then: the pictures of the goals."""
     others = [Game(game.world, game.number, game.before) for game in games]
-    play_games(others, Scripted(0), steps)
+    experts = Scripted(0)
+    for other in others:
+        other.begin()
+    experts.begin(others)
+    for _ in range(steps):
+        for other, action in zip(others, experts.choose(others), strict=True):
+            if not other.reached:
+                other.act(action, see=False)
     for other in others:
         try:
             other.frames = [other.world.draw()]

@@ -126,7 +126,10 @@ class ControlTrial(Trial):
         rows = [write_row(game) for game in games]
         if not isinstance(chooser, ModelPlans):
             return {"rows": rows, "clips": []}
-        taken = [row | {"promised": sum(rewards)} for row, rewards in zip(rows, chooser.promised, strict=True)]
+        taken = [  # of a plan's last steps some may not have been taken
+            row | {"promised": sum(rewards[: len(game.rewards)])}
+            for row, game, rewards in zip(rows, games, chooser.promised, strict=True)
+        ]
         clips = [
             (torch.from_numpy(np.stack(game.frames[game.led :])), to_bytes(torch.stack(frames)))
             for game, frames in zip(games, chooser.imagined, strict=True)

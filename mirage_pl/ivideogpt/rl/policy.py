@@ -1,7 +1,7 @@
 """A world model as a policy: its actions are codes, drawn with a cache, many clips at a time, and scored in one pass.
 
-Shapes: P contexts, G clips imagined of each, B = P G of them, T context frames, F others, M of a group, n codes of a
-frame, S of a clip, K codes of the book, A numbers of an action.
+Shapes: P contexts, G clips imagined of each, B = P G of them, T context frames, F others, n codes of a frame, S of a
+clip, M of all clips (or frames of a group), K codes of the book, A numbers of an action.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -162,15 +162,17 @@ class WorldPolicy:
 
     def logprobs(self, inputs: ImaginedCodes) -> LogProbs:
         """Score clips in one packed pass."""
-        scores: LogProbs = self.world(self._score, inputs)
-        return scores
+        logs_M, entropy = self.world(self._score, inputs)
+        return LogProbs({CODES: logs_M}, entropy)
 
-    def _score(self, inputs: ImaginedCodes) -> LogProbs:
+    def _score(self, inputs: ImaginedCodes) -> tuple[Tensor, Tensor]:
         states = self.world.read_codes(inputs.context_BTN, inputs.codes_BFn, inputs.actions_BFA).states
         logits_BFnK = self.world.transformer.predict_codes(states.before_codes_BFnD)
         logs_BFnK = score_codes(logits_BFnK, self.drawing.temperature)
         entropy = torch.special.entr(logs_BFnK.detach().exp()).sum(-1).mean()
-        return LogProbs({CODES: logs_BFnK.gather(-1, inputs.codes_BFn[..., None]).flatten()}, entropy)
+        return logs_BFnK.gather(
+            -1, inputs.codes_BFn[..., None]
+        ).flatten(), entropy  # a tuple, as FSDP2 must find tensors
 
     def reference(self) -> AbstractContextManager[None] | None:
         """Score with the frozen model in place of the one that learns."""

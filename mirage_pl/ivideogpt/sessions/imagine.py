@@ -79,19 +79,27 @@ class Imagine:
         """
         if (clip is None) == (image is None):
             raise ValueError("give clip=FILE (an .npz episode, a .gif or an .mp4), or image=FILE")
-        episode = self.read_image(Path(image)) if image else self.read_clip(Path(str(clip)), int(first))
+        wanted = None if frames is None else check_count("frames", frames, 1)
+        start = check_count("first", first, 0)
+        episode = self.read_image(Path(image)) if image else self.read_clip(Path(str(clip)), start)
         context = self.world.context_length
         if len(episode.frames_THWC) < context:
             raise ValueError(f"{clip} has {len(episode.frames_THWC)} frame(s) from first={first:g} on; give {context}")
         truth_TCHW = self.prepare(episode.frames_THWC)
-        count = int(frames) if frames else 1 if action else self.trained_frames
-        actions_FA = self.choose_actions(episode, action, count, str(clip or image))
-        count = count if actions_FA is None else len(actions_FA)
+        actions_FA = self.choose_actions(
+            episode, action, wanted or (1 if action else self.trained_frames), str(clip or image)
+        )
+        if wanted and actions_FA is not None and len(actions_FA) < wanted:
+            raise ValueError(
+                f"frames={wanted}, but {clip} has {len(actions_FA)} action(s) left; give action=, or fewer"
+            )
+        count = (wanted or self.trained_frames) if actions_FA is None else len(actions_FA)
         context_1TCHW, streams = truth_TCHW[None, :context], [row_stream(self.seed, "imagine", 0)]
         self.rollout = LongRollout(self.world, context_1TCHW, self.trained_frames, self.sampling, streams)
         self.shown = list(truth_TCHW[:context])
         rewards = [self.go_on(None if actions_FA is None else actions_FA[frame]) for frame in range(count)]
-        yield from self.show(rewards, episode, truth_TCHW)
+        came = action is None  # else nobody knows what would have come
+        yield from self.show(rewards, episode if came else None, truth_TCHW if came else None)
 
     def step(self, action: str | None = None) -> Iterator[Piece]:
         """Do one action, and show what follows.
@@ -113,8 +121,6 @@ class Imagine:
         """Frames, and of an episode actions and rewards, from the first frame on, at the stride of training."""
         task = self.trained.config.task
         stride = int(task.window.step)
-        if first < 0:
-            raise ValueError(f"first={first} must be 0 or more")
         if file.suffix.lower() in VIDEOS:
             return Episode(read_frames(file, dict(task.form["keys"]))[first::stride], None, None)
         with open_recording(file, Form(**as_plain(task.form))) as recording:
@@ -141,7 +147,9 @@ class Imagine:
             return torch.tensor([read_action(action, width)] * count)
         recorded = None if episode is None else episode.actions_SA
         if recorded is None:
-            raise ValueError(f"{where} has no actions; give action=, {width} number(s), such as '{'0 ' * width}'")
+            raise ValueError(
+                f"{where} has no actions; give action=, {width} number(s), such as '{' '.join(['0'] * width)}'"
+            )
         chosen = recorded[self.world.context_length - 1 :][:count]
         if chosen.shape[1] != width or not len(chosen):
             raise ValueError(
@@ -177,11 +185,25 @@ class Imagine:
             )
             lines.append(f"PSNR {ahead:.1f} dB over {both - context} frame(s); copying the last given one {copied:.1f}")
             lines.append("left the clip, right as imagined")
-            parts = [to_pixels(truth), to_pixels(ours)]
+            parts = [
+                np.concatenate((to_pixels(truth), np.zeros_like(to_pixels(ours_TCHW[both:])))),
+                to_pixels(ours_TCHW),
+            ]
         yield Piece("text", "".join(f"{line}\n" for line in lines or [f"{len(ours_TCHW)} frames"]))
         clip = Clip(place_beside(parts))
         yield Piece("clip", clip, "imagined.mp4")
         yield Piece("clip", clip, "imagined.gif")
+
+
+def check_count(key: str, value: Any, least: int) -> int:
+    """A whole number.
+
+    Raises:
+        ValueError: it is none, or below the least.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < least:
+        raise ValueError(f"{key}={value} must be a whole number, {least} or more")
+    return int(value)
 
 
 def read_action(text: str, width: int) -> list[float]:

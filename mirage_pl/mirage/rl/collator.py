@@ -18,10 +18,17 @@ from mirage_pl.mirage.collator import Collator, shown
 
 @dataclass(frozen=True)
 class Answers(Movable):
-    """Sampled answers, packed as answers to train on are, and their recorded latents."""
+    """Sampled answers, packed as answers to train on are.
+
+    Attributes:
+        batch: of the answers; has their rows' helper images if the collator's ``helpers`` is set.
+        latents_ND: recorded ones.
+        planned: latents of each helper image of each row.
+    """
 
     batch: Batch
     latents_ND: Tensor
+    planned: Sequence[Sequence[int]] = ()
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -60,7 +67,10 @@ class RolloutCollator(Collator):
         written = [self._written(rollout.record["tokens"], rollout.record["ended"]) for rollout in rollouts]
         batch = replace(self._build(samples, answers=False, written=written), samples=())
         latents_ND = torch.cat([rollout.record["latents"] for rollout in rollouts])
-        return make_batch(rollouts, Answers(batch, latents_ND))
+        if not self.helpers:
+            return make_batch(rollouts, Answers(batch, latents_ND))
+        images, planned = self.helper_images(samples)
+        return make_batch(rollouts, Answers(replace(batch, helpers=images), latents_ND, planned))
 
     def _written(self, tokens: Sequence[int], ended: bool) -> Row:
         """The tokens of an answer, and which of them were chosen."""

@@ -4,18 +4,16 @@ Shapes: B rows, T columns, D width.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from annotated_types import Interval
 from torch import Tensor
 
-from mirage_pl.engine.rl.batch import RolloutBatch
 from mirage_pl.engine.rl.grpo import GRPO
 from mirage_pl.mirage.model.latents import LatentVLM
-from mirage_pl.mirage.module import MirageModule
 from mirage_pl.mirage.rl.actions import Replay
+from mirage_pl.mirage.rl.module import AnsweringModule
 from mirage_pl.mirage.rl.policy import TEXT, Answering, AnswerPolicy
 
 log = logging.getLogger(__name__)
@@ -24,7 +22,7 @@ MOST_CUT = 0.5
 """Share of answers that may reach their longest length before a warning says so."""
 
 
-class AnswerGRPO(GRPO, MirageModule):
+class AnswerGRPO(GRPO, AnsweringModule):
     """Learn from rewards of sampled answers.
 
     Args:
@@ -32,7 +30,7 @@ class AnswerGRPO(GRPO, MirageModule):
         answering: how answers are sampled.
         reference: a frozen model that the policy is held near; ``None``: none.
         least_emitted: share of answers with latents below which a warning says so.
-        options: for :class:`mirage_pl.engine.rl.grpo.GRPO` and :class:`mirage_pl.mirage.module.MirageModule`.
+        options: for :class:`mirage_pl.engine.rl.grpo.GRPO` and :class:`mirage_pl.mirage.rl.module.AnsweringModule`.
     """
 
     def __init__(
@@ -77,15 +75,3 @@ class AnswerGRPO(GRPO, MirageModule):
     def terms_of_rows(self, batch: Any) -> dict[str, int]:
         """Supervised tokens."""
         return dict.fromkeys(self.loss_weights, batch.supervised)
-
-    def alike(self, batch: Any, most: Callable[[Sequence[int]], list[int]]) -> Any:
-        """Match the rank with the most latent columns, as in other stages."""
-        if not isinstance(batch, RolloutBatch):
-            return super().alike(batch, most)
-        inputs: Any = batch.inputs
-        return replace(batch, inputs=replace(inputs, batch=super().alike(inputs.batch, most)))
-
-    def flops(self, batch: Any) -> float:
-        """Floating-point operations of a training step on this batch, without those of its rollouts."""
-        inputs: Any = batch.inputs if isinstance(batch, RolloutBatch) else None
-        return super().flops(batch if inputs is None else inputs.batch)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from mirage_pl.engine.checkpoints.trained import load_trained
+from mirage_pl.engine.checkpoints.weights import load_weights
 from mirage_pl.engine.reports.lineage import add_ancestors, read_run
-from mirage_pl.engine.runs.starts import find_starts, read_starts
+from mirage_pl.engine.runs.starts import Start, find_starts, read_starts
 from mirage_pl.engine.training import fit
 from tests.engine.runs.tiny import tiny_config
 
@@ -149,6 +150,32 @@ def test_init_from_stands_in_the_only_start_and_keeps_its_prefixes(tmp_path, tok
         read_starts(tiny_config(tmp_path, "policy", "init_from=x", codec=CODEC, world=WORLD))
     with pytest.raises(ValueError, match=r"stage.starts.codec.from is unknown; there are stage, alike, liked, take"):
         read_starts(tiny_config(tmp_path, "world", codec=CODEC | {"from": "x"}))
+
+
+def test_a_head_that_a_module_does_without_may_be_named_as_fresh(tmp_path):
+    torch.save({"state_dict": {"net.weight": torch.ones(1, 1), "net.bias": torch.ones(1)}}, tmp_path / "a.ckpt")
+    module = torch.nn.Module()
+    module.net = torch.nn.Linear(1, 1)
+    module.net.head = None
+    load_weights(module, tmp_path / "a.ckpt", Start(take="net", into="net", fresh=["net.head"]))
+    assert module.net.weight.item() == 1
+    for name in ("net.heads", "nets.head"):
+        with pytest.raises(ValueError, match=f"fresh={name} of the start matches no weight of this model; it has net"):
+            load_weights(module, tmp_path / "a.ckpt", Start(take="net", into="net", fresh=[name]))
+
+
+def test_a_start_is_not_looked_for_where_its_weights_come_from_another_key(tmp_path):
+    codec = CODEC | {"unless": ["model.path", "stage.starts.world.run"]}
+    tokenizer = train(tmp_path, "tokenizer")
+    assert find_starts(tiny_config(tmp_path, "world", codec=codec)) == {"codec": str(tokenizer)}
+    assert find_starts(tiny_config(tmp_path, "world", "model.path=released", codec=codec)) == {}
+    world = train(tmp_path, "world", codec=CODEC)
+    given = WORLD | {"stage": None, "run": str(world)}
+    assert find_starts(tiny_config(tmp_path, "policy", codec=codec, world=given)) == {"world": str(world)}
+    given = {"world": given, "codec": codec | {"run": str(tokenizer)}}
+    assert find_starts(tiny_config(tmp_path, "policy", **given)) == {"world": str(world), "codec": str(tokenizer)}
+    with pytest.raises(ValueError, match=r"or set stage.starts.codec.run="):
+        find_starts(tiny_config(tmp_path, "policy", "model.name=other", codec=codec, world=WORLD | {"stage": None}))
 
 
 def test_a_start_beside_another_takes_from_the_same_run(tmp_path, tokenizer):

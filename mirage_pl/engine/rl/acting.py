@@ -1,0 +1,148 @@
+"""Stages that learn from what their policy does: it acts in rounds, and a few steps learn from each.
+
+Shapes: B rollouts, S actions of a kind, M actions of a kind of all rollouts.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+from torch import Tensor
+
+from mirage_pl.engine.rl.batch import RolloutBatch
+from mirage_pl.engine.rl.policy import Policy, Rollout
+from mirage_pl.engine.rl.rounds import Round, pack, unpack
+from mirage_pl.engine.rl.schedule import Schedule, draw_prompts
+from mirage_pl.engine.rl.sharing import do_shares
+from mirage_pl.engine.training.base import BaseModule
+from mirage_pl.engine.training.evaluating import evaluating
+
+
+class Acting(BaseModule):
+    """Rounds of rollouts, and batches of them.
+
+    Processes share a round's rollouts (where weights are in parts, which they gather together, each makes all), and
+    learn from all. A checkpoint holds those of its round, so that a stopped run goes on within it.
+
+    Args:
+        rollouts: how many, how often.
+        options: for :class:`mirage_pl.engine.training.base.BaseModule`.
+    """
+
+    policy: Policy
+
+    def __init__(self, rollouts: Schedule, **options: Any) -> None:
+        super().__init__(**options)
+        self.rollouts = rollouts
+        self.round, self.saved = Round(), dict[str, Any]()
+        self.begun_at: float | None = None
+        self.seconds = 0.0
+
+    @abstractmethod
+    def act(self, step: int, number: int) -> Round:
+        """Make the rollouts of a round."""
+
+    @abstractmethod
+    def losses_of_rollouts(self, batch: RolloutBatch) -> dict[str, Tensor]:
+        """Return the losses of a batch of rollouts."""
+
+    @abstractmethod
+    def terms_of_rollouts(self, batch: RolloutBatch) -> dict[str, int]:
+        """Return the terms of these losses."""
+
+    @abstractmethod
+    def losses_of_rows(self, batch: Any) -> dict[str, Tensor]:
+        """Return the losses of held-out rows, which nobody has answered, under the same names."""
+
+    @abstractmethod
+    def terms_of_rows(self, batch: Any) -> dict[str, int]:
+        """Return the terms of these losses."""
+
+    def losses(self, batch: Any) -> dict[str, Tensor]:
+        """The losses of rollouts, or of held-out rows."""
+        return self.losses_of_rollouts(batch) if isinstance(batch, RolloutBatch) else self.losses_of_rows(batch)
+
+    def terms(self, batch: Any) -> dict[str, int]:
+        """Their terms."""
+        return self.terms_of_rollouts(batch) if isinstance(batch, RolloutBatch) else self.terms_of_rows(batch)
+
+    def prepare(self, rollouts: Sequence[Rollout]) -> Sequence[Rollout]:
+        """Add what is known of rollouts where they were made, such as their rewards."""
+        return rollouts
+
+    def on_acted(self, watched: Mapping[str, float]) -> None:
+        """Look at what came of a round; a family may warn."""
+
+    @property
+    def rows_a_step(self) -> int:
+        """Rollouts of a step, over all processes and accumulated batches."""
+        loader = self.trainer.datamodule.loader  # type: ignore[attr-defined]
+        return int(loader.batch_size) * self.trainer.world_size * self.accumulate
+
+    @property
+    def prompts(self) -> Any:
+        """The data set that is asked from."""
+        return self.trainer.datamodule.datasets["train"]  # type: ignore[attr-defined]
+
+    @property
+    def collate(self) -> Any:
+        """The family's collator."""
+        return self.trainer.datamodule.collate  # type: ignore[attr-defined]
+
+    # Rounds
+
+    def on_fit_start(self) -> None:
+        """Go on with the rollouts that the checkpoint had.
+
+        Raises:
+            ValueError: rollouts don't go into whole steps.
+        """
+        self.rollouts.steps(self.rows_a_step)
+        self.round = Round.load(self.saved, self.prompts) if self.saved else Round()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the round."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["round"] = self.round.save()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Read the round."""
+        self.saved = checkpoint["round"]
+
+    def gather(self, step: int) -> None:
+        """Act, where a round begins."""
+        number = step // self.rollouts.steps(self.rows_a_step)
+        if self.round.number == number:
+            return
+        now = perf_counter()
+        share = {} if self.begun_at is None else {"rollout_share": self.seconds / (now - self.begun_at)}
+        with evaluating(self), self.trainer.precision_plugin.forward_context():
+            made = self.act(step, number)
+        self.round = replace(made, watched={**made.watched, **share})
+        self.begun_at, self.seconds = now, perf_counter() - now
+        self.on_acted(self.round.watched)
+
+    def draw(self, taken: int) -> tuple[list[int], int]:
+        """The next prompts, see :func:`mirage_pl.engine.rl.schedule.draw_prompts`."""
+        return draw_prompts(self.seed, taken, self.rollouts.prompts, len(self.prompts))
+
+    def roll(self, step: int, indices: Sequence[int]) -> list[Rollout]:
+        """Act for some prompts, prompt after prompt."""
+        groups = do_shares(indices, partial(self.answer, step), divided=not self.split)
+        return [rollout for group in groups for rollout in unpack(group, self.prompts)]
+
+    def answer(self, step: int, indices: Sequence[int]) -> list[list[dict[str, Any]]]:
+        """Act for some prompts in this process: a group of packed rollouts for each."""
+        asked, group = {index: self.prompts[index] for index in indices}, self.rollouts.group
+        rows = pack(self.prepare(self.policy.roll(self.collate, asked, group, self.seed, step)))
+        return [rows[first : first + group] for first in range(0, len(rows), group)]
+
+    def pick(self, step: int, part: int, size: int) -> Sequence[Rollout]:
+        """Return the rollouts of a batch, at least one for each process."""
+        kept = self.round.rollouts
+        rows = self.rollouts.pick(self.seed, step, part, self.accumulate, self.rows_a_step, len(kept))
+        rows += [rows[place % len(rows)] for place in range(self.trainer.world_size - len(rows))]
+        return [kept[row] for row in rows]
