@@ -6,7 +6,6 @@ of 32 bits, whole or floating, have no black and white that viewers agree on, an
 """
 
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,9 +20,6 @@ from PIL import Image, ImageChops, ImageCms, ImageFile
 
 DECODING = f"2, Pillow {PIL.__version__}"
 """Another one whenever a file's pixels may come out otherwise: what was computed from others isn't taken for these."""
-
-TYPED = re.compile(r"\w+=")
-"""Begins the place of an image that no row names, but a command: ``image=a.png``."""
 
 ORIENTATION = 0x0112
 TURNS = {
@@ -57,19 +53,15 @@ class ImageSource(Protocol):
 
     def open(self, mode: Literal["rb"]) -> IO[bytes]:
         """Open the image file for reading."""
-        ...
 
     def read_bytes(self) -> bytes:
         """Return the image file's bytes."""
-        ...
 
     def is_file(self) -> bool:
         """Say whether there is a file to read it from."""
-        ...
 
     def stat(self) -> os.stat_result:
         """Return what changes when the image does: size and time of the file it is in."""
-        ...
 
 
 def open_image(source: ImageSource, where: str) -> Image.Image:
@@ -112,7 +104,8 @@ def named(source: object, where: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        fix = "correct its path" if TYPED.match(where) else "correct the row or set task.image_root"
+        typed = where.partition("=")[0].isidentifier()  # as image=a.png: no row names it, but a command
+        fix = "correct its path" if typed else "correct the row or set task.image_root"
         raise ValueError(f"{where}: image {source} does not exist; {fix}") from None
     except PIL.UnidentifiedImageError:
         raise ValueError(f"{where}: image {source} cannot be read ({_other_kind(source)}") from None

@@ -15,7 +15,6 @@ from yaml import YAMLError
 
 from mirage_pl.engine.errors import explain_absence
 from mirage_pl.engine.place import CONF
-from mirage_pl.engine.runs.folder import CONFIG
 
 ALIKE = 0.7
 """Least similarity of two keys' last parts (0 to 1) for one to be proposed in place of the other."""
@@ -137,9 +136,9 @@ def explain_run() -> str | None:
     """Say that ``ckpt=`` names no run, which brings keys of its own; ``None`` if it names one, or isn't given."""
     given = next((unquote(word.removeprefix("ckpt=")) for word in sys.argv[1:] if word.startswith("ckpt=")), "")
     place = Path(given)
-    if not given or any((folder / CONFIG).is_file() for folder in (place, *place.absolute().parents)):
+    if not given or any((folder / "config.yaml").is_file() for folder in (place, *place.absolute().parents)):
         return None
-    problem = f"no {CONFIG} in it, or in a folder above it" if place.exists() else "it does not exist"
+    problem = "no config.yaml in it, or in a folder above it" if place.exists() else "it does not exist"
     return f"ckpt {given}: {problem}; give a run folder or a .ckpt file"
 
 
