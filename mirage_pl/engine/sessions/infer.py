@@ -80,7 +80,7 @@ def show_pieces(pieces: Iterable[Piece], given: Mapping[str, Any], out: Path, pr
 
 
 def save_piece(piece: Piece, file: Path) -> Path:
-    """Save a picture, clip or point cloud."""
+    """Save a picture, a clip, points, cameras."""
     file.parent.mkdir(parents=True, exist_ok=True)
     piece.content.save(file)
     return file
