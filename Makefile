@@ -9,11 +9,12 @@ SFT := runs/vsp/tiny/sft-seed42
 STAGE2 := runs/vsp/tiny/stage2-k4-seed42
 TOKENIZER := runs/pushing/ivideogpt/tiny/tokenizer-gated-seed42
 WORLD := runs/pushing/ivideogpt/tiny/world_model-gated-seed42
+WALKED := runs/raycast/deepverse/tiny
 TOLD := runs/metaworld_language/mmact/tiny
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-vla-eval test-slurm demo demo-from-scratch demo-ivideogpt demo-mmact pretrain docs picture constraints clean
+.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-vla-eval test-slurm demo demo-from-scratch demo-ivideogpt demo-mmact demo-deepverse pretrain docs picture constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -86,6 +87,13 @@ demo-mmact: setup  ## a policy that is told what to do, beside a baseline, and w
 	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/plans evaluation=mmact/plans decode_words.steps=1
 	$(RUN) mirage_pl.infer ckpt=$(TOLD)/action-ordinal-full-seed42 episode=3 limit=100
 	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/action-ordinal-full-seed42 compare=[$(TOLD)/regression-seed42]
+
+demo-deepverse: setup  ## a world with depth that is walked through, imagined and scored: on a CPU, nothing downloaded
+	$(RUN) mirage_pl.data task=raycast
+	$(RUN) mirage_pl.train stage=deepverse/vae
+	$(RUN) mirage_pl.train stage=deepverse/world_model
+	$(RUN) mirage_pl.infer ckpt=$(WALKED)/world_model-seed42 clip=data/raycast-64x48/episodes/test_1.npz actions='(FN)(FN)(FL)(SL)(SL)(FN)(fRR)(FR)'
+	$(RUN) mirage_pl.evaluate ckpt=$(WALKED)/world_model-seed42 conditions=[copy_last,codes,wrong_turn,no_memory]
 
 demo-from-scratch: pretrain demo  ## the same, after pretraining the tiny backbone anew into assets/tiny
 

@@ -21,6 +21,7 @@ class Window:
         step: frames of the episode from one to the next; their actions and rewards are one after the other.
         hop: frames between the first ones of neighbouring clips; in training each starts anywhere up to the next one,
             drawn anew in each epoch. ``None``: one clip an episode, in training from anywhere.
+        align: and in training each starts a multiple of so many frames after that.
         moving: in a clip some frame differs from the first by more than a tenth in at least this share of the pixels;
             still clips are left out. Reads every episode at the start; 0 takes all clips and reads none.
         order: ``plain``; ``goal``: the last frame stands in front as well, without actions; ``shuffle``: frames drawn
@@ -36,16 +37,18 @@ class Window:
     length: int
     step: int = 1
     hop: int | None = 1
+    align: int = 1
     moving: float = 0.0
     order: Literal["plain", "goal", "shuffle"] = "plain"
     horizon: int | None = None
     short: Literal["refuse", "leave_out", "repeat"] = "refuse"
 
     def __post_init__(self) -> None:
-        if self.length < 2 or self.step < 1 or (self.hop is not None and self.hop < 1) or not 0 <= self.moving < 1:
+        hop = 1 if self.hop is None else self.hop
+        if self.length < 2 or min(self.step, hop, self.align) < 1 or not 0 <= self.moving < 1:
             raise ValueError(
-                f"task.window has length={self.length} (2 or more), step={self.step}, hop={self.hop} (1 or more) and "
-                f"moving={self.moving} (0 to 1)"
+                f"task.window has length={self.length} (2 or more), step={self.step}, hop={self.hop}, "
+                f"align={self.align} (1 or more) and moving={self.moving} (0 to 1)"
             )
         for name, choices in (("order", ("plain", "goal", "shuffle")), ("short", ("refuse", "leave_out", "repeat"))):
             if getattr(self, name) not in choices:
@@ -87,7 +90,7 @@ class Window:
     def choices(self, total: int, first: int) -> range:
         """The frames from which a clip may start in training: up to where the next one starts, or the last of all."""
         last = max(0, total - self.span)
-        return range(first, min(first + (self.hop or total), last + 1))
+        return range(first, min(first + (self.hop or total), last + 1), self.align)
 
     def places(self, first: int, total: int, draw: int = 0) -> list[int]:
         """The frames of a clip in their order; beyond the end the last one.

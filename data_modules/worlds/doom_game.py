@@ -1,7 +1,9 @@
-"""ViZDoom's simulator: started with its files out of the way, asked, and given up when it breaks down."""
+"""ViZDoom's simulator: started with its files out of the way, asked, given up when it breaks down; it ends with us."""
 
+import os
+import shlex
+import sys
 import tempfile
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -35,9 +37,7 @@ class Game:
 
     def __init__(self, wad: Path, width: int) -> None:
         self.wad, self.width, self.name = wad, width, ""
-        self.folder = tempfile.TemporaryDirectory(prefix="doom-")
         self.held: list[Any] = []
-        weakref.finalize(self, close, self.held, self.folder)
 
     def begin(self, name: str, seed: int) -> None:
         """Begin a map anew, in a new simulator if the last one broke down."""
@@ -62,7 +62,7 @@ class Game:
         vizdoom = load_vizdoom()
         running = vizdoom.DoomGame()
         running.set_doom_game_path(str(self.wad))
-        running.set_doom_config_path(str(Path(self.folder.name) / "vizdoom.ini"))
+        running.set_doom_config_path(os.devnull)  # it would write its settings at its end
         running.set_doom_map(name.lower())
         running.set_screen_resolution(getattr(vizdoom.ScreenResolution, WIDTHS[self.width]))
         running.set_screen_format(vizdoom.ScreenFormat.RGB24)
@@ -76,7 +76,8 @@ class Game:
         running.set_available_buttons([getattr(vizdoom.Button, button) for button in BUTTONS])
         running.set_available_game_variables([getattr(vizdoom.GameVariable, part) for part in PLACE])
         running.add_game_args(ARGUMENTS)
-        with guard(), chdir(self.folder.name):  # it writes to where it is started
+        with tempfile.TemporaryDirectory() as folder, chdir(folder), guard():  # it makes folders where it is started
+            running.set_vizdoom_path(str(write_launcher(Path(folder), Path(vizdoom.__file__).parent / "vizdoom")))
             running.init()
         self.held[:] = [running]
 
@@ -121,11 +122,13 @@ class Game:
         return Eye(x, y, height, float(np.radians(90 - angle)))
 
 
-def close(held: list[Any], folder: "tempfile.TemporaryDirectory[str]") -> None:
-    """End a simulator, which writes its settings then, and remove its files."""
-    while held:
-        held.pop().close()
-    folder.cleanup()
+def write_launcher(folder: Path, program: Path) -> Path:
+    """Write a script that starts a program by :mod:`data_modules.worlds.doom_start`."""
+    launcher, start = folder / "start", Path(__file__).with_name("doom_start.py")
+    words = " ".join(shlex.quote(str(word)) for word in (sys.executable, "-IS", start, program))
+    launcher.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    launcher.chmod(0o700)
+    return launcher
 
 
 def load_vizdoom() -> Any:

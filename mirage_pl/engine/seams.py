@@ -245,7 +245,7 @@ class Piece:
         name: of the file, with its ending.
     """
 
-    kind: Literal["text", "picture", "clip", "cloud"]
+    kind: Literal["text", "picture", "clip", "cloud", "cameras"]
     content: Any
     name: str = ""
 

@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from data_modules.episodes.agreement import measure_error
 from data_modules.worlds.doom import METRE, STRETCH, Doom, find_factor, join_depth
 from data_modules.worlds.walks import WalkEpisodes, walk
 from data_modules.worlds.world import WorldFailure
-from tests.conftest import compose
+from tests.conftest import REPO, compose
 from tests.lanes import build_once
 
 OPTIONS = {"height": 24, "width": 32, "wad": None, "tics": 3, "speed": 5.0, "turn": 4.5, "brightness": 0.4, "idle": 12}
@@ -166,14 +168,44 @@ def test_a_simulator_that_dies_is_begun_anew_and_one_that_always_does_is_said(wo
     assert world.look().depth_HW.any()
 
 
-def kill_simulator(world):
-    """Kill the process that the world has started: the one with its folder in the command."""
-    name = world.game.folder.name
+def list_simulators(parent):
+    """Processes of ViZDoom that a process has started."""
+    found = []
     for place in Path("/proc").iterdir():
-        if place.name.isdigit() and name.encode() in (place / "cmdline").read_bytes():
-            os.kill(int(place.name), signal.SIGKILL)
-            return place.name
-    raise AssertionError("no simulator runs")
+        try:
+            if place.name.isdigit() and int((place / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                found += [int(place.name)] if b"vizdoom" in (place / "cmdline").read_bytes() else []
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def kill_simulator(world):
+    """Kill the process of the world that was opened last."""
+    number = max(list_simulators(os.getpid()))
+    os.kill(number, signal.SIGKILL)
+    return number
+
+
+CODE = """
+import os, sys
+from data_modules.worlds.doom import Doom
+from tests.data_modules.test_doom import MAPS, OPTIONS, list_simulators
+world = Doom(maps=MAPS, **OPTIONS)
+print(*list_simulators(os.getpid()), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_simulator_ends_with_its_process_however_that_ends(tmp_path):
+    output = subprocess.run([sys.executable, "-c", CODE], cwd=REPO, capture_output=True, check=True, timeout=120)
+    (number,) = map(int, output.stdout.split())
+    for _ in range(100):
+        if not Path(f"/proc/{number}").exists():
+            return
+        time.sleep(0.05)
+    os.kill(number, signal.SIGKILL)
+    raise AssertionError("it is still there")
 
 
 def test_what_cant_be_is_refused_in_one_line(world, tmp_path, monkeypatch):

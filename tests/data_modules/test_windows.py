@@ -30,6 +30,10 @@ def test_in_training_a_clip_starts_anywhere_up_to_the_next_and_the_last_start_of
     assert [one[index].first for index in range(len(one))] == [0, 0]
     assert {clip.first for clip in draw(one, 0)} == set(range(6))
     assert {clip.first for clip in draw(one, 1)} == set(range(3))
+    aligned = read(write_index(tmp_path, [12]), window={"hop": 4, "align": 2})
+    assert [{clip.first for clip in draw(aligned, index)} for index in range(2)] == [{0, 2}, {4, 6}]
+    with pytest.raises(ValueError, match="align=0"):
+        read(write_index(tmp_path, [8]), window={"align": 0})
 
 
 def test_draws_depend_on_seed_epoch_and_row_whatever_the_batch_and_also_where_rows_are_left_out(tmp_path):

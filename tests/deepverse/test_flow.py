@@ -8,7 +8,6 @@ from mirage_pl.deepverse.model.flow import (
     build_noise_pyramid,
     build_pyramid,
     enlarge,
-    guide,
     list_history,
 )
 from mirage_pl.deepverse.model.mmdit import MMDiT, MmditSizes, Said
@@ -93,12 +92,6 @@ def test_the_newer_a_unit_the_finer_it_is_and_none_is_lost():
             assert sides == sorted(sides)
             assert not count or sides[-1] == 2 * 2**stage
             assert all(entry.shape[2] == 1 for entry in entries[1:])
-
-
-def test_guidance_of_one_is_the_direction_itself():
-    empty, said, remembered = draw(2), draw(2, seed=1), draw(2, seed=2)
-    torch.testing.assert_close(guide(empty, said, None, 1.0, 0.0), said)
-    torch.testing.assert_close(guide(empty, said, remembered, 1.0, 1.0), remembered)
 
 
 def test_a_new_transformer_answers_nothing_and_learns_in_all_its_parts():

@@ -11,11 +11,11 @@ from mirage_pl.deepverse.model.flow import (
     build_noise_pyramid,
     build_pyramid,
     corrupt,
-    guide,
     list_history,
 )
 from mirage_pl.deepverse.model.mmdit import MMDiT, MmditSizes, Said
 from mirage_pl.deepverse.model.positions import crop_table, draw_mask, draw_table, draw_turns, list_frames
+from mirage_pl.deepverse.model.sampler import Sampler
 from tests.deepverse.test_parity import cases, close, compare
 
 
@@ -169,6 +169,9 @@ def test_what_is_learnt_is_the_references(rebuild, expected):
 def test_guidance_is_the_references(rebuild, expected):
     for case, wanted in cases(expected, "guidance"):
         *directions, state = rebuild.guidance_inputs(case)
-        direction = guide(*directions, *(() if case["memory"] else (None,)), text=3.5, memory=6.0)
+        text = torch.zeros(1, 1, 1)
+        said = [Said(text, text, text, *((text, text) if number == 2 else ())) for number in range(len(directions))]
+        weighed = Sampler(1, 3.5, 6.0).list_variants(said[-1], said[0])
+        direction = sum(weight * each for (weight, _), each in zip(weighed, directions, strict=True))
         compare(rebuild, direction, wanted["combined_velocity"], 1e-5)
         compare(rebuild, state - direction, wanted["after_one_full_step"], 1e-5)

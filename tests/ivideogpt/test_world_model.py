@@ -14,7 +14,6 @@ from mirage_pl.engine import export
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
-from mirage_pl.ivideogpt.model.memory import CodeMemory
 from mirage_pl.ivideogpt.model.rollout import Rollout, Sampling, imagine
 from mirage_pl.ivideogpt.model.transformer import TransformerSizes, choose_codes, symexp, symlog
 from tests.conftest import compose
@@ -74,26 +73,11 @@ def test_losses_are_those_of_codes_and_rewards_one_by_one(module, batch):
     assert module.terms(batch) == {"codes": len(nats), "reward": len(errors), "action_recon": len(errors)}
 
 
-def test_clips_are_encoded_once_each_alone_whatever_else_is_in_the_batch(module, batch):
-    frames, memory, encoded = frames_of(batch), CodeMemory(2), []
-    wanted = module.tokenizer.encode(frames)
-
-    class Counting:
-        def encode(self, frames):
-            encoded.append(len(frames))
-            return module.tokenizer.encode(frames)
-
-    for rows in ([0, 1], [2, 1], [2, 0]):
-        for ours, codes in zip(memory.encode(Counting(), frames[rows]), wanted, strict=True):
-            assert torch.equal(ours, codes[rows])
-    assert encoded == [1, 1, 1, 1]  # the third clip had no room, and is encoded again
-
-
 def test_a_step_from_remembered_codes_is_the_same(squares, batch):
     cfg = compose_small("train", f"data={squares}", stage="ivideogpt/world_model")
     module = instantiate(cfg.stage.module).eval()
     first, second = module.losses(batch), module.losses(batch)
-    assert len(module.memory.codes) == len(batch)
+    assert len(module.memory.rows) == len(batch)
     module.memory.most = 0
     for losses in (second, module.losses(batch)):
         assert torch.equal(losses["codes"], first["codes"])

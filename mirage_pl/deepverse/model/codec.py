@@ -39,7 +39,7 @@ class StateCodec:
         patch: pixels of a place, in height and in width.
         latent_channels: C.
         modalities: which pictures are coded of a frame.
-        first: mean and deviation of the codes of a clip's first unit, which is one frame.
+        first: mean and deviation of the codes of a clip's first unit, which is one frame; ``None``: not known.
         later: the same of all others.
         ray_mean: of the six numbers of a ray.
         ray_deviation: of the six numbers of a ray.
@@ -52,8 +52,8 @@ class StateCodec:
 
     patch: int = 8
     latent_channels: int = 16
-    first: Sequence[float] = (0.1490, 1.8415)
-    later: Sequence[float] = (-0.2343, 3.0986)
+    first: Sequence[float] | None = (0.1490, 1.8415)
+    later: Sequence[float] | None = (-0.2343, 3.0986)
     ray_mean: Sequence[float] = (-0.0016, -0.0010, 0.9015, 0.0313, -0.0538, 0.2079)
     ray_deviation: Sequence[float] = (0.3333, 0.2567, 0.0927, 0.4338, 0.1746, 0.5802)
     modalities: Modalities = "rgbd"
@@ -122,7 +122,13 @@ class StateCodec:
         return codes_BCNhw * deviation_N + mean_N
 
     def code_constants(self, like: Tensor, begins: bool) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of codes, [N, 1, 1] each."""
+        """Mean and deviation of codes, [N, 1, 1] each.
+
+        Raises:
+            ValueError: they aren't known.
+        """
+        if self.first is None or self.later is None:
+            raise ValueError("model.codec.first and later are null: mean and deviation of codes aren't known")
         rows = [self.first if begins and unit == 0 else self.later for unit in range(like.shape[2])]
         mean, deviation = like.new_tensor([list(row) for row in rows]).T[..., None, None].unbind()
         return mean, deviation

@@ -172,15 +172,15 @@ def corrupt(entries: Sequence[Tensor], noise: Sequence[Tensor], share_B: Tensor)
     return [share * each + (1 - share) * entry for entry, each in zip(entries, noise, strict=True)]
 
 
-def guide(empty: Tensor, said: Tensor, remembered: Tensor | None, text: float, memory: float) -> Tensor:
-    """The direction with and without text and memory, drawn apart.
+def count_units(most: int, group: int, rank: int, turn: int, stages: int = 3) -> list[int]:
+    """Units of each stage's sequences, so that all take a like amount of work: many coarse ones, or few fine ones.
 
     Args:
-        empty: without both.
-        said: with the text.
-        remembered: with both; ``None``: there is no memory.
-        text: how far towards what the text changes.
-        memory: how far towards what the memory changes.
+        most: units of a clip, a multiple of ``group``.
+        group: neighbouring ranks that share clips of all lengths.
+        rank: of the process.
+        turn: of the batch; longer clips take turns.
+        stages: how many.
     """
-    direction = empty + text * (said - empty)
-    return direction if remembered is None else direction + memory * (remembered - said)
+    coarse = group * (turn % (most // group) + 1) - rank % group
+    return [coarse] * (stages - 1) + [most + 1 - coarse]

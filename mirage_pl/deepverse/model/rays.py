@@ -74,11 +74,10 @@ def decode_rays(rays_N6hw: Tensor, patch: int = 8, compat: bool = False) -> tupl
     z_N3 = F.normalize(ahead_N3, dim=1)
     x_N3 = F.normalize(across_N3 - (across_N3 * z_N3).sum(1, keepdim=True) * z_N3, dim=1)
     axes_N33 = torch.stack((x_N3, torch.linalg.cross(z_N3, x_N3, dim=1), z_N3), 2)
-    far_N = ahead_N3.norm(dim=1) * patch
     # from the middle of the first place to the middle of the last one is one place less than the picture
     focal_2N = torch.stack(
         [
-            far_N * (count - 1) / torch.linalg.cross(span_N3, z_N3, dim=1).norm(dim=1)
+            patch * (count - 1) / torch.linalg.cross(span_N3, z_N3, dim=1).norm(dim=1)
             for span_N3, count in ((across_N3, width), (down_N3, height))
         ]
     )

@@ -1,19 +1,24 @@
-"""VAEs in folders of the release: weights by published names, both ways."""
+"""Models in folders of the release: weights by published names, both ways."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mirage_pl.deepverse.model.vae import CausalVAE
 from mirage_pl.deepverse.model.vae_coders import VaeSizes
 
-CONFIG, VAE_WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 WITHIN = "causal_video_vae"
 """The folder that holds it in a released model."""
+PARTS = ("transformer", "prompts")
+"""Folders of the others; the table of what is said is in our exports alone."""
+CODES = "codes"
+"""In the config of an export: mean and deviation of codes."""
 
 
 def build_vae(path: str | None, sizes: VaeSizes) -> CausalVAE:
@@ -32,16 +37,38 @@ def build_vae(path: str | None, sizes: VaeSizes) -> CausalVAE:
     return vae
 
 
-def read_weights(path: str, own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Read the weights of a folder.
+def load_world(parts: Mapping[str, nn.Module], path: str) -> list[list[float]] | None:
+    """Give parts of a world model, by name, the weights that a folder has of them.
+
+    Returns:
+        Mean and deviation of codes, of first units and of later ones; ``None``: the folder doesn't say.
+
+    Raises:
+        ValueError: they are of another model, or the folder can't be read.
+    """
+    for name, part in parts.items():
+        if (Path(path) / name).is_dir():
+            part.load_state_dict(read_weights(path, part.state_dict(), name))
+    if not (file := Path(path) / CONFIG).is_file():
+        return None
+    try:
+        if (codes := json.loads(file.read_text()).get(CODES)) is None:
+            return None
+        return [[float(number) for number in codes[key]] for key in ("first", "later")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} can't be read as mean and deviation of codes ({type(error).__name__})") from None
+
+
+def read_weights(path: str, own: dict[str, Tensor], within: str = WITHIN) -> dict[str, Tensor]:
+    """Read the weights of a part of a folder; those of a VAE may lie in it themselves.
 
     Raises:
         ValueError: there are none, or they are of another model; names the first that differs.
     """
-    file = Path(path) / VAE_WEIGHTS
-    file = Path(path) / WITHIN / VAE_WEIGHTS if not file.is_file() else file
+    file = Path(path) / within / WEIGHTS
+    file = Path(path) / WEIGHTS if within == WITHIN and not file.is_file() else file
     if not file.is_file():
-        raise ValueError(f"model.path={path} has no {VAE_WEIGHTS}; give a folder of a released VAE, or of an export")
+        raise ValueError(f"model.path={path} has no {WEIGHTS}; give a folder of a released VAE, or of an export")
     try:
         weights = load_file(file)
     except SafetensorError as error:
@@ -61,5 +88,5 @@ def write_folder(vae: CausalVAE, folder: Path) -> dict[str, Tensor]:
     sizes = {key: list(value) if not isinstance(value, int) else value for key, value in asdict(vae.sizes).items()}
     (folder / CONFIG).write_text(json.dumps(sizes, indent=2))
     weights = {name: weight.contiguous() for name, weight in vae.state_dict().items()}
-    save_file(weights, folder / VAE_WEIGHTS, metadata={"format": "pt"})
-    return load_file(folder / VAE_WEIGHTS)
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    return load_file(folder / WEIGHTS)

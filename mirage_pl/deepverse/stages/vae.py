@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mirage_pl.deepverse.batch import Batch
 from mirage_pl.deepverse.model.codec import StateCodec
-from mirage_pl.deepverse.model.released import VAE_WEIGHTS, write_folder
+from mirage_pl.deepverse.model.released import WEIGHTS, write_folder
 from mirage_pl.deepverse.model.vae import CausalVAE, Codes
 from mirage_pl.deepverse.pictures import draw_colours, draw_disparity, draw_normals, find_scales
 from mirage_pl.engine.training.base import BaseModule
@@ -101,5 +101,5 @@ class Autoencode(BaseModule):
 
     def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
         """Write a folder as the release has it, in one file whatever its size, and read the weights back."""
-        (folder / "README.md").write_text(CARD.format(weights=VAE_WEIGHTS))
+        (folder / "README.md").write_text(CARD.format(weights=WEIGHTS))
         return {f"net.{name}": weight for name, weight in write_folder(self.vae, folder).items()}

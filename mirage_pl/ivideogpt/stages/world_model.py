@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mirage_pl.engine.training.base import BaseModule
+from mirage_pl.engine.training.remembered import Remembered
 from mirage_pl.ivideogpt.batch import Batch
 from mirage_pl.ivideogpt.model.layout import IGNORE
-from mirage_pl.ivideogpt.model.memory import CodeMemory
 from mirage_pl.ivideogpt.model.released import write_folder
 from mirage_pl.ivideogpt.model.tokenizer import Reconstruction, Tokenizer
 from mirage_pl.ivideogpt.model.transformer import HEADS, released_names, symlog
@@ -140,14 +140,18 @@ class LearnWorld(WorldLosses):
 
     def __init__(self, remembered: Annotated[int, Ge(0)] = 0, **base: Any) -> None:
         super().__init__(**base)
-        self.memory = CodeMemory(remembered)
+        self.memory = Remembered(remembered)
 
     def read(self, frames_BTCHW: Tensor, actions_BFA: Tensor | None) -> Predicted:
         """Clips as the transformer reads them, each encoded once, unless all ranks must call the tokenizer together."""
         if self.split or not self.memory.most:
             return super().read(frames_BTCHW, actions_BFA)
-        codes = self.memory.encode(self.tokenizer, frames_BTCHW)
-        return self.world.read_codes(*codes, actions_BFA)
+        context_BTN, codes_BFn = self.memory(self.encode, frames_BTCHW)
+        return self.world.read_codes(context_BTN.long(), codes_BFn.long(), actions_BFA)
+
+    def encode(self, frames_BTCHW: Tensor) -> tuple[Tensor, ...]:
+        """Codes of both kinds of frames, as small as they may be."""
+        return tuple(codes.int() for codes in self.tokenizer.encode(frames_BTCHW))
 
     @property
     def world(self) -> WorldModel:

@@ -1,0 +1,59 @@
+"""Walks that are imagined from their first units and what was done, against copying, and with something changed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mirage_pl.deepverse.evaluations.prediction_trial import CONDITIONS, PredictTrial
+from mirage_pl.deepverse.model.sampler import Sampler
+from mirage_pl.engine.evaluation.conditions import check_conditions
+from mirage_pl.engine.seams import Measure, Once
+
+MEASURES: Mapping[str, Measure] = {
+    "psnr": Measure("mean", "higher", "dB", "PSNR: frames of the next unit, where the camera moves in it."),
+    "psnr_all": Measure("mean", "higher", "dB", "PSNR all: the same, units at rest as well."),
+    "psnr_last": Measure("mean", "higher", "dB", "PSNR last: frames of the last unit that is imagined."),
+    "absrel": Measure("mean", "lower", meaning="AbsRel: error of depth in the next unit as a share of it."),
+    "absrel_last": Measure("mean", "lower", meaning="AbsRel last: the same of the last unit that is imagined."),
+    "yaw": Measure("share", "higher", meaning="Yaw: the next unit's rays turn left, right or not at all, as told."),
+    "turn_error": Measure("mean", "lower", "degrees", "Turn error: between the next unit's rotation and the true one."),
+    "move_error": Measure("mean", "lower", meaning="Move error: of the next unit's step, in the unit of the poses."),
+    "move_aside": Measure("set", "higher", meaning="Move aside: correlation of steps to the right with true ones."),
+    "move_ahead": Measure("set", "higher", meaning="Move ahead: the same of steps ahead."),
+}
+
+
+class Predict:
+    """Score the units after the given ones, as they are imagined of these and of what was done.
+
+    Args:
+        conditions: names out of ``CONDITIONS``; ``None``: all.
+        ahead: units that are imagined, at most as many as clips have; one where what is done or known is changed.
+        edge: degrees from which a turn of a unit is one: half of what an action turns by.
+        sampler: how units are drawn.
+        seed: of what is drawn.
+
+    Raises:
+        ValueError: a condition that there isn't, or no unit ahead.
+    """
+
+    name = "prediction"
+    measures = MEASURES
+    conditions_in, numbers_in = "conditions", "imagined"
+    words = "mirage_pl.deepverse.evaluations.prediction_words"
+
+    def __init__(self, conditions: Sequence[str] | None, ahead: int, edge: float, sampler: Sampler, seed: int) -> None:
+        check_conditions(conditions or (), CONDITIONS)
+        if ahead < 1:
+            raise ValueError(f"ahead={ahead} must be 1 or more")
+        self.conditions = CONDITIONS if conditions is None else tuple(conditions)
+        self.ahead, self.edge, self.sampler, self.seed = ahead, edge, sampler, seed
+        drawing = {"steps": sampler.steps, "text": sampler.text, "memory": sampler.memory, "seed": seed}
+        self.facts: Mapping[str, Any] = {"ahead": ahead, "edge": edge, "sampling": drawing}
+
+    def open(
+        self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
+    ) -> PredictTrial:
+        """Take the clips of a split, or those at ``picks``."""
+        rows = data.datasets[split]
+        clips = [rows[index] for index in (range(len(rows)) if picks is None else picks)]
+        return PredictTrial(self, module, data, once, rows, clips)
