@@ -53,19 +53,15 @@ class ImageSource(Protocol):
 
     def open(self, mode: Literal["rb"]) -> IO[bytes]:
         """Open the image file for reading."""
-        ...
 
     def read_bytes(self) -> bytes:
         """Return the image file's bytes."""
-        ...
 
     def is_file(self) -> bool:
         """Say whether there is a file to read it from."""
-        ...
 
     def stat(self) -> os.stat_result:
         """Return what changes when the image does: size and time of the file it is in."""
-        ...
 
 
 def open_image(source: ImageSource, where: str) -> Image.Image:
@@ -108,7 +104,9 @@ def named(source: object, where: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ValueError(f"{where}: image {source} does not exist; correct the row or set task.image_root") from None
+        typed = where.partition("=")[0].isidentifier()  # as image=a.png: no row names it, but a command
+        fix = "correct its path" if typed else "correct the row or set task.image_root"
+        raise ValueError(f"{where}: image {source} does not exist; {fix}") from None
     except PIL.UnidentifiedImageError:
         raise ValueError(f"{where}: image {source} cannot be read ({_other_kind(source)}") from None
     except Image.DecompressionBombError as error:

@@ -6,6 +6,7 @@ callback, are read from TensorBoard's events. ``metrics.json`` and ``checkpoints
 
 import json
 import logging
+import re
 import socket
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -18,9 +19,13 @@ from omegaconf import OmegaConf
 
 from mirage_pl.engine.cli import command
 from mirage_pl.engine.runs.folder import CONFIG, METRICS, find_runs_below, is_finished, make_strict
-from mirage_pl.engine.runs.lock import job_state, process_lives
+from mirage_pl.engine.runs.lock import LOCK, job_state, process_lives, read_owner
 
 STATUS, JOB = "status.json", "job.json"
+RECORD = re.compile(r"^\[[^]]*\]\[[^]]*\]\[(\w+)\] - ", re.MULTILINE)
+"""Begins a record of a run's log, and has its level."""
+READ, SHOWN = 100_000, 4000
+"""Characters of a log's end that are read, and that are kept."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def read_status(folder: Path, quiet: float = 600.0) -> Status:
 
     Args:
         folder: the run folder.
-        quiet: seconds without a word after which a run on another node, or from before ``status.json``, counts as
+        quiet: seconds without a word after which a run on another node, or from before ``run.lock``, counts as
             stopped.
 
     Raises:
@@ -127,14 +132,17 @@ def read_status(folder: Path, quiet: float = 600.0) -> Status:
         return Status(folder, waits[0], max_steps=most, job=job["job_id"], tail=waits[1])
     if not said:
         step, loss, left = read_events(folder / "tensorboard", most)
-        alive = time() - max(events, newest(folder.glob("*.log"))) < quiet
-        return Status(folder, "running" if alive else "stopped", step, most, left if alive else None, loss)
+        alive = is_owned(folder, quiet)
+        tail = "" if alive else log_tail(folder)
+        state = "running" if alive else "failed" if tail else "stopped"
+        return Status(folder, state, step, most, left if alive else None, loss, tail=tail)
     going = said["state"] in ("running", "ended")  # one that has ended still writes its last checkpoint and metrics
     alive = going and is_alive(said, quiet)
     state, tail = ("running" if alive else "stopped") if going else said["state"], ""
     if not alive:
         again = slurm_waits(said["job"]) if state == "stopped" and said["job"] else None
-        state, tail = again or (state, said["error"] or job_tail(job))
+        error = log_tail(folder) if going else ""
+        state, tail = again or ("failed" if error else state, said["error"] or error or job_tail(job))
     return Status(
         folder,
         state,
@@ -154,6 +162,24 @@ def is_alive(said: dict[str, Any], quiet: float) -> bool:
         known = job_state(said["job"]) if said["job"] else None
         return bool(time() - said["updated"] < quiet) if known is None else known[0] == "RUNNING"
     return process_lives(said["pid"])
+
+
+def is_owned(folder: Path, quiet: float) -> bool:
+    """Whether a process trains in a folder that has no status yet: the one that its lock names."""
+    logs = [*folder.glob("*.log"), *folder.glob("tensorboard/*"), *folder.glob(LOCK)]
+    spoken = newest(logs)
+    if not (folder / LOCK).is_file():
+        return time() - spoken < quiet
+    owner = read_owner(folder)  # its name is taken off when it ends
+    return bool(owner) and is_alive(owner | {"updated": spoken}, quiet)
+
+
+def log_tail(folder: Path) -> str:
+    """The last record of a run's log if it is an error, with its traceback; else empty."""
+    files = sorted(folder.glob("*.log"), key=lambda file: file.stat().st_mtime)
+    text = files[-1].read_text(errors="replace")[-READ:] if files else ""
+    records = [*RECORD.finditer(text)]
+    return text[records[-1].start() :].strip()[-SHOWN:] if records and records[-1][1] == "ERROR" else ""
 
 
 def steps_of(folder: Path) -> int | None:
@@ -204,7 +230,7 @@ def slurm_waits(job: str) -> tuple[str, str] | None:
 def job_tail(job: dict[str, Any]) -> str:
     """The end of what a submitted job wrote to its error log."""
     file = Path(job.get("stderr", ""))
-    return file.read_text(errors="replace")[-4000:].strip() if file.is_file() else ""
+    return file.read_text(errors="replace")[-SHOWN:].strip() if file.is_file() else ""
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -77,6 +77,10 @@ class Archive:
                 with np.load(self.file, allow_pickle=False) as archive:
                     self.arrays[key] = archive[key]
             except DAMAGES as error:
+                if isinstance(error, ValueError) and "Object arrays" in str(error):
+                    raise ValueError(
+                        f"{self.file}: {key} is an array of Python objects, which aren't read; save numbers or text"
+                    ) from None
                 raise damaged(self.file, error) from None
         return self.arrays[key]
 

@@ -4,9 +4,10 @@ import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from PIL import Image
 
 from data_modules.episodes.entry import Entry, check_episode, naming, open_checked, parse_entry
@@ -227,6 +228,7 @@ class Episodes:
         form: options of :class:`data_modules.episodes.form.Form`.
         check: how many episodes are compared by their frames, see :class:`Clips`.
         lerobot: options of :class:`data_modules.episodes.lerobot.layout.Layout`, for :meth:`convert`.
+        action_dim: numbers that actions must have, in :meth:`problems`; 0: any.
     """
 
     suffix = ".jsonl"
@@ -237,9 +239,10 @@ class Episodes:
         form: Mapping[str, Any],
         check: int = 10_000,
         lerobot: Mapping[str, Any] | None = None,
+        action_dim: Annotated[int, Ge(0)] = 0,
     ) -> None:
         self.window, self.form, self.check = Window(**as_plain(window)), Form(**as_plain(form)), check
-        self.layout = Layout(**as_plain(lerobot or {}))
+        self.layout, self.action_dim = Layout(**as_plain(lerobot or {})), action_dim
 
     def read(self, file: Any) -> Clips | Mixture:
         """Read what names episodes, or a list of such, with weights or shares.
@@ -264,7 +267,7 @@ class Episodes:
             for row in range(len(source)):
                 try:
                     entry = parse_entry(source, row)
-                    check_episode(entry, part.window, part.form, alike)
+                    check_episode(entry, part.window, part.form, alike, self.action_dim)
                     if reason := problem(Clip(entry, 0, part.window, part.form)):
                         yield f"{entry.where}: {reason}"
                 except ValueError as error:

@@ -1,5 +1,6 @@
 """A row of an index: an episode by its file, how long it is, and what else is known of it; and what may be wrong."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from data_modules.episodes.form import Form
 from data_modules.episodes.recording import Recording, open_recording
 from data_modules.episodes.window import Window
 from data_modules.files.sources import Source
+
+ROW = '{"episode": "episodes/0007.npz", "length": 25, …}'
+"""An example."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,21 @@ def parse_entry(source: Source, row: int) -> Entry:
     """Read a row of an index.
 
     Raises:
-        ValueError: it names no episode; names the row.
+        ValueError: it names no episode, or a value is none that it may have; names the row and the key.
     """
     values, where = dict(source[row]), source.where(row)
     file, total, at = values.pop("episode", None), values.pop("length", None), values.pop("at", None)
+    if file is None:
+        raise ValueError(f"{where}: no episode; a row is {ROW}")
     whole = isinstance(total, int) and not isinstance(total, bool) and total >= 1
-    if not isinstance(file, str) or not whole or not isinstance(at, str | int | None):
-        raise ValueError(f'{where}: no episode; a row is {{"episode": "episodes/0007.npz", "length": 25, …}}')
+    for key, value, wanted, right in (
+        ("episode", file, "a path", isinstance(file, str)),
+        ("length", total, "the episode's number of frames, a whole number of 1 or more", whole),
+        ("at", at, "a text or a whole number", isinstance(at, str | int | None) and not isinstance(at, bool)),
+    ):
+        if not right:
+            given = "isn't there" if value is None else f"is {json.dumps(value, default=str)}"
+            raise ValueError(f"{where}: {key} {given}; it must be {wanted}, as in {ROW}")
     group, text, digest = str(values.pop("group", "all")), values.pop("text", None), values.pop("digest", None)
     known = None if text is None else str(text), None if digest is None else str(digest)
     return Entry(where, source.folder(row) / file, at, total, group, *known, values)
@@ -86,7 +98,7 @@ def open_checked(entry: Entry, form: Form) -> Iterator[Recording]:
         yield recording
 
 
-def check_episode(entry: Entry, window: Window, form: Form, alike: dict[str, Any]) -> None:
+def check_episode(entry: Entry, window: Window, form: Form, alike: dict[str, Any], action_dim: int) -> None:
     """Read all of an episode.
 
     Args:
@@ -94,6 +106,7 @@ def check_episode(entry: Entry, window: Window, form: Form, alike: dict[str, Any
         window: what a clip takes.
         form: of the file.
         alike: what all episodes must have alike; the first one's is remembered here.
+        action_dim: numbers of an action, of one frame or of a clip's step; 0: any, or none.
 
     Raises:
         ValueError: what is wrong with it, whatever a clip takes of it; names the row.
@@ -106,6 +119,10 @@ def check_episode(entry: Entry, window: Window, form: Form, alike: dict[str, Any
                 raise ValueError(f"{recording.name} has other frames than its digest in the index says; index it anew")
         if difference := find_difference(episode, alike):
             raise ValueError(difference)
+        width = 0 if episode.actions_SA is None else episode.actions_SA.shape[1]
+        if action_dim and action_dim not in (width, width * window.step):
+            actions = f"actions of width {width}" if width else "no actions"
+            raise ValueError(f"{entry.file} has {actions}, but task.action_dim={action_dim}; set it to {width}")
         if disagreement := find_disagreement(episode.geometry, form.space):
             raise ValueError(f"{entry.file}: {disagreement}")
 

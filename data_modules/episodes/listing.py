@@ -12,9 +12,10 @@ from data_modules.episodes.entry import naming, parse_entry
 from data_modules.episodes.form import Form
 from data_modules.episodes.hdf5 import ENDINGS as HDF5
 from data_modules.episodes.hdf5 import as_numbers, list_groups
-from data_modules.episodes.lerobot.meta import is_numbered, read_folder
+from data_modules.episodes.lerobot.meta import INFO, is_numbered, lacks_info, read_folder
 from data_modules.episodes.pictures import is_pictured
 from data_modules.episodes.recording import digest_episode, open_recording
+from data_modules.files.folders import RowlessError
 from data_modules.files.lines import within
 from data_modules.files.sources import Concatenated, Source, find_files, open_source
 from data_modules.files.subset import locate_row
@@ -47,6 +48,8 @@ class Listed:
                 total = recording.total
         except ValueError as error:
             raise ValueError(f"{self.where(index)}: {error}") from None
+        if not total:
+            raise ValueError(f"{self.where(index)} has no frames; make the episode again, or leave it out")
         return {"episode": str(file.relative_to(self.path.parent)), "length": total} | (
             {} if at is None else {"at": at}
         )
@@ -99,20 +102,37 @@ def open_episodes(path: str | Path, form: Form) -> Source:
         ValueError: there is no such file, or no episode; names it.
     """
     place = Path(path)
-    if place.is_dir() and is_numbered(place):
-        return Numbered(place)
-    if place.is_dir() and (folders := find_pictured(place, form)):
-        return Listed(place, [(folder, None) for folder in folders], form)
+    if place.is_dir() and (source := open_folder(place, form)):
+        return source
     if place.suffix.lower() in HDF5 and place.is_file():
         return Listed(place, list_places(place, form), form)
-    if place.is_dir() and (files := find_episodes(place)):
-        return list_files(place, files, form)
     matches = [Path(name) for name in sorted(glob(str(path), recursive=True), key=as_numbers)]
     if matches and all(file.suffix.lower() in ENDINGS for file in matches):
         return list_files(Path(os.path.commonpath([file.parent for file in matches])), matches, form)
     if matches and all(map(is_numbered, matches)):
         return Concatenated([Numbered(folder) for folder in matches])
-    return Concatenated([open_source(file) for file in find_files([path])])
+    try:
+        return Concatenated([open_source(file) for file in find_files([path])])
+    except RowlessError as error:
+        raise ValueError(
+            f"{error}, or put episodes there ({', '.join(ENDINGS)}, folders of pictures), or a LeRobot data set"
+        ) from None
+
+
+def open_folder(folder: Path, form: Form) -> Source | None:
+    """Open a LeRobot data set, or a folder of pictures or of files; ``None`` if it is none of these.
+
+    Raises:
+        ValueError: it is a LeRobot data set that isn't whole, or has no episode.
+    """
+    if is_numbered(folder):
+        return Numbered(folder)
+    if lacks_info(folder):
+        raise ValueError(f"{folder} is a LeRobot data set without {INFO}; copy the data set anew")
+    if pictured := find_pictured(folder, form):
+        return Listed(folder, [(place, None) for place in pictured], form)
+    files = find_episodes(folder)
+    return list_files(folder, files, form) if files else None
 
 
 def list_files(folder: Path, files: Sequence[Path], form: Form) -> Listed:

@@ -9,6 +9,11 @@ from typing import Any
 NO_ROWS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "made.json", "config.json"}
 """Files beside rows that say something of them."""
 
+
+class RowlessError(ValueError):
+    """A folder has no file of rows."""
+
+
 _SPLIT = re.compile(r"(?i)(?:^|[-_.])(train|val|valid|validation|dev|test)(?:ing)?(?=[-_.\d]|$)")
 
 
@@ -20,7 +25,8 @@ def list_folder(folder: Path, suffixes: Collection[str]) -> list[Path]:
         suffixes: of files that hold rows.
 
     Raises:
-        ValueError: there are none, of several kinds, or of several splits; says what to give instead.
+        RowlessError: there are none.
+        ValueError: they are of several kinds, or of several splits; says what to give instead.
     """
     if (splits := folder / "dataset_dict.json").is_file():
         names = ", ".join(str(folder / split) for split in _described(splits, "splits"))
@@ -29,7 +35,7 @@ def list_folder(folder: Path, suffixes: Collection[str]) -> list[Path]:
         return [folder / Path(entry["filename"]).name for entry in _described(state, "_data_files")]
     files = _rows(folder, suffixes) or _rows(folder / "data", suffixes)
     if not files:
-        raise ValueError(f"{folder} is a folder without files of rows ({', '.join(suffixes)}); give the file itself")
+        raise RowlessError(f"{folder} is a folder without files of rows ({', '.join(suffixes)}); give the file itself")
     kinds = sorted({next(suffix for suffix in suffixes if file.name.lower().endswith(suffix)) for file in files})
     if len(kinds) > 1:
         globs = " or ".join(f"{files[0].parent}/*{kind}" for kind in kinds)

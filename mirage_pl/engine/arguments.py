@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -10,6 +11,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 from hydra._internal.instantiate._instantiate2 import _resolve_target
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from mirage_pl.engine.mistakes import write_value
 from mirage_pl.engine.values import describe, fits
@@ -198,6 +200,38 @@ def find_entries(annotation: Any) -> Any:
         if isinstance(origin, type) and issubclass(origin, Mapping):
             return get_args(option)[1]
     return None
+
+
+def takes_value(config: DictConfig, key: str, value: Any) -> bool:
+    """Whether anything that a config builds takes a number under a key, by its annotation. Imports what is built."""
+    annotations: list[Any] = []
+    for top in map(str, config):
+        with suppress(ValueError, OmegaConfBaseException):  # reported when it is built
+            for call in walk(config, *resolve(config, "", config, top), ("", config)):
+                annotations += list_annotations(config, call, key)
+    return any(fits(value, one) and not fits("", one) for one in annotations)
+
+
+def list_annotations(config: DictConfig, call: Call, key: str) -> Iterator[Any]:
+    """Yield the annotations that a call has for the value of a key: an argument's, or that of an entry of one."""
+    own, inherited, _ = list_parameters(call.target)
+    parameters = {**inherited, **own}
+    for name in (name for name in map(str, call.node) if name in parameters):
+        place, _ = resolve(config, call.key, call.node, name)
+        if key == place or key.startswith(f"{place}."):
+            yield from descend(parameters[name].annotation, key[len(place) + 1 :])
+
+
+def descend(annotation: Any, path: str) -> Iterator[Any]:
+    """Yield the annotation at a path below an argument; nothing where none is said."""
+    name, _, rest = path.partition(".")
+    entries, target = find_entries(annotation), find_options(annotation)
+    if not path:
+        yield annotation
+    elif target and (parameter := list_parameters(target)[0].get(name)):
+        yield from descend(parameter.annotation, rest)
+    elif entries is not None:
+        yield from descend(entries, rest)
 
 
 def has_targets(value: Any) -> bool:

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from mirage_pl.engine.arguments import takes_value
 from mirage_pl.engine.errors import find_mistake, one_line
 from mirage_pl.engine.help import read_configs_once
 from mirage_pl.engine.mistakes import (
@@ -273,7 +274,7 @@ def check_values(cfg: DictConfig) -> None:
         defaults = compose(str(given.job.config_name), choices)
     except (HydraException, OmegaConfBaseException):
         return  # an option that only composes together with a value
-    check_types(cfg, defaults, values)
+    check_types(cfg, defaults, values, lambda key, value: takes_value(cfg, key, value))
 
 
 def list_known_keys(config: str) -> set[str]:

@@ -3,16 +3,20 @@
 import errno
 import re
 import sys
+from pathlib import Path
 from traceback import extract_tb
+from typing import Any
 
 from hydra.errors import InstantiationException
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from mirage_pl.engine.place import CONF
 
-ELSEWHERE = "choose another folder (run_dir=, runs=, out=), or see to its permissions"
+ELSEWHERE = "choose another folder ({keys}), or see to its permissions"
+FOLDERS = "run_dir=, runs=, data=, out="
+"""Keys of folders that commands write to."""
 UNUSABLE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, or choose another folder (run_dir=, runs=, data=)"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, or choose another folder ({keys})"),
     errno.EFBIG: "allow larger files (ulimit -f)",
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG), ELSEWHERE
@@ -32,13 +36,20 @@ def find_mistake(error: BaseException) -> BaseException | None:
         key = str(error).rpartition("full_key: ")[2].strip() if "full_key: " in str(error) else key
         error = error.__cause__
     if isinstance(error, OSError) and (error.errno in UNUSABLE or makes_folder(error)):
-        remedy = UNUSABLE.get(error.errno or 0, ELSEWHERE)
+        remedy = UNUSABLE.get(error.errno or 0, ELSEWHERE).format(keys=find_keys(error.filename) or FOLDERS)
         return ValueError(f"{error.filename or 'a file'} cannot be written ({error.strerror}); {remedy}")
     refused = type(error).__name__ == "MisconfigurationException"
     if key and (refused or is_signature(error)):
         return ValueError(f"{key}: {error}")
     expected = isinstance(error, ValueError | OmegaConfBaseException | InstantiationException)
     return error if refused or expected else None
+
+
+def find_keys(file: Any) -> str:
+    """The keys of this command's words whose value is a path, or one above it; empty if there are none."""
+    pairs = [word.partition("=")[::2] for word in sys.argv[1:] if isinstance(file, str | Path)]
+    places = {key: Path(value.strip("'")).absolute() for key, value in pairs if value}
+    return ", ".join(f"{key}=" for key, place in places.items() if Path(file).absolute().is_relative_to(place))
 
 
 def is_signature(error: BaseException) -> bool:

@@ -2,8 +2,9 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -53,7 +54,7 @@ def explain_refusal(error: Exception, known: Iterable[str]) -> str:
     if isinstance(error, OverrideParseException):
         return explain_grammar(str(error.override), text)
     if key := re.match(r"Could not (?:override|delete from config\.) ?'([^']+)'", text):
-        return explain_key(key[1], text, known)
+        return explain_run() or explain_key(key[1], text, known)
     if key := re.match(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"+{key[1]} is there already; write {key[1]}=… without the +"
     return " ".join(text.split())
@@ -131,6 +132,16 @@ def explain_key(key: str, text: str, known: Iterable[str]) -> str:
     return f"{key} isn't a key of the config; {proposal}"
 
 
+def explain_run() -> str | None:
+    """Say that ``ckpt=`` names no run, which brings keys of its own; ``None`` if it names one, or isn't given."""
+    given = next((unquote(word.removeprefix("ckpt=")) for word in sys.argv[1:] if word.startswith("ckpt=")), "")
+    place = Path(given)
+    if not given or any((folder / "config.yaml").is_file() for folder in (place, *place.absolute().parents)):
+        return None
+    problem = "no config.yaml in it, or in a folder above it" if place.exists() else "it does not exist"
+    return f"ckpt {given}: {problem}; give a run folder or a .ckpt file"
+
+
 def list_siblings(key: str, known: Iterable[str]) -> list[str]:
     """Last parts of the keys that have the same parent as a key that doesn't exist."""
     parent, dot, _ = key.rpartition(".")
@@ -184,13 +195,16 @@ def list_keys(config: Any, prefix: str = "") -> Iterator[str]:
             yield from list_keys(config[key], f"{name}.")
 
 
-def check_types(cfg: DictConfig, defaults: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse values of another type than in YAML. ``null`` and lists of numbers pass.
+def check_types(
+    cfg: DictConfig, defaults: DictConfig, overrides: Sequence[str], takes: Callable[[str, Any], bool]
+) -> None:
+    """Refuse values of another type than in YAML. ``null``, lists of numbers, and fractions that are taken pass.
 
     Args:
         cfg: the config.
         defaults: the same without the overrides of single values.
         overrides: of single values, as typed.
+        takes: whether what is built of a key takes a fraction, though its value in YAML is a whole number.
 
     Raises:
         ValueError: names the key, the value, and what may be given.
@@ -202,7 +216,7 @@ def check_types(cfg: DictConfig, defaults: DictConfig, overrides: Sequence[str])
         except OmegaConfBaseException:
             continue
         wanted = None if isinstance(value, ALSO.get(key, ())) else required_type(value, default)
-        if wanted:
+        if wanted and not (is_number(value) and is_number(default) and takes(key, value)):
             sweep = "; for a sweep over these add -m" if isinstance(value, str) and "," in value else ""
             raise ValueError(f"{key}={unquote(written)} must be {wanted}, as {key}={write_value(default)}{sweep}")
 
@@ -216,7 +230,7 @@ def required_type(value: Any, default: Any) -> str | None:
     """The type that a value should have, in words; ``None`` if it may replace the default."""
     if value is None or default is None:
         return None
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = is_number(value)
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "true or false"
     if isinstance(default, int):
@@ -227,6 +241,11 @@ def required_type(value: Any, default: Any) -> str | None:
     if isinstance(default, ListConfig):
         return None if isinstance(value, ListConfig) else "a list"
     return None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def write_value(value: Any) -> str:

@@ -155,7 +155,7 @@ def describe_method(method: Mapping[str, Any]) -> dict[str, Any]:
     """Add ``used``: whether zeroing latents and taking another sample's both cost success; ``None`` if unknown."""
     conditions = method.get("interventions") or {}
     changes = [conditions[name]["difference"] for name in TAMPERED if name in conditions]
-    costs = [change["high"] for change in changes if change]
+    costs = [change["high"] for change in changes if change and change["high"] is not None]
     return {"used": all(cost < 0 for cost in costs) if len(costs) == len(TAMPERED) else None}
 
 

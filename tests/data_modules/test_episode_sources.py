@@ -62,7 +62,11 @@ def test_every_kind_of_file_is_described_validated_drawn_and_divided(tmp_path, c
     }
     plain = ("task.form.keys.actions=null", "task.form.keys.rewards=null")
     for kind, file in {**kinds, "": tmp_path / "videos"}.items():
-        task = (f"task=episodes/{kind}",) if kind else ("task=episodes", *plain)
+        task = (
+            (f"task=episodes/{kind}", f"task.action_dim={2 * (kind == 'libero')}")
+            if kind
+            else ("task=episodes", *plain)
+        )
         data(*task, "validate=true", train=file)
         assert "no bad rows" in capsys.readouterr().out
         data(*task, "split={train: 0.5, test: 0.5}", f"out={tmp_path}/{kind or 'video'}-split", train=file)
@@ -79,7 +83,8 @@ def test_copies_of_an_episode_are_dropped_from_train_wherever_they_lie(tmp_path,
     train, test = write_images(tmp_path / "train", [4, 6, 5]), write_images(tmp_path / "test", [4])
     np.savez_compressed(train / "again.npz", image=make_frames(6, 20).astype(np.int64))
     data("task=episodes/image", "dedupe=true", train=train, test=test)
-    assert "copies among 3 different" in capsys.readouterr().out
+    assert "is a copy of" in (printed := capsys.readouterr().out)
+    assert "copies among 3 different samples" in printed
     rows = [json.loads(line)["episode"] for line in (tmp_path / "train-unique.jsonl").read_text().splitlines()]
     assert rows == ["train/again.npz", "train/train_eps_00000002.npz"]
     with pytest.raises(ValueError, match="are in test too|are in train too"):

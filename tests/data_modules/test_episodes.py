@@ -138,12 +138,61 @@ def test_what_is_wrong_with_an_episode_is_said_in_a_line_and_all_of_it_when_vali
     form = {"keys": {"frames": "frames", "actions": "actions"}}
     problems = list(Episodes({"length": 3}, form).problems(str(index)))
     wanted = [*(words for _, words in bad.values()), "has no frames and no actions, but images", "no whole .npz file"]
-    wanted += ["does not exist", "has 2 frames, a clip needs 3", "no episode; a row is", "no episode; a row is"]
+    wanted += ["does not exist", "has 2 frames, a clip needs 3", "no episode; a row is", 'length is "4"; it must']
     assert len(problems) == len(wanted)
     for number, (problem, words) in enumerate(zip(problems, wanted, strict=True), start=2):
         assert problem.startswith(f"{index}:{number}")
         assert words in problem
         assert "\n" not in problem
+
+
+ROWS = {
+    '{"episode": "0.npz"}': "length isn't there; it must be the episode's number of frames",
+    '{"episode": "0.npz", "length": -3}': "length is -3; it must be .* a whole number of 1 or more",
+    '{"episode": "0.npz", "length": true}': "length is true; it must",
+    '{"episode": "0.npz", "length": 4.5}': "length is 4.5; it must",
+    '{"episode": 7, "length": 4}': "episode is 7; it must be a path",
+    '{"episode": "0.npz", "length": 4, "at": [1]}': r"at is \[1\]; it must be a text or a whole number",
+    '{"length": 4}': "no episode; a row is",
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_of_an_index_is_refused_by_the_key_that_is_wrong(tmp_path, row):
+    (tmp_path / "index.jsonl").write_text(row)
+    with pytest.raises(ValueError, match=f"index.jsonl:1: {ROWS[row]}"):
+        read(tmp_path / "index.jsonl")
+
+
+def test_files_of_a_folder_say_what_they_lack(tmp_path):
+    np.savez(tmp_path / "none.npz", frames=make_frames(0), actions=np.zeros((0, 2)), rewards=np.zeros(0))
+    with pytest.raises(ValueError, match=r"none\.npz has no frames; make the episode again, or leave it out"):
+        read(tmp_path)
+    objects = np.array([1, "a", None], object)
+    np.savez(tmp_path / "none.npz", frames=make_frames(4), actions=objects, rewards=np.zeros(3))
+    with pytest.raises(ValueError, match=r"none\.npz: actions is an array of Python objects.*; save numbers"):
+        read(tmp_path)[0].read()
+    (tmp_path / "none.npz").rename(tmp_path / "notes.md")
+    with pytest.raises(ValueError, match=r"without files of rows \(.*put episodes there \(\.npz, \.hdf5.*\.mp4"):
+        read(tmp_path)
+
+
+def test_validation_compares_the_width_of_actions_with_what_the_task_says_they_have(tmp_path):
+    index, window = str(write_index(tmp_path, [4])), {"length": 3, "hop": 2}
+    without = {"keys": {"frames": "frames"}}
+    for action_dim, form, step, words in (
+        (0, {}, 1, None),
+        (2, {}, 1, None),
+        (4, {}, 2, None),
+        (2, {}, 2, None),
+        (3, {}, 1, "has actions of width 2, but task.action_dim=3; set it to 2"),
+        (3, {"width": 3}, 1, None),
+        (0, without, 1, None),
+        (2, without, 1, "has no actions, but task.action_dim=2; set it to 0"),
+    ):
+        options = window | {"length": 2, "step": step}
+        problems = list(Episodes(options, form, action_dim=action_dim).problems(index))
+        assert [words in problem for problem in problems] == ([True] if words else []), (action_dim, form, problems)
 
 
 def test_options_out_of_their_range_are_refused():

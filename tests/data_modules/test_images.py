@@ -414,3 +414,16 @@ def test_a_folder_or_a_pipe_is_no_image_and_nothing_waits_for_it(tmp_path):
         for read in (open_image, image_size, check_image):
             with pytest.raises(ValueError, match=r"cannot be read \(it is a folder or a pipe\)"):
                 read(file, "rows.jsonl:3")
+
+
+@pytest.mark.parametrize(
+    ("where", "fix"),
+    [
+        ("rows.jsonl:3", "correct the row or set task.image_root"),
+        ("image=none.png", "correct its path"),
+        ("prompt=", "correct its path"),
+    ],
+)
+def test_an_image_that_is_not_there_is_mended_where_it_was_named(tmp_path, where, fix):
+    with pytest.raises(ValueError, match=f"^{where}: image .*none.png does not exist; {fix}$"):
+        open_image(tmp_path / "none.png", where)

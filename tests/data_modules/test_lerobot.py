@@ -190,6 +190,13 @@ def test_a_folder_whose_info_disagrees_with_its_files_is_refused_in_a_line(copy)
     assert "info.json is broken JSON" in problems(copy)[0]
 
 
+@pytest.mark.parametrize("part", ["meta/info.json", "meta"])
+def test_a_folder_whose_info_is_missing_is_no_folder_of_videos(copy, part):
+    shutil.rmtree(copy / part) if part == "meta" else (copy / part).unlink()
+    with pytest.raises(ValueError, match=r"is a LeRobot data set without meta/info\.json; copy the data set anew"):
+        Episodes({"length": 3}, {}).read(str(copy))
+
+
 def test_what_is_wrong_with_some_episodes_is_listed_and_the_others_are_sound(copy):
     old = (copy / "meta/episodes.jsonl").is_file()
     videos = sorted(copy.rglob("*.mp4"))

@@ -4,7 +4,7 @@ import torch
 
 from mirage_pl.deepverse.model.codec import StateCodec
 from mirage_pl.deepverse.model.handover import Window, draw_memory, give, join_window
-from mirage_pl.deepverse.model.memory import choose_none, choose_outside, choose_released, list_near
+from mirage_pl.deepverse.model.memory import choose_alike, choose_none, choose_outside, choose_released, list_near
 from tests.deepverse.test_parity import cases, close, compare
 
 GIVEN, STRIDE = 4, 8
@@ -67,3 +67,16 @@ def test_a_memory_of_what_is_context_anyway_is_the_released_one_alone():
     assert choose_outside(poses, GIVEN) < 6
     assert choose_outside(poses[:4], GIVEN) is None
     assert choose_none(poses, GIVEN) is None
+
+
+def test_on_the_spot_the_view_that_looks_the_same_way_is_shown():
+    angles = torch.arange(22) * torch.pi / 10  # all the way round, and one further
+    poses = torch.eye(4).repeat(22, 1, 1)
+    poses[:, 0, 0] = poses[:, 2, 2] = angles.cos()
+    poses[:, 0, 2], poses[:, 2, 0] = angles.sin(), -angles.sin()
+    assert choose_alike(poses, 2) == 1
+    assert choose_alike(poses[:16], 2) == 13
+    assert choose_outside(poses[:16], 2) < 5
+    poses[1, 0, 3] = 9.0  # looks the same way from afar
+    assert choose_alike(poses, 2) in (0, 2)
+    assert choose_alike(poses[:2], 2) is None

@@ -1,14 +1,20 @@
 """A mistake on the command line is answered in one line: the key, the value, what may be given, the fix."""
 
+import errno
 import re
 import sys
+from contextlib import nullcontext
+from functools import partial
 
 import pytest
 from omegaconf import OmegaConf
 
 from mirage_pl import evaluate, infer, train
 from mirage_pl.engine import cli
+from mirage_pl.engine.arguments import takes_value
+from mirage_pl.engine.errors import find_mistake
 from mirage_pl.engine.mistakes import check_types, nearest
+from tests.conftest import compose
 
 
 def said(main, monkeypatch, capsys, *words):
@@ -33,7 +39,7 @@ REFUSED = {
     "hydra/lanucher=slurm": "did you mean hydra/launcher=slurm?",
     "stage.zzz=1": "stage.zzz isn't a key of the config; stage has ",
     "zzz=1": "zzz isn't a key of the config; --cfg job shows all keys",
-    "callbacks.generations=null": "callbacks.generations isn't a key of the config; callbacks has best, freeze, ",
+    "callbacks.generations=null": "callbacks.generations isn't a key of the config; callbacks has average, best, ",
     "trainer.lr=1": "did you mean stage.module.optimizer.lr=1",
     "~zzz": "zzz isn't a key of the config",
     "+seed=3": "+seed is there already; write seed=… without the +",
@@ -138,16 +144,80 @@ def test_ctrl_c_ends_every_verb_in_one_line_about_the_work(monkeypatch, capsys, 
     assert re.fullmatch(f"stopped by Ctrl-C: .*{kept}.*\n", capsys.readouterr().err)
 
 
+def refuse(key, value):
+    return False
+
+
+FRACTIONS = {
+    ("infer", "session=ivideogpt/imagine", "ckpt=RUN"): {"temperature": 0.7, "top_k": None, "first": None},
+    ("evaluate", "evaluation=ivideogpt/prediction", "ckpt=RUN"): {"temperature": 0.7, "draws_temperature": 0.5},
+    ("train", "stage=ivideogpt/tokenizer", "run_dir=RUN"): {
+        "augment.hue": 0.05,
+        "augment.jitter": 0.1,
+        "picked": None,
+        "stage.max_steps": None,
+        "loader.batch_size": None,
+    },
+    ("train", "stage=ivideogpt/mbpo", "run_dir=RUN", "task=metaworld"): {
+        "playing.updates": 0.5,
+        "stage.module.frame_losses.motion": 0.5,
+        "task.world.bonus": 2.5,
+        "playing.held": None,
+    },
+    ("train", "stage=sft", "run_dir=RUN", "lora=lora"): {"lora.alpha": 0.5, "lora.rank": None},
+}
+"""Config -> keys that are whole numbers in YAML: a fraction that is taken, ``None`` where none is."""
+
+
+@pytest.mark.parametrize("words", FRACTIONS, ids=" ".join)
+def test_a_fraction_passes_where_what_is_built_takes_one_whatever_the_number_in_yaml(words):
+    defaults = compose(*words)
+    for key, fraction in FRACTIONS[words].items():
+        cfg, item = defaults.copy(), f"{key}={fraction or 1.5}"
+        OmegaConf.update(cfg, key, fraction or 1.5)
+        assert isinstance(OmegaConf.select(defaults, key), int), key
+        assert takes_value(cfg, key, fraction or 1.5) == (fraction is not None), key
+        with nullcontext() if fraction else pytest.raises(ValueError, match=f"{item} must be a whole number"):
+            check_types(cfg, defaults, [item], partial(takes_value, cfg))
+
+
+@pytest.mark.parametrize(("main", "word"), [(infer.main, "clip=a.mp4"), (evaluate.main, "conditions=[]")])
+def test_a_run_that_is_not_there_is_named_before_the_keys_that_it_would_bring(
+    monkeypatch, capsys, tmp_path, main, word
+):
+    line = said(main, monkeypatch, capsys, "ckpt=runs/nope", word)
+    assert line == "error: ckpt runs/nope: it does not exist; give a run folder or a .ckpt file"
+    line = said(main, monkeypatch, capsys, f"ckpt={tmp_path}", word)
+    assert (
+        line
+        == f"error: ckpt {tmp_path}: no config.yaml in it, or in a folder above it; give a run folder or a .ckpt file"
+    )
+    (tmp_path / "config.yaml").write_text("seed: 1")
+    assert "isn't a key of the config" in said(main, monkeypatch, capsys, f"ckpt={tmp_path}", word)
+
+
+def test_a_place_that_cannot_be_written_to_is_named_by_the_key_that_was_typed(monkeypatch, tmp_path):
+    for words, keys in (
+        (["task=pushing", f"convert={tmp_path}/made"], "convert="),
+        ([f"sheet='{tmp_path}'", "runs=elsewhere"], "sheet="),
+        (["stage=sft"], "run_dir=, runs=, data=, out="),
+    ):
+        monkeypatch.setattr(sys, "argv", ["data", *words])
+        for number in (errno.EACCES, errno.ENOSPC):
+            mistake = find_mistake(OSError(number, "refused", f"{tmp_path}/made/train"))
+            assert f"choose another folder ({keys})" in str(mistake)
+
+
 def test_types_are_those_of_the_values_in_yaml():
     given = {"whole": 1, "share": 0.5, "on": False, "names": ["a"], "text": "a", "none": None}
     defaults = OmegaConf.create(given | {"same": "${whole}"})
     fine = ["whole=2", "whole=2.0", "whole=null", "share=1", "share=[1,0]", "on=true", "names=[]", "text=3", "none=x"]
     for item in [*fine, "same=7", "elsewhere=3"]:
         key, _, value = item.partition("=")
-        check_types(OmegaConf.from_dotlist([f"{key}={value}"]), defaults, [item])
+        check_types(OmegaConf.from_dotlist([f"{key}={value}"]), defaults, [item], refuse)
     for item in ["whole=a", "whole=1.5", "whole=true", "share=a", "on=1", "on=maybe", "names=a", "same=b"]:
         with pytest.raises(ValueError, match=f"{item} must be "):
-            check_types(OmegaConf.from_dotlist([item]), defaults, [item])
+            check_types(OmegaConf.from_dotlist([item]), defaults, [item], refuse)
 
 
 def test_the_nearest_key_agrees_in_its_last_part_first():

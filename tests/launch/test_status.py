@@ -125,6 +125,37 @@ def test_a_run_without_the_callback_is_read_from_tensorboard(folder):
     assert status.read_status(folder, quiet=-1).state == "stopped"
 
 
+LINE = "[2026-11-29 20:46:56,643][unseen][%s] - %s\n"
+FAILED = LINE % ("INFO", "step 10") + LINE % ("ERROR", "error: RuntimeError") + "Traceback\nRuntimeError: a bad batch\n"
+
+
+@pytest.mark.parametrize("spoke", [False, True])
+def test_a_run_that_is_gone_has_failed_if_its_log_ends_in_an_error(folder, spoke):
+    def tell(pid):
+        if spoke:
+            write(folder, state="ended" if pid else "running", pid=pid or dead_process())
+        owner = {"node": socket.gethostname(), "pid": pid, "job": None}
+        (folder / "run.lock").write_text(json.dumps(owner) if pid else "")
+
+    for log, pid, state in (
+        (FAILED, os.getpid(), "running"),
+        (FAILED, dead_process(), "failed"),
+        (FAILED, None, "failed"),
+        (FAILED + LINE % ("WARNING", "stopped by Ctrl-C"), None, "stopped"),
+        (FAILED + LINE % ("INFO", "step 20"), dead_process(), "stopped"),
+        ("", None, "stopped"),
+    ):
+        (folder / "train.log").write_text(log)
+        tell(pid)
+        told = status.read_status(folder)
+        assert (told.state, told.tail[-11:]) == (state, "a bad batch" if state == "failed" else ""), (log, pid)
+
+
+def test_a_lock_of_another_node_is_believed_until_it_is_long_quiet(folder):
+    (folder / "run.lock").write_text(json.dumps({"node": "elsewhere", "pid": 1, "job": None}))
+    assert [status.read_status(folder, quiet=quiet).state for quiet in (600, -1)] == ["running", "stopped"]
+
+
 def test_a_submitted_run_is_starting_until_it_speaks_and_failed_if_its_job_ended_without_a_word(folder):
     write(folder, updated=time() - 50, pid=dead_process())
     log = folder / "7_0_log.err"

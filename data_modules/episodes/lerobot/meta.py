@@ -76,6 +76,12 @@ def is_numbered(folder: Path) -> bool:
     return (folder / INFO).is_file()
 
 
+def lacks_info(folder: Path) -> bool:
+    """Whether a folder has other files of a LeRobot data set, but not the one that says what it is."""
+    parts = ("meta/episodes*", "meta/tasks*", "meta/*stats*", "data/chunk-*/*.parquet")
+    return not is_numbered(folder) and any(next(folder.glob(part), None) is not None for part in parts)
+
+
 def read_folder(folder: Path) -> Folder:
     """Read what a LeRobot data set says of itself; remembered while that stays as it is.
 

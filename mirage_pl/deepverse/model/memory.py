@@ -36,6 +36,24 @@ def choose_outside(poses_N44: Tensor, given: int) -> int | None:
     return choose_among(poses_N44, len(poses_N44) - given)
 
 
+def choose_alike(poses_N44: Tensor, given: int, ahead: float = 2.0) -> int | None:
+    """Among units that aren't context the one most like the newest: near it, and looking at what is near.
+
+    Of cameras on one spot, where the released rule sees the oldest ones alone, it is the one that looks the same way.
+
+    Args:
+        poses_N44: of all units, the newest last.
+        given: units that are context.
+        ahead: how far away what a camera looks at is taken to be.
+    """
+    if len(poses_N44) <= given:
+        return None
+    places_N3 = poses_N44[:, :3, 3]
+    ends_N3 = places_N3 + ahead * poses_N44[:, :3, 2]
+    apart_N = sum((points_N3 - points_N3[-1]).norm(dim=1) for points_N3 in (places_N3, ends_N3))
+    return int(torch.as_tensor(apart_N)[: len(poses_N44) - given].argmin())
+
+
 def choose_among(poses_N44: Tensor, count: int) -> int | None:
     """Of the first so many units near the newest one, the one whose optical axis is most like its own."""
     if count < 1:

@@ -28,6 +28,11 @@ class Copying(Protocol):
         """Write some rows of a file, by their names in it, as a new file."""
 
 
+def name_kind(dataset: Any) -> str:
+    """What identities tell apart: questions, or samples of a data set that asks none."""
+    return "samples" if isinstance(dataset, Copying) else "questions"
+
+
 def split_rows(
     dataset: Any, file: Any, shares: Mapping[str, float], seed: int, out: Path | None
 ) -> dict[str, list[Path]]:
@@ -61,7 +66,9 @@ def split_rows(
         for name, first, last in zip(shares, bounds, bounds[1:], strict=False)
     }
     if empty := [name for name, wheres in chosen.items() if not wheres]:
-        raise ValueError(f"split {empty[0]} gets none of {len(order)} different questions; give it a larger share")
+        raise ValueError(
+            f"split {empty[0]} gets none of {len(order)} different {name_kind(dataset)}; give it a larger share"
+        )
     return write_files({name: (name, wheres) for name, wheres in chosen.items()}, out, dataset)
 
 
@@ -110,11 +117,12 @@ def drop_copies(dataset: Any, files: Mapping[str, Any], out: Path | None) -> dic
                 continue
             copies[name] += 1
             if copies.total() <= LOGGED:
-                print(f"{sample.where} asks what {first} asks")
+                copied = f"is a copy of {first}" if isinstance(dataset, Copying) else f"asks what {first} asks"
+                print(f"{sample.where} {copied}")
         if not unique:
             raise ValueError(f"every row of {files[name]} is in another file too; nothing would be left of {name}")
         chosen[name] = unique
-    print(f"{copies.total()} copies among {len(earliest)} different questions")
+    print(f"{copies.total()} copies among {len(earliest)} different {name_kind(dataset)}")
     return write_files({name: ("unique", wheres) for name, wheres in chosen.items() if copies[name]}, out, dataset)
 
 

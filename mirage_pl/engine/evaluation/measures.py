@@ -172,6 +172,11 @@ def count_digits(number: Number) -> int | None:
     return max(0, 1 - floor(log10(width))) if isfinite(width) and width > 0 else None
 
 
+def write_short(value: float) -> str:
+    """Write a number with three significant digits, or whole: ``0.123``, ``1,000``."""
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
 def write_number(value: float, digits: int | None = None, sign: str = "") -> str:
     """Write a number with the given decimals; with four significant digits if ``digits`` is ``None`` or above 8."""
     if digits is None or digits > 8:

@@ -94,7 +94,7 @@ def paired_difference(a: Sequence[bool], b: Sequence[bool]) -> dict[str, float]:
     return {"difference": difference, "low": difference - below, "high": difference + above, "n": n, "p": p}
 
 
-def bootstrap(values_SQ: Array, units_Q: Sequence[Any] | Array | None = None) -> dict[str, float]:
+def bootstrap(values_SQ: Array, units_Q: Sequence[Any] | Array | None = None) -> dict[str, Any]:
     """Mean over seeds and questions, with an interval that holds for other seeds and other questions.
 
     Questions and seeds are drawn with replacement, crossed: all seeds of a draw answer the same questions. Noise that
@@ -107,16 +107,19 @@ def bootstrap(values_SQ: Array, units_Q: Sequence[Any] | Array | None = None) ->
         units_Q: of each question; questions with the same one aren't independent, and are drawn together.
 
     Returns:
-        ``mean``, ``low``, ``high``, and ``n``, the number of questions.
+        ``mean``, ``low``, ``high``, and ``n``, the number of questions; no interval for a single unit.
 
     Raises:
         ValueError: no answers.
     """
     values_SQ = _answers(values_SQ)
     num_seeds, n = values_SQ.shape
+    interval = {"mean": float(values_SQ.mean()), "low": None, "high": None, "n": n}
+    if _is_single(n, units_Q):
+        return interval
     draws_B = resample(values_SQ, _draw_questions(n, units_Q), _weights(num_seeds, 1))
     low, high = np.clip(np.quantile(draws_B, (0.025, 0.975)), values_SQ.min(), values_SQ.max())
-    return {"mean": float(values_SQ.mean()), "low": float(low), "high": float(high), "n": n}
+    return interval | {"low": float(low), "high": float(high)}
 
 
 def bootstrap_units(values_Q: Array, units: Sequence[Any]) -> dict[str, Any]:
@@ -134,14 +137,14 @@ def bootstrap_units(values_Q: Array, units: Sequence[Any]) -> dict[str, Any]:
     """
     values_Q = _answers(values_Q[None])[0]
     interval = {"mean": float(values_Q.mean()), "low": None, "high": None, "n": len(values_Q)}
-    if len(set(map(str, units))) == 1:
+    if _is_single(len(values_Q), units):
         return interval
     draws_B = _draw_questions(len(values_Q), units) @ values_Q
     low, high = np.clip(np.quantile(draws_B, (0.025, 0.975)), values_Q.min(), values_Q.max())
     return interval | {"low": float(low), "high": float(high)}
 
 
-def bootstrap_difference(a_SQ: Array, b_SQ: Array, units_Q: Sequence[Any] | Array | None = None) -> dict[str, float]:
+def bootstrap_difference(a_SQ: Array, b_SQ: Array, units_Q: Sequence[Any] | Array | None = None) -> dict[str, Any]:
     """Difference of two methods over the same questions: mean(b) - mean(a).
 
     Both answer the questions of a draw; the seeds of each are drawn independently.
@@ -152,7 +155,7 @@ def bootstrap_difference(a_SQ: Array, b_SQ: Array, units_Q: Sequence[Any] | Arra
         units_Q: as of :func:`bootstrap`.
 
     Returns:
-        ``difference``, ``low``, ``high``, and ``n``, the number of questions.
+        ``difference``, ``low``, ``high``, and ``n``, the number of questions; no interval for a single unit.
 
     Raises:
         ValueError: no answers, or a different number of questions.
@@ -161,18 +164,19 @@ def bootstrap_difference(a_SQ: Array, b_SQ: Array, units_Q: Sequence[Any] | Arra
     n = a_SQ.shape[1]
     if n != b_SQ.shape[1]:
         raise ValueError(f"answers to {n} questions can't be paired with answers to {b_SQ.shape[1]}")
+    interval = {"difference": float(b_SQ.mean() - a_SQ.mean()), "low": None, "high": None, "n": n}
+    if _is_single(n, units_Q):
+        return interval
     questions_BQ = _draw_questions(n, units_Q)
     draws_B = resample(b_SQ, questions_BQ, _weights(len(b_SQ), 2)) - resample(
         a_SQ, questions_BQ, _weights(len(a_SQ), 1)
     )
     bounds = b_SQ.min() - a_SQ.max(), b_SQ.max() - a_SQ.min()
     low, high = np.clip(np.quantile(draws_B, (0.025, 0.975)), *bounds)
-    return {"difference": float(b_SQ.mean() - a_SQ.mean()), "low": float(low), "high": float(high), "n": n}
+    return interval | {"low": float(low), "high": float(high)}
 
 
-def bootstrap_change(
-    before_SQ: Array, after_SQ: Array, units_Q: Sequence[Any] | Array | None = None
-) -> dict[str, float]:
+def bootstrap_change(before_SQ: Array, after_SQ: Array, units_Q: Sequence[Any] | Array | None = None) -> dict[str, Any]:
     """Difference of the same runs after and before a change: like :func:`bootstrap_difference`, with paired seeds."""
     change = bootstrap(_answers(after_SQ) - _answers(before_SQ), units_Q)
     return {"difference": change.pop("mean")} | change
@@ -267,6 +271,11 @@ def _answers(values_SQ: Array) -> Array:
     if values_SQ.ndim != 2 or not values_SQ.size:
         raise ValueError(f"expected answers of seeds x questions, got an array of shape {values_SQ.shape}")
     return values_SQ.astype(float)
+
+
+def _is_single(n: int, units_Q: Sequence[Any] | Array | None) -> bool:
+    """Whether all questions are of one unit, which says nothing about others."""
+    return n == 1 or (units_Q is not None and len(set(map(str, units_Q))) == 1)
 
 
 def _draw_questions(n: int, units_Q: Sequence[Any] | Array | None) -> Array:

@@ -5,7 +5,13 @@ from html import escape
 from math import isfinite
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import judge_difference, write_difference, write_number, write_value
+from mirage_pl.engine.evaluation.measures import (
+    judge_difference,
+    write_difference,
+    write_number,
+    write_short,
+    write_value,
+)
 from mirage_pl.engine.evaluation.results import Result
 from mirage_pl.engine.evaluation.statistics import write_percent
 from mirage_pl.engine.reports.page import fold_away, lay_out_cell, lay_out_legend, lay_out_note, lay_out_table
@@ -108,7 +114,7 @@ def write_extra(value: Any) -> str:
         if value.get("mean") is None:
             return "–"
         return write_percent(value)[0] if "low" in value else f"{value['mean']:.3f}"
-    return f"{value:.3g}" if isinstance(value, int | float) else str(value)
+    return write_short(value) if isinstance(value, int | float) else str(value)
 
 
 def lay_out_numbers(results: Sequence[Result], labels: Sequence[str], words: Words) -> str:
@@ -130,7 +136,7 @@ def describe_number(value: Any) -> str:
     if isinstance(value, dict) and value.get("mean") is not None:
         if value.get("low") is None:
             return lay_out_cell(write_number(value["mean"]), f"n = {value['n']}" if "n" in value else "")
-        ends = ", ".join(f"{value[end]:.3g}" for end in ("low", "high"))
-        return lay_out_cell(f"{value['mean']:.3g}", f"[{ends}], n = {value['n']}")
+        ends = ", ".join(write_short(value[end]) for end in ("low", "high"))
+        return lay_out_cell(write_short(value["mean"]), f"[{ends}], n = {value['n']}")
     number = isinstance(value, int | float) and isfinite(value)
-    return escape(f"{value:.3g}") if number else "–"
+    return escape(write_short(value)) if number else "–"

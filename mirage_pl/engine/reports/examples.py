@@ -53,10 +53,9 @@ def lay_out_answer(label: str, result: Result, number: int) -> str:
     counts = "".join(
         escape(f"{row[key]} {key}") for key in [result.numbers_in] if row.get(key) and not isinstance(row[key], dict)
     )
-    return (
-        f"<figure>{picture}<figcaption>{label}{mark_item(result.first, result.measures[result.first], row)}"
-        f"{write_other_measures(result, row)}{lay_out_text(row.get('text'))}{counts}</figcaption></figure>"
-    )
+    mark = mark_item(result.first, result.measures[result.first], row)
+    parts = [label, mark, write_other_measures(result, row), lay_out_text(row.get("text")), counts]
+    return f"<figure>{picture}<figcaption>{' '.join(filter(None, parts))}</figcaption></figure>"
 
 
 def mark_item(name: str, measure: Measure, row: Mapping[str, Any]) -> str:

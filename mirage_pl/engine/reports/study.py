@@ -159,8 +159,8 @@ def find_label(folders: Sequence[Path]) -> str:
 def list_gaps(runs: Sequence[Run], label: str) -> list[str]:
     """List the runs that should be evaluated, since none starts from them, half evaluated ones, and unknown costs."""
     parents = {parent.folder for run in runs for parent in run.ancestors}
-    task = next((run.result.task for run in runs if run.result), label)
-    options = f"task={task}" if task == label else f"task={task} label={label}"
+    task = next((run.result.task for run in runs if run.result), None)
+    options = f"task={task}" if task == label else f"task={task} label={label}" if task else f"label={label}"
     again = {run.folder: f"run python -m mirage_pl.evaluate ckpt={run.folder} {options}" for run in runs}
     gaps = [
         f"{run.folder} is not evaluated: {again[run.folder]}"

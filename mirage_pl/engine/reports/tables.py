@@ -16,6 +16,7 @@ from mirage_pl.engine.evaluation.measures import (
     read_measures,
     write_difference,
     write_number,
+    write_short,
     write_value,
 )
 from mirage_pl.engine.evaluation.statistics import write_percent
@@ -217,7 +218,7 @@ def write_change(number: Mapping[str, Any], measure: Measure) -> Entry:
 
 def write_range(number: Mapping[str, float]) -> Entry:
     """Write a number over seeds: mean, lowest and highest."""
-    mean, low, high = (f"{number[key]:.3g}" for key in ("mean", "min", "max"))
+    mean, low, high = (write_short(number[key]) for key in ("mean", "min", "max"))
     return Entry(mean, "" if low == high else f"{low} to {high}")
 
 

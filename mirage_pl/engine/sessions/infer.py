@@ -128,12 +128,20 @@ def report_answers(answers: Answers) -> list[dict[str, Any]]:
 
 
 def converse(session: Session, key: str, given: dict[str, Any], out: Path, begun: bool) -> Iterator[dict[str, Any]]:
-    """Answer lines of the terminal one by one; a refused line prints the reason."""
+    """Answer lines of the terminal one by one; a refused line prints the reason.
+
+    Raises:
+        ValueError: before anything was answered, two lines were refused alike, so that no line is what is wrong.
+    """
+    refusal = ""
     while line := read_line(f"{key}> "):
         try:
             pieces = session.step(**{key: line}) if begun else session.begin(**given | {key: line})
             yield show_pieces(pieces, {key: line}, out)
         except ValueError as error:
+            if not begun and str(error) == refusal:
+                raise
+            refusal = str(error)
             print(f"error: {error}", file=sys.stderr)
         else:
             begun = True

@@ -11,6 +11,7 @@ from mirage_pl.engine.evaluation.measures import (
     judge_difference,
     say_against,
     write_difference,
+    write_short,
     write_value,
 )
 from mirage_pl.engine.evaluation.statistics import STUDENT, Z, over_seeds, seeds_difference, student, wilson
@@ -124,3 +125,8 @@ def test_a_rival_is_beaten_only_where_the_interval_says_so():
     assert say_against(DECIBEL, behind, "copying").startswith("beats copying: +2.0")
     assert say_against(DISTANCE, behind, "copying").startswith("is worse than copying: +2.0")
     assert say_against(DECIBEL, difference(-2.0, 2.5), "copying").startswith("isn't shown to beat copying: +2.0")
+
+
+def test_a_short_number_has_no_exponent_where_people_write_none():
+    written = [write_short(value) for value in (1000.0, 999.4, 999.6, 12345, -1024.0, 0.12345, 12.345, 0, 2e7)]
+    assert written == ["1,000", "999", "1,000", "12,345", "-1,024", "0.123", "12.3", "0", "2e+07"]

@@ -225,6 +225,18 @@ def test_questions_of_a_unit_are_drawn_together() -> None:
     assert (uneven["mean"], uneven["low"], uneven["high"]) == (0.25, 0, 1)
 
 
+@pytest.mark.parametrize("num_seeds", [1, 3])
+@pytest.mark.parametrize(("num_questions", "units"), [(1, None), (1, ["a"]), (4, ["a"] * 4)])
+def test_a_single_unit_says_nothing_about_others_and_has_no_interval(num_seeds, num_questions, units) -> None:
+    values_SQ = np.full((num_seeds, num_questions), 22.61) + np.arange(num_seeds)[:, None]
+    mean = {"mean": pytest.approx(values_SQ.mean()), "low": None, "high": None, "n": num_questions}
+    change = {"difference": pytest.approx(1.0), "low": None, "high": None, "n": num_questions}
+    assert bootstrap(values_SQ, units) == mean
+    assert bootstrap_difference(values_SQ - 1, values_SQ, units) == change
+    assert bootstrap_change(values_SQ - 1, values_SQ, units) == change
+    assert bootstrap_units(values_SQ[0], units or ["a"])["low"] is None
+
+
 def test_intervals_of_simulated_studies_hold_the_truth_about_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     hits = []

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 from mirage_pl.engine import words
 from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.reports.evaluation import SCOPE, write_report
+from mirage_pl.engine.reports.examples import lay_out_answer
+from mirage_pl.engine.seams import Measure
 from tests.engine.reports.folders import ANSWERS, graded, score_clips, write_evaluation
 from tests.engine.reports.page import Reader
 
@@ -139,6 +142,17 @@ def test_the_gallery_shows_the_truth_and_each_answer_with_its_verdict(tmp_path: 
     assert html.count('class="good"') == 3
     assert html.count('class="bad"') == 1
     assert sum(tag == "img" for tag, _ in page.tags) == 5
+
+
+def test_a_name_stands_apart_from_the_scores_of_an_item_that_the_first_measure_does_not_score(tmp_path):
+    measures = {"spearman": Measure("set"), "imagined": Measure("mean")}
+    rows = [{"where": "a", "imagined": 1.646}]
+    result = SimpleNamespace(
+        rows=rows, folder=tmp_path, name="run", first="spearman", measures=measures, numbers_in="n"
+    )
+    assert "<figcaption>world_model-gated-seed42 imagined 1.646</figcaption>" in lay_out_answer(
+        "world_model-gated-seed42", result, 0
+    )
 
 
 def test_the_page_is_self_contained_and_runs_no_script(tmp_path: Path) -> None:

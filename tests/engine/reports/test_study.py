@@ -56,6 +56,27 @@ def test_cost_steps_and_curves_of_ancestors_count_for_each_descendant(tmp_path):
     assert study.notes == ()
 
 
+def test_a_curve_is_of_one_stage(tmp_path):
+    runs, start = [], None
+    for name, stage, tags in (
+        ("a", "tokenizer", {"val/psnr": 30.0, "train/recon": 0.1}),
+        ("b", "world", {"val/psnr": 20.0}),
+        ("c", "world", {"val/psnr": 21.0}),
+        ("d", "agent", {"val/return": 5.0}),
+    ):
+        start = make_run(tmp_path / name, method=name, start=start and str(start))
+        config = json.loads((start / "config.yaml").read_text())
+        (start / "config.yaml").write_text(json.dumps(config | {"stage": {"name": stage}}))
+        for tag, value in tags.items():
+            log(start, tag, [value])
+        runs.append(answer(start, "yn"))
+    *_, world, agent = sorted(
+        (run for method in read_study(runs).methods for run in method.runs), key=lambda r: r.method
+    )
+    assert world.curves == {"val/psnr": [(110, 20.0), (210, 21.0)], "train/recon": [(10, pytest.approx(0.1))]}
+    assert agent.curves == world.curves | {"val/return": [(310, 5.0)]}
+
+
 def test_where_steps_are_not_known_curves_go_on_from_the_last_one_that_was_logged(tmp_path):
     stage1 = make_run(tmp_path / "stage1", step=None)
     log(stage1, "val/loss", [3.0, 2.0])
@@ -157,7 +178,9 @@ def test_evaluations_of_several_names_need_a_label(tmp_path):
     with pytest.raises(ValueError, match=r"2 names: hard \(as in .*a-seed1\), vsp .*; choose one by --label"):
         read_study([run])
     assert read_study([run], "hard").methods[0].values_SQ("success").all()
-    with pytest.raises(ValueError, match="none of 1 runs has a whole evaluation named typo: .*task=typo"):
+    with pytest.raises(
+        ValueError, match="none of 1 runs has a whole evaluation named typo: .* ckpt=.*a-seed1 label=typo$"
+    ):
         read_study([run], "typo")
 
 

@@ -192,6 +192,21 @@ def test_a_loop_may_begin_with_the_first_line(use, monkeypatch):
     assert [answer["text"] for answer in use("loop=true")] == ["2 of 2", "1 of 3"]
 
 
+def test_a_loop_ends_where_no_line_can_be_answered_and_goes_on_after_one_that_cannot(use, monkeypatch, capsys):
+    def begin(self, prompt=None, image=()):
+        if prompt != "good":
+            raise ValueError("give clip=" if prompt[0] == "x" else f"{prompt} is no word")
+        return self.step(prompt)
+
+    monkeypatch.setattr(Counter, "begin", begin)
+    monkeypatch.setattr("sys.stdin", io.StringIO("x1\nx2\nx3\n"))
+    with pytest.raises(ValueError, match=r"^give clip=$"):
+        use("loop=true")
+    assert capsys.readouterr().err == "error: give clip=\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("x1\nbad\nworse\ngood\n"))
+    assert [answer["text"] for answer in use("loop=true")] == ["4 of 4"]
+
+
 def test_a_port_that_is_taken_is_said_to_be_before_the_model_is_loaded(use, not_loaded):
     with listen(0) as taken:
         port = taken.getsockname()[1]
