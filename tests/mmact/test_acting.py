@@ -127,7 +127,7 @@ def test_scores_have_every_condition_and_the_page_says_what_is_read(run, scored)
         "expert",
     }
     assert conditions["expert"]["measures"]["success"]["mean"] == 1
-    assert all(row["steps"] == 40 for row in lines if not row["success"])
+    assert all(row["length"] == 40 for row in lines if not row["success"])
     assert 0 <= conditions["no_state"]["moved"]["mean"] <= 2
     page = (run / "evaluation/pushing_language/report.html").read_text()
     assert "How to read episodes" in page

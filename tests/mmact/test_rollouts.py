@@ -39,7 +39,7 @@ def test_what_a_policy_plays_is_a_data_set_that_another_is_trained_on(played, to
     cfg = compose_lerobot(folder, *QUIET, f"run_dir={tmp_path}/run", "loader.batch_size=4")
     rows = instantiate(cfg.task.dataset).read(str(folder))
     assert [rows.recall(row).text for row in range(4)] == [row["instruction"] for row in scored]
-    assert [len(rows.open(row).actions_PA) for row in range(4)] == [row["steps"] for row in scored]
+    assert [len(rows.open(row).actions_PA) for row in range(4)] == [row["length"] for row in scored]
     step = rows[0]
     own = compose_small("train", f"data={told}")
     first = instantiate(own.task.dataset).read(own.task.test_file)[0]

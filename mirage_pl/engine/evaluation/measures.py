@@ -25,16 +25,26 @@ Number = Mapping[str, Any]
 """An interval or a difference."""
 
 
+TAKEN = frozenset(
+    ["name", "command", "task", "ckpt", "evaluation", "measures", "conditions_in", "numbers_in", "words", "test"]
+    + ["ungraded", "failures", "finished", "seconds", "seeds", "pooled", "by_seed", "difference", "differences"]
+    + ["useful", "hours", "device", "steps", "paper"]
+)
+"""Keys of ``metrics.json`` and of a method in ``results.json``, beside which measures stand by name."""
+
+
 def read_measures(content: Any) -> dict[str, Measure]:
     """Read the ``measures`` of ``metrics.json``, in order.
 
     Raises:
-        ValueError: there are none, or the kind or direction of one is unknown; names it.
+        ValueError: there are none, one has the name of another key, or its kind or direction is unknown; names it.
     """
     if not isinstance(content, dict) or not content:
         raise ValueError(f"measures must be an object with one measure or more, got {content!r}")
     measures = {}
     for name, facts in content.items():
+        if name in TAKEN:
+            raise ValueError(f"measures.{name} has the name of another key; give it one of its own")
         try:
             measure = Measure(**facts)
         except TypeError:

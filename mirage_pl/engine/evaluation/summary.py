@@ -8,7 +8,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import estimate_change, estimate_interval
+from mirage_pl.engine.evaluation.measures import estimate_change, estimate_interval, read_measures
 from mirage_pl.engine.seams import OWN, Evaluation, Measure, Row, Trial
 
 NOTHING = {"mean": None, "low": None, "high": None, "n": 0}
@@ -45,6 +45,7 @@ def summarize_scores(
 def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
     """Build the part of ``metrics.json`` that says how to read it: kind, measures, keys."""
     measures = {name: asdict(measure) for name, measure in evaluation.measures.items()}
+    read_measures(measures)  # refuses what no report could read
     places = {"conditions_in": evaluation.conditions_in, "numbers_in": evaluation.numbers_in}
     return {"evaluation": evaluation.name, "measures": measures} | places | {"words": evaluation.words}
 

@@ -47,7 +47,9 @@ class Acting:
     name = "policy"
     measures: Mapping[str, Measure] = {
         "success": Measure("share", "higher", meaning="Success: the goal is reached before the episode's limit."),
-        "steps": Measure("mean", "lower", "steps", "Steps: until the goal is reached; the limit where it isn't."),
+        "length": Measure(
+            "mean", "lower", "steps", "Length: steps until the goal is reached; the limit where it isn't."
+        ),
     }
     conditions_in, numbers_in, words = "conditions", "acting", "mirage_pl.mmact.report"
 
@@ -196,7 +198,7 @@ class ActingTrial(Trial):
         place = {"id": self.rows.identity(sample), "where": sample.where, "group": sample.group}
         steps = len(each.actions) if each.reached else self.evaluation.limit
         broken = {} if each.error is None else {"error": each.error}
-        return place | {"instruction": sample.instruction, "success": each.reached, "steps": steps} | broken
+        return place | {"instruction": sample.instruction, "success": each.reached, "length": steps} | broken
 
     def contrast(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, Any]:
         """``moved``: how far the first action of an episode differs, mean over its numbers."""

@@ -9,6 +9,7 @@ from mirage_pl.engine.evaluation.measures import (
     is_gain,
     is_loss,
     judge_difference,
+    read_measures,
     say_against,
     write_difference,
     write_short,
@@ -130,3 +131,11 @@ def test_a_rival_is_beaten_only_where_the_interval_says_so():
 def test_a_short_number_has_no_exponent_where_people_write_none():
     written = [write_short(value) for value in (1000.0, 999.4, 999.6, 12345, -1024.0, 0.12345, 12.345, 0, 2e7)]
     assert written == ["1,000", "999", "1,000", "12,345", "-1,024", "0.123", "12.3", "0", "2e+07"]
+
+
+def test_a_measure_may_not_have_the_name_of_what_stands_beside_it():
+    facts = {"kind": "mean", "better": "lower", "unit": "steps", "meaning": "Length."}
+    assert list(read_measures({"length": facts})) == ["length"]
+    for name in ("steps", "seeds", "test"):
+        with pytest.raises(ValueError, match=rf"measures.{name} has the name of another key"):
+            read_measures({name: facts})
