@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import StringIO
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -143,7 +143,8 @@ def sort_curves(
         measures: by name.
 
     Returns:
-        Tag -> place of the run -> what was logged. The sum of a single loss equals that loss and is left out.
+        Tag -> place of the run -> what was logged. The sum of a single loss equals that loss and is left out, and so is
+        what is no measure and 0 throughout, as the loss of a head that isn't there.
     """
 
     places = {name: place for place, name in enumerate(measures)}
@@ -154,9 +155,17 @@ def sort_curves(
     by_tag: dict[str, dict[int, Logged]] = {}
     for tag in sorted({tag for curves in scalars.values() for tag in curves}, key=order):
         curves = {place: logged[tag] for place, logged in scalars.items() if tag in logged}
+        if is_of_learning(tag) and find_measure(tag, measures) is None and not any(map(list_nonzero, curves.values())):
+            continue
         if not tag.endswith("/loss") or curves not in by_tag.values():
             by_tag[tag] = curves
     return by_tag
+
+
+def list_nonzero(logged: Any) -> list[float]:
+    """Values of a curve, or of several, that aren't 0."""
+    curves = [logged] if logged and isinstance(logged[0][0], int | float) else logged
+    return [value for curve in curves for _, value in curve if value]
 
 
 def is_of_learning(tag: str) -> bool:

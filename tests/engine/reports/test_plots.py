@@ -72,6 +72,15 @@ def test_a_sum_of_one_loss_is_not_shown_twice(twin):
     assert curves == {part: {3: [[(0, 1.0)]]}}
 
 
+def test_what_is_0_throughout_is_drawn_only_if_it_is_a_measure():
+    zero, some = [(0, 0.0), (1, 0.0)], [(0, 0.0), (1, 0.5)]
+    tags = {"train/action_recon": zero, "val/psnr": zero, "train/codes": some, "lr": zero}
+    assert list(sort_curves({0: tags}, {"psnr": DECIBEL})) == ["val/psnr", "train/codes", "lr"]
+    seeds = {0: {"train/action_recon": [zero]}, 1: {"train/action_recon": [zero, some]}}
+    assert list(sort_curves(seeds, {})) == ["train/action_recon"]
+    assert sort_curves({0: seeds[0]}, {}) == {}
+
+
 def test_curves_of_measures_come_first_and_those_of_the_machine_last():
     tags = ["samples/s", "train/loss", "train/text", "val/psnr", "val/text", "lr"]
     curves = sort_curves({0: {tag: [(0, float(place))] for place, tag in enumerate(tags)}}, {"psnr": DECIBEL})
