@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_modules.images import open_image
+
 COLOURS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 NUMBERS = (".npy", ".txt", ".csv")
 ENDINGS = (*COLOURS, ".tif", ".tiff", *NUMBERS)
@@ -174,11 +176,7 @@ def number_frames(folder: Path, key: str) -> Sequence[tuple[int, Path]]:
 
 def read_colours(file: Path) -> Any:
     """Read a picture, [H, W, 3] in uint8."""
-    try:
-        with Image.open(file) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{file} can't be read as a picture ({type(error).__name__}); write it again") from None
+    return np.asarray(open_image(file, f"episode {file.parent}"))
 
 
 def read_numbers(file: Path | None) -> Any:

@@ -381,11 +381,11 @@ def test_a_picture_that_was_replaced_is_measured_anew(tmp_path):
 
 
 def test_nothing_but_the_module_of_images_opens_image_files():
-    """Apart: frames of clips, a plot that was never a file, and the file that goes out alone with an export."""
+    """Apart: clips, pictures of numbers, a plot that was never a file, and the file that goes out with an export."""
     root = Path(__file__).parents[2]
     files = [file for folder in ("data_modules", "mirage_pl", "callbacks") for file in (root / folder).rglob("*.py")]
     openers = {file.relative_to(root).as_posix() for file in files if "Image.open(" in file.read_text()}
-    apart = {"data_modules/episodes/video.py", "data_modules/episodes/hdf5.py"}
+    apart = {f"data_modules/episodes/{name}.py" for name in ("video", "hdf5", "pictures")}
     apart |= {"mirage_pl/ivideogpt/evaluations/prediction_trial.py", "mirage_pl/mirage/export/mirage_generate.py"}
     assert openers == {"data_modules/images.py"} | apart
 

@@ -100,7 +100,7 @@ SPOILT = {
     r"000005.png has shape \(8, 8, 3\), but 000000.png \(24, 32, 3\)": lambda at: save(
         np.zeros((8, 8, 3), np.uint8), at / "rgb/000005.png"
     ),
-    "000005.png can't be read as a picture": lambda at: (at / "rgb/000005.png").write_bytes(b"no picture"),
+    "000005.png cannot be read": lambda at: (at / "rgb/000005.png").write_bytes(b"no picture"),
     "000005.png is a picture of 3 channels; numbers need one": lambda at: save(
         np.zeros((24, 32, 3), np.uint8), at / "depth/000005.png"
     ),

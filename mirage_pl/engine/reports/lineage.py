@@ -13,6 +13,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from mirage_pl.engine.evaluation.results import PREDICTIONS, Result, is_number, read_result
 from mirage_pl.engine.runs.config import read_config, read_record
 from mirage_pl.engine.runs.curves import Curve, read_curves
@@ -27,7 +29,7 @@ class Run:
         folder: the run folder.
         method: ``study.method`` of its config, else the folder's name without the seed.
         seed: of training.
-        stage: of training; ``None`` if its config names none.
+        scored: the class that scores it in training, which tells what its curves are of; ``None``: its config has none.
         paper: what the paper reports for this method: measure -> number, or one number for the first measure.
         metrics: the last metrics of training; empty if it hasn't ended.
         environment: command, git revision and versions; empty if unknown.
@@ -39,7 +41,7 @@ class Run:
     folder: Path
     method: str
     seed: int
-    stage: str | None
+    scored: str | None
     paper: Mapping[str, float] | float | None
     metrics: Mapping[str, Any]
     environment: Mapping[str, Any]
@@ -72,16 +74,16 @@ class Run:
     def curves(self) -> dict[str, Curve]:
         """TensorBoard tag -> logged points; steps continue from one run to the next.
 
-        Ancestors come first, if they are of the same stage: another one's tags may mean other quantities.
+        Ancestors come first, if they are scored alike: the same tag of another kind of model is another quantity.
         """
         joined: dict[str, list[tuple[int, float]]] = {}
-        stages: dict[str, str | None] = {}
+        scored: dict[str, str | None] = {}
         start = 0
         for run in (*self.ancestors, self):
             own = read_curves(run.folder)
             for tag, curve in own.items():
-                if stages.setdefault(tag, run.stage) != run.stage:
-                    joined[tag], stages[tag] = [], run.stage
+                if scored.setdefault(tag, run.scored) != run.scored:
+                    joined[tag], scored[tag] = [], run.scored
                 joined.setdefault(tag, []).extend((start + step, value) for step, value in curve if isfinite(value))
             logged = max((curve[-1][0] for curve in own.values()), default=0)
             start += logged if run.own_steps is None else int(run.own_steps)
@@ -117,7 +119,7 @@ def read_run(folder: Path, label: str | None) -> Run:
         folder,
         str(study.get("method") or re.sub(r"-seed\d+", "", folder.name)),
         config.seed,
-        (config.get("stage") or {}).get("name"),
+        OmegaConf.select(config, "callbacks.scores.evaluation._target_"),
         read_paper(study.get("paper"), folder / CONFIG),
         records[METRICS],
         records[ENVIRONMENT],

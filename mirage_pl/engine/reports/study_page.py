@@ -215,7 +215,7 @@ def lay_out_curves(curves: Mapping[str, Mapping[int, Sequence[Curve]]], study: S
     reading = (
         "Lines are means over seeds; bands reach from the lowest seed to the highest. Steps continue from those of "
     )
-    reading += "the run that weights were taken from, whose curve stands before it if it is of the same stage."
+    reading += "the run that weights were taken from, whose curve stands before it if it is scored alike."
     folded_html = fold_away("other numbers that were logged", f'<div class="curves">{rest}</div>' if rest else "")
     return f'{colours}<div class="curves">{main}</div>{lay_out_note(reading)}{folded_html}'
 

@@ -56,7 +56,7 @@ def test_cost_steps_and_curves_of_ancestors_count_for_each_descendant(tmp_path):
     assert study.notes == ()
 
 
-def test_a_curve_is_of_one_stage(tmp_path):
+def test_a_curve_is_of_runs_that_are_scored_alike(tmp_path):
     runs, start = [], None
     for name, stage, tags in (
         ("a", "tokenizer", {"val/psnr": 30.0, "train/recon": 0.1}),
@@ -66,7 +66,9 @@ def test_a_curve_is_of_one_stage(tmp_path):
     ):
         start = make_run(tmp_path / name, method=name, start=start and str(start))
         config = json.loads((start / "config.yaml").read_text())
-        (start / "config.yaml").write_text(json.dumps(config | {"stage": {"name": stage}}))
+        (start / "config.yaml").write_text(
+            json.dumps(config | {"callbacks": {"scores": {"evaluation": {"_target_": stage}}}})
+        )
         for tag, value in tags.items():
             log(start, tag, [value])
         runs.append(answer(start, "yn"))
