@@ -10,6 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from launch.status import parser as status_parser
+from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.reports.options import build_parser as report_parser
 from tests.conftest import REPO, compose
 
@@ -81,8 +82,9 @@ def check_command(command, searched):
         overrides = [word.replace("logger=null", "logger=[]") for word in overrides if "interval(" not in word]
         first = [word if re.search(r"[[{(\"]", word) else word.split(",")[0] for word in overrides]
         texts = [f'{word.split("=", 1)[0]}="…"' if word.startswith("prompt=") else word for word in first]
+        typed = quote_words(texts, (), swept=bool({"-m", "--multirun"} & set(words)))
         assert compose(
-            config, *uses_of(config, command), *texts, *([] if "hydra.searchpath" in command else [searched])
+            config, *uses_of(config, command), *typed, *([] if "hydra.searchpath" in command else [searched])
         )
     elif module == "lmms_eval":
         check_harness(dict(zip(words[::2], words[1::2], strict=True)))

@@ -57,7 +57,8 @@ class Listed:
     def where(self, index: int) -> str:
         """Return ``folder:file``, ``file:group``, or both."""
         file, at = self.places[within(index, self)]
-        parts = [str(file.relative_to(self.path)) if file != self.path else self.path.name, at]
+        inside = file.relative_to(self.path)  # of a folder that is one episode its own name, of a file nothing
+        parts = [self.path.name if file == self.path and at is None else str(inside), at]
         return f"{self.path}:{'/'.join(filter(None, parts)).removeprefix('./')}"
 
     def folder(self, index: int) -> Path:

@@ -48,6 +48,9 @@ ANSWERING = [  # rounds of three steps, so that a run is killed and goes on with
 GENTLE = {
     "grpo": [*ANSWERING, "rewards.format.pattern='[A-M]'"],  # answers by chance differ in that
     "distill": ANSWERING,
+    "deepverse/vae": [
+        "stage.module.loss_weights.normals=null"
+    ],  # depth, but no normals, is what its clips are coded of
     **dict.fromkeys(
         ("mmact/action", "mmact/text", "mmact/mix"),
         ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],

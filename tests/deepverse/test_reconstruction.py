@@ -149,7 +149,7 @@ def test_modalities_are_learnt_scored_and_shown_as_far_as_they_go(modalities, wa
 
 def test_clips_without_depth_are_refused_in_training_and_failures_in_evaluation(run, walks, tmp_path):
     with pytest.raises(ValueError, match="zero"):
-        Reconstruct(["zero"])
+        Reconstruct(["zero"], "rgbd")
     index = walks / "raycast-16x12" / "test.jsonl"
     rows = [json.loads(line) for line in index.read_text().splitlines()[:2]]
     flat = np.load(index.parent / rows[0]["episode"])

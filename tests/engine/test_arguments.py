@@ -26,7 +26,6 @@ REFUSED = {
     "stage.max_steps=null": "stage.max_steps=null must be",
     "stage.module.schedule=null": "stage.module.schedule=null must be",
     "stage.module.net=null": "stage.module.net=null must be",
-    "stage.module.loss_weights.text=null": "stage.module.loss_weights.text=null must be a number of 0 or more",
     "stage.freeze=null": "stage.freeze=null must be a list",
     "task.levels=null": "task.levels=null must be a list",
     f"{LR}=null": f"{LR}=null must be a number",

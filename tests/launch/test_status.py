@@ -238,6 +238,15 @@ def test_the_callback_says_where_a_run_is_while_it_runs_and_that_it_ended(folder
     assert not list(folder.glob("*.partial"))
 
 
+@pytest.fixture
+def interrupted():
+    """A job in the background ignores interrupts; here they aren't."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupted")
 def test_the_callback_tells_failing_from_being_stopped(folder):
     with pytest.raises(RuntimeError, match="a bad batch"):
         train(folder, Line(2, broken))

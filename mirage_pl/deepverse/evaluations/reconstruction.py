@@ -14,6 +14,7 @@ from data_modules.episodes.geometry import shade_depth
 from data_modules.episodes.normals import shade_normals
 from data_modules.episodes.video import enlarge, place_beside
 from mirage_pl.deepverse.batch import Batch
+from mirage_pl.deepverse.model.codec import Modalities, StateCodec
 from mirage_pl.deepverse.pictures import measure_angles, measure_depth_error, read_pictures
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.evaluation.frames import psnr, squared_error, ssim, to_pixels
@@ -35,7 +36,8 @@ MEASURES: Mapping[str, Measure] = {
     "angle_mean": Measure("mean", "lower", "°", "mean angle between normals and the true ones."),
     "within": Measure("mean", "higher", meaning=f"share of normals that are off by less than {WITHIN}°."),
 }
-"""Those of depth and normals have values where the codec has them."""
+OF = {"absrel": "disparity", "angle": "normals", "angle_mean": "normals", "within": "normals"}
+"""Measures -> the picture that they are of; the others are of colours."""
 
 
 class Reconstruct:
@@ -43,19 +45,21 @@ class Reconstruct:
 
     Args:
         conditions: names out of ``CONDITIONS``.
+        modalities: which pictures are coded of a frame; measures of others are left out.
 
     Raises:
-        ValueError: a condition that there isn't.
+        ValueError: a condition or modalities that there aren't.
     """
 
     name = "reconstruction"
-    measures = MEASURES
     conditions_in, numbers_in, words = "conditions", "codes", "mirage_pl.deepverse.report"
     facts: Mapping[str, Any] = {}
 
-    def __init__(self, conditions: Sequence[str]) -> None:
+    def __init__(self, conditions: Sequence[str], modalities: Modalities) -> None:
         check_conditions(conditions, CONDITIONS)
         self.conditions = tuple(conditions)
+        coded = StateCodec(modalities=modalities).coded
+        self.measures = {name: measure for name, measure in MEASURES.items() if OF.get(name, "colours") in coded}
 
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
