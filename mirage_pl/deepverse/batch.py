@@ -1,7 +1,7 @@
 """Clips with depth and normals -> a batch. Shapes: B clips, T frames, H x W pixels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,28 +17,37 @@ from mirage_pl.deepverse.model.codec import Modalities, StateCodec
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Clips of one length.
+class Clips:
+    """Clips of one length; what is known of them are tensors, [B, …].
 
     Attributes:
         samples: where they are from.
-        frames_BTCHW: uint8.
-        depth_BTHW: along the axis; 0: not known.
-        normals_BTHW3: in the camera's axes, towards it; 0: not known.
     """
 
     samples: tuple[Clip, ...]
-    frames_BTCHW: Tensor
-    depth_BTHW: Tensor
-    normals_BTHW3: Tensor
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def to(self, device: Any, **_: Any) -> Self:
         """Return the batch on a device."""
-        names = ("frames_BTCHW", "depth_BTHW", "normals_BTHW3")
+        names = [field.name for field in fields(self) if field.name != "samples"]
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+@dataclass(frozen=True)
+class Batch(Clips):
+    """Clips with depth and normals.
+
+    Attributes:
+        frames_BTCHW: uint8.
+        depth_BTHW: along the axis; 0: not known.
+        normals_BTHW3: in the camera's axes, towards it; 0: not known.
+    """
+
+    frames_BTCHW: Tensor
+    depth_BTHW: Tensor
+    normals_BTHW3: Tensor
 
 
 class Collator:

@@ -5,8 +5,7 @@ Shapes: B clips, T frames, N units, H x W pixels.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,17 +16,16 @@ from data_modules.episodes.clips import Clip
 from data_modules.episodes.entry import naming, open_checked
 from data_modules.episodes.episode import Episode
 from data_modules.worlds.walking import name_action
-from mirage_pl.deepverse.batch import fit_depth, fit_frames, fit_lens
+from mirage_pl.deepverse.batch import Clips, fit_depth, fit_frames, fit_lens
 from mirage_pl.deepverse.model.memory import Memory
 from mirage_pl.deepverse.model.prompts import NUMBERS
 
 
 @dataclass(frozen=True)
-class UnitBatch:
-    """Clips of one length.
+class UnitBatch(Clips):
+    """Clips of units, with cameras and what was done.
 
     Attributes:
-        samples: where they are from.
         frames_BTCHW: uint8.
         depth_BTHW: along the axis; 0: not known.
         poses_BN44: camera to world, of the last frame of each unit.
@@ -39,7 +37,6 @@ class UnitBatch:
         remembered_B: whether there is one.
     """
 
-    samples: tuple[Clip, ...]
     frames_BTCHW: Tensor
     depth_BTHW: Tensor
     poses_BN44: Tensor
@@ -49,14 +46,6 @@ class UnitBatch:
     memory_depth_BTHW: Tensor
     memory_poses_BN44: Tensor
     remembered_B: Tensor
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def to(self, device: Any, **_: Any) -> Self:
-        """Return the batch on a device."""
-        names = [field.name for field in fields(self) if field.name != "samples"]
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 class UnitCollator:

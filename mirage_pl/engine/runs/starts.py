@@ -96,7 +96,7 @@ def read_starts(cfg: DictConfig) -> dict[str, Start]:
     nodes = OmegaConf.select(cfg, "stage.starts") or {}
     starts = {str(name): read_start(f"stage.starts.{name}", node) for name, node in nodes.items() if node is not None}
     if cfg.init_from:
-        leading = [name for name, start in starts.items() if start.beside is None]
+        leading = list_leading(starts)
         if len(leading) > 1:
             keys = " ".join(f"stage.starts.{name}.run=" for name in leading)
             raise ValueError(f"init_from={cfg.init_from}: stage={cfg.stage.name} has several starts; give {keys}")
@@ -117,6 +117,11 @@ def read_starts(cfg: DictConfig) -> dict[str, Start]:
                 "stage.freeze, or set kept: true"
             )
     return starts
+
+
+def list_leading(starts: Mapping[str, Start]) -> list[str]:
+    """Names of the starts that say themselves which run they take from."""
+    return [name for name, start in starts.items() if start.beside is None]
 
 
 def follow(name: str, start: Start, starts: Mapping[str, Start]) -> Start:
@@ -150,8 +155,8 @@ def find_starts(cfg: DictConfig) -> dict[str, str]:
         ValueError: there is no such run; names the command that makes one.
     """
     starts = read_starts(cfg)
-    leading = [name for name, start in starts.items() if start.beside is None]
-    keys = {name: f"stage.starts.{name}.run" if len(leading) > 1 else "init_from" for name in starts}
+    several = len(list_leading(starts)) > 1
+    keys = {name: f"stage.starts.{name}.run" if several else "init_from" for name in starts}
     given = {name: start for name, start in starts.items() if is_given(start)}
     for name, start in given.items():
         if start.run is not None:
@@ -220,8 +225,8 @@ def write_command(start: Start, values: Mapping[str, Any]) -> str:
 
 def explain_refusal(run: Candidate, required: Mapping[str, Any], key: str) -> str:
     """Why a run of the right stage isn't used as a start."""
-    others = {key: OmegaConf.select(run.config, key) for key in required}
-    if differing := [f"{key}={value}" for key, value in others.items() if value != required[key]]:
+    others = {name: OmegaConf.select(run.config, name) for name in required}
+    if differing := [f"{name}={value}" for name, value in others.items() if value != required[name]]:
         return f"{run.folder}, has {' '.join(differing)}"
     if is_cut_short(run.config):
         return f"{run.folder}, saw only a part of its data; {key}={run.folder} starts from it all the same"
