@@ -17,7 +17,8 @@ from data_modules.episodes.entry import naming, open_checked
 from data_modules.episodes.episode import Episode
 from data_modules.worlds.walking import name_action
 from mirage_pl.deepverse.batch import Clips, fit_depth, fit_frames, fit_lens
-from mirage_pl.deepverse.model.memory import Memory
+from mirage_pl.deepverse.model.expected import expect_cameras
+from mirage_pl.deepverse.model.memory import Memory, Past
 from mirage_pl.deepverse.model.prompts import NUMBERS
 
 
@@ -76,16 +77,16 @@ class UnitCollator:
         episode = clip.read()
         frames, depth, poses, lenses = self.fit(episode, clip.where)
         units = slice(0, len(frames), self.stride)
-        prompts = torch.tensor([0, *self.read_prompts(episode, clip.where)])
-        past = [clip.first - self.stride * back for back in range(clip.first // self.stride, 0, -1)]
-        place = self.choose(clip, past, poses[units][: self.given]) if past else None
+        prompts = [0, *self.read_prompts(episode.actions_SA, clip.where)]
+        place = self.choose(clip, (depth[units], poses[units], lenses[units]), prompts)
         if place is not None:
             with naming(clip), open_checked(clip.entry, clip.form) as recording:
                 seen = Episode(recording.frames([place])[0], None, None, geometry=recording.geometry([place]))
             memory, far, pose, _ = self.fit(seen, clip.where)
         else:
             memory, far, pose = frames[:1], depth[:1], poses[:1]
-        return frames, depth, poses[units], lenses[units], prompts, memory, far, pose, torch.tensor(place is not None)
+        told = torch.tensor(prompts)
+        return frames, depth, poses[units], lenses[units], told, memory, far, pose, torch.tensor(place is not None)
 
     def fit(self, episode: Episode, where: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Frames, depth, poses and intrinsics as the model takes them, frames beyond the last whole unit left out.
@@ -109,13 +110,12 @@ class UnitCollator:
             fit_lens(np.ascontiguousarray(lenses), frames.shape[1], frames.shape[2], self.size),
         )
 
-    def read_prompts(self, episode: Episode, where: str) -> list[int]:
+    def read_prompts(self, actions_SA: NDArray[np.float32] | None, where: str) -> list[int]:
         """What is done in each unit after the first: the action of most of its frames.
 
         Raises:
             ValueError: there are no actions, or others than those of a walk.
         """
-        actions_SA: NDArray[np.float32] | None = episode.actions_SA
         if actions_SA is None:
             raise ValueError(f"{where}: no actions; name their array in task.form.keys.actions")
         units = len(actions_SA) // self.stride
@@ -129,14 +129,32 @@ class UnitCollator:
             prompts.append(NUMBERS[Counter(codes).most_common(1)[0][0]])
         return prompts
 
-    def choose(self, clip: Clip, past: Sequence[int], given_N44: Tensor) -> int | None:
-        """The frame of the episode that a clip is reminded of; ``None``: none is."""
+    def choose(self, clip: Clip, seen: tuple[Tensor, Tensor, Tensor], prompts: Sequence[int]) -> int | None:
+        """The frame of the episode that a clip is reminded of; ``None``: none is.
+
+        Args:
+            clip: the clip.
+            seen: depth, poses and intrinsics of its units.
+            prompts: what is done in each.
+        """
+        places = [clip.first - self.stride * back for back in range(clip.first // self.stride, 0, -1)]
+        if not places:
+            return None
         with naming(clip), open_checked(clip.entry, clip.form) as recording:
-            space = recording.geometry(past)
+            space, actions_SA = recording.geometry(places), recording.actions()
         known = {} if space is None else space.arrays()
-        poses_N44 = torch.cat((torch.from_numpy(known["poses"]), given_N44))
-        unit = self.memory(poses_N44, len(given_N44))
-        return None if unit is None or unit >= len(past) else past[unit]
+        before = known["depth"], known["poses"], known["intrinsics"]
+        fitted = (
+            fit_depth(before[0], self.size),
+            torch.from_numpy(before[1]),
+            fit_lens(before[2], *before[0].shape[1:], self.size),
+        )
+        depth, poses, lenses = (torch.cat((old, new[: self.given])) for old, new in zip(fitted, seen, strict=True))
+        earlier = None if actions_SA is None else actions_SA[places[0] : clip.first]
+        told = [0, *self.read_prompts(earlier, clip.where), *prompts[1 : self.given]]
+        coming = expect_cameras(poses, told, prompts[self.given :] or prompts[-1:])
+        unit = self.memory(Past(poses, min(self.given, len(seen[1])), coming, depth, lenses))
+        return None if unit is None or unit >= len(places) else places[unit]
 
     def widths(self, sample: Clip) -> tuple[int, ...]:
         """Count what ``loader.max_tokens`` limits: frames."""

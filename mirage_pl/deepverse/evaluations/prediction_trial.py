@@ -229,7 +229,7 @@ class PredictTrial(Trial):
             motion = measure_motion(
                 seen.steps_B44[place], steps_B44[place], int(seen.told_B[place]), self.evaluation.edge
             )
-            row = self.name_row(clip, motion)
+            row = self.name_row(clip, motion) | {"psnr": None}  # reports ask every row for the first measure
             if condition not in REMEMBERING or bool(batch.remembered_B[place]):
                 next_one = float(level_BT[place, :stride].mean())
                 row |= {"psnr": next_one} if motion.moves else {}
