@@ -143,11 +143,11 @@ class UnitCollator:
         with naming(clip), open_checked(clip.entry, clip.form) as recording:
             space, actions_SA = recording.geometry(places), recording.actions()
         known = {} if space is None else space.arrays()
-        before = known["depth"], known["poses"], known["intrinsics"]
+        height, width = known["depth"].shape[1:]
         fitted = (
-            fit_depth(before[0], self.size),
-            torch.from_numpy(before[1]),
-            fit_lens(before[2], *before[0].shape[1:], self.size),
+            fit_depth(known["depth"], self.size),
+            torch.from_numpy(known["poses"]),
+            fit_lens(known["intrinsics"], height, width, self.size),
         )
         depth, poses, lenses = (torch.cat((old, new[: self.given])) for old, new in zip(fitted, seen, strict=True))
         earlier = None if actions_SA is None else actions_SA[places[0] : clip.first]
