@@ -253,13 +253,13 @@ class PredictTrial(Trial):
         for place, clip in enumerate(batch.samples):
             told = int(seen.told_B[place]) if walks else 0
             motion = measure_motion(seen.steps_B44[place], steps_B44[place], told, self.evaluation.edge)
-            moves = motion.moves or moves_B[place]
-            row = self.name_row(clip, motion, moves)
+            row = self.name_row(clip, motion, moves := motion.moves or moves_B[place])
             counts = condition not in REMEMBERING or bool(batch.remembered_B[place])
             if counts and not (condition == INSTRUCTION and not batch.prompts_BN[place, self.given]):
                 values = {name: float(score[place, :stride].nanmean()) for name, score in scores.items()}
                 row |= values | {"psnr_all": values["psnr"], "psnr": values["psnr"] if moves else None}
-                row |= {name: each[place] for name, each in points.items()} | (motion.measures if walks else {})
+                row |= motion.measures if walks else {}
+                row |= {name: each[place] for name, each in points.items()}
                 if condition not in ONE_AHEAD:
                     row |= {f"{name}_last": float(scores[name][place, last].mean()) for name in LAST if name in scores}
             rows.append({name: value for name, value in row.items() if value == value})
