@@ -22,7 +22,7 @@ class Numbering:
     """How many numbers states and actions have.
 
     Attributes:
-        state: S.
+        state: S; 0: there is no state, or none is read.
         action: A.
     """
 
@@ -30,8 +30,10 @@ class Numbering:
     action: int
 
     def __post_init__(self) -> None:
-        if self.state < 1 or self.action < 1:
-            raise ValueError(f"task.numbers has state={self.state} and action={self.action}; both must be 1 or more")
+        if self.state < 0 or self.action < 1:
+            raise ValueError(
+                f"task.numbers has state={self.state}, which must be 0 or more, and action={self.action}, 1 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Step:
         return [tuple(frames_TVHWC[min(at, last)]) for at in (range(last + 1) if states is None else states)]
 
 
+WITHOUT = "for a policy that reads none set task.numbers.state=0"
+"""What to do where there is no state."""
 COLUMNS = ("episode", "length", "instruction", "group", "plans", "views")
 """Of a row: those that a step has by other names."""
 
@@ -154,7 +158,7 @@ class Steps:
         return Step(
             f"{self.source.where(row)}@{at}",
             values["instruction"],
-            episode.states_TS[at],
+            episode.states_TS[at] if self.numbers.state else None,
             episode.actions_PA[places],
             min(self.chunk, len(episode.actions_PA) - at),
             str(values.get("group", "all")),
@@ -213,7 +217,7 @@ class Steps:
         assert sample.file is not None
         if sample.views:
             return Image.fromarray(np.concatenate(list(sample.look()), 1))
-        return draw_numbers(read_demonstration(sample.file).states_TS, sample.at)
+        return draw_numbers(read_demonstration(sample.file), sample.at)
 
 
 def parse_row(source: Source, row: int) -> dict[str, Any]:
@@ -252,6 +256,8 @@ def open_row(source: Source, row: int, numbers: Numbering) -> Demonstration:
         episode = read_demonstration(file)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
+    if numbers.state and not episode.states_TS.shape[1]:
+        raise ValueError(f"{where}: {file} has no states; {WITHOUT}")
     for count, wanted, words in (
         (len(episode.states_TS), values["length"], "{} states, not {} as the index says"),
         (episode.states_TS.shape[1], numbers.state, "states of {} numbers, not of {} as task.numbers.state says"),
