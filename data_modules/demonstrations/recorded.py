@@ -10,7 +10,8 @@ from PIL import Image
 from data_modules.demonstrations.annotations import Annotations, find_number
 from data_modules.demonstrations.demonstration import Demonstration
 from data_modules.demonstrations.drawing import draw_numbers
-from data_modules.demonstrations.steps import WITHOUT, Numbering, Step, Steps, list_places
+from data_modules.demonstrations.index import WITHOUT, Numbering
+from data_modules.demonstrations.steps import Step, Steps, list_places
 from data_modules.episodes.entry import Entry, naming, open_checked, parse_entry
 from data_modules.episodes.episode import Frames
 from data_modules.episodes.form import Form, as_plain
