@@ -106,6 +106,11 @@ class Discs(Pushing):
         return self.verb
 
     @property
+    def goal(self) -> str:
+        """The disc that it is to be done with."""
+        return self.colour
+
+    @property
     def plan(self) -> str:
         """What the expert does next."""
         if self.reached:
