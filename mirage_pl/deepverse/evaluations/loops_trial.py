@@ -158,8 +158,9 @@ class LoopTrial(Trial):
             ValueError: it can't be read, or is too short for something to be imagined.
         """
         episode, stride, device = clip.read(), self.world.stride, self.module.device
-        frames, depth, poses, lenses = (each.to(device) for each in self.collate.fit(episode, clip.where))
-        told = [0, *self.collate.read_prompts(episode.actions_SA, clip.where)]
+        (frames, depth, _), poses, lenses = self.collate.fit(episode, clip.where)
+        told = [0, *self.collate.reads(episode, stride, clip.where)]
+        frames, depth, poses, lenses = (each.to(device) for each in (frames, depth, poses, lenses))
         walk = TrueWalk(clip, frames, depth, poses, lenses, told, stride)
         if not 1 <= self.count_given(walk) < len(told):
             raise ValueError(

@@ -45,8 +45,8 @@ def expect_cameras(poses_N44: Tensor, told: Sequence[int], coming: Sequence[int]
 
 
 def read_action(number: int) -> tuple[int, int, int]:
-    """Ahead, to the right and clockwise, each -1, 0 or 1."""
-    return ACTIONS.get(CODES[number], STILL)
+    """Ahead, to the right and clockwise, each -1, 0 or 1; where no action has the number, nothing is done."""
+    return ACTIONS[CODES[number]] if 0 < number < len(CODES) else STILL
 
 
 def build_step(action: tuple[int, int, int], length: Tensor, angle: Tensor) -> Tensor:
