@@ -1,8 +1,8 @@
 """Units a second of a walk: our order of calls against the published one, same weights: ``python -m benchmarks.walks``.
 
 ``model=deepverse/tiny`` with random weights walks through windows of five units, two of them given. The other side
-draws noise block by block and takes a fifth step, which moves by a thousandth; see ``published_walks``. Both encode what
-a window is given and decode all of it. The floor is what the calls of the network alone come to: 5 for 4.
+draws noise block by block and takes a fifth step, which moves by a thousandth; see ``published_walks``. Both encode
+what a window is given and decode all of it. The floor is what the calls of the network alone come to: 5 for 4.
 
 Options: ``--units``, ``--guided`` (text 3.5 and memory 6 on both sides, as published, in place of none),
 ``--closed-noise`` (on both sides: what is left is the step), ``--by-unit`` (a unit at a time, as one walks with keys),
