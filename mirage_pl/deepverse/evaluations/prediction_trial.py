@@ -82,7 +82,7 @@ class PredictTrial(Trial):
     @property
     def world(self) -> World:
         """The model."""
-        world: World = self.module.net
+        world: World = self.module.world
         return world
 
     @property
