@@ -13,7 +13,13 @@ from mirage_pl.deepverse.model.prompts import NUMBERS
 
 
 class Reader(Protocol):
-    """Reads what is said of a clip."""
+    """Reads what is said of a clip.
+
+    Attributes:
+        walks: whether numbers are those of actions.
+    """
+
+    walks: bool
 
     def __call__(self, episode: Episode, stride: int, where: str) -> list[int]:
         """Return a number for each unit after the first; 0: nothing is said.
@@ -30,6 +36,8 @@ class Reader(Protocol):
 
 class Actions:
     """Of a unit the action of most of its frames is said."""
+
+    walks = True
 
     def __call__(self, episode: Episode, stride: int, where: str) -> list[int]:
         """Return the number of each unit's sentence among ``PROMPTS``.
@@ -62,6 +70,8 @@ class Instructions:
     Raises:
         ValueError: there is none.
     """
+
+    walks = False
 
     def __init__(self, sentences: Sequence[str]) -> None:
         if not sentences:

@@ -3,19 +3,21 @@
 Shapes: B clips, T frames, N units, H x W pixels.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.episodes.clips import Clip
 from data_modules.episodes.entry import naming, open_checked
 from data_modules.episodes.episode import Episode
-from mirage_pl.deepverse.batch import Clips, fit_lens, fit_maps
+from mirage_pl.deepverse.batch import Clips, fit_depth, fit_lens, fit_maps
 from mirage_pl.deepverse.model.codec import Modalities, StateCodec
-from mirage_pl.deepverse.model.memory import Memory
+from mirage_pl.deepverse.model.expected import expect_cameras
+from mirage_pl.deepverse.model.memory import Memory, Past
 from mirage_pl.deepverse.said import Actions, Reader
 
 
@@ -59,7 +61,7 @@ class UnitCollator:
         height: of a frame, in pixels; others are cut to this shape around their middle, and resized.
         width: of a frame.
         stride: frames of a unit.
-        given: units that a window begins with: the memory is chosen by the newest of them.
+        given: units that a window begins with: the memory is chosen by them, and by what comes.
         memory: chooses among the units before the clip.
         modalities: which pictures are coded of a frame.
         reads: what is said of a clip's units.
@@ -93,17 +95,16 @@ class UnitCollator:
         maps, poses, lenses = self.fit(episode, clip.where)
         steps = len(maps[0]) - 1
         units = slice(0, steps + 1, self.stride)
-        prompts = torch.tensor([0, *self.reads(episode, self.stride, clip.where)])
+        prompts = [0, *self.reads(episode, self.stride, clip.where)]
         actions = np.zeros((steps, 0), np.float32) if episode.actions_SA is None else episode.actions_SA[:steps]
-        past = [clip.first - self.stride * back for back in range(clip.first // self.stride, 0, -1)]
-        place = self.choose(clip, past, poses[units][: self.given]) if past else None
+        place = self.choose(clip, episode, (maps[1][units], poses[units], lenses[units]), prompts)
         seen, pose = tuple(each[:1] for each in maps), poses[:1]
         if place is not None:
             with naming(clip), open_checked(clip.entry, clip.form) as recording:
                 view = Episode(recording.frames([place])[0], None, None, geometry=recording.geometry([place]))
             seen, pose, _ = self.fit(view, clip.where)
-        done = torch.from_numpy(np.ascontiguousarray(actions))
-        return *maps, poses[units], lenses[units], prompts, done, *seen, pose, torch.tensor(place is not None)
+        told, done = torch.tensor(prompts), torch.from_numpy(np.ascontiguousarray(actions))
+        return *maps, poses[units], lenses[units], told, done, *seen, pose, torch.tensor(place is not None)
 
     def fit(self, episode: Episode, where: str) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """Frames, depth and normals, poses, and intrinsics as the model takes them, without frames of half a unit.
@@ -123,14 +124,44 @@ class UnitCollator:
         _, height, width, _ = episode.frames_THWC.shape
         return maps, torch.from_numpy(poses), fit_lens(lenses, height, width, self.size)
 
-    def choose(self, clip: Clip, past: Sequence[int], given_N44: Tensor) -> int | None:
-        """The frame of the episode that a clip is reminded of; ``None``: none is."""
+    def choose(
+        self, clip: Clip, episode: Episode, seen: tuple[Tensor, Tensor, Tensor], prompts: Sequence[int]
+    ) -> int | None:
+        """The frame of the whole episode that a clip is reminded of; ``None``: none is.
+
+        Args:
+            clip: the clip.
+            episode: what it holds.
+            seen: depth, poses and intrinsics of its units.
+            prompts: what is said of each.
+        """
+        places = [clip.first - self.stride * back for back in range(clip.first // self.stride, 0, -1)]
+        if not places:
+            return None
         with naming(clip), open_checked(clip.entry, clip.form) as recording:
-            space = recording.geometry(past)
-        known = {} if space is None else space.arrays()
-        poses_N44 = torch.cat((torch.from_numpy(known["poses"]), given_N44))
-        unit = self.memory(poses_N44, len(given_N44))
-        return None if unit is None or unit >= len(past) else past[unit]
+            space, actions_SA = recording.geometry(places), recording.actions()
+        given = tuple(each[: self.given] for each in seen)
+        before = self.fit_past({} if space is None else space.arrays(), episode.frames_THWC.shape[1:3])
+        depth, poses, lenses = (torch.cat(pair) for pair in zip(before, given, strict=True))
+        coming = poses[-1:]
+        if self.reads.walks and actions_SA is not None:
+            earlier = replace(episode, actions_SA=actions_SA[places[0] : clip.first])
+            told = [0, *self.reads(earlier, self.stride, clip.where), *prompts[1 : self.given]]
+            coming = expect_cameras(poses, told, prompts[self.given :] or prompts[-1:])
+        unit = self.memory(Past(poses, len(given[0]), coming, depth, lenses))
+        return None if unit is None or unit >= len(places) else places[unit]
+
+    def fit_past(self, known: Mapping[str, NDArray[np.float32]], size: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Depth, poses and intrinsics of units before a clip as the model takes them; depth that isn't coded is 0.
+
+        Args:
+            known: of these units.
+            size: height and width of the file's frames.
+        """
+        poses = torch.from_numpy(known["poses"])
+        coded = "disparity" in self.coded
+        depth = fit_depth(known["depth"], self.size) if coded else torch.zeros(len(poses), *self.size)
+        return depth, poses, fit_lens(known["intrinsics"], size[0], size[1], self.size)
 
     def widths(self, sample: Clip) -> tuple[int, ...]:
         """Count what ``loader.max_tokens`` limits: frames."""

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from mirage_pl.deepverse.model.cameras import chain
+from mirage_pl.deepverse.model.codec import invert_depth
+from mirage_pl.deepverse.model.expected import expect_cameras
 from mirage_pl.deepverse.model.handover import Given, Walked, Window, draw_memory, give, join_window
-from mirage_pl.deepverse.model.memory import Memory
+from mirage_pl.deepverse.model.memory import Memory, Past
 from mirage_pl.deepverse.model.sampler import Sampler
 from mirage_pl.deepverse.model.world import World
 from mirage_pl.engine.training.draws import row_stream
@@ -61,7 +63,7 @@ class Rollout:
             )
         self.world, self.sampler, self.sizes, self.memory, self.seed = world, sampler, sizes, memory, seed
         self.walked: Walked | None = None
-        self.chosen: list[int | None] = []
+        self.told, self.chosen = list[int](), list[int | None]()
 
     @property
     def count(self) -> int:
@@ -82,7 +84,11 @@ class Rollout:
         image = world.write({"colours": codes["colours"]}, None)
         nothing = torch.zeros(1, 1, dtype=torch.long, device=world.device)
         state = world.draw_units(self.sampler, image, nothing, [self.open_stream()])
-        self.walked = join_window(world.codec, None, self.see(state), 1.0, 0)
+        self.walked, self.told = join_window(world.codec, None, self.see(state), 1.0, 0), [0]
+
+    def recall(self, walked: Walked, told: Sequence[int]) -> None:
+        """Begin with units that are known, and what was said of each."""
+        self.walked, self.told = walked, list(told)
 
     @torch.no_grad()
     def go(self, prompts: Sequence[int]) -> None:
@@ -106,18 +112,27 @@ class Rollout:
         given = give(world.codec, walked, number, world.stride)
         past = self.encode(given)
         said = torch.tensor([list(prompts)], device=world.device)
-        memory = self.remember(walked, number, given.scale)
+        memory = self.remember(walked, number, prompts, given.scale)
         units = world.draw_units(self.sampler, past, said, [self.open_stream()], memory)
         window = self.see(torch.cat((past, units), 2))
         self.walked = join_window(world.codec, walked, window, given.scale, number)
+        self.told += prompts
 
-    def remember(self, walked: Walked, given: int, scale: Tensor) -> tuple[Tensor, Tensor] | None:
+    def remember(
+        self, walked: Walked, given: int, prompts: Sequence[int], scale: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
         """The state of a unit of the past, and that it counts; ``None``: there is none."""
-        self.chosen.append(unit := self.memory(walked.poses_N44, given))
+        coming = expect_cameras(walked.poses_N44, self.told, prompts)
+        depth = invert_depth(walked.disparity_THW[:: self.world.stride])
+        self.chosen.append(unit := self.memory(Past(walked.poses_N44, given, coming, depth, walked.lenses_N33)))
         if unit is None:
             return None
-        state = self.encode(draw_memory(self.world.codec, walked, unit, given, self.world.stride, scale))
+        state = self.draw_past(walked, unit, given, scale)
         return state, torch.ones(1, dtype=torch.bool, device=state.device)
+
+    def draw_past(self, walked: Walked, unit: int, given: int, scale: Tensor) -> Tensor:
+        """The state of a unit of the past, as the window's first camera sees it."""
+        return self.encode(draw_memory(self.world.codec, walked, unit, given, self.world.stride, scale))
 
     def encode(self, given: Given) -> Tensor:
         """The states of what a window is given, [1, S, n, h, w]."""
