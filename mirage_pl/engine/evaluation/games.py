@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.worlds.play import Player, check_before, draw_start, go_to_start
-from data_modules.worlds.world import Vector, World, WorldFailure
+from data_modules.worlds.world import Vector, WorldFailure
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Measure, Once, Row, Trial
 
@@ -38,7 +38,7 @@ class Game:
         failure: how the simulator broke down; ``None``: it didn't.
     """
 
-    def __init__(self, world: World, number: int, before: Sequence[int] = (0, 0)) -> None:
+    def __init__(self, world: Any, number: int, before: Sequence[int] = (0, 0)) -> None:
         self.world, self.number, self.before, self.led = world, number, before, 0
         self.frames: list[NDArray[np.uint8]] = []
         self.rewards: list[float] = []
