@@ -80,7 +80,8 @@ def test_a_simulator_that_dies_ends_its_episode_alone(rows):
 def test_a_world_that_dies_in_whatever_call_costs_its_episode_and_nothing_else(run, rows):
     BEGUN.clear()
     OPENED.clear()
-    words = ["task.world._target_=tests.mmact.dying.Dying", "conditions=[nearest,expert]", "num_shown=4", "limit=6"]
+    world = "evaluation.world={_target_: tests.mmact.dying.Dying, _partial_: true, side: 64}"
+    words = [world, "conditions=[nearest,expert]", "num_shown=4", "limit=6"]
     given = [f"ckpt={run}", "evaluation=mmact/policy", "label=dying", "exec_steps=1", *words]
     metrics = evaluate.run(compose("evaluate", *given))
     played = [json.loads(line) for line in (run / "evaluation/dying/predictions.jsonl").read_text().splitlines()]

@@ -71,6 +71,13 @@ def build(seen, *overrides, stage="mmact/mix"):
     return module, collate, rows
 
 
+def build_coder(seen, *overrides):
+    cfg = compose_small("train", f"data={seen}", *SMALL, *overrides, stage="mmact/vq")
+    torch.manual_seed(0)
+    module, collate = instantiate(cfg.stage.module).eval(), instantiate(cfg.stage.collator)
+    return module, collate, instantiate(cfg.task.dataset).read(cfg.task.train_file)
+
+
 def test_a_picture_comes_back_from_its_codes_as_from_its_vectors_and_alone_as_among_others():
     torch.manual_seed(0)
     coder, pictures = Coder(SIZES), torch.rand(3, 3, 16, 16) * 2 - 1
@@ -82,6 +89,18 @@ def test_a_picture_comes_back_from_its_codes_as_from_its_vectors_and_alone_as_am
     for wrong in ({"side": 18}, {"channels": 12}, {"bits": 0}):
         with pytest.raises(ValueError, match="must be a multiple"):
             CoderSizes(**{**vars(SIZES), **wrong})
+
+
+def test_what_moves_weighs_more_and_otherwise_each_pixel_the_same(seen):
+    for motion in (0, 8):
+        module, _, rows = build_coder(seen, f"motion={motion}")
+        batch = PictureCollator(32)([rows[0], rows[7]])
+        squares = (module.net(batch.pictures_MCSS).pictures_MCSS - batch.pictures_MCSS).square()
+        later = torch.cat([prepare_views(rows[place].look_ahead(), 32) for place in (0, 7)])
+        weights = torch.ones(4, 1, 32, 32)
+        weights[(later - batch.pictures_MCSS).abs().amax(1, keepdim=True) > 0.2] += motion
+        assert (motion == 0) == bool((weights == 1).all())
+        torch.testing.assert_close(module.losses(batch)["pixels"], (squares * weights).mean())
 
 
 def test_bits_that_are_sure_and_differ_lose_less_than_those_that_are_all_the_same():
