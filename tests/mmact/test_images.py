@@ -20,6 +20,7 @@ from mirage_pl.mmact.evaluations.loop import Play
 from mirage_pl.mmact.evaluations.policies import LOOKS
 from mirage_pl.mmact.model.coder import Coder, CoderSizes, lose_entropy
 from mirage_pl.mmact.model.decoding import HIDDEN
+from mirage_pl.mmact.model.images import read_codes, write_signs
 from mirage_pl.mmact.pictures import PictureCollator, prepare_views
 from tests.conftest import compose
 from tests.mmact.conftest import QUIET, compose_small
@@ -69,6 +70,15 @@ def build(seen, *overrides, stage="mmact/mix"):
     rows = instantiate(cfg.task.dataset).read(cfg.task.train_file)
     module.scales.fit(*map(torch.from_numpy, rows.gather()))
     return module, collate, rows
+
+
+def test_codes_are_those_of_the_library_that_has_them_too():
+    from vector_quantize_pytorch import LFQ
+
+    vectors_MKGG = torch.randn(3, 6, 4, 4, generator=torch.Generator().manual_seed(0))
+    signs_MKGG, ids_MGG, _ = LFQ(codebook_size=2**6, dim=6).eval()(vectors_MKGG)
+    assert torch.equal(read_codes(vectors_MKGG), ids_MGG.flatten(1))
+    assert torch.equal(write_signs(ids_MGG, 6), signs_MKGG.movedim(1, -1))
 
 
 def build_coder(seen, *overrides):
