@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mirage_pl.engine.adapters.off import AdapterOff
 from mirage_pl.engine.rl.grpo import GRPO, KL
 from mirage_pl.ivideogpt.batch import Batch
 from mirage_pl.ivideogpt.model.world import WorldModel
@@ -21,15 +22,18 @@ class RewardWorld(GRPO, LearnWorld):
     Args:
         drawing: how clips are drawn.
         errors: of their frames, which rewards name as measures.
-        reference: a frozen model that the policy is held near, over the same tokenizer; ``None``: none.
+        reference: a frozen model that the policy is held near, over the same tokenizer, or itself without its adapter;
+            ``None``: none.
         options: for :class:`mirage_pl.engine.rl.grpo.GRPO` and
             :class:`mirage_pl.ivideogpt.stages.world_model.LearnWorld`.
     """
 
-    def __init__(self, drawing: Drawing, errors: FrameErrors, reference: WorldModel | None, **options: Any) -> None:
+    def __init__(
+        self, drawing: Drawing, errors: FrameErrors, reference: WorldModel | AdapterOff | None, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.errors, self.reference = errors, reference
-        if reference is not None:
+        if isinstance(reference, WorldModel):
             reference.requires_grad_(False).tokenizer = self.net.tokenizer  # neither learns: one is enough
         for head in (self.net.transformer.reward_linear, self.net.transformer.action_recon_linear):
             if head is not None:
