@@ -3,6 +3,7 @@
 Shapes: B rollouts, S actions of a kind, M actions of a kind of all rollouts.
 """
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from mirage_pl.engine.rl.sharing import do_shares
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.evaluating import evaluating
 
+log = logging.getLogger(__name__)
+
 
 class Acting(BaseModule):
     """Rounds of rollouts, and batches of them.
@@ -42,6 +45,7 @@ class Acting(BaseModule):
         super().__init__(**options)
         self.rollouts, self.engine = rollouts, engine
         self.round, self.saved = Round(), dict[str, Any]()
+        self.warned = set[str]()
         self.begun_at: float | None = None
         self.seconds = 0.0
 
@@ -93,7 +97,19 @@ class Acting(BaseModule):
             yield
 
     def on_acted(self, watched: Mapping[str, float]) -> None:
-        """Look at what came of a round; a family may warn."""
+        """Look at what came of a round; a family may :meth:`warn`."""
+
+    def warn(self, name: str, holds: bool, sentence: str) -> None:
+        """Log a sentence when something begins to hold; again once it has ceased and holds anew.
+
+        Args:
+            name: of what may hold.
+            holds: whether it does in this round.
+            sentence: what it means, and what to do.
+        """
+        if holds and name not in self.warned:
+            log.warning(sentence)
+        (self.warned.add if holds else self.warned.discard)(name)
 
     @property
     def rows_a_step(self) -> int:

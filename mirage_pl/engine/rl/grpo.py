@@ -116,6 +116,17 @@ class GRPO(Acting):
         kept = [replace(each, reference=values) for each, values in zip(kept, referred, strict=True)]
         return Round(number, taken, kept, judged.watch())
 
+    def on_acted(self, watched: Mapping[str, float]) -> None:
+        """Warn where a round tells nothing."""
+        super().on_acted(watched)
+        self.warn(
+            "degenerate",
+            watched["degenerate"] == 1,
+            f"in none of {watched['groups']:.0f} groups do rewards differ, so nothing is learnt from them; take "
+            "prompts that are neither too easy nor too hard, or raise rollouts.group, rollouts.refill or the "
+            "temperature",
+        )
+
     def refer(self, rollouts: Sequence[Rollout]) -> list[dict[str, Tensor]]:
         """How likely the reference finds rollouts, action by action of each kind; nothing without one."""
         if (reference := self.policy.reference()) is None:

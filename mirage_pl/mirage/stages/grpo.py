@@ -3,7 +3,6 @@
 Shapes: B rows, T columns, D width.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from mirage_pl.engine.adapters.off import AdapterOff
+from mirage_pl.engine.checkpoints.parts import whole_shape
 from mirage_pl.engine.rl.batch import RolloutBatch
 from mirage_pl.engine.rl.grpo import GRPO
 from mirage_pl.engine.rl.policy import LogProbs
@@ -19,8 +19,6 @@ from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.rl.actions import Replay
 from mirage_pl.mirage.rl.module import AnsweringModule
 from mirage_pl.mirage.rl.policy import TEXT, Answering, AnswerPolicy
-
-log = logging.getLogger(__name__)
 
 MOST_CUT = 0.5
 """Share of answers that may reach their longest length before a warning says so."""
@@ -51,25 +49,27 @@ class AnswerGRPO(GRPO, AnsweringModule):
         self.policy: AnswerPolicy = AnswerPolicy(
             self.net, self.reference, self.decoder, latents, answering, self.ce_chunk
         )
+        if isinstance(reference, LatentVLM):
+            check_vocabulary(self.net, reference)
         self.check_losses()
 
     def on_acted(self, watched: Mapping[str, float]) -> None:
         """Warn where the policy hardly opens latent blocks any more, or seldom comes to an end."""
-        if 1 - watched["finished"] > MOST_CUT:
-            log.warning(
-                "%.0f %% of the answers were cut at answering.max_new_tokens=%d and graded as they were; raise it, or "
-                "begin from a run whose answers end",
-                100 - 100 * watched["finished"],
-                self.policy.answering.max_new_tokens,
-            )
-        if watched["emitted"] < self.least_emitted:
-            log.warning(
-                "only %.0f %% of the answers have latents (least_emitted=%.0f %%), as rewards favour others; "
-                "lower stage.module.optimizer.lr, hold the policy near its start with reference=copy, or begin from a "
-                "run that answers with latents",
-                100 * watched["emitted"],
-                100 * self.least_emitted,
-            )
+        super().on_acted(watched)
+        self.warn(
+            "cut",
+            1 - watched["finished"] > MOST_CUT,
+            f"{1 - watched['finished']:.0%} of the answers were cut at answering.max_new_tokens="
+            f"{self.policy.answering.max_new_tokens} and graded as they were; raise it, or begin from a run whose "
+            "answers end",
+        )
+        self.warn(
+            "silent",
+            watched["emitted"] < self.least_emitted,
+            f"only {watched['emitted']:.0%} of the answers have latents (least_emitted={self.least_emitted:.0%}), as "
+            "rewards favour others; lower stage.module.optimizer.lr, hold the policy near its start with "
+            "reference=copy, or begin from a run that answers with latents",
+        )
 
     @property
     def further(self) -> Sequence[str]:
@@ -97,3 +97,17 @@ class AnswerGRPO(GRPO, AnsweringModule):
     def terms_of_rows(self, batch: Any) -> dict[str, int]:
         """Supervised tokens; latents that ``evidence`` compares."""
         return dict.fromkeys(self.loss_weights, batch.supervised) | self.evidence_terms(batch)
+
+
+def check_vocabulary(net: LatentVLM, reference: LatentVLM) -> None:
+    """Refuse a reference that writes other tokens.
+
+    Raises:
+        ValueError: gives both numbers of tokens.
+    """
+    own, other = (whole_shape(each.architecture.head.weight)[0] for each in (net, reference))
+    if own != other:
+        raise ValueError(
+            f"reference has a vocabulary of {other} tokens, and the policy one of {own}; it scores the policy's "
+            "tokens: set reference=copy, or give a model with the policy's tokenizer"
+        )
