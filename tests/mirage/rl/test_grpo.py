@@ -137,7 +137,7 @@ def test_a_round_in_which_all_answers_are_worth_the_same_is_counted_and_changes_
     assert "in none of 2 groups do rewards differ" in caplog.text
 
 
-@pytest.mark.parametrize("value", [".nan", ".inf"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_reward_that_is_no_number_stops_the_run_with_its_row(data, tmp_path, value):
     cfg = Stage("grpo").compose(data, f"runs={tmp_path}", *FEW, f"rewards.format.weight={value}")
     with pytest.raises(ValueError, match=r"train\.jsonl:\d+: reward format is (nan|inf); rewards must be finite"):
