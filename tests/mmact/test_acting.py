@@ -129,8 +129,13 @@ def test_scores_have_every_condition_and_the_page_says_what_is_read(run, scored)
     assert conditions["expert"]["measures"]["success"]["mean"] == 1
     assert all(row["length"] == 40 for row in lines if not row["success"])
     assert 0 <= conditions["no_state"]["moved"]["mean"] <= 2
+    goals = metrics["goals"]
+    assert sum(goal["n"] for goal in goals.values()) == 4
+    assert set(goals) == {f"{row['group']}: {row['goal']}" for row in lines}
+    assert {goal.partition(": ")[2] for goal in goals} <= {"red", "green", "blue"}
     page = (run / "evaluation/pushing_language/report.html").read_text()
     assert "How to read episodes" in page
+    assert all(f"<b>{goal}</b>" in page for goal in goals)
     assert page.count("data:image/gif") >= 2
 
 
@@ -143,6 +148,26 @@ def test_scores_say_how_far_decoding_departs_that_approximates(run):
     quick = ["decoding@decode=mmact/words", "decode.confidence=0.001"]
     metrics = evaluate.run(compose("evaluate", *given, "label=quick", *quick))
     assert metrics["acting"]["deviation"] > 0
+
+
+def test_ways_to_fill_in_stand_beside_each_other_with_what_they_cost(run):
+    given = [f"ckpt={run}", "evaluation=mmact/decoders", "num_shown=0", "limit=4", "label=ways"]
+    metrics = evaluate.run(compose("evaluate", *given))
+    ways = metrics["conditions"]
+    passes = {name: way["forwards"]["mean"] for name, way in ways.items()}
+    assert metrics["acting"]["forwards"] == passes["expectation"] == passes["sample"] == 1
+    assert [passes[name] for name in ("again4", "again8", "doubted8", "stale8", "quotas8", "blocks8")] == [4, *[8] * 5]
+    assert 1 <= passes["confident8"] <= 8
+    assert all(way["ms"]["mean"] > 0 and way["measures"]["success"]["n"] == 4 for way in ways.values())
+    exact = {name for name in ways if name not in ("stale8", "confident8")}
+    assert {ways[name]["deviation"]["mean"] for name in exact} == {0}
+    assert ways["stale8"]["deviation"]["mean"] > 0
+    assert metrics["decoders"]["again4"]["steps"] == "4"
+    page = (run / "evaluation/ways/report.html").read_text()
+    assert "hidden again (MaskGIT)" in page
+    assert "forwards 4.000" in page
+    with pytest.raises(ValueError, match="conditions=.'again9'. are unknown; .*again8"):
+        evaluate.run(compose("evaluate", *given, "conditions=[again9]"))
 
 
 def test_what_the_verdict_says_agrees_with_the_interval():

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from data_modules.demonstrations.demonstration import Frames
 from data_modules.demonstrations.steps import Step
 from data_modules.loading.draws import stream_seed
-from data_modules.worlds.told import Told, look
+from data_modules.worlds.told import Told, look, name_goal
 from data_modules.worlds.world import Vector
 
 Chunks = NDArray[np.float32]
@@ -27,6 +27,7 @@ class Play:
         draws: random numbers of the policy in it.
         first_S: the state at its begin.
         first: what cameras see there.
+        goal: what tells it from others of its group.
         actions: what was done.
         reached: whether the goal was reached.
         error: why it ended before that, if the simulator failed.
@@ -38,6 +39,7 @@ class Play:
     draws: np.random.Generator = field(init=False)
     first_S: Vector = field(init=False)
     first: Sequence[Frames] = field(init=False, default=())
+    goal: str = field(init=False, default="")
     actions: list[Vector] = field(default_factory=list)
     reached: bool = False
     error: str | None = None
@@ -46,7 +48,7 @@ class Play:
         self.draws, self.first_S = np.random.default_rng(stream_seed(self.sample.where)), np.zeros(0)
         try:
             self.world.reset(np.random.default_rng(self.sample.meta["seed"]))
-            self.first_S, self.first = self.world.numbers, self.look()
+            self.first_S, self.first, self.goal = self.world.numbers, self.look(), name_goal(self.world)
         except Exception as error:  # whatever a simulator raises
             self.error = f"{type(error).__name__}: {error}"
 

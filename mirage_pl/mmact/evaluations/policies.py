@@ -141,11 +141,18 @@ class Mean:
 
 
 class Nearest:
-    """What was done in the nearest state of the training data, among episodes with this instruction if any are."""
+    """What was done in the nearest state of the training data, among episodes with this instruction if any are.
+
+    Raises:
+        ValueError: the data have no states.
+    """
 
     def __init__(self, rows: Steps) -> None:
         samples = [rows[index] for index in range(len(rows))]
-        self.states_NS = np.stack([sample.state_S for sample in samples if sample.state_S is not None])
+        states = [sample.state_S for sample in samples if sample.state_S is not None]
+        if not states:
+            raise ValueError("conditions=[nearest] looks for the nearest state, and the training data have none")
+        self.states_NS = np.stack(states)
         self.chunks_NHA = np.stack([sample.actions_HA for sample in samples])
         self.instructions = np.array([sample.instruction for sample in samples])
         self.scale_S = self.states_NS.std(0) + 1e-6

@@ -22,7 +22,8 @@ def read_step(trained: Trained, instruction: str, state: str) -> Step:
         numbers_S = np.array([float(word) for word in str(state).replace(",", " ").split()], np.float32)
     except ValueError:
         raise ValueError(f'state={state} must be numbers with spaces between them, as state="0.1 -0.2"') from None
-    wanted = task.numbers["state"]
+    if not (wanted := task.numbers["state"]):
+        raise ValueError("this run reads no state; leave state out, and an episode is begun")
     if len(numbers_S) != wanted or not np.isfinite(numbers_S).all():
         raise ValueError(f"state has {len(numbers_S)} numbers; this policy takes {wanted} finite ones")
     if trained.collator.views:
