@@ -105,7 +105,8 @@ def check_vocabulary(net: LatentVLM, reference: LatentVLM) -> None:
     Raises:
         ValueError: gives both numbers of tokens.
     """
-    own, other = (whole_shape(each.architecture.head.weight)[0] for each in (net, reference))
+    heads: list[Any] = [each.architecture.head for each in (net, reference)]
+    own, other = (whole_shape(head.weight)[0] for head in heads)
     if own != other:
         raise ValueError(
             f"reference has a vocabulary of {other} tokens, and the policy one of {own}; it scores the policy's "
