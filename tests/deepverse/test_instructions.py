@@ -1,7 +1,10 @@
 """A world model that is told what is to be done, a reader of what is done, and acting by both."""
 
 import json
+import math
 from ctypes.util import find_library
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +18,8 @@ from data_modules.worlds import rendering
 from data_modules.worlds.views import View
 from data_modules.worlds.world import WorldFailure
 from mirage_pl.deepverse.evaluations.acting import ImaginedActions
+from mirage_pl.deepverse.evaluations.actions import ReadTrial
+from mirage_pl.deepverse.evaluations.other_clips import OtherClips
 from mirage_pl.deepverse.model.codec import StateCodec
 from mirage_pl.deepverse.model.prompts import ReleasedPrompts, WordTable
 from mirage_pl.deepverse.model.reading import PictureReader, PointReader
@@ -246,3 +251,44 @@ def test_what_follows_a_frame_is_written_side_by_side_and_as_points_of_each_fram
     ):
         with pytest.raises(ValueError, match=words):
             infer.run(compose("infer", *given, f"clip={clip}", wrong, f"out={tmp_path}/c"))
+
+
+def test_a_units_action_is_named_by_the_mean_of_its_steps_and_by_how_its_camera_moves():
+    trial = ReadTrial.__new__(ReadTrial)
+    trial.evaluation, world = SimpleNamespace(edge=9.0, reach=0.17), SimpleNamespace(stride=2)
+    trial.module = SimpleNamespace(world=world)
+    steps = torch.tensor([[1, 0, 0.2], [0.4, 0, -0.1], [0, -1.3, 1], [0, -0.8, 0.9]])
+    assert trial.name_units(steps) == ["FN", "LR"]
+
+    def move(ahead, right, degrees):
+        angle = math.radians(degrees)
+        pose = torch.eye(4)
+        pose[0, 0] = pose[2, 2] = math.cos(angle)
+        pose[0, 2], pose[2, 0] = math.sin(angle), -math.sin(angle)
+        pose[0, 3], pose[2, 3] = right, ahead
+        return pose
+
+    moves = [(0.48, 0, 0), (0.34, -0.34, 18), (-0.48, 0.1, -18), (0.1, 0.1, 5)]
+    assert [trial.name_motion(move(*each)) for each in moves] == ["FN", "fLR", "BL", "SN"]
+
+
+def test_a_clip_is_told_what_another_one_is_and_one_that_is_told_nothing_stays():
+    said = {"a": 1, "b": 1, "c": 0, "d": 2, "e": 3}
+    clips = [SimpleNamespace(where=where, read=lambda where=where: where) for where in said]
+    collate = SimpleNamespace(stride=4, reads=lambda episode, stride, where: [said[episode]])
+    others = OtherClips(clips, collate)
+    prompts = torch.tensor([[0, number, number] for number in said.values()])
+    batch = Told(tuple(clips), prompts)
+    changed = others.misinstruct(batch).prompts_BN
+    assert changed[:, 0].tolist() == [0] * 5
+    assert changed[:, 1].tolist() == changed[:, 2].tolist() == [2, 2, 0, 1, 1]
+    alone = OtherClips(clips[:2], collate).misinstruct(Told(tuple(clips[:2]), prompts[:2]))
+    assert torch.equal(alone.prompts_BN, prompts[:2])
+
+
+@dataclass(frozen=True)
+class Told:
+    """What of a batch is looked at."""
+
+    samples: tuple
+    prompts_BN: torch.Tensor
