@@ -1,5 +1,6 @@
 """The stage that reads actions from frames. Shapes: B clips, T frames, S = T - 1 steps, A numbers of an action."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,11 +10,17 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from mirage_pl.deepverse.model.reading import Reading
+from mirage_pl.deepverse.model.released import CONFIG, write_part, write_world
 from mirage_pl.deepverse.model.world import World
 from mirage_pl.deepverse.pictures import draw_pictures, find_scales
 from mirage_pl.deepverse.stages.encoding import Encoding
 from mirage_pl.deepverse.units import UnitBatch
 from mirage_pl.engine.training.draws import row_stream
+
+CARD = """What reads actions from two frames, beside a world model whose frames it reads (TesserAct, arXiv 2504.20995).
+
+`world/` is the world model as its own exports are; `reader/` the weights of what reads.
+"""
 
 
 class ReadActions(Encoding):
@@ -106,3 +113,12 @@ class ReadActions(Encoding):
     def parts(self) -> dict[str, Sequence[nn.Module]]:
         """What reads."""
         return {"reader": [self.net.reader]}
+
+    def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
+        """Write the world model as its own stage does, and the reader; read the weights back."""
+        (folder / "README.md").write_text(CARD)
+        (folder / CONFIG).write_text(json.dumps({"model_type": "deepverse_inverse_dynamics"}))
+        (folder / "world").mkdir()
+        weights = {f"net.world.{name}": weight for name, weight in write_world(self.world, folder / "world").items()}
+        part = write_part(self.net.reader, folder / "reader", {"actions": self.net.reader.actions})
+        return weights | {f"net.reader.{name}": weight for name, weight in part.items()}

@@ -1,6 +1,5 @@
 """The stage of the world model. Shapes: B clips, N units, S channels of a state, h x w places."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,11 +7,10 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mirage_pl.deepverse.model.flow import build_noise_pyramid, build_pyramid, corrupt, count_units, list_history
-from mirage_pl.deepverse.model.released import CODES, CONFIG, WEIGHTS, WITHIN, write_folder
+from mirage_pl.deepverse.model.released import write_world
 from mirage_pl.deepverse.model.world import World
 from mirage_pl.deepverse.stages.encoding import Encoding
 from mirage_pl.deepverse.units import UnitBatch
@@ -224,14 +222,4 @@ class LearnWorld(Encoding):
     def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
         """Write a folder as the release has it, and read the weights back."""
         (folder / "README.md").write_text(CARD)
-        net, codes = self.net, dict(zip(("first", "later"), self.net.constants_22.tolist(), strict=True))
-        (folder / CONFIG).write_text(json.dumps({"model_type": "deepverse", CODES: codes}, indent=2))
-        (folder / WITHIN).mkdir()
-        weights = {f"net.vae.{name}": weight for name, weight in write_folder(net.vae, folder / WITHIN).items()}
-        for name, module in (("transformer", net.transformer), ("prompts", net.prompts)):
-            (folder / name).mkdir()
-            (folder / name / CONFIG).write_text(json.dumps(asdict(net.transformer.sizes), indent=2))
-            file = folder / name / WEIGHTS
-            save_file({key: weight.contiguous() for key, weight in module.state_dict().items()}, file, {"format": "pt"})
-            weights |= {f"net.{name}.{key}": weight for key, weight in load_file(file).items()}
-        return weights
+        return {f"net.{name}": weight for name, weight in write_world(self.net, folder).items()}
