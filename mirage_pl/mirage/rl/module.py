@@ -37,7 +37,7 @@ class AnsweringModule(Acting, MirageModule):
         inputs: Any = batch.inputs
         if not self.policy.latents.anew:
             hidden_BTD = self.net.recurrent(inputs.batch)
-        return self.evidence_loss(hidden_BTD, inputs.batch, self.images_of_rollouts(batch))
+        return self.evidence_loss(hidden_BTD, inputs.batch, self.images_of_rollouts(batch), inputs.credit_N)
 
     def evidence_terms_of_rollouts(self, batch: RolloutBatch) -> dict[str, int]:
         """Latents that are compared, if any are to be."""
