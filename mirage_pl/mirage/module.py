@@ -6,9 +6,10 @@ Shapes: B rows, T columns, D width.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Gt, Interval, Lt
 from torch import Tensor
 
 from mirage_pl.engine.checkpoints.trained import Trained
@@ -18,7 +19,7 @@ from mirage_pl.mirage.batch import IGNORE, Batch, widen
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.export.folder import write_folder
-from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
+from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_contrast, latent_cosine, text_ce, weigh_changes
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.stock.flops import step_flops
 
@@ -131,40 +132,74 @@ class Stage2(MirageModule):
 
 
 class Supervised(MirageModule):
-    """The base of stages that also supervise latents.
+    """The base of stages that also supervise latents, by the losses that ``loss_weights`` names.
 
     Args:
-        centre: compare latents less their batch's mean, see :func:`mirage_pl.mirage.losses.latent_cosine`.
+        centre: ``latent`` compares latents less their batch's mean, see :func:`mirage_pl.mirage.losses.latent_cosine`.
+        temperature: of ``contrast``, see :func:`mirage_pl.mirage.losses.latent_contrast`.
+        still: weight in both of latents that are as in the block before, see
+            :func:`mirage_pl.mirage.losses.weigh_changes`; 1: all weigh alike.
+        through: let gradients run through latents that the model writes; without, these learn from their own losses.
         options: for :class:`MirageModule`.
     """
 
-    def __init__(self, centre: bool, **options: Any) -> None:
+    def __init__(
+        self,
+        centre: bool,
+        temperature: Annotated[float, Gt(0)] = 0.1,
+        still: Annotated[float, Interval(ge=0, le=1)] = 1.0,
+        through: bool = True,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self.centre = centre
+        self.centre, self.temperature, self.still, self.through = centre, temperature, still, through
+
+    def terms(self, batch: Batch) -> dict[str, int]:
+        """Number of supervised tokens (``text``) and of latents (the others)."""
+        terms = super().terms(batch)
+        return {name: terms.get(name, terms["latent"]) for name in self.loss_weights}
 
     def both(self, batch: Batch, hidden_BTD: Tensor, predicted_ND: Tensor, targets_ND: Tensor) -> dict[str, Tensor]:
-        """``text``: cross-entropy; ``latent``: one minus cosine to the compressed helper features."""
-        return {"text": self.text_loss(hidden_BTD, batch), "latent": self.latent_loss(predicted_ND, targets_ND, batch)}
+        """``text``: cross-entropy; ``latent``: one minus cosine to the compressed helper features; ``contrast``."""
+        return {"text": self.text_loss(hidden_BTD, batch), **self.latent_losses(batch, predicted_ND, targets_ND)}
 
-    def latent_loss(self, predicted_ND: Tensor, targets_ND: Tensor, batch: Batch) -> Tensor:
-        """Compute L_visual, centered if ``centre`` is set."""
-        return latent_cosine(predicted_ND, targets_ND, batch.places_N if self.centre else None)
+    def latent_losses(self, batch: Batch, predicted_ND: Tensor, targets_ND: Tensor) -> dict[str, Tensor]:
+        """Those of ``latent`` and ``contrast`` that have a weight."""
+        weights_N = None if self.still == 1 else weigh_changes(targets_ND, batch.sizes, self.still)
+        places_N = batch.places_N if self.centre else None
+        losses = {
+            "latent": lambda: latent_cosine(predicted_ND, targets_ND, places_N, weights_N),
+            "contrast": lambda: latent_contrast(predicted_ND, targets_ND, self.temperature, weights_N),
+        }
+        return {name: loss() for name, loss in losses.items() if name in self.loss_weights}
 
 
 class Stage1(Supervised):
-    """Stage 1, teacher-forced: L1 = L_visual + gamma L_text (section 3 of the paper)."""
+    """Stage 1, teacher-forced: L1 = L_visual + gamma L_text (section 3 of the paper).
+
+    Args:
+        hidden: share of the latents that aren't shown, drawn anew in every batch, so that the others don't give away
+            what stands beside them; not in the paper.
+        options: for :class:`Supervised`.
+    """
+
+    def __init__(self, hidden: Annotated[float, Ge(0), Lt(1)] = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.hidden = hidden
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text`` and ``latent``, given the compressed helper features as latents."""
-        return self.both(batch, *self.net.teacher_forced(batch))
+        """``text`` and those of latents, given the compressed helper features as latents."""
+        if not (self.hidden and self.training):
+            return self.both(batch, *self.net.teacher_forced(batch))
+        return self.both(batch, *self.net.teacher_forced(batch, draw_slots(batch, 1 - self.hidden)))
 
 
 class Guided(Supervised):
     """Stage 2 that keeps the latent loss: recycled latents are still pulled to the helper image. Not in the paper."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text`` and ``latent``, with recycled latents."""
-        return self.both(batch, *self.net.recycled(batch))
+        """``text`` and those of latents, with recycled latents."""
+        return self.both(batch, *self.net.recycled(batch, self.through))
 
 
 class Curriculum(Supervised):
@@ -173,13 +208,18 @@ class Curriculum(Supervised):
     Args:
         fade: share of the run over which the probability of teacher forcing falls linearly from 1.
         floor: the lowest probability; above 0, some batches have true latents until the end.
+        by: what is drawn: a whole ``batch``, or each ``block``, where a recurrence's latents are ``apart`` from the
+            columns before them.
         options: for :class:`Supervised`.
 
     Raises:
-        ValueError: ``fade`` isn't above 0 and at most 1, or ``floor`` isn't from 0 to below 1.
+        ValueError: ``fade`` isn't above 0 and at most 1, or ``floor`` isn't from 0 to below 1; or blocks are drawn with
+            another recurrence.
     """
 
-    def __init__(self, fade: float, floor: float = 0.0, **options: Any) -> None:
+    def __init__(
+        self, fade: float, floor: float = 0.0, by: Literal["batch", "block"] = "batch", **options: Any
+    ) -> None:
         super().__init__(**options)
         if not 0 <= floor < 1:
             raise ValueError(f"stage.module.floor={floor} must be from 0 to below 1; with 1 use stage=stage1")
@@ -187,14 +227,32 @@ class Curriculum(Supervised):
             raise ValueError(
                 f"stage.module.fade={fade} must be above 0 and at most 1; 0.5 is the first half of the run"
             )
-        self.fade, self.floor = fade, floor
+        if by == "block" and not self.net.recurrence.apart:
+            raise ValueError("stage.module.by=block needs recurrence=queries: other latents follow from each other")
+        self.fade, self.floor, self.by = fade, floor, by
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of :class:`Stage1` or :class:`Guided`; the draw is the same on every rank and after a resume."""
+        chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade) if self.training else 0.0
+        if self.by == "block":
+            return self.both(batch, *self.net.teacher_forced(batch, draw_blocks(batch, chance), self.through))
         draw = torch.rand((), generator=row_stream(self.seed, "teacher forcing", self.global_step)).item()
-        chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade)
-        teacher = self.training and draw < chance
-        return self.both(batch, *(self.net.teacher_forced(batch) if teacher else self.net.recycled(batch)))
+        if draw < chance:
+            return self.both(batch, *self.net.teacher_forced(batch))
+        return self.both(batch, *self.net.recycled(batch, self.through))
+
+
+def draw_slots(batch: Batch, share: float) -> Tensor:
+    """Draw latent slots, bools ``[B, T]``."""
+    return batch.latent_BT & (torch.rand(batch.latent_BT.shape, device=batch.latent_BT.device) < share)
+
+
+def draw_blocks(batch: Batch, share: float) -> Tensor:
+    """Draw blocks of rows: their slots, bools ``[B, T]``."""
+    drawn_BT = torch.zeros_like(batch.latent_BT)
+    for block in batch.blocks:
+        drawn_BT[:, block.start : block.stop] = torch.rand(len(batch), 1, device=drawn_BT.device) < share
+    return batch.latent_BT & drawn_BT
 
 
 class Auxiliary(Supervised):

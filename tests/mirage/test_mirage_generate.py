@@ -186,7 +186,7 @@ def test_a_folder_of_another_origin_is_refused(mirage):
     stranger.config = copy(mirage.model.config)
     del stranger.config.mirage
     with pytest.raises(ValueError, match="config.json has no key mirage"):
-        Mirage(stranger, mirage.processor)
+        Mirage(stranger, mirage.processor, {})
 
 
 def test_it_is_a_command_in_its_folder(asked, mirage, monkeypatch, capsys):

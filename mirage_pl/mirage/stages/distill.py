@@ -115,8 +115,8 @@ class SelfDistill(AnsweringModule):
 
     def losses_of_rows(self, batch: Batch) -> dict[str, Tensor]:
         """``divergence``: the same at the tokens of held-out answers, with the model's own latents."""
-        hidden_BTD = self.net.recurrent(batch)
-        latents_ND = self.net.feedback(hidden_BTD[batch.before_BT]).detach()
+        hidden_BTD, states_ND = self.net.written(batch)
+        latents_ND = self.net.feedback(states_ND).detach()
         return {DIVERGENCE: self.compare(hidden_BTD, Answers(batch, latents_ND, batch.sizes))}
 
     def compare(self, hidden_BTD: Tensor, answers: Answers) -> Tensor:
