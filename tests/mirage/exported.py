@@ -54,7 +54,7 @@ def build_net(name: str = "raw") -> LatentVLM:
         if isinstance(net.feedback, Matched):
             net.feedback.norm.fill_(4.56)
         if isinstance(net.feedback, Snapped):
-            net.feedback.codes_CD.normal_()
+            net.feedback.codes_CD.normal_(std=0.3)
             net.feedback.counts_C[1:] = 1
     return net.double()
 

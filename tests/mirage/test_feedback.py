@@ -82,7 +82,7 @@ def test_decoding_feeds_back_what_the_reference_does(talkative, decoder, collato
 
 def snapped(*codes):
     feedback = Snapped(codes=4, memory=0.5)
-    feedback.build(2, torch.float32)
+    feedback.build(2, torch.zeros(()))
     feedback.codes_CD[: len(codes)] = torch.tensor(codes).view(-1, 2)
     feedback.counts_C[: len(codes)] = 1
     return feedback

@@ -84,11 +84,11 @@ class Snapped(Raw):
         super().__init__()
         self.codes, self.memory = codes, memory
 
-    def build(self, width: int, dtype: torch.dtype) -> None:
-        """Make the codes, unless they are there; they stay in float32."""
+    def build(self, width: int, like: Tensor) -> None:
+        """Make the codes, on the device of a weight, unless they are there; they stay in float32."""
         if "codes_CD" not in self._buffers:
-            self.register_buffer("codes_CD", torch.zeros(self.codes, width))
-            self.register_buffer("counts_C", torch.zeros(self.codes))
+            self.register_buffer("codes_CD", torch.zeros(self.codes, width, device=like.device))
+            self.register_buffer("counts_C", torch.zeros(self.codes, device=like.device))
 
     @torch.no_grad()
     def observe(self, targets_ND: Tensor) -> None:

@@ -52,7 +52,7 @@ class LatentVLM(nn.Module):
         self.feedback = feedback or Raw()
         for part in (self.recurrence, self.feedback):
             if isinstance(part, OnePass | Snapped):
-                part.build(self.width, self.backbone.dtype)
+                part.build(self.width, next(self.backbone.parameters()))
 
     @property
     def decoder(self) -> Any:

@@ -109,11 +109,14 @@ class OnePass(nn.Module):
         super().__init__()
         self.count = count
 
-    def build(self, width: int, dtype: torch.dtype) -> None:
-        """Make the queries, unless they are there."""
+    def build(self, width: int, like: Tensor) -> None:
+        """Make the queries, of the type and on the device of a weight, unless they are there.
+
+        They begin alike in all runs: ZeRO-3 parts weights as they are made, and draws other numbers before.
+        """
         if "queries" not in self._modules:
-            self.queries = nn.Embedding(self.count, width, dtype=dtype)
-            nn.init.normal_(self.queries.weight, std=0.02)
+            start_kD = 0.02 * torch.randn(self.count, width, generator=torch.Generator().manual_seed(0))
+            self.queries = nn.Embedding(self.count, width, _weight=start_kD.to(like.device, like.dtype))
 
     def embeds(self, k: int) -> Tensor:
         """The queries of a block of k latents, ``[k, D]``.
