@@ -6,7 +6,7 @@ Shapes: B rows, T columns, D width.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Interval, Lt
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.training.base import BaseModule
-from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mirage.batch import IGNORE, Batch, widen
+from mirage_pl.mirage.bottleneck import Bottleneck
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.export.folder import write_folder
@@ -31,17 +31,27 @@ class MirageModule(BaseModule):
         decoder: answers prompts.
         ce_chunk: number of supervised positions whose logits are in memory at a time; ``None``: all.
         ce_fused: use Liger's fused kernel if there are a GPU and liger-kernel.
+        bottleneck: hides images from text in training; ``None``: nothing does.
         options: for :class:`mirage_pl.engine.training.base.BaseModule`.
     """
 
     net: LatentVLM
     generation_type = Generation
 
-    def __init__(self, decoder: Decoder, ce_chunk: int | None, ce_fused: bool, **options: Any) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        ce_chunk: int | None,
+        ce_fused: bool,
+        bottleneck: Bottleneck | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        if bottleneck is not None:
+            self.net.architecture.check_masks("a bottleneck")
         if ce_chunk is not None and ce_chunk < 1:
             raise ValueError(f"memory.ce_chunk={ce_chunk} must be 1 or more, or null for all positions at once")
-        self.decoder, self.ce_chunk, self.ce_fused = decoder, ce_chunk, ce_fused
+        self.decoder, self.ce_chunk, self.ce_fused, self.bottleneck = decoder, ce_chunk, ce_fused, bottleneck
 
     def units(self) -> list[torch.nn.Module]:
         """Embedding, every layer, last norm, head, and the vision tower with its blocks."""
@@ -73,6 +83,12 @@ class MirageModule(BaseModule):
         images = self.net.with_pixels(batch.images) if encodes_inputs else batch.images
         helpers = self.net.with_pixels(batch.helpers) if encodes_helpers else batch.helpers
         return widen(replace(batch, images=images, helpers=helpers, most_supervised=supervised), widths)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """As of all stages, with a bottleneck if there is one."""
+        if self.bottleneck is not None:
+            batch = self.bottleneck.narrow(batch, self.net.architecture.image_id, self.progress)
+        return super().training_step(batch, batch_idx)
 
     def terms(self, batch: Batch) -> dict[str, int]:
         """Number of supervised tokens (``text``) and of latents (``latent``)."""
@@ -202,97 +218,6 @@ class Guided(Supervised):
         return self.both(batch, *self.net.recycled(batch, self.through))
 
 
-class Curriculum(Supervised):
-    """From stage 1 to :class:`Guided` in one run: ever fewer batches are teacher-forced. Not in the paper.
-
-    Args:
-        fade: share of the run over which the probability of teacher forcing falls linearly from 1.
-        floor: the lowest probability; above 0, some batches have true latents until the end.
-        by: what is drawn: a whole ``batch``, or each ``block``, where a recurrence's latents are ``apart`` from the
-            columns before them.
-        options: for :class:`Supervised`.
-
-    Raises:
-        ValueError: ``fade`` isn't above 0 and at most 1, or ``floor`` isn't from 0 to below 1; or blocks are drawn with
-            another recurrence.
-    """
-
-    def __init__(
-        self, fade: float, floor: float = 0.0, by: Literal["batch", "block"] = "batch", **options: Any
-    ) -> None:
-        super().__init__(**options)
-        if not 0 <= floor < 1:
-            raise ValueError(f"stage.module.floor={floor} must be from 0 to below 1; with 1 use stage=stage1")
-        if not 0 < fade <= 1:
-            raise ValueError(
-                f"stage.module.fade={fade} must be above 0 and at most 1; 0.5 is the first half of the run"
-            )
-        if by == "block" and not self.net.recurrence.apart:
-            raise ValueError("stage.module.by=block needs recurrence=queries: other latents follow from each other")
-        self.fade, self.floor, self.by = fade, floor, by
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of :class:`Stage1` or :class:`Guided`; the draw is the same on every rank and after a resume."""
-        chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade) if self.training else 0.0
-        if self.by == "block":
-            return self.both(batch, *self.net.teacher_forced(batch, draw_blocks(batch, chance), self.through))
-        draw = torch.rand((), generator=row_stream(self.seed, "teacher forcing", self.global_step)).item()
-        if draw < chance:
-            return self.both(batch, *self.net.teacher_forced(batch))
-        return self.both(batch, *self.net.recycled(batch, self.through))
-
-
 def draw_slots(batch: Batch, share: float) -> Tensor:
     """Draw latent slots, bools ``[B, T]``."""
     return batch.latent_BT & (torch.rand(batch.latent_BT.shape, device=batch.latent_BT.device) < share)
-
-
-def draw_blocks(batch: Batch, share: float) -> Tensor:
-    """Draw blocks of rows: their slots, bools ``[B, T]``."""
-    drawn_BT = torch.zeros_like(batch.latent_BT)
-    for block in batch.blocks:
-        drawn_BT[:, block.start : block.stop] = torch.rand(len(batch), 1, device=drawn_BT.device) < share
-    return batch.latent_BT & drawn_BT
-
-
-class Auxiliary(Supervised):
-    """A control: the same supervision by the helper image, but no latents.
-
-    A linear head predicts the k compressed helper features at once from the hidden state before the answer. It is used
-    in training only.
-
-    Args:
-        latent_size: k.
-        options: for :class:`Supervised`.
-    """
-
-    def __init__(self, latent_size: int, **options: Any) -> None:
-        super().__init__(**options)
-        width = self.net.width
-        self.latent_size = latent_size
-        self.head = torch.nn.Linear(width, latent_size * width, bias=False)
-
-    def units(self) -> list[torch.nn.Module]:
-        """Those of the network, and the head."""
-        return [*super().units(), self.head]
-
-    def terms(self, batch: Batch) -> dict[str, int]:
-        """Number of supervised tokens (``text``) and of the head's predictions (``latent``)."""
-        return super().terms(batch) | {"latent": len(batch) * self.latent_size}
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text``: cross-entropy; ``latent``: one minus cosine of the head's vectors to compressed helper features.
-
-        Raises:
-            ValueError: a row doesn't have exactly one helper image.
-        """
-        if batch.helpers is None or len(batch.helpers.grids) - batch.helpers.blank != len(batch):
-            raise ValueError("stage=auxiliary needs exactly one helper image in every row; train stage=sft without")
-        hidden_BTD = self.net.recurrent(batch)
-        first_B = (batch.targets_BT != IGNORE).int().argmax(1)
-        before_BD = hidden_BTD[torch.arange(len(batch), device=first_B.device), first_B]
-        predicted_ND = self.head(before_BD).view(-1, before_BD.shape[1])
-        targets_ND = torch.cat(self.net.compress(batch.helpers, [self.latent_size] * len(batch)))
-        places_N = torch.arange(len(targets_ND), device=first_B.device) % self.latent_size
-        latent = latent_cosine(predicted_ND, targets_ND, places_N if self.centre else None)
-        return {"text": self.text_loss(hidden_BTD, batch), "latent": latent}

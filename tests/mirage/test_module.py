@@ -8,7 +8,8 @@ from mirage_pl.mirage import module as stages
 from mirage_pl.mirage.batch import IGNORE
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.losses import latent_cosine
-from mirage_pl.mirage.module import Curriculum, Guided, Stage1
+from mirage_pl.mirage.module import Guided, Stage1
+from mirage_pl.mirage.stages.curriculum import Curriculum
 from tests.conftest import compose
 
 

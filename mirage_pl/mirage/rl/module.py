@@ -10,7 +10,22 @@ from mirage_pl.mirage.module import MirageModule
 
 
 class AnsweringModule(Acting, MirageModule):
-    """Batches of answers beside batches of rows."""
+    """Batches of answers beside batches of rows.
+
+    Args:
+        bottleneck: must be ``None``: answers are sampled without.
+        options: for its bases.
+
+    Raises:
+        ValueError: there is a bottleneck.
+    """
+
+    def __init__(self, bottleneck: None = None, **options: Any) -> None:
+        if bottleneck is not None:
+            raise ValueError(
+                "a bottleneck hides images in training, but answers are sampled with them; drop bottleneck="
+            )
+        super().__init__(**options)
 
     def alike(self, batch: Any, most: Callable[[Sequence[int]], list[int]]) -> Any:
         """Match the rank with the most latent columns, as in other stages."""
