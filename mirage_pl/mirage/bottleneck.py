@@ -9,7 +9,6 @@ Shapes: B rows, T columns.
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-import torch
 from annotated_types import Gt, Le
 from torch import Tensor
 
@@ -36,19 +35,19 @@ class Bottleneck:
             return 0.0
         return self.share * (1 - progress / self.until) if self.gradual else self.share
 
-    def narrow(self, batch: Batch, image_id: int, progress: float) -> Batch:
+    def narrow(self, batch: Batch, image_id: int, progress: float, random_B: Tensor) -> Batch:
         """Return a batch some of whose rows have a bottleneck.
 
         Args:
             batch: to train on.
             image_id: of its image tokens.
             progress: share of the run that is over.
+            random_B: a uniform random number of each row.
         """
         share = self.now(progress)
         if share == 0:
             return batch
-        drawn_B = torch.rand(len(batch), device=batch.tokens_BT.device) < share
-        return replace(batch, blind_BT=find_text(batch, image_id) & drawn_B.unsqueeze(1))
+        return replace(batch, blind_BT=find_text(batch, image_id) & (random_B < share).unsqueeze(1))
 
 
 def find_text(batch: Batch, image_id: int) -> Tensor:

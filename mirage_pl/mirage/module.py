@@ -18,6 +18,7 @@ from mirage_pl.mirage.batch import IGNORE, Batch, widen
 from mirage_pl.mirage.bottleneck import Bottleneck
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
+from mirage_pl.mirage.draws import draw_rows, draw_slots
 from mirage_pl.mirage.export.folder import write_folder
 from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_contrast, latent_cosine, text_ce, weigh_changes
 from mirage_pl.mirage.model.latents import LatentVLM
@@ -87,7 +88,8 @@ class MirageModule(BaseModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """As of all stages, with a bottleneck if there is one."""
         if self.bottleneck is not None:
-            batch = self.bottleneck.narrow(batch, self.net.architecture.image_id, self.progress)
+            random_B = draw_rows(batch, self.seed, self.global_step, "bottleneck", 1).squeeze(1)
+            batch = self.bottleneck.narrow(batch, self.net.architecture.image_id, self.progress, random_B)
         return super().training_step(batch, batch_idx)
 
     def terms(self, batch: Batch) -> dict[str, int]:
@@ -207,7 +209,8 @@ class Stage1(Supervised):
         """``text`` and those of latents, given the compressed helper features as latents."""
         if not (self.hidden and self.training):
             return self.both(batch, *self.net.teacher_forced(batch))
-        return self.both(batch, *self.net.teacher_forced(batch, draw_slots(batch, 1 - self.hidden)))
+        shown_BT = draw_slots(batch, self.seed, self.global_step, 1 - self.hidden)
+        return self.both(batch, *self.net.teacher_forced(batch, shown_BT))
 
 
 class Guided(Supervised):
@@ -216,8 +219,3 @@ class Guided(Supervised):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """``text`` and those of latents, with recycled latents."""
         return self.both(batch, *self.net.recycled(batch, self.through))
-
-
-def draw_slots(batch: Batch, share: float) -> Tensor:
-    """Draw latent slots, bools ``[B, T]``."""
-    return batch.latent_BT & (torch.rand(batch.latent_BT.shape, device=batch.latent_BT.device) < share)

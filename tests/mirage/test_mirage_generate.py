@@ -222,4 +222,4 @@ def test_it_needs_torch_and_transformers_only():
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     roots = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
-    assert roots == {"torch", "transformers", "PIL", "numpy"}
+    assert roots == {"torch", "transformers", "safetensors", "PIL", "numpy"}  # transformers brings safetensors

@@ -38,7 +38,7 @@ def plain(processor, samples):
 @pytest.mark.parametrize(("floor", "middle", "rest"), [(0.0, (0.25, 0.75), (0, 0)), (0.4, (0.5, 0.9), (0.2, 0.6))])
 def test_a_curriculum_goes_from_teacher_forced_to_recycled(made, batch, monkeypatch, floor, middle, rest):
     module = made("stage=curriculum", "stage.module.fade=0.5", f"stage.module.floor={floor}").train()
-    teacher, recycled = Stage1.losses(module, batch), Guided.losses(module, batch)
+    teacher, recycled = module.both(batch, *module.net.teacher_forced(batch)), Guided.losses(module, batch)
     assert not torch.allclose(teacher["text"], recycled["text"])
     shares = []
     for progress in (0.0, 0.25, 0.5, 0.9):
@@ -121,7 +121,8 @@ def test_blocks_are_drawn_one_by_one_and_none_outside_training(made, batch, monk
     shares = []
     for progress in (0.0, 0.25, 0.9):
         monkeypatch.setattr(Curriculum, "progress", progress)
-        for _ in range(20):
+        for step in range(20):
+            monkeypatch.setattr(Curriculum, "global_step", step)
             module.losses(batch)
         rows = torch.stack(calls)[:, batch.latent_BT].view(20, 3, 4).float()
         assert torch.equal(rows.amin(-1), rows.amax(-1)), "a block is shown whole or not at all"
@@ -138,10 +139,11 @@ def test_blocks_of_another_recurrence_cannot_be_drawn(made):
         made("stage=curriculum", "stage.module.by=block")
 
 
-def test_a_share_of_the_true_latents_is_hidden_in_training_alone(made, batch):
+def test_a_share_of_the_true_latents_is_hidden_in_training_alone(made, batch, monkeypatch):
     module = made("stage=stage1", "stage.module.hidden=0.75").train()
     calls = drawn(module, batch)
-    for _ in range(30):
+    for step in range(30):
+        monkeypatch.setattr(Stage1, "global_step", step)
         module.losses(batch)
     assert 0.15 < torch.stack(calls)[:, batch.latent_BT].float().mean() < 0.35
     module.eval().losses(batch)

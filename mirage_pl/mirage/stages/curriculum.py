@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mirage.batch import Batch
+from mirage_pl.mirage.draws import draw_blocks
 from mirage_pl.mirage.module import Supervised
 
 
@@ -46,16 +47,9 @@ class Curriculum(Supervised):
         """The losses of ``Stage1`` or ``Guided``; the draw is the same on every rank and after a resume."""
         chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade) if self.training else 0.0
         if self.by == "block":
-            return self.both(batch, *self.net.teacher_forced(batch, draw_blocks(batch, chance), self.through))
+            taught_BT = draw_blocks(batch, self.seed, self.global_step, chance)
+            return self.both(batch, *self.net.teacher_forced(batch, taught_BT, self.through))
         draw = torch.rand((), generator=row_stream(self.seed, "teacher forcing", self.global_step)).item()
         if draw < chance:
             return self.both(batch, *self.net.teacher_forced(batch))
         return self.both(batch, *self.net.recycled(batch, self.through))
-
-
-def draw_blocks(batch: Batch, share: float) -> Tensor:
-    """Draw blocks of rows: their slots, bools ``[B, T]``."""
-    drawn_BT = torch.zeros_like(batch.latent_BT)
-    for block in batch.blocks:
-        drawn_BT[:, block.start : block.stop] = torch.rand(len(batch), 1, device=drawn_BT.device) < share
-    return batch.latent_BT & drawn_BT
