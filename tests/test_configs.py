@@ -50,6 +50,7 @@ ALONE |= dict.fromkeys(
     ("task/raycast", "task/doom", "task/pushing_depth", "model/deepverse/tiny", "model/deepverse/deepverse_2b"),
     ("stage=deepverse/vae",),
 )
+ALONE |= dict.fromkeys(("says/actions", "says/instruction"), ("stage=deepverse/world_model", "task=pushing_depth"))
 ALONE |= dict.fromkeys((*POLICIES, "sight/none", "sight/images"), ("stage=mmact/action",))
 ALONE |= {"sight/magvit": ("stage=mmact/action", "model=mmact/mmada_8b", "model.path=DIR", "coder.path=DIR")}
 """What an option can't do without."""

@@ -20,7 +20,7 @@ class Demonstration:
     """What a file holds.
 
     Attributes:
-        states_TS: what was measured.
+        states_TS: what was measured; S = 0: nothing was.
         actions_PA: what should be done at each state but the last; P = T - 1.
         plans_P: which of the row's plans is followed there; ``None``: none is written.
     """
@@ -46,14 +46,16 @@ def read_demonstration(file: Path) -> Demonstration:
         raise ValueError(f"episode {file} does not exist; correct its path in the index")
     try:
         with np.load(file, allow_pickle=False) as archive:
-            if missing := [key for key in ("states", "actions") if key not in archive]:
-                raise ValueError(f"{file} has no {' and no '.join(missing)}, but {', '.join(archive.files)}")
-            states, actions = archive["states"], archive["actions"]
+            if "actions" not in archive:
+                raise ValueError(f"{file} has no actions, but {', '.join(archive.files) or 'nothing'}")
+            actions, measured = archive["actions"], "states" in archive
+            states = archive["states"] if measured else np.zeros((len(actions) + 1, 0), np.float32)
             plans = archive.get("plans")
     except (BadZipFile, OSError, EOFError, AttributeError, TypeError) as error:
         raise ValueError(f"{file} is no whole .npz file ({type(error).__name__}); copy or make it again") from None
     for name, rows, count in (("states", states, len(states)), ("actions", actions, len(states) - 1)):
-        if rows.ndim != 2 or rows.dtype.kind not in "iuf" or len(rows) != count or not rows.size:
+        there = rows.size or (rows is states and not measured)
+        if rows.ndim != 2 or rows.dtype.kind not in "iuf" or len(rows) != count or not there:
             raise ValueError(f"{file}: {name} of shape {rows.shape}; expected a row for each of {count} steps")
         if bad := np.flatnonzero(~np.isfinite(rows).all(1)).tolist():
             raise ValueError(f"{file}: {name} of step {bad[0]} aren't finite; correct or leave out the episode")

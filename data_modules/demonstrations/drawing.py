@@ -5,13 +5,15 @@ import colorsys
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_modules.demonstrations.demonstration import Numbers
+from data_modules.demonstrations.demonstration import Demonstration
 
 WIDTH, HEIGHT, MARGIN = 256, 128, 6
 
 
-def draw_numbers(rows_TN: Numbers, at: int) -> Image.Image:
-    """Draw each number as a line over the steps, all on one scale, and a step as a bar."""
+def draw_numbers(episode: Demonstration, at: int) -> Image.Image:
+    """Draw each number of its states, or where there are none of its actions, as a line over the steps, all on one
+    scale, and a step as a bar."""
+    rows_TN = episode.states_TS if episode.states_TS.shape[1] else episode.actions_PA
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen, low, high = ImageDraw.Draw(picture), float(rows_TN.min()), float(rows_TN.max())
     columns_T = MARGIN + np.arange(len(rows_TN)) * (WIDTH - 2 * MARGIN) / max(1, len(rows_TN) - 1)

@@ -10,7 +10,8 @@ from PIL import Image
 from data_modules.demonstrations.annotations import Annotations, find_number
 from data_modules.demonstrations.demonstration import Demonstration
 from data_modules.demonstrations.drawing import draw_numbers
-from data_modules.demonstrations.steps import Numbering, Step, Steps, list_places
+from data_modules.demonstrations.index import WITHOUT, Numbering
+from data_modules.demonstrations.steps import Step, Steps, list_places
 from data_modules.episodes.entry import Entry, naming, open_checked, parse_entry
 from data_modules.episodes.episode import Frames
 from data_modules.episodes.form import Form, as_plain
@@ -121,7 +122,7 @@ class RecordedSteps(Steps):
         return RecordedStep(
             where=f"{entry.where}@{at}",
             instruction=recorded.text,
-            state_S=recorded.numbers.states_TS[at],
+            state_S=recorded.numbers.states_TS[at] if self.numbers.state else None,
             actions_HA=actions_PA[list_places(first, self.chunk, self.stride, total)],
             real=min(self.chunk, -(-(total - first) // self.stride)),
             group=entry.group,
@@ -164,7 +165,7 @@ class RecordedSteps(Steps):
         """What its cameras see, beside each other; without cameras the numbers of its state, over the episode."""
         assert isinstance(sample, RecordedStep)
         if not (frames := sample.look()):
-            return draw_numbers(self.open(self.row_of(sample)).states_TS, sample.at)
+            return draw_numbers(self.open(self.row_of(sample)), sample.at)
         height = max(len(frame) for frame in frames)
         fitted = [np.pad(frame, ((0, height - len(frame)), (0, 0), (0, 0))) for frame in frames]
         return Image.fromarray(np.concatenate(fitted, 1))
@@ -177,10 +178,12 @@ def read_recorded(entry: Entry, form: Form, numbers: Numbering, annotations: Ann
         ValueError: it can't be read, lacks what a policy learns from, or isn't as ``task.numbers`` says; names the row.
     """
     with naming(entry), open_checked(entry, form) as recording:
-        states, actions, text = recording.states(), recording.actions(), entry.text or recording.text()
+        states = recording.states() if numbers.state else np.zeros((recording.total, 0), np.float32)
+        actions, text = recording.actions(), entry.text or recording.text()
         there, there_are = {"states": states, "actions": actions}, ", ".join(recording.arrays.keys())
         if missing := [kind for kind, array in there.items() if array is None]:
-            raise ValueError(f"{recording.name} has no {missing[0]}, but {there_are}; set task.form.keys.{missing[0]}")
+            fix = f"set task.form.keys.{missing[0]}" + (f", or {WITHOUT}" if missing[0] == "states" else "")
+            raise ValueError(f"{recording.name} has no {missing[0]}, but {there_are}; {fix}")
         assert states is not None
         assert actions is not None
         if not text:
@@ -228,7 +231,7 @@ class RecordedDemonstrations:
         if unknown := [kind for kind in ("state", "action") if not isinstance(numbers.get(kind), int)]:
             raise ValueError(
                 f"task.numbers.{unknown[0]}={numbers.get(unknown[0])}: say how many numbers states and actions have: "
-                "task.numbers={state: 8, action: 7}"
+                "task.numbers={state: 8, action: 7}; state: 0 where none is read"
             )
         plain = Form(**as_plain(form))
         self.form = replace(plain, optional=[*plain.optional, "frames"])

@@ -9,6 +9,8 @@ from io import BytesIO
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
+from PIL import Image
+
 
 @dataclass(frozen=True)
 class InlineImage:
@@ -35,6 +37,13 @@ class InlineImage:
         """Return a status that never changes, as the image doesn't."""
         status = (stat.S_IFREG, 0, 0, 1, 0, 0, len(self.content), 0, 0, 0)
         return os.stat_result(status, {"st_mtime_ns": 0})
+
+
+def encode_image(image: Image.Image) -> InlineImage:
+    """Return a drawn image as the bytes of a PNG file."""
+    file = BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return InlineImage(file.getvalue())
 
 
 def read_data_url(url: str) -> InlineImage:

@@ -77,6 +77,19 @@ class Questions(Dataset[Sample], ABC):
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw ``text`` as an answer to ``sample``, for a report."""
 
+    def counterfactual(self, sample: Sample) -> Sample | None:
+        """Return the question with one thing changed, so that its right answer is wrong; ``None`` where there is none.
+
+        It has the same latent blocks with other helper images, drawn at once, and is the same at every call.
+        """
+        return None
+
+    def states(self, sample: Sample) -> Sequence[Sequence[int]]:
+        """Return what each part of a picture shows, as a small number: of the one that is asked about, then of each
+        helper image; all have as many parts. Empty where it isn't known.
+        """
+        return ()
+
     def identity(self, sample: Sample) -> str:
         """Digest of what is asked: of the question's texts and image files.
 

@@ -5,7 +5,9 @@ the answer a letter in a box; ``maker.py`` makes them.
 """
 
 import json
+from collections.abc import Sequence
 from hashlib import sha256
+from random import Random
 
 from PIL import Image, ImageDraw
 
@@ -17,6 +19,7 @@ from data_modules.rows.official import OfficialRows
 from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
 from data_modules.swaps.board import ASKED, Places, Swap, follow, letter, shape
+from data_modules.swaps.counterfactual import change_swaps
 
 
 def read_places(sample: Sample) -> Places:
@@ -74,6 +77,15 @@ class Tracking(OfficialRows):
         if not sample.answer:
             return Scores({}, "ungraded", self.group(sample))
         return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
+
+    def counterfactual(self, sample: Sample) -> Sample | None:
+        """Exchange one swap, so that the blue cell ends elsewhere; ``None`` if the row isn't written as ours are."""
+        return change_swaps(sample, read_places(sample), read_swaps(sample), Random(self.identity(sample)))
+
+    def states(self, sample: Sample) -> Sequence[Sequence[int]]:
+        """The colour of each cell at the beginning and after each swap."""
+        places = read_places(sample)
+        return [places, *follow(places, read_swaps(sample))]
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the board at the beginning and, right of it, at the end; the place that ``text`` names in a frame."""

@@ -5,8 +5,10 @@ without (the official spatial-reasoning rows) by comparing the boxed choice with
 """
 
 import json
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Self
 
 from PIL import Image
@@ -15,9 +17,10 @@ from data_modules.images import open_image
 from data_modules.rows.choices import choice, grade_choice
 from data_modules.rows.drawing import GAP, captioned
 from data_modules.rows.official import OfficialRows
-from data_modules.samples import Picture, Sample, question_digest
+from data_modules.samples import Latent, Picture, Sample, question_digest
 from data_modules.scores import Scores
-from data_modules.vsp.maze import ENDS, outcome, parse_grid, parse_plan, shortest_plan, walk
+from data_modules.vsp.counterfactual import change_maze, trace_plan
+from data_modules.vsp.maze import ENDS, Grid, outcome, parse_grid, parse_plan, shortest_plan, walk
 from data_modules.vsp.pictures import draw_maze, draw_path
 from data_modules.vsp.thoughts import with_thoughts
 
@@ -62,6 +65,12 @@ def grade_plan(sample: Sample, text: str, parser: str = "lenient", rule: str = "
     best = shortest_plan(grid)
     success = result == "success"
     return Scores({"success": success, "optimal": success and moves == len(best or ())}, result, group)
+
+
+def read_plan(sample: Sample, parser: str) -> tuple[Grid, list[str]]:
+    """Read the maze of a row with ``map_desc``, and its right plan: the answer's, else a shortest one."""
+    grid = parse_grid(sample.meta["map_desc"])
+    return grid, parse_plan(sample.answer_text, parser) or shortest_plan(grid) or []
 
 
 class VSP(OfficialRows):
@@ -130,6 +139,21 @@ class VSP(OfficialRows):
         if not sample.answer:
             return Scores({}, "ungraded", self.group(sample))
         return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))
+
+    def counterfactual(self, sample: Sample) -> Sample | None:
+        """Put a hole in the way of the plan; ``None`` where there is no other way to the goal, or no map."""
+        if "map_desc" not in sample.meta:
+            return None
+        grid, plan = read_plan(sample, self.parser)
+        changed = change_maze(sample, grid, plan, Random(self.identity(sample)))
+        return with_thoughts(changed) if changed and self.thoughts == "rules" else changed
+
+    def states(self, sample: Sample) -> Sequence[Sequence[int]]:
+        """No move in any cell; then the plan's move in each. Of a row with one block alone."""
+        if "map_desc" not in sample.meta or sum(isinstance(part, Latent) for part in sample.answer) != 1:
+            return ()
+        moves = trace_plan(*read_plan(sample, self.parser))
+        return [0] * len(moves), moves
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the plan in ``text`` over the sample's first picture, without one over its map or alone."""

@@ -156,6 +156,11 @@ class BabyAI:
         return self.level
 
     @property
+    def goal(self) -> str:
+        """The kind of the first thing that the mission is about."""
+        return str(self.asked.type or "any thing")
+
+    @property
     def split(self) -> str | None:
         """With new missions the split that has those about such a thing."""
         asked = self.asked

@@ -1,5 +1,6 @@
 """A table with three discs: the hand is told which one to go to, or to push the box to. Lengths as in ``pushing``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from data_modules.worlds.pushing import (
     Pushing,
     distance,
 )
-from data_modules.worlds.rendering import check_side, compile_scene, draw_scene, load_mujoco
+from data_modules.worlds.rendering import draw_scene, load_mujoco
 from data_modules.worlds.world import Vector
 
 COLOURS = {"red": "0.85 0.25 0.2 1", "green": "0.25 0.65 0.35 1", "blue": "0.2 0.35 0.8 1"}
@@ -50,15 +51,21 @@ class Discs(Pushing):
 
     Attributes:
         side: pixels of a frame.
+        verbs: what may be to be done, out of ``VERBS``.
+
+    Raises:
+        ValueError: none of them, or another.
     """
 
     scene: ClassVar[str] = write_scene()
     split: ClassVar[None] = None
 
+    verbs: Sequence[str] = tuple(VERBS)
+
     def __post_init__(self) -> None:
-        check_side(self.side)
-        self.model = compile_scene(self.scene)
-        self.state = load_mujoco().MjData(self.model)
+        super().__post_init__()
+        if not self.verbs or not set(self.verbs) <= VERBS.keys():
+            raise ValueError(f"task.world.verbs={list(self.verbs)} must be some of {', '.join(VERBS)}")
         self.verb, self.colour, self.phrase = "touch", "red", 0
 
     def reset(self, draws: np.random.Generator) -> None:
@@ -75,13 +82,9 @@ class Discs(Pushing):
                 break
         self.state.qpos[:] = [*box, draws.uniform(-np.pi, np.pi), *hand]
         self.state.mocap_pos[:] = [[*disc, 0.002] for disc in discs]
-        self.verb, self.colour = str(draws.choice(list(VERBS))), str(draws.choice(list(COLOURS)))
+        self.verb, self.colour = str(draws.choice(list(self.verbs))), str(draws.choice(list(COLOURS)))
         self.phrase = int(draws.integers(len(VERBS[self.verb])))
         load_mujoco().mj_forward(self.model, self.state)
-
-    def draw(self) -> NDArray[np.uint8]:
-        """Draw a frame."""
-        return draw_scene(self.scene, self.state, self.side, "front")
 
     def film(self) -> NDArray[np.uint8]:
         """Draw a frame from the front, and one from above."""
@@ -101,6 +104,11 @@ class Discs(Pushing):
     def group(self) -> str:
         """What is to be done, whatever the colour."""
         return self.verb
+
+    @property
+    def goal(self) -> str:
+        """The disc that it is to be done with."""
+        return self.colour
 
     @property
     def plan(self) -> str:

@@ -21,6 +21,8 @@ PARTS = 10
 """Into so many parts each direction in which things are placed is cut, to tell goals apart."""
 KEPT = {0: "test", 5: "test", 2: "val"}
 """Sum of a goal's parts, modulo ``PARTS`` -> the split that has it; those of all others train."""
+HALVES = (("left", "right"), ("near", "far"), ("low", "high"))
+"""Of each direction, as the arm has them."""
 TRIES = 200
 """Placings that are drawn at most to find one outside of a scene's space."""
 
@@ -218,6 +220,18 @@ class MetaWorldLanguage:
     def group(self) -> str:
         """The scene."""
         return self.scene
+
+    @property
+    def goal(self) -> str:
+        """In which half of each direction the goal lies; where a scene has it always in one place, the thing."""
+        space, placed = self.simulator.simulator._random_reset_space, self.simulator.simulator._last_rand_vec
+        for first in range(len(placed) - len(HALVES), -1, -len(HALVES)):  # of a thing and a goal the goal comes last
+            bounds = zip(
+                HALVES, *(row[first : first + len(HALVES)] for row in (space.low, space.high, placed)), strict=True
+            )
+            if words := [halves[int(at > (low + high) / 2)] for halves, low, high, at in bounds if high > low]:
+                return ", ".join(words)
+        return "in one place"
 
     @property
     def split(self) -> str:

@@ -81,12 +81,13 @@ class Pushing:
     """
 
     width: ClassVar[int] = 2
+    scene: ClassVar[str] = SCENE
 
     side: int
 
     def __post_init__(self) -> None:
         check_side(self.side)
-        self.model = compile_scene(SCENE)
+        self.model = compile_scene(self.scene)
         self.state: Any = load_mujoco().MjData(self.model)
 
     def reset(self, draws: np.random.Generator) -> None:
@@ -108,16 +109,16 @@ class Pushing:
 
     def draw(self) -> NDArray[np.uint8]:
         """Draw a frame."""
-        return draw_scene(SCENE, self.state, self.side, "front")
+        return draw_scene(self.scene, self.state, self.side, "front")
 
     def look(self) -> View:
         """Draw a frame, with its depth and the camera's pose."""
-        return look_at_scene(SCENE, self.state, self.side, "front")
+        return look_at_scene(self.scene, self.state, self.side, "front")
 
     @property
     def intrinsics_33(self) -> NDArray[np.float32]:
         """In pixels of a frame."""
-        return find_lens(SCENE, self.side, "front")
+        return find_lens(self.scene, self.side, "front")
 
     def save(self) -> Vector:
         """Return how things are now."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data_modules.episodes.episode import Episode
 from data_modules.worlds.maker import WorldEpisodes
-from data_modules.worlds.play import play
+from data_modules.worlds.play import is_noise, play
 from data_modules.worlds.views import View, gather_views
 from data_modules.worlds.world import World
 
@@ -52,7 +52,10 @@ class SeenEpisodes(WorldEpisodes):
         return self.try_again(lambda _: self.watch(policy, seed))
 
     def watch(self, policy: float | str, seed: list[int]) -> tuple[Episode, bool]:
-        """Play an episode and keep its views."""
-        watched: Any = Watched(self.open())
-        episode, reached = play(watched, policy, self.length, np.random.default_rng(seed))
-        return replace(episode, geometry=gather_views(watched.views, watched.intrinsics_33)[1]), reached
+        """Play an episode and keep its views; what is to be done is said where an expert does it, who then stays."""
+        world = self.open()
+        watched: Any = Watched(world)
+        told = hasattr(world, "instruction")
+        episode, reached = play(watched, policy, self.length, np.random.default_rng(seed), wander=not told)
+        space = gather_views(watched.views, watched.intrinsics_33)[1]
+        return replace(episode, geometry=space, text=world.instruction if told and is_noise(policy) else None), reached

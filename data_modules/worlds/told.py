@@ -48,3 +48,8 @@ def look(world: Told, views: int) -> NDArray[np.uint8]:
     if len(seen_VHWC) < views:
         raise ValueError(f"{views} views, but {type(world).__name__} has {len(seen_VHWC)}; lower it")
     return seen_VHWC[:views]
+
+
+def name_goal(world: Told) -> str:
+    """What tells goals of one group apart: a world says it by ``goal``; otherwise it is what is to be done."""
+    return str(getattr(world, "goal", "") or world.instruction)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from data_modules.episodes.episode import Episode, write_episode
 from data_modules.maker import Plan
+from data_modules.worlds.loops import Action, circle, out_and_back, square
 from data_modules.worlds.maker import PlayedEpisodes
 from data_modules.worlds.views import View, gather_views
 
-Action = tuple[int, int, int]
 MOVES = ((1, 0), (1, 0), (1, 0), (1, 0), (1, -1), (1, 1), (0, -1), (0, 1), (-1, 0), (-1, -1), (-1, 1), (0, 0))
 """What a wanderer draws from: mostly ahead."""
 FREE = 0.6
@@ -53,10 +53,10 @@ class Walkable(Protocol):
         """The share of the way of an action held for so many frames that is free; the world stays as it is."""
 
 
-def wander(world: Walkable, hold: int, draws: np.random.Generator) -> Iterator[Action]:
-    """Go mostly ahead and turn now and then, not against walls; an action lasts ``hold`` frames."""
+def wander(world: Walkable, hold: int, count: int, draws: np.random.Generator) -> Iterator[Action]:
+    """Go mostly ahead and turn now and then, not against walls, for so many actions of ``hold`` frames."""
     turn, left = 0, 0
-    while True:
+    for _ in range(count):
         if not left:
             turn, left = int(draws.choice([-1, 0, 0, 1])), int(draws.integers(1, 5))
         left -= 1
@@ -69,21 +69,13 @@ def wander(world: Walkable, hold: int, draws: np.random.Generator) -> Iterator[A
         yield action
 
 
-def circle(world: Walkable, hold: int, draws: np.random.Generator) -> Iterator[Action]:
-    """Turn on the spot, always the same way."""
-    turn = int(draws.choice([-1, 1]))
-    while True:
-        yield 0, 0, turn
-
-
-WALKS = {"wander": wander, "circle": circle}
+WALKS = {"wander": wander, "circle": circle, "out_and_back": out_and_back, "square": square}
 
 
 def walk(world: Walkable, kind: str, length: int, hold: int, draws: np.random.Generator) -> Episode:
     """Walk for so many frames through the map that the world is in."""
-    views, actions, steps = [world.look()], list[Action](), WALKS[kind](world, hold, draws)
-    while len(views) < length:
-        action = next(steps)
+    views, actions, count = [world.look()], list[Action](), -(-(length - 1) // hold)
+    for action in WALKS[kind](world, hold, count, draws):
         for _ in range(min(hold, length - len(views))):
             world.step(action)
             views.append(world.look())

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data_modules.episodes.clips import Clip
-from data_modules.episodes.entry import naming
+from data_modules.episodes.episode import Episode
 from data_modules.episodes.normals import find_normals
 from mirage_pl.deepverse.model.codec import Modalities, StateCodec
 
@@ -72,26 +72,37 @@ class Collator:
         return Batch(tuple(samples), *(torch.stack(part) for part in zip(*parts, strict=True)))
 
     def open(self, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
-        """Read frames, [T, 3, H, W] in uint8, depth, [T, H, W], and normals, [T, H, W, 3]; 0: not asked for."""
-        episode = clip.read()
-        frames, space = fit_frames(episode.frames_THWC, self.size), episode.geometry
-        depth = torch.zeros(len(frames), *frames.shape[2:])
-        normals = depth[..., None].expand(-1, -1, -1, 3)
-        if "disparity" in self.coded:
-            if space is None or space.depth_THW is None:
-                raise ValueError(
-                    f"{clip.where}: no depth; name its array in task.form.keys.depth, choose task=raycast, or set "
-                    "modalities=rgb"
-                )
-            depth = fit_depth(space.depth_THW, self.size)
-        if "normals" in self.coded and space is not None:
-            with naming(clip):
-                normals = fit_normals(find_normals(space), self.size)
-        return frames, depth, normals
+        """Read frames, depth and normals, see :func:`fit_maps`."""
+        return fit_maps(clip.read(), clip.where, self.size, self.coded)
 
     def widths(self, sample: Clip) -> tuple[int, ...]:
         """Count what ``loader.max_tokens`` limits: frames."""
         return (sample.window.length,)
+
+
+def fit_maps(
+    episode: Episode, where: str, size: tuple[int, int], coded: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames, [T, 3, H, W] in uint8, depth, [T, H, W], and normals, [T, H, W, 3], as a model takes them; 0: not coded.
+
+    Raises:
+        ValueError: one of them is missing; names it.
+    """
+    frames, space = fit_frames(episode.frames_THWC, size), episode.geometry
+    depth = torch.zeros(len(frames), *frames.shape[2:])
+    normals = depth[..., None].expand(-1, -1, -1, 3)
+    if "disparity" in coded:
+        if space is None or space.depth_THW is None:
+            raise ValueError(
+                f"{where}: no depth; name its array in task.form.keys.depth, choose task=raycast, or set modalities=rgb"
+            )
+        depth = fit_depth(space.depth_THW, size)
+    if "normals" in coded and space is not None:
+        try:
+            normals = fit_normals(find_normals(space), size)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+    return frames, depth, normals
 
 
 def find_middle(height: int, width: int, size: tuple[int, int]) -> tuple[int, int, int, int]:

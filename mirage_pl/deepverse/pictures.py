@@ -4,6 +4,7 @@ Shapes: B clips, T frames, H x W pixels.
 """
 
 from collections.abc import Mapping
+from math import inf
 
 import torch
 from torch import Tensor
@@ -36,6 +37,23 @@ def draw_disparity(codec: StateCodec, depth_BTHW: Tensor, scale_B111: Tensor) ->
     """Depth as pictures of disparity, [B, 3, T, H, W]: the same in all channels."""
     map_BTHW = codec.encode_disparity(invert_depth(depth_BTHW), scale_B111)
     return map_BTHW[:, None].expand(-1, COPIES, -1, -1, -1)
+
+
+def draw_pictures(
+    codec: StateCodec,
+    frames_BTCHW: Tensor,
+    depth_BTHW: Tensor,
+    normals_BTHW3: Tensor,
+    scale_B111: Tensor,
+    most: float = inf,
+) -> dict[str, Tensor]:
+    """What is coded of clips as pictures, [B, 3, T, H, W] each; of disparity no more than ``most``."""
+    pictures = {"colours": draw_colours(frames_BTCHW, torch.float32)}
+    if "disparity" in codec.coded:
+        pictures["disparity"] = draw_disparity(codec, depth_BTHW, scale_B111).clamp(max=most)
+    if "normals" in codec.coded:
+        pictures["normals"] = draw_normals(codec, normals_BTHW3.float())
+    return pictures
 
 
 def read_depth(codec: StateCodec, pictures_B3THW: Tensor, scale_B111: Tensor) -> Tensor:

@@ -1,11 +1,10 @@
-"""Clips with depth, cameras and actions -> a batch of units, each with what was done, and a view of the past.
+"""Clips with depth, cameras and actions -> a batch of units, each with what is said of it, and a view of the past.
 
 Shapes: B clips, T frames, N units, H x W pixels.
 """
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,35 +14,42 @@ from torch import Tensor
 from data_modules.episodes.clips import Clip
 from data_modules.episodes.entry import naming, open_checked
 from data_modules.episodes.episode import Episode
-from data_modules.worlds.walking import name_action
-from mirage_pl.deepverse.batch import Clips, fit_depth, fit_frames, fit_lens
-from mirage_pl.deepverse.model.memory import Memory
-from mirage_pl.deepverse.model.prompts import NUMBERS
+from mirage_pl.deepverse.batch import Clips, fit_depth, fit_lens, fit_maps
+from mirage_pl.deepverse.model.codec import Modalities, StateCodec
+from mirage_pl.deepverse.model.expected import expect_cameras
+from mirage_pl.deepverse.model.memory import Memory, Past
+from mirage_pl.deepverse.said import Actions, Reader
 
 
 @dataclass(frozen=True)
 class UnitBatch(Clips):
-    """Clips of units, with cameras and what was done.
+    """Clips of units, with cameras, what is said and what was done.
 
     Attributes:
         frames_BTCHW: uint8.
-        depth_BTHW: along the axis; 0: not known.
+        depth_BTHW: along the axis; 0: not known, or not coded.
+        normals_BTHW3: in the camera's axes, towards it; 0: not known, or not coded.
         poses_BN44: camera to world, of the last frame of each unit.
         lenses_BN33: in pixels of these frames.
-        prompts_BN: what was done in each unit, by its number among ``PROMPTS``; 0 of the first one.
+        prompts_BN: what is said of each unit, by its number; 0 of the first one.
+        actions_BSA: what is done between frames; no numbers where that isn't known.
         memory_BTCHW: a frame from before the clip.
         memory_depth_BTHW: its depth.
+        memory_normals_BTHW3: its normals.
         memory_poses_BN44: its camera.
         remembered_B: whether there is one.
     """
 
     frames_BTCHW: Tensor
     depth_BTHW: Tensor
+    normals_BTHW3: Tensor
     poses_BN44: Tensor
     lenses_BN33: Tensor
     prompts_BN: Tensor
+    actions_BSA: Tensor
     memory_BTCHW: Tensor
     memory_depth_BTHW: Tensor
+    memory_normals_BTHW3: Tensor
     memory_poses_BN44: Tensor
     remembered_B: Tensor
 
@@ -55,18 +61,30 @@ class UnitCollator:
         height: of a frame, in pixels; others are cut to this shape around their middle, and resized.
         width: of a frame.
         stride: frames of a unit.
-        given: units that a window begins with: the memory is chosen by the newest of them.
+        given: units that a window begins with: the memory is chosen by them, and by what comes.
         memory: chooses among the units before the clip.
+        modalities: which pictures are coded of a frame.
+        reads: what is said of a clip's units.
     """
 
-    def __init__(self, height: int, width: int, stride: int, given: int, memory: Memory) -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        stride: int,
+        given: int,
+        memory: Memory,
+        modalities: Modalities = "rgbd",
+        reads: Reader | None = None,
+    ) -> None:
         self.size, self.stride, self.given, self.memory = (height, width), stride, given, memory
+        self.coded, self.reads = StateCodec(modalities=modalities).coded, reads or Actions()
 
     def __call__(self, samples: Sequence[Clip]) -> UnitBatch:
         """Build a batch.
 
         Raises:
-            ValueError: a clip can't be read, or lacks depth, cameras or actions; names it.
+            ValueError: a clip can't be read, or lacks what the modalities ask for, cameras or what is said; names it.
         """
         rows = [self.open(clip) for clip in samples]
         return UnitBatch(tuple(samples), *(torch.stack(parts) for parts in zip(*rows, strict=True)))
@@ -74,69 +92,76 @@ class UnitCollator:
     def open(self, clip: Clip) -> tuple[Tensor, ...]:
         """Read a clip: the entries of a batch, in their order."""
         episode = clip.read()
-        frames, depth, poses, lenses = self.fit(episode, clip.where)
-        units = slice(0, len(frames), self.stride)
-        prompts = torch.tensor([0, *self.read_prompts(episode, clip.where)])
-        past = [clip.first - self.stride * back for back in range(clip.first // self.stride, 0, -1)]
-        place = self.choose(clip, past, poses[units][: self.given]) if past else None
+        maps, poses, lenses = self.fit(episode, clip.where)
+        steps = len(maps[0]) - 1
+        units = slice(0, steps + 1, self.stride)
+        prompts = [0, *self.reads(episode, self.stride, clip.where)]
+        actions = np.zeros((steps, 0), np.float32) if episode.actions_SA is None else episode.actions_SA[:steps]
+        place = self.choose(clip, episode, (maps[1][units], poses[units], lenses[units]), prompts)
+        seen, pose = tuple(each[:1] for each in maps), poses[:1]
         if place is not None:
             with naming(clip), open_checked(clip.entry, clip.form) as recording:
-                seen = Episode(recording.frames([place])[0], None, None, geometry=recording.geometry([place]))
-            memory, far, pose, _ = self.fit(seen, clip.where)
-        else:
-            memory, far, pose = frames[:1], depth[:1], poses[:1]
-        return frames, depth, poses[units], lenses[units], prompts, memory, far, pose, torch.tensor(place is not None)
+                view = Episode(recording.frames([place])[0], None, None, geometry=recording.geometry([place]))
+            seen, pose, _ = self.fit(view, clip.where)
+        told, done = torch.tensor(prompts), torch.from_numpy(np.ascontiguousarray(actions))
+        return *maps, poses[units], lenses[units], told, done, *seen, pose, torch.tensor(place is not None)
 
-    def fit(self, episode: Episode, where: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Frames, depth, poses and intrinsics as the model takes them, frames beyond the last whole unit left out.
+    def fit(self, episode: Episode, where: str) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        """Frames, depth and normals, poses, and intrinsics as the model takes them, without frames of half a unit.
 
         Raises:
             ValueError: one of them is missing.
         """
         space = episode.geometry
-        kinds = {"depth", "poses", "intrinsics"} - set({} if space is None else space.arrays())
+        kinds = {"poses", "intrinsics"} - set({} if space is None else space.arrays())
         if kinds or space is None:
             raise ValueError(
                 f"{where}: no {', '.join(sorted(kinds))}; name their arrays in task.form.keys, or choose task=raycast"
             )
         whole = (len(episode.frames_THWC) - 1) // self.stride * self.stride + 1
-        frames = episode.frames_THWC[:whole]
-        depth, poses, lenses = (space.arrays()[kind][:whole] for kind in ("depth", "poses", "intrinsics"))
-        return (
-            fit_frames(frames, self.size),
-            fit_depth(depth, self.size),
-            torch.from_numpy(np.ascontiguousarray(poses)),
-            fit_lens(np.ascontiguousarray(lenses), frames.shape[1], frames.shape[2], self.size),
-        )
+        poses, lenses = (np.ascontiguousarray(space.arrays()[kind][:whole]) for kind in ("poses", "intrinsics"))
+        maps = tuple(each[:whole] for each in fit_maps(episode, where, self.size, self.coded))
+        _, height, width, _ = episode.frames_THWC.shape
+        return maps, torch.from_numpy(poses), fit_lens(lenses, height, width, self.size)
 
-    def read_prompts(self, episode: Episode, where: str) -> list[int]:
-        """What is done in each unit after the first: the action of most of its frames.
+    def choose(
+        self, clip: Clip, episode: Episode, seen: tuple[Tensor, Tensor, Tensor], prompts: Sequence[int]
+    ) -> int | None:
+        """The frame of the whole episode that a clip is reminded of; ``None``: none is.
 
-        Raises:
-            ValueError: there are no actions, or others than those of a walk.
+        Args:
+            clip: the clip.
+            episode: what it holds.
+            seen: depth, poses and intrinsics of its units.
+            prompts: what is said of each.
         """
-        actions_SA: NDArray[np.float32] | None = episode.actions_SA
-        if actions_SA is None:
-            raise ValueError(f"{where}: no actions; name their array in task.form.keys.actions")
-        units = len(actions_SA) // self.stride
-        prompts = list[int]()
-        for unit in range(units):
-            steps = actions_SA[unit * self.stride : (unit + 1) * self.stride]
-            try:
-                codes = [name_action(action) for action in steps.tolist()]
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from None
-            prompts.append(NUMBERS[Counter(codes).most_common(1)[0][0]])
-        return prompts
-
-    def choose(self, clip: Clip, past: Sequence[int], given_N44: Tensor) -> int | None:
-        """The frame of the episode that a clip is reminded of; ``None``: none is."""
+        places = [clip.first - self.stride * back for back in range(clip.first // self.stride, 0, -1)]
+        if not places:
+            return None
         with naming(clip), open_checked(clip.entry, clip.form) as recording:
-            space = recording.geometry(past)
-        known = {} if space is None else space.arrays()
-        poses_N44 = torch.cat((torch.from_numpy(known["poses"]), given_N44))
-        unit = self.memory(poses_N44, len(given_N44))
-        return None if unit is None or unit >= len(past) else past[unit]
+            space, actions_SA = recording.geometry(places), recording.actions()
+        given = tuple(each[: self.given] for each in seen)
+        before = self.fit_past({} if space is None else space.arrays(), episode.frames_THWC.shape[1:3])
+        depth, poses, lenses = (torch.cat(pair) for pair in zip(before, given, strict=True))
+        coming = poses[-1:]
+        if self.reads.walks and actions_SA is not None:
+            earlier = replace(episode, actions_SA=actions_SA[places[0] : clip.first])
+            told = [0, *self.reads(earlier, self.stride, clip.where), *prompts[1 : self.given]]
+            coming = expect_cameras(poses, told, prompts[self.given :] or prompts[-1:])
+        unit = self.memory(Past(poses, len(given[0]), coming, depth, lenses))
+        return None if unit is None or unit >= len(places) else places[unit]
+
+    def fit_past(self, known: Mapping[str, NDArray[np.float32]], size: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Depth, poses and intrinsics of units before a clip as the model takes them; depth that isn't coded is 0.
+
+        Args:
+            known: of these units.
+            size: height and width of the file's frames.
+        """
+        poses = torch.from_numpy(known["poses"])
+        coded = "disparity" in self.coded
+        depth = fit_depth(known["depth"], self.size) if coded else torch.zeros(len(poses), *self.size)
+        return depth, poses, fit_lens(known["intrinsics"], size[0], size[1], self.size)
 
     def widths(self, sample: Clip) -> tuple[int, ...]:
         """Count what ``loader.max_tokens`` limits: frames."""

@@ -19,6 +19,7 @@ from mirage_pl.mirage.bottleneck import Bottleneck
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.draws import draw_rows, draw_slots
+from mirage_pl.mirage.evidence import EVIDENCE, Evidence, Places, plan_images
 from mirage_pl.mirage.export.folder import write_folder
 from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_contrast, latent_cosine, text_ce, weigh_changes
 from mirage_pl.mirage.model.latents import LatentVLM
@@ -33,11 +34,17 @@ class MirageModule(BaseModule):
         ce_chunk: number of supervised positions whose logits are in memory at a time; ``None``: all.
         ce_fused: use Liger's fused kernel if there are a GPU and liger-kernel.
         bottleneck: hides images from text in training; ``None``: nothing does.
+        evidence: a further loss of the latents that the model writes, named ``evidence``; ``None``: none.
         options: for :class:`mirage_pl.engine.training.base.BaseModule`.
+
+    Raises:
+        ValueError: an option out of its range, or ``evidence`` in a stage that writes no latents.
     """
 
     net: LatentVLM
     generation_type = Generation
+    writes_latents = True
+    """Whether the model's own latents are in training."""
 
     def __init__(
         self,
@@ -45,11 +52,18 @@ class MirageModule(BaseModule):
         ce_chunk: int | None,
         ce_fused: bool,
         bottleneck: Bottleneck | None = None,
+        evidence: Evidence | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         if bottleneck is not None:
             self.net.architecture.check_masks("a bottleneck")
+        if evidence is not None and not self.writes_latents:
+            raise ValueError(
+                f"evidence compares the latents that a model writes, and {type(self).__name__} has none; "
+                "set evidence=none, or take another stage"
+            )
+        self.evidence = evidence
         if ce_chunk is not None and ce_chunk < 1:
             raise ValueError(f"memory.ce_chunk={ce_chunk} must be 1 or more, or null for all positions at once")
         self.decoder, self.ce_chunk, self.ce_fused, self.bottleneck = decoder, ce_chunk, ce_fused, bottleneck
@@ -93,8 +107,28 @@ class MirageModule(BaseModule):
         return super().training_step(batch, batch_idx)
 
     def terms(self, batch: Batch) -> dict[str, int]:
-        """Number of supervised tokens (``text``) and of latents (``latent``)."""
-        return {"text": batch.supervised, "latent": sum(size for row in batch.sizes for size in row)}
+        """Number of supervised tokens (``text``), of latents (``latent``), and of those that ``evidence`` compares."""
+        terms = {"text": batch.supervised, "latent": sum(size for row in batch.sizes for size in row)}
+        return terms | self.evidence_terms(batch)
+
+    def evidence_terms(self, batch: Batch) -> dict[str, int]:
+        """Latents of rows to train on that ``evidence`` compares, if it is learnt."""
+        return {} if self.evidence is None else {EVIDENCE: plan_images(batch).count}
+
+    def evidence_loss(self, states_ND: Tensor, batch: Batch, places: Places | None = None) -> dict[str, Tensor]:
+        """``evidence`` of the latents that these hidden states become, if it is learnt.
+
+        Args:
+            states_ND: of :meth:`mirage_pl.mirage.model.latents.LatentVLM.written`.
+            batch: with helper images.
+            places: which image is whose; ``None``: as the rows plan it.
+        """
+        if self.evidence is None:
+            return {}
+        places = places or plan_images(batch)
+        latents_ND = self.net.feedback(states_ND)
+        prototypes = [] if batch.helpers is None else self.net.compress(batch.helpers, [1] * len(places.names_I))
+        return {EVIDENCE: self.evidence(latents_ND, torch.cat([latents_ND[:0], *prototypes]), places)}
 
     def text_loss(self, hidden_BTD: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy over the batch's supervised tokens; logits are computed for these positions only."""
@@ -136,6 +170,8 @@ class MirageModule(BaseModule):
 class SFT(MirageModule):
     """Pretraining and the baseline: answers without latents, which the collator leaves out."""
 
+    writes_latents = False
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """``text``: cross-entropy on the answer."""
         return {"text": self.text_loss(self.net.recurrent(batch), batch)}
@@ -145,8 +181,9 @@ class Stage2(MirageModule):
     """Latents are the model's own hidden states; only text is supervised, and gradients flow through latents."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text``: cross-entropy on the answer's text, given recycled latents."""
-        return {"text": self.text_loss(self.net.recurrent(batch), batch)}
+        """``text``: cross-entropy on the answer's text, given recycled latents; ``evidence`` of them, if learnt."""
+        hidden_BTD, states_ND = self.net.written(batch)
+        return {"text": self.text_loss(hidden_BTD, batch), **self.evidence_loss(states_ND, batch)}
 
 
 class Supervised(MirageModule):
@@ -179,7 +216,8 @@ class Supervised(MirageModule):
 
     def both(self, batch: Batch, hidden_BTD: Tensor, predicted_ND: Tensor, targets_ND: Tensor) -> dict[str, Tensor]:
         """``text``: cross-entropy; ``latent``: one minus cosine to the compressed helper features; ``contrast``."""
-        return {"text": self.text_loss(hidden_BTD, batch), **self.latent_losses(batch, predicted_ND, targets_ND)}
+        losses = {"text": self.text_loss(hidden_BTD, batch), **self.latent_losses(batch, predicted_ND, targets_ND)}
+        return losses | self.evidence_loss(predicted_ND, batch)
 
     def latent_losses(self, batch: Batch, predicted_ND: Tensor, targets_ND: Tensor) -> dict[str, Tensor]:
         """Those of ``latent`` and ``contrast`` that have a weight."""

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import is_gain, is_loss, write_difference
+from mirage_pl.engine.evaluation.measures import is_gain, is_loss, write_difference, write_value
+from mirage_pl.engine.reports.page import label_run, lay_out_cell, lay_out_table
 from mirage_pl.engine.seams import Measure
 from mirage_pl.engine.words import PlainWords
 
@@ -26,8 +27,19 @@ CONDITIONS = {
     "expert": "the world's own expert, who acts anew at each step",
     "mean_picture": "the mean of all pictures, in place of what codes have of one",
     "majority": "what is said most often in the training data, always",
+    "expectation": "all numbers of a chunk at once, each the mean of all bins by their chance",
+    "sample": "all numbers at once, each drawn by its chance, as released",
+    "again4": "four passes, after each of which the least certain numbers are hidden again (MaskGIT)",
+    "again8": "eight such passes",
+    "doubted8": "and what was kept is hidden again where it has become uncertain (Discrete Diffusion VLA)",
+    "quotas8": "eight passes, each of which keeps the most certain numbers for good",
+    "blocks8": "the same in two blocks, one after the other",
+    "confident8": "the same, but all that is likely enough is kept at once (Fast-dLLM)",
+    "stale8": "eight passes with keys of the prompt from the first",
 }
 NUMBERS = {
+    "forwards": "forward passes of the network for a chunk of one episode, mean",
+    "ms": "milliseconds of such a chunk where it was evaluated, median",
     "moved": "how far an episode's first action differs from the model's own, mean over its numbers",
     "deviation": "how far what decoding approximates lies from exact decoding, mean over numbers, or over ids",
     "used": "codes of pictures that are used at all",
@@ -43,6 +55,7 @@ READS = {
 }
 """What a policy may read -> the conditions that show it."""
 RIVALS = ("random", "mean", "nearest", "majority", "unigram", "copy")
+SUCCESS = Measure("share", "higher")
 NOTE = (
     "Each episode begins as one of the test set did, and is played by the model's own actions: chunks are chosen, some "
     "of their steps are done, then the next is chosen. A clip is a whole episode, beside it the expert's. "
@@ -52,10 +65,21 @@ describe_method, judge_methods = PlainWords.describe_method, PlainWords.judge_me
 
 
 def sections(results: Sequence[Any]) -> Mapping[str, str]:
-    """How the page is to be read."""
+    """Successes by task and goal, and how the page is to be read."""
     if not any("success" in result.metrics.get("measures", {}) for result in results):
         return {}
-    return {"How to read episodes": f'<p class="note">{NOTE}</p>'}
+    return {"Success by goal": lay_out_goals(results), "How to read episodes": f'<p class="note">{NOTE}</p>'}
+
+
+def lay_out_goals(results: Sequence[Any]) -> str:
+    """A row for each goal, a column for each run; nothing where none has any."""
+    columns = [result.metrics.get("goals") or {} for result in results]
+    rows = []
+    for goal in dict.fromkeys(goal for column in columns for goal in column):
+        cells = [lay_out_cell(*write_value(SUCCESS, column[goal])) if goal in column else "–" for column in columns]
+        counts = " / ".join(dict.fromkeys(str(column[goal]["n"]) for column in columns if goal in column))
+        rows.append((lay_out_cell(goal, f"n = {counts}"), cells))
+    return lay_out_table([label_run(place, result.name) for place, result in enumerate(results)], rows) if rows else ""
 
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:

@@ -61,6 +61,23 @@ def test_shuffled_plans_are_those_of_other_steps_and_nothing_else_is_changed(tmp
         Demonstrations(3, 1, NUMBERS, "mixed")
 
 
+def test_demonstrations_without_a_state_are_read_where_none_is_asked_for(tmp_path):
+    row = write(tmp_path, "blind")
+    with np.load(tmp_path / "blind.npz") as whole:
+        np.savez(tmp_path / "blind.npz", actions=whole["actions"])
+    index = write_index(tmp_path, row)
+    rows = Demonstrations(3, 1, NUMBERS | {"state": 0}).read(index)
+    assert [step.state_S for step in map(rows.__getitem__, range(4))] == [None] * 4
+    assert [part.shape for part in rows.gather()] == [(5, 0), (4, 1)]
+    assert rows.picture(rows[0]).size[0] > 100
+    assert "state none" in rows.caption(rows[0])
+    (problem,) = Demonstrations(3, 1, NUMBERS).problems(index)
+    assert "index.jsonl:1" in problem
+    assert "has no states; for a policy that reads none set task.numbers.state=0" in problem
+    (problem,) = Demonstrations(3, 1, NUMBERS | {"state": 0}).problems(write_index(tmp_path, write(tmp_path)))
+    assert "states of 2 numbers, not of 0" in problem
+
+
 def test_each_bad_row_is_named_with_what_is_wrong(tmp_path):
     nan = np.full((4, 1), np.nan, np.float32)
     index = write_index(

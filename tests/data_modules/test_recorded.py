@@ -66,6 +66,16 @@ def test_a_data_set_without_cameras_is_read_and_its_numbers_are_drawn(folder):
     assert len(rows) == sum(LENGTHS) - len(LENGTHS)
 
 
+@pytest.mark.parametrize("key", ["observation.state", "observation.joints", None])
+def test_a_data_set_with_or_without_a_state_is_read_where_none_is_asked_for(folder, key):
+    keys = {"keys": KEYS | {"states": key}}
+    rows = open_steps(form=FORM | keys, numbers=NUMBERS | {"state": 0}).read(str(folder))
+    assert (rows[0].state_S, rows[0].actions_HA.shape) == (None, (3, 2))
+    assert [each.shape for each in rows.gather()] == [(sum(LENGTHS), 0), (sum(LENGTHS) - len(LENGTHS), 2)]
+    blind = open_steps(form=FORM | {"keys": KEYS | {"states": key, "frames": ["top"]}}, numbers=NUMBERS | {"state": 0})
+    assert len(blind.read(str(folder))) == len(rows)
+
+
 def spoil_actions(folder):
     for file in folder.glob("data/*/*.parquet"):
         table = pyarrow.parquet.read_table(file)
@@ -97,7 +107,7 @@ def spoil_actions(folder):
         (
             lambda folder: None,
             {"form": FORM | {"keys": KEYS | {"states": "observation.joints"}}},
-            r"has no states, but .*observation.state.*; set task.form.keys.states",
+            r"has no states, but .*observation.state.*; set task.form.keys.states, or .* set task.numbers.state=0",
         ),
         (lambda folder: None, {"form": FORM | {"keys": KEYS | {"text": None}}}, "doesn't say what is to be done"),
         (

@@ -4,10 +4,16 @@ import torch
 
 from mirage_pl.deepverse.model.codec import StateCodec
 from mirage_pl.deepverse.model.handover import Window, draw_memory, give, join_window
-from mirage_pl.deepverse.model.memory import choose_alike, choose_none, choose_outside, choose_released, list_near
+from mirage_pl.deepverse.model.memory import Past, choose_alike, choose_none, choose_outside, choose_released, list_near
 from tests.deepverse.test_parity import cases, close, compare
 
 GIVEN, STRIDE = 4, 8
+
+
+def recall(poses, given):
+    """A past of which the poses alone are known."""
+    count = len(poses)
+    return Past(poses, given, poses[-1:], torch.zeros(count, 2, 2), torch.eye(3).expand(count, 3, 3))
 
 
 def copied(disparity_THW):
@@ -48,7 +54,7 @@ def check_memory(rebuild, codec, walked, scale, told):
     poses = walked.poses_N44
     assert len(poses) == told["pool"]
     assert sorted(list_near(poses, len(poses) - 1).tolist()) == told["candidates"]
-    assert choose_released(poses, GIVEN) == told["chosen"]
+    assert choose_released(recall(poses, GIVEN)) == told["chosen"]
     memory = draw_memory(codec, walked, told["chosen"], GIVEN, STRIDE, scale)
     compare(rebuild, memory.colours_3THW[None], told["rgb"])
     if told["disparity"]["norm"]:
@@ -63,10 +69,10 @@ def check_memory(rebuild, codec, walked, scale, told):
 def test_a_memory_of_what_is_context_anyway_is_the_released_one_alone():
     poses = torch.eye(4).repeat(10, 1, 1)
     poses[:, 2, 3] = torch.arange(10.0)  # straight ahead
-    assert choose_released(poses, GIVEN) >= 6
-    assert choose_outside(poses, GIVEN) < 6
-    assert choose_outside(poses[:4], GIVEN) is None
-    assert choose_none(poses, GIVEN) is None
+    assert choose_released(recall(poses, GIVEN)) >= 6
+    assert choose_outside(recall(poses, GIVEN)) < 6
+    assert choose_outside(recall(poses[:4], GIVEN)) is None
+    assert choose_none(recall(poses, GIVEN)) is None
 
 
 def test_on_the_spot_the_view_that_looks_the_same_way_is_shown():
@@ -74,9 +80,9 @@ def test_on_the_spot_the_view_that_looks_the_same_way_is_shown():
     poses = torch.eye(4).repeat(22, 1, 1)
     poses[:, 0, 0] = poses[:, 2, 2] = angles.cos()
     poses[:, 0, 2], poses[:, 2, 0] = angles.sin(), -angles.sin()
-    assert choose_alike(poses, 2) == 1
-    assert choose_alike(poses[:16], 2) == 13
-    assert choose_outside(poses[:16], 2) < 5
+    assert choose_alike(recall(poses, 2)) == 1
+    assert choose_alike(recall(poses[:16], 2)) == 13
+    assert choose_outside(recall(poses[:16], 2)) < 5
     poses[1, 0, 3] = 9.0  # looks the same way from afar
-    assert choose_alike(poses, 2) in (0, 2)
-    assert choose_alike(poses[:2], 2) is None
+    assert choose_alike(recall(poses, 2)) in (0, 2)
+    assert choose_alike(recall(poses[:2], 2)) is None

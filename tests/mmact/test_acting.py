@@ -16,6 +16,7 @@ from mirage_pl.mmact.evaluations.policy import Acting
 from mirage_pl.mmact.report import verdict
 from tests.conftest import compose
 from tests.mmact.conftest import compose_small
+from tests.mmact.dying import BEGUN, OPENED, Dying
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,26 @@ def test_a_simulator_that_dies_ends_its_episode_alone(rows):
     assert not plays[1].reached
 
 
+def test_a_world_that_dies_in_whatever_call_costs_its_episode_and_nothing_else(run, rows):
+    BEGUN.clear()
+    OPENED.clear()
+    world = "evaluation.world={_target_: tests.mmact.dying.Dying, _partial_: true, side: 64}"
+    words = [world, "conditions=[nearest,expert]", "num_shown=4", "limit=6"]
+    given = [f"ckpt={run}", "evaluation=mmact/policy", "label=dying", "exec_steps=1", *words]
+    metrics = evaluate.run(compose("evaluate", *given))
+    played = [json.loads(line) for line in (run / "evaluation/dying/predictions.jsonl").read_text().splitlines()]
+    calls = ("numbers", "step", "reset")
+    assert [row.get("error") for row in played] == [None, *(f"ConnectionError: died in {call}" for call in calls)]
+    assert not any(row["success"] for row in played[1:])
+    assert metrics["success"]["all"]["n"] == 4
+    assert {name: each["n"] for name, each in metrics["conditions"].items()} == {"nearest": 4, "expert": 4}
+    assert len(OPENED) > 4  # those that died aren't played in again
+    assert (run / "evaluation/dying/report.html").is_file()
+    dead = Dying(64)
+    dead.draw = lambda: 1 / 0
+    assert Play(first_steps(rows)[0], dead).film() == []
+
+
 def test_an_expert_that_fails_ends_its_episode_alone(rows):
     class Lost(Discs):
         def choose_expert_action(self):
@@ -129,8 +150,13 @@ def test_scores_have_every_condition_and_the_page_says_what_is_read(run, scored)
     assert conditions["expert"]["measures"]["success"]["mean"] == 1
     assert all(row["length"] == 40 for row in lines if not row["success"])
     assert 0 <= conditions["no_state"]["moved"]["mean"] <= 2
+    goals = metrics["goals"]
+    assert sum(goal["n"] for goal in goals.values()) == 4
+    assert set(goals) == {f"{row['group']}: {row['goal']}" for row in lines}
+    assert {goal.partition(": ")[2] for goal in goals} <= {"red", "green", "blue"}
     page = (run / "evaluation/pushing_language/report.html").read_text()
     assert "How to read episodes" in page
+    assert all(f"<b>{goal}</b>" in page for goal in goals)
     assert page.count("data:image/gif") >= 2
 
 
@@ -143,6 +169,26 @@ def test_scores_say_how_far_decoding_departs_that_approximates(run):
     quick = ["decoding@decode=mmact/words", "decode.confidence=0.001"]
     metrics = evaluate.run(compose("evaluate", *given, "label=quick", *quick))
     assert metrics["acting"]["deviation"] > 0
+
+
+def test_ways_to_fill_in_stand_beside_each_other_with_what_they_cost(run):
+    given = [f"ckpt={run}", "evaluation=mmact/decoders", "num_shown=0", "limit=4", "label=ways"]
+    metrics = evaluate.run(compose("evaluate", *given))
+    ways = metrics["conditions"]
+    passes = {name: way["forwards"]["mean"] for name, way in ways.items()}
+    assert metrics["acting"]["forwards"] == passes["expectation"] == passes["sample"] == 1
+    assert [passes[name] for name in ("again4", "again8", "doubted8", "stale8", "quotas8", "blocks8")] == [4, *[8] * 5]
+    assert 1 <= passes["confident8"] <= 8
+    assert all(way["ms"]["mean"] > 0 and way["measures"]["success"]["n"] == 4 for way in ways.values())
+    exact = {name for name in ways if name not in ("stale8", "confident8")}
+    assert {ways[name]["deviation"]["mean"] for name in exact} == {0}
+    assert ways["stale8"]["deviation"]["mean"] > 0
+    assert metrics["decoders"]["again4"]["steps"] == "4"
+    page = (run / "evaluation/ways/report.html").read_text()
+    assert "hidden again (MaskGIT)" in page
+    assert "forwards 4.000" in page
+    with pytest.raises(ValueError, match="conditions=.'again9'. are unknown; .*again8"):
+        evaluate.run(compose("evaluate", *given, "conditions=[again9]"))
 
 
 def test_what_the_verdict_says_agrees_with_the_interval():

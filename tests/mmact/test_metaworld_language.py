@@ -26,5 +26,6 @@ def test_a_policy_of_both_is_trained_played_and_asked_what_it_is_about(tmp_path)
     assert all(metrics["conditions"][name]["moved"]["mean"] > 0 for name in ("moved_objects", "moved_expert"))
     rows = (tmp_path / "run/evaluation/metaworld_language/predictions.jsonl").read_text().splitlines()
     assert {json.loads(row)["group"] for row in rows} <= {"plate-slide", "window-open"}
+    assert {word for row in rows for word in json.loads(row)["goal"].split(", ")} <= {"left", "right", "near", "far"}
     said = evaluate.run(compose("evaluate", f"ckpt={tmp_path}/run", "evaluation=mmact/plans", "conditions=[]"))
     assert said["exact"]["all"]["n"] > 3

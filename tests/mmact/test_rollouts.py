@@ -56,6 +56,18 @@ def test_what_a_policy_plays_is_a_data_set_that_another_is_trained_on(played, to
     assert len(use["text"].splitlines()) == 4
 
 
+@pytest.mark.parametrize("stage", ["mmact/action", "mmact/regression"])
+def test_a_policy_without_a_state_is_trained_and_scored_on_a_data_set_that_has_none(played, tmp_path, stage):
+    blind = ["task.numbers={state: 0, action: 2}", "task.form.keys.states=observation.joints", "reads_state=false"]
+    folder, words = played[0], [*QUIET, f"run_dir={tmp_path}/run", "loader.batch_size=4"]
+    fit.run(compose_lerobot(folder, *words, *blind, f"task.test_file={folder}", stage=stage))
+    given = [f"ckpt={tmp_path}/run", "evaluation=mmact/imitation", "conditions=[mean,wrong_instruction]"]
+    metrics = evaluate.run(compose("evaluate", *given, "per_episode=2"))
+    assert metrics["off"]["all"]["n"] == 8
+    with pytest.raises(ValueError, match="this run reads no state"):
+        infer.run(compose("infer", "session=mmact/act", f"ckpt={tmp_path}/run", 'state="0.1 0.2"'))
+
+
 def test_a_folder_that_is_there_and_training_that_would_play_without_a_simulator_are_refused(run, played, tmp_path):
     folder, _ = played
     given = [f"ckpt={run}", "evaluation=mmact/policy", "conditions=[]", "label=again"]

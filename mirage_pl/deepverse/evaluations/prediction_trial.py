@@ -10,36 +10,35 @@ import torch
 from torch import Tensor
 
 from data_modules.episodes.clips import Clip
+from mirage_pl.deepverse.evaluations.geometry import measure_points
 from mirage_pl.deepverse.evaluations.motion import Motion, correlate, measure_motion
+from mirage_pl.deepverse.evaluations.prediction_conditions import (
+    CODES,
+    COPY,
+    INSTRUCTION,
+    NO_DEPTH,
+    NO_MEMORY,
+    NO_RAYS,
+    ONE_AHEAD,
+    PLACEBO,
+    REMEMBERING,
+    REST,
+    SPATIAL,
+    TURN,
+)
 from mirage_pl.deepverse.evaluations.reconstruction import AT_ONCE, draw_clip
+from mirage_pl.deepverse.evaluations.unit_scores import LAST, find_moves, score_frames
 from mirage_pl.deepverse.model.cameras import invert, relate
+from mirage_pl.deepverse.model.codec import RAYS
 from mirage_pl.deepverse.model.prompts import turn_prompts
 from mirage_pl.deepverse.model.world import World
-from mirage_pl.deepverse.pictures import find_scales, measure_depth_error, read_colours, read_depth
+from mirage_pl.deepverse.pictures import find_scales, read_pictures
 from mirage_pl.deepverse.units import UnitBatch
-from mirage_pl.engine.evaluation.frames import psnr, squared_error
 from mirage_pl.engine.seams import OWN, Drawn, Once, Row, Trial
 from mirage_pl.engine.training.draws import row_stream
 
 if TYPE_CHECKING:
     from mirage_pl.deepverse.evaluations.prediction import Predict
-
-COPY, CODES, TURN, NO_MEMORY, PLACEBO, NO_RAYS, NO_DEPTH = (
-    "copy_last",
-    "codes",
-    "wrong_turn",
-    "no_memory",
-    "placebo_memory",
-    "no_rays",
-    "no_depth",
-)
-CONDITIONS = (COPY, CODES, TURN, NO_MEMORY, PLACEBO, NO_RAYS, NO_DEPTH)
-ONE_AHEAD = (TURN, NO_RAYS, NO_DEPTH)
-"""Conditions of which one unit is imagined."""
-REST = "at rest"
-"""The group of units in which the camera stays where it is."""
-REMEMBERING = (NO_MEMORY, PLACEBO)
-"""Conditions of clips that have a memory."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,12 @@ class Seen:
     """What is made of clips, from the first unit after the given ones on.
 
     Attributes:
-        frames_BTCHW: in [0, 1].
-        depth_BTHW: along the axis.
+        maps: colours, [B, T, 3, H, W] in [0, 1], depth along the axis as ``disparity``, and normals, as they are coded.
         steps_B44: the next unit's camera as the one before sees it.
         told_B: what was said of the next unit, by number.
     """
 
-    frames_BTCHW: Tensor
-    depth_BTHW: Tensor
+    maps: Mapping[str, Tensor]
     steps_B44: Tensor
     told_B: Tensor
 
@@ -78,7 +75,8 @@ class PredictTrial(Trial):
         self.collate, self.width = data.collate, min(AT_ONCE, data.loader.eval_batch_size)
         self.given: int = data.collate.given
         self.failures: list[dict[str, str]] = []
-        self.shown: dict[str, tuple[Tensor, Tensor]] = {}
+        self.shown: dict[str, tuple[Tensor, dict[str, Tensor]]] = {}
+        self.told: dict[str, int] = {}
         self.places = {clip.where: place for place, clip in enumerate(clips)}
 
     @property
@@ -101,8 +99,8 @@ class PredictTrial(Trial):
             part = self.once(f"{condition}-{first}", partial(self.score_clips, clips, condition))
             if condition == OWN:
                 self.failures += part["failures"]
-                pairs = zip(part["rows"], part["frames"], part["depth"], strict=True)
-                self.shown |= {row["where"]: (frames, depth) for row, frames, depth in pairs}
+                for place, (row, frames) in enumerate(zip(part["rows"], part["frames"], strict=True)):
+                    self.shown[row["where"]] = frames, {name: maps[place] for name, maps in part["maps"].items()}
             yield part["rows"]
 
     def score_clips(self, clips: Sequence[Clip], condition: str) -> dict[str, Any]:
@@ -115,16 +113,16 @@ class PredictTrial(Trial):
             except ValueError as error:
                 failures.append({"where": clip.where, "error": str(error)})
         if not readable:
-            return {"rows": [], "failures": failures, "frames": [], "depth": []}
+            return {"rows": [], "failures": failures, "frames": [], "maps": {}}
         batch = self.collate(readable).to(self.module.device)
         with torch.no_grad():
             seen = self.world(self.see, batch, condition)
             rows = self.write_rows(batch, seen, condition)
-        part: dict[str, Any] = {"rows": rows, "failures": failures, "frames": [], "depth": []}
-        if condition == OWN:
-            part["frames"] = list((seen.frames_BTCHW * 255).round().to(torch.uint8).cpu())
-            part["depth"] = list(seen.depth_BTHW.half().cpu())
-        return part
+        part: dict[str, Any] = {"rows": rows, "failures": failures}
+        if condition != OWN:
+            return part
+        maps = {name: list(each.half().cpu()) for name, each in seen.maps.items() if name != "colours"}
+        return part | {"frames": list((seen.maps["colours"] * 255).round().to(torch.uint8).cpu()), "maps": maps}
 
     def check(self, batch: UnitBatch) -> None:
         """Refuse clips in which nothing is left to be imagined.
@@ -144,21 +142,19 @@ class PredictTrial(Trial):
 
     def see(self, batch: UnitBatch, condition: str) -> Seen:
         """What is made of a batch under a condition."""
+        channels = self.world.codec.latent_channels
         make: Mapping[str, Callable[[], Seen]] = {
             COPY: lambda: self.copy(batch),
             CODES: lambda: self.recode(batch),
             NO_MEMORY: lambda: self.imagine(replace(batch, remembered_B=torch.zeros_like(batch.remembered_B))),
             PLACEBO: lambda: self.imagine(self.mislead(batch)),
             TURN: lambda: self.imagine(replace(batch, prompts_BN=turn_prompts(batch.prompts_BN)), 1),
-            NO_RAYS: lambda: self.imagine(batch, 1, hidden=slice(2 * self.world.codec.latent_channels, None)),
-            NO_DEPTH: lambda: self.imagine(batch, 1, hidden=self.find_depth()),
+            INSTRUCTION: lambda: self.imagine(self.misinstruct(batch)),
+            NO_RAYS: lambda: self.imagine(batch, 1, hidden=slice(-RAYS, None)),
+            NO_DEPTH: lambda: self.imagine(batch, 1, hidden=slice(channels, 2 * channels)),
             OWN: lambda: self.imagine(batch),
         }
         return make[condition]()
-
-    def find_depth(self) -> slice:
-        """Where depth is in a state."""
-        return slice(self.world.codec.latent_channels, 2 * self.world.codec.latent_channels)
 
     def imagine(self, batch: UnitBatch, ahead: int | None = None, hidden: slice | None = None) -> Seen:
         """Clips as they go on from their given units; ``hidden``: channels of these that the model sees as 0."""
@@ -181,11 +177,16 @@ class PredictTrial(Trial):
     def decode(self, batch: UnitBatch, states_BSNhw: Tensor, told_B: Tensor) -> Seen:
         """What units after the given ones look like, of states of all units."""
         pictures, cameras = self.world.show(states_BSNhw)
-        first, scale = self.first_frame(), find_scales(batch.depth_BTHW.float())
-        depth = read_depth(self.world.codec, pictures.disparity_B3THW, scale)
+        maps = read_pictures(self.world.codec, pictures, self.list_truth(batch))
         steps_B44 = cameras.poses_BN44[:, self.given].clone()
-        steps_B44[:, :3, 3] *= scale.view(-1, 1)
-        return Seen(read_colours(pictures.colours_B3THW)[:, first:], depth[:, first:], steps_B44, told_B)
+        steps_B44[:, :3, 3] *= find_scales(batch.depth_BTHW.float()).view(-1, 1)
+        return Seen({name: each[:, self.first_frame() :] for name, each in maps.items()}, steps_B44, told_B)
+
+    def list_truth(self, batch: UnitBatch) -> dict[str, Tensor]:
+        """What is coded of clips, as it is."""
+        truth = {"colours": batch.frames_BTCHW.float() / 255, "disparity": batch.depth_BTHW.float()}
+        truth["normals"] = batch.normals_BTHW3.float()
+        return {name: truth[name] for name in self.world.codec.coded}
 
     def first_frame(self) -> int:
         """Of the first unit after the given ones."""
@@ -194,59 +195,95 @@ class PredictTrial(Trial):
     def copy(self, batch: UnitBatch) -> Seen:
         """The newest given frame, again and again, by a camera that stays."""
         newest, count = self.first_frame() - 1, self.count_ahead(batch) * self.world.stride
-        frames = (batch.frames_BTCHW[:, newest : newest + 1].float() / 255).expand(-1, count, -1, -1, -1)
-        depth = batch.depth_BTHW[:, newest : newest + 1].float().expand(-1, count, -1, -1)
-        stays = torch.eye(4, device=frames.device).repeat(len(batch), 1, 1)
-        return Seen(frames, depth, stays, batch.prompts_BN[:, self.given])
+        truth = {name: maps[:, newest : newest + 1] for name, maps in self.list_truth(batch).items()}
+        maps = {name: each.expand(-1, count, *each.shape[2:]) for name, each in truth.items()}
+        stays = torch.eye(4, device=batch.frames_BTCHW.device).repeat(len(batch), 1, 1)
+        return Seen(maps, stays, batch.prompts_BN[:, self.given])
 
     def mislead(self, batch: UnitBatch) -> UnitBatch:
         """The batch, reminded of what clips of other episodes are, half the test set away."""
-        number, others = len(self.clips), list[Clip]()
-        for clip in batch.samples:
-            start = self.places[clip.where] + number // 2
-            turn = (self.clips[(start + step) % number] for step in range(number))
-            others.append(next((each for each in turn if each.entry.where != clip.entry.where), clip))
+        others = [
+            next((each for each in self.turn_round(clip) if each.entry.where != clip.entry.where), clip)
+            for clip in batch.samples
+        ]
         other = self.collate(others).to(self.module.device)
         placed = batch.poses_BN44[:, :1] @ invert(other.poses_BN44[:, :1]) @ other.memory_poses_BN44
         return replace(
-            batch, memory_BTCHW=other.memory_BTCHW, memory_depth_BTHW=other.memory_depth_BTHW, memory_poses_BN44=placed
+            batch,
+            memory_BTCHW=other.memory_BTCHW,
+            memory_depth_BTHW=other.memory_depth_BTHW,
+            memory_normals_BTHW3=other.memory_normals_BTHW3,
+            memory_poses_BN44=placed,
         )
+
+    def turn_round(self, clip: Clip) -> Iterator[Clip]:
+        """All clips, those half the test set away first."""
+        number = len(self.clips)
+        start = self.places[clip.where] + number // 2
+        return (self.clips[(start + step) % number] for step in range(number))
+
+    def misinstruct(self, batch: UnitBatch) -> UnitBatch:
+        """The batch, told what another clip is; one that is told nothing, or for which there is no other, as it was."""
+        prompts_BN = batch.prompts_BN.clone()
+        for row, clip in enumerate(batch.samples):
+            if own := self.tell(clip):
+                others = (self.tell(other) for other in self.turn_round(clip))
+                prompts_BN[row, 1:] = next((other for other in others if other not in (0, own)), own)
+        return replace(batch, prompts_BN=prompts_BN)
+
+    def tell(self, clip: Clip) -> int:
+        """What a clip is told, by number."""
+        if clip.where not in self.told:
+            self.told[clip.where] = self.collate.reads(clip.read(), self.world.stride, clip.where)[0]
+        return self.told[clip.where]
 
     def write_rows(self, batch: UnitBatch, seen: Seen, condition: str) -> list[Row]:
         """Rows of ``predictions.jsonl``; intervals draw walks, since clips of one are alike."""
-        first, count, stride = self.first_frame(), seen.frames_BTCHW.shape[1], self.world.stride
-        truth = batch.frames_BTCHW[:, first : first + count].float() / 255
-        far = batch.depth_BTHW[:, first : first + count].float()
-        count = truth.shape[1]
-        ours = seen.frames_BTCHW[:, :count]
-        level_BT = psnr(squared_error(ours.flatten(0, 1), truth.flatten(0, 1))).view(len(batch), -1)
-        error_BT = measure_depth_error(seen.depth_BTHW[:, :count], far)
-        ahead = self.count_ahead(batch)
+        first, stride, ahead = self.first_frame(), self.world.stride, self.count_ahead(batch)
+        truth = {name: maps[:, first:] for name, maps in self.list_truth(batch).items()}
+        count = min(truth["colours"].shape[1], seen.maps["colours"].shape[1])
+        ours, truth = ({name: maps[:, :count] for name, maps in each.items()} for each in (seen.maps, truth))
+        scores = score_frames(ours, truth)
+        points = self.score_points(batch, ours, truth) if condition in SPATIAL else {}
         last = slice((ahead - 1) * stride, ahead * stride)
         steps_B44 = torch.stack([relate(poses_N44)[self.given] for poses_N44 in batch.poses_BN44])
+        walks = self.evaluation.walks
+        moves_B = [False] * len(batch) if walks else find_moves(batch.frames_BTCHW[:, first - 1 : first + stride])
         rows = []
         for place, clip in enumerate(batch.samples):
-            motion = measure_motion(
-                seen.steps_B44[place], steps_B44[place], int(seen.told_B[place]), self.evaluation.edge
-            )
-            row = self.name_row(clip, motion)
-            if condition not in REMEMBERING or bool(batch.remembered_B[place]):
-                next_one = float(level_BT[place, :stride].mean())
-                row |= {"psnr": next_one} if motion.moves else {}
-                row |= {"psnr_all": next_one, "absrel": float(error_BT[place, :stride].mean()), **motion.measures}
+            told = int(seen.told_B[place]) if walks else 0
+            motion = measure_motion(seen.steps_B44[place], steps_B44[place], told, self.evaluation.edge)
+            row = self.name_row(clip, motion, moves := motion.moves or moves_B[place])
+            counts = condition not in REMEMBERING or bool(batch.remembered_B[place])
+            if counts and not (condition == INSTRUCTION and not batch.prompts_BN[place, self.given]):
+                values = {name: float(score[place, :stride].nanmean()) for name, score in scores.items()}
+                row |= values | {"psnr_all": values["psnr"], "psnr": values["psnr"] if moves else None}
+                row |= motion.measures if walks else {}
+                row |= {name: each[place] for name, each in points.items()}
                 if condition not in ONE_AHEAD:
-                    row["psnr_last"] = float(level_BT[place, last].mean())
-                    row["absrel_last"] = float(error_BT[place, last].mean())
-            rows.append(row)
+                    row |= {f"{name}_last": float(scores[name][place, last].mean()) for name in LAST if name in scores}
+            rows.append({name: value for name, value in row.items() if value == value})
         return rows
 
-    def name_row(self, clip: Clip, motion: Motion) -> Row:
+    def score_points(
+        self, batch: UnitBatch, ours: Mapping[str, Tensor], truth: Mapping[str, Tensor]
+    ) -> dict[str, list[float]]:
+        """Measures in space of the last frame of the next unit; none without depth."""
+        if "disparity" not in ours:
+            return {}
+        here, there = ({name: maps[:, self.world.stride - 1] for name, maps in each.items()} for each in (ours, truth))
+        return measure_points(here, there, batch.lenses_BN33[:, self.given].float(), self.evaluation.strength)
+
+    def name_row(self, clip: Clip, motion: Motion, moves: bool) -> Row:
         """What a row is of."""
-        episode, group = self.rows.identity(clip), clip.group if motion.moves else REST
-        return {"id": episode, "where": clip.where, "group": group, "unit": episode, **motion.facts}
+        episode, group = self.rows.identity(clip), clip.group if moves else REST
+        facts = motion.facts if self.evaluation.walks else {}
+        return {"id": episode, "where": clip.where, "group": group, "unit": episode, **facts}
 
     def over_all(self, condition: str, rows: Sequence[Row]) -> Mapping[str, float]:
         """Correlations of steps with true ones; of a camera that stays there is none."""
+        if not self.evaluation.walks:
+            return {}
         pairs = {"move_aside": 0, "move_ahead": 2}
         steps = {name: [(row["step"][axis], row["true_step"][axis]) for row in rows] for name, axis in pairs.items()}
         values = {name: correlate(each) for name, each in steps.items()}
@@ -255,8 +292,9 @@ class PredictTrial(Trial):
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:
         """Draw what was imagined, and what came, each beside its depth."""
         clip = next(clip for clip in self.clips if clip.where == row["where"])
-        frames, depth = self.shown[clip.where]
-        batch, first = self.collate([clip]), self.first_frame()
+        frames, maps = self.shown[clip.where]
+        first = self.first_frame()
         there = slice(first, first + len(frames))
-        yield "", draw_clip(frames.cpu() / 255, {"disparity": depth.float().cpu()})
-        yield "truth", draw_clip(batch.frames_BTCHW[0, there] / 255, {"disparity": batch.depth_BTHW[0, there]})
+        truth = {name: each[0, there].cpu() for name, each in self.list_truth(self.collate([clip])).items()}
+        yield "", draw_clip(frames.cpu() / 255, {name: each.float().cpu() for name, each in maps.items()})
+        yield "truth", draw_clip(truth.pop("colours"), truth)

@@ -44,8 +44,18 @@ def sections(results: Sequence[Any]) -> Mapping[str, str]:
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     """Say what this checkpoint is shown to do, and what not, each with its interval."""
+    return write_claims(metrics, CLAIMS)
+
+
+def write_claims(metrics: Mapping[str, Any], claims: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    """Say of each claim whether it is shown; of conditions that weren't scored nothing.
+
+    Args:
+        metrics: of the evaluation.
+        claims: condition, measure, and what is said if the model's own value is better, and if not.
+    """
     sentences = []
-    for condition, name, shown, hidden in CLAIMS:
+    for condition, name, shown, hidden in claims:
         scored = ((metrics.get("conditions") or {}).get(condition) or {}).get("measures") or {}
         change = (scored.get(name) or {}).get("difference") or {}
         if change.get("difference") is None:

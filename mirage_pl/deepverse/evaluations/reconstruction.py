@@ -14,8 +14,9 @@ from data_modules.episodes.geometry import shade_depth
 from data_modules.episodes.normals import shade_normals
 from data_modules.episodes.video import enlarge, place_beside
 from mirage_pl.deepverse.batch import Batch
+from mirage_pl.deepverse.evaluations.geometry import NORMALS, measure_normals
 from mirage_pl.deepverse.model.codec import Modalities, StateCodec
-from mirage_pl.deepverse.pictures import measure_angles, measure_depth_error, read_pictures
+from mirage_pl.deepverse.pictures import measure_depth_error, read_pictures
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.evaluation.frames import psnr, squared_error, ssim, to_pixels
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
@@ -24,19 +25,15 @@ COPY = "copy_first"
 CONDITIONS = (COPY,)
 AT_ONCE = 16
 """Clips that are scored at a time at most."""
-WITHIN = 11.25
-"""Degrees."""
 EYES = 128
 """Pixels: smaller frames are shown larger."""
 MEASURES: Mapping[str, Measure] = {
     "psnr": Measure("mean", "higher", "dB", "PSNR: of each frame after the first, mean over a clip."),
     "absrel": Measure("mean", "lower", meaning="AbsRel: error of depth as a share of it, where it is known."),
     "ssim": Measure("mean", "higher", meaning="SSIM: structural similarity, 1 is the same."),
-    "angle": Measure("mean", "lower", "°", "median angle between normals and the true ones, mean over frames."),
-    "angle_mean": Measure("mean", "lower", "°", "mean angle between normals and the true ones."),
-    "within": Measure("mean", "higher", meaning=f"share of normals that are off by less than {WITHIN}°."),
+    **NORMALS,
 }
-OF = {"absrel": "disparity", "angle": "normals", "angle_mean": "normals", "within": "normals"}
+OF = {"absrel": "disparity"} | dict.fromkeys(NORMALS, "normals")
 """Measures -> the picture that they are of; the others are of colours."""
 
 
@@ -181,9 +178,7 @@ def measure_pictures(ours: Mapping[str, Tensor], truth: Mapping[str, Tensor]) ->
     if "disparity" in ours:
         scores["absrel"] = measure_depth_error(ours["disparity"], truth["disparity"]).flatten()
     if "normals" in ours:
-        angles_MP = measure_angles(ours["normals"], truth["normals"]).flatten(2).flatten(0, 1)
-        scores |= {"angle": angles_MP.nanmedian(1).values, "angle_mean": angles_MP.nanmean(1)}
-        scores["within"] = (angles_MP < WITHIN).sum(1) / angles_MP.isfinite().sum(1)
+        scores |= measure_normals(ours["normals"], truth["normals"])
     return scores
 
 

@@ -1,8 +1,9 @@
-"""What is said of a unit, as numbers: a learnt table of moves and turns, or the release's texts.
+"""What is said of a unit, as numbers: a learnt table of moves and turns, or of words; or texts of CLIP and T5.
 
 Shapes: B rows, n tokens, E numbers of a token, P of a summary.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,37 +60,88 @@ class PromptTable(nn.Module):
         return tokens_B2E, torch.ones_like(tokens_B2E[..., 0], dtype=torch.bool), torch.cat(pooled, 1)
 
 
+class WordTable(nn.Module):
+    """A learnt text of an instruction and a robot's name, of a token for each word.
+
+    Args:
+        sentences: instructions, by number from 1 on; of 0 nothing is said.
+        robot: what acts.
+        text_dim: E.
+        pooled_dim: P.
+    """
+
+    words_Nn: Tensor
+
+    def __init__(self, sentences: Sequence[str], robot: str, text_dim: int, pooled_dim: int) -> None:
+        super().__init__()
+        texts = [[EMPTY], *(write_prompt(sentence, robot).split() for sentence in sentences)]
+        numbers = {word: number for number, word in enumerate(sorted({word for text in texts for word in text}))}
+        longest = max(map(len, texts))
+        rows = [[numbers[word] for word in text] + [-1] * (longest - len(text)) for text in texts]
+        self.register_buffer("words_Nn", torch.tensor(rows), persistent=False)
+        self.tokens, self.pooled = nn.Embedding(len(numbers), text_dim), nn.Embedding(len(numbers), pooled_dim)
+        self.places = nn.Embedding(longest, text_dim)
+
+    def forward(self, prompts_B: Tensor) -> Text:
+        """The texts of prompts, by number; a summary is the sum of its words, divided by the root of their number."""
+        words_Bn = self.words_Nn[prompts_B]
+        valid_Bn = words_Bn >= 0
+        known_Bn = words_Bn.clamp(min=0)
+        tokens_BnE = self.tokens(known_Bn) + self.places.weight
+        pooled_BP = (self.pooled(known_Bn) * valid_Bn[..., None]).sum(1) / valid_Bn.sum(1, keepdim=True).sqrt()
+        return tokens_BnE, valid_Bn, pooled_BP
+
+
 class ReleasedPrompts(nn.Module):
     """The release's texts, as CLIP and T5 read them, out of its file: sentence -> embeddings.
 
     Args:
-        file: with ``prompt_embeds``, ``prompt_attention_mask`` and ``pooled_prompt_embeds`` of each sentence.
+        file: with ``prompt_embeds``, ``prompt_attention_mask`` and ``pooled_prompt_embeds`` of each sentence, and of
+            ``empty``, where nothing is said.
+        text_dim: E.
+        pooled_dim: P.
+        sentences: instructions, by number from 1 on, which stand in the file in small letters, followed by the robot's
+            name; ``None``: the sentences of actions.
+        robot: what acts.
 
     Raises:
-        ValueError: it can't be read, or lacks a sentence.
+        ValueError: it can't be read, lacks a sentence, or has texts of other sizes.
     """
 
     tokens_NnE: Tensor
     valid_Nn: Tensor
     pooled_NP: Tensor
 
-    def __init__(self, file: str) -> None:
+    def __init__(
+        self, file: str, text_dim: int, pooled_dim: int, sentences: Sequence[str] | None = None, robot: str = ""
+    ) -> None:
         super().__init__()
-        texts = read_texts(Path(file))
+        prompts = PROMPTS if sentences is None else (EMPTY, *(write_prompt(each, robot) for each in sentences))
+        texts = read_texts(Path(file), prompts)
         for name, key in (
             ("tokens_NnE", "prompt_embeds"),
             ("valid_Nn", "prompt_attention_mask"),
             ("pooled_NP", "pooled_prompt_embeds"),
         ):
-            rows = torch.cat([texts[prompt][key] for prompt in PROMPTS])
+            rows = torch.cat([texts[prompt][key] for prompt in prompts])
             self.register_buffer(name, rows.bool() if name == "valid_Nn" else rows.float(), persistent=False)
+        if (sizes := (self.tokens_NnE.shape[2], self.pooled_NP.shape[1])) != (text_dim, pooled_dim):
+            raise ValueError(
+                f"{file} has tokens of {sizes[0]} numbers and summaries of {sizes[1]}, but model.transformer.text_dim="
+                f"{text_dim} and pooled_dim={pooled_dim}; set them to these"
+            )
 
     def forward(self, prompts_B: Tensor) -> Text:
         """The texts of prompts, by number."""
         return self.tokens_NnE[prompts_B], self.valid_Nn[prompts_B], self.pooled_NP[prompts_B]
 
 
-def read_texts(file: Path) -> dict[str, Any]:
+def write_prompt(instruction: str, robot: str) -> str:
+    """What is said of an instruction: as the release has it in training, in small letters, and the robot's name."""
+    return f"{instruction.lower()} {robot}".strip()
+
+
+def read_texts(file: Path, prompts: Sequence[str]) -> dict[str, Any]:
     """Read the release's texts.
 
     Raises:
@@ -97,9 +149,9 @@ def read_texts(file: Path) -> dict[str, Any]:
     """
     try:
         texts: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        missing = [prompt for prompt in PROMPTS if prompt not in texts]
+        missing = [prompt for prompt in prompts if prompt not in texts]
     except Exception as error:
-        raise ValueError(f"model.prompts.file={file} can't be read as texts ({type(error).__name__})") from None
+        raise ValueError(f"{file} can't be read as texts ({type(error).__name__})") from None
     if missing:
-        raise ValueError(f"model.prompts.file={file} lacks {missing[0]!r} and {len(missing) - 1} more sentences")
+        raise ValueError(f"{file} lacks {missing[0]!r} and {len(missing) - 1} more sentences")
     return texts

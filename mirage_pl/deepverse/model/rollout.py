@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from mirage_pl.deepverse.model.cameras import chain
+from mirage_pl.deepverse.model.codec import invert_depth
+from mirage_pl.deepverse.model.expected import expect_cameras
 from mirage_pl.deepverse.model.handover import Given, Walked, Window, draw_memory, give, join_window
-from mirage_pl.deepverse.model.memory import Memory
+from mirage_pl.deepverse.model.memory import Memory, Past
 from mirage_pl.deepverse.model.sampler import Sampler
-from mirage_pl.deepverse.model.world import Pictures, World
+from mirage_pl.deepverse.model.world import World
 from mirage_pl.engine.training.draws import row_stream
 
 
@@ -47,14 +49,21 @@ class Rollout:
         memory: which unit of the past a window is shown.
         seed: of what is drawn; each window's draws depend on it and on the units before.
 
+    Raises:
+        ValueError: a model of other modalities than a window hands over.
+
     Attributes:
         walked: all that was seen, in the unit and as the camera of the first picture.
     """
 
     def __init__(self, world: World, sampler: Sampler, sizes: WindowSizes, memory: Memory, seed: int) -> None:
+        if world.written.modalities != "rgbd":
+            raise ValueError(
+                f"a walk hands over colours and depth, but this run has modalities={world.written.modalities}"
+            )
         self.world, self.sampler, self.sizes, self.memory, self.seed = world, sampler, sizes, memory, seed
         self.walked: Walked | None = None
-        self.chosen: list[int | None] = []
+        self.told, self.chosen = list[int](), list[int | None]()
 
     @property
     def count(self) -> int:
@@ -70,12 +79,16 @@ class Rollout:
         """
         world = self.world
         world.check_size(frame_3HW.shape[1], frame_3HW.shape[2])
-        pictures = frame_3HW[None, :, None].to(world.device)
-        codes, _ = world.encode(Pictures(pictures, torch.zeros_like(pictures)))
-        image = world.codec.join(world.codec.standardise(codes), None, None)
+        picture = frame_3HW[None, :, None].to(world.device)
+        codes = world.encode(dict.fromkeys(world.codec.coded, picture))
+        image = world.write({"colours": codes["colours"]}, None)
         nothing = torch.zeros(1, 1, dtype=torch.long, device=world.device)
         state = world.draw_units(self.sampler, image, nothing, [self.open_stream()])
-        self.walked = join_window(world.codec, None, self.see(state), 1.0, 0)
+        self.walked, self.told = join_window(world.codec, None, self.see(state), 1.0, 0), [0]
+
+    def recall(self, walked: Walked, told: Sequence[int]) -> None:
+        """Begin with units that are known, and what was said of each."""
+        self.walked, self.told = walked, list(told)
 
     @torch.no_grad()
     def go(self, prompts: Sequence[int]) -> None:
@@ -99,33 +112,40 @@ class Rollout:
         given = give(world.codec, walked, number, world.stride)
         past = self.encode(given)
         said = torch.tensor([list(prompts)], device=world.device)
-        memory = self.remember(walked, number, given.scale)
+        memory = self.remember(walked, number, prompts, given.scale)
         units = world.draw_units(self.sampler, past, said, [self.open_stream()], memory)
         window = self.see(torch.cat((past, units), 2))
         self.walked = join_window(world.codec, walked, window, given.scale, number)
+        self.told += prompts
 
-    def remember(self, walked: Walked, given: int, scale: Tensor) -> tuple[Tensor, Tensor] | None:
+    def remember(
+        self, walked: Walked, given: int, prompts: Sequence[int], scale: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
         """The state of a unit of the past, and that it counts; ``None``: there is none."""
-        self.chosen.append(unit := self.memory(walked.poses_N44, given))
+        coming = expect_cameras(walked.poses_N44, self.told, prompts)
+        depth = invert_depth(walked.disparity_THW[:: self.world.stride])
+        self.chosen.append(unit := self.memory(Past(walked.poses_N44, given, coming, depth, walked.lenses_N33)))
         if unit is None:
             return None
-        state = self.encode(draw_memory(self.world.codec, walked, unit, given, self.world.stride, scale))
+        state = self.draw_past(walked, unit, given, scale)
         return state, torch.ones(1, dtype=torch.bool, device=state.device)
+
+    def draw_past(self, walked: Walked, unit: int, given: int, scale: Tensor) -> Tensor:
+        """The state of a unit of the past, as the window's first camera sees it."""
+        return self.encode(draw_memory(self.world.codec, walked, unit, given, self.world.stride, scale))
 
     def encode(self, given: Given) -> Tensor:
         """The states of what a window is given, [1, S, n, h, w]."""
         disparity = given.disparity_THW[None, None].expand(1, 3, -1, -1, -1)
-        codec = self.world.codec
-        codes = self.world.encode(Pictures(given.colours_3THW[None], disparity))
-        rays = given.rays_N6hw.transpose(0, 1)[None]
-        return codec.join(codec.standardise(codes[0]), codec.standardise(codes[1]), rays)
+        codes = self.world.encode({"colours": given.colours_3THW[None], "disparity": disparity})
+        return self.world.write(codes, given.rays_N6hw.transpose(0, 1)[None])
 
     def see(self, states_1SNhw: Tensor) -> Window:
         """What a window shows; its first unit has the lens of the next one, as its rays say nothing but the lens."""
         pictures, cameras = self.world.show(states_1SNhw)
         relative_N44, lenses_N33 = cameras.poses_BN44[0], cameras.lenses_BN33[0]
         lenses_N33 = torch.cat((lenses_N33[1:2], lenses_N33[1:])) if len(lenses_N33) > 1 else lenses_N33
-        return Window(pictures.colours_B3THW[0], pictures.disparity_B3THW[0], chain(relative_N44[1:]), lenses_N33)
+        return Window(pictures["colours"][0], pictures["disparity"][0], chain(relative_N44[1:]), lenses_N33)
 
     def open_stream(self) -> torch.Generator:
         """Random numbers of the next window."""

@@ -3,7 +3,7 @@
 Shapes: B clips of T frames, N units, C channels of a code, S of a state, H x W pixels, h x w places.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -21,19 +21,8 @@ from mirage_pl.deepverse.model.vae import CausalVAE
 Result = TypeVar("Result")
 UNKNOWN = (0.0, 1.0)
 """Mean and deviation of codes before they are measured."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What units look like.
-
-    Attributes:
-        colours_B3THW: pictures, about [-1, 1].
-        disparity_B3THW: pictures of disparity.
-    """
-
-    colours_B3THW: Tensor
-    disparity_B3THW: Tensor
+Maps = Mapping[str, Tensor]
+"""What a codec codes of clips, by name: pictures, [B, 3, T, H, W], about [-1, 1]; or their codes, [B, C, N, h, w]."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +51,7 @@ class World(nn.Module):
             untrained.
 
     Raises:
-        ValueError: modalities other than rgbd, a transformer of other channels than states, or a folder of another one.
+        ValueError: a transformer of other channels than states, or a folder of another one.
     """
 
     constants_22: Tensor
@@ -78,12 +67,10 @@ class World(nn.Module):
         path: str | None = None,
     ) -> None:
         super().__init__()
-        if codec.modalities != "rgbd":
-            raise ValueError(f"modalities={codec.modalities}, but a world model knows colours and depth: rgbd")
         if sizes.channels != codec.channels:
             raise ValueError(
-                f"model.transformer.channels={sizes.channels}, but a state has {codec.channels}: two codes of "
-                f"{codec.latent_channels} and 6 of rays"
+                f"model.transformer.channels={sizes.channels}, but a state has {codec.channels}: {len(codec.coded)} "
+                f"code(s) of {codec.latent_channels} and 6 of rays"
             )
         self.vae = vae.requires_grad_(False).eval()
         self.transformer, self.prompts, self.flow, self.written = MMDiT(sizes), prompts, flow, codec
@@ -140,15 +127,13 @@ class World(nn.Module):
             )
 
     @torch.no_grad()
-    def encode(self, pictures: Pictures) -> tuple[Tensor, Tensor]:
-        """Codes of colours and of disparity, as the VAE has them, [B, C, N, h, w] each."""
-        both = torch.cat((pictures.colours_B3THW, pictures.disparity_B3THW)).to(self.vae.dtype)
-        colours, disparity = self.vae.encode(both).mean_BCNhw.chunk(2)
-        return colours, disparity
+    def encode(self, pictures: Maps) -> dict[str, Tensor]:
+        """Codes of pictures, as the VAE has them."""
+        together = torch.cat([pictures[name] for name in self.written.coded]).to(self.vae.dtype)
+        codes = self.vae.encode(together).mean_BCNhw.chunk(len(self.written.coded))
+        return dict(zip(self.written.coded, codes, strict=True))
 
-    def build_states(
-        self, codes: tuple[Tensor, Tensor], cameras: Cameras, scale_B: Tensor, size: tuple[int, int]
-    ) -> Tensor:
+    def build_states(self, codes: Maps, cameras: Cameras, scale_B: Tensor, size: tuple[int, int]) -> Tensor:
         """States of clips, [B, S, N, h, w], each camera as the one before sees it.
 
         Args:
@@ -161,26 +146,29 @@ class World(nn.Module):
         return self.join(codes, Cameras(relative.view_as(cameras.poses_BN44), cameras.lenses_BN33), scale_B, size)
 
     def build_memory(
-        self, codes: tuple[Tensor, Tensor], cameras: Cameras, first_B44: Tensor, scale_B: Tensor, size: tuple[int, int]
+        self, codes: Maps, cameras: Cameras, first_B44: Tensor, scale_B: Tensor, size: tuple[int, int]
     ) -> Tensor:
         """A unit of the past as a window is shown it: as the camera of its first unit, ``first_B44``, sees it."""
         place_B44 = invert(first_B44) @ cameras.poses_BN44[:, 0]
         return self.join(codes, Cameras(place_B44[:, None], cameras.lenses_BN33), scale_B, size)
 
-    def join(self, codes: tuple[Tensor, Tensor], cameras: Cameras, scale_B: Tensor, size: tuple[int, int]) -> Tensor:
+    def join(self, codes: Maps, cameras: Cameras, scale_B: Tensor, size: tuple[int, int]) -> Tensor:
         """States of codes, and of cameras as they are written."""
-        codec, units = self.codec, cameras.poses_BN44.shape[1]
+        units = cameras.poses_BN44.shape[1]
         scale_M1 = scale_B.repeat_interleave(units)[:, None]
-        rays_M6hw = codec.encode_rays(
+        rays_M6hw = self.codec.encode_rays(
             cameras.poses_BN44.flatten(0, 1), cameras.lenses_BN33.flatten(0, 1), size, scale_M1
         )
-        rays_B6Nhw = rays_M6hw.unflatten(0, (-1, units)).transpose(1, 2)
-        return codec.join(codec.standardise(codes[0]), codec.standardise(codes[1]), rays_B6Nhw)
+        return self.write(codes, rays_M6hw.unflatten(0, (-1, units)).transpose(1, 2))
+
+    def write(self, codes: Maps, rays_B6Nhw: Tensor | None) -> Tensor:
+        """States of codes as the VAE has them, and of rays; what isn't known is 0."""
+        known = {name: self.codec.standardise(code) for name, code in codes.items()}
+        return self.codec.join(known["colours"], known.get("disparity"), rays_B6Nhw, known.get("normals"))
 
     def build_image(self, state_BS1hw: Tensor) -> Tensor:
         """What a walk begins with: a state of which the picture alone is known."""
-        pictures, _, _ = self.codec.split(state_BS1hw)
-        return self.codec.join(pictures, None, None)
+        return self.codec.join(self.codec.split_codes(state_BS1hw)["colours"], None, None)
 
     def say(self, prompts_B: Tensor, memory: Tensor | None = None, on_B: Tensor | None = None) -> Said:
         """What is said of a unit, by the numbers of :data:`mirage_pl.deepverse.model.prompts.PROMPTS`."""
@@ -217,13 +205,13 @@ class World(nn.Module):
         return torch.cat(units, 2)
 
     @torch.no_grad()
-    def show(self, states_BSNhw: Tensor) -> tuple[Pictures, Cameras]:
+    def show(self, states_BSNhw: Tensor) -> tuple[dict[str, Tensor], Cameras]:
         """What states look like, and where they are seen from, each camera as the one before sees it."""
-        codec = self.codec
-        pictures, disparity, rays_B6Nhw = codec.split(states_BSNhw.float())
-        codes = torch.cat((codec.restore(pictures), codec.restore(disparity)))
-        colours, far = self.vae.decode(codes.to(self.vae.dtype)).float().chunk(2)
+        codec, states_BSNhw = self.codec, states_BSNhw.float()
+        codes = [codec.restore(code) for code in codec.split_codes(states_BSNhw).values()]
+        pictures = self.vae.decode(torch.cat(codes).to(self.vae.dtype)).float().chunk(len(codes))
+        _, _, rays_B6Nhw = codec.split(states_BSNhw)
         poses_M44, lenses_M33 = codec.decode_rays(rays_B6Nhw.transpose(1, 2).flatten(0, 1))
         units = states_BSNhw.shape[2]
         cameras = Cameras(poses_M44.unflatten(0, (-1, units)), lenses_M33.unflatten(0, (-1, units)))
-        return Pictures(colours, far), cameras
+        return dict(zip(codec.coded, pictures, strict=True)), cameras

@@ -14,19 +14,20 @@ from torch import Tensor, nn
 
 from mirage_pl.deepverse.model.flow import build_noise_pyramid, build_pyramid, corrupt, count_units, list_history
 from mirage_pl.deepverse.model.released import CODES, CONFIG, WEIGHTS, WITHIN, write_folder
-from mirage_pl.deepverse.model.world import Cameras, Pictures, World
-from mirage_pl.deepverse.pictures import draw_colours, draw_disparity, find_scales
+from mirage_pl.deepverse.model.world import Cameras, World
+from mirage_pl.deepverse.pictures import draw_pictures, find_scales
 from mirage_pl.deepverse.units import UnitBatch
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.engine.training.remembered import Remembered
 
-CARD = """A world model of colours, disparity and rays (DeepVerse, arXiv 2506.01103).
+CARD = """A world model of colours, disparity, normals and rays (DeepVerse, arXiv 2506.01103).
 
 `causal_video_vae/` and `transformer/` have the names of the released weights, `config.json` in each our sizes.
 `prompts/` is the learnt table of what is said; `config.json` here has mean and deviation of codes: of first units, of
 later ones.
 """
+RAYS = "rays"
 TIMES = 1000
 """Ratios that may be drawn; 0 is none of them."""
 
@@ -80,7 +81,8 @@ class LearnWorld(BaseModule):
         rates: what is kept from the model.
         remembered: clips whose codes are kept, 2 bytes a number.
         measured: clips of which mean and deviation of codes are measured, where the model's codec doesn't say them.
-        base: of :class:`mirage_pl.engine.training.base.BaseModule`; ``net`` is the world model.
+        base: of :class:`mirage_pl.engine.training.base.BaseModule`; ``net`` is the world model; of ``loss_weights``
+            those of pictures that its codec hasn't are left out.
     """
 
     net: World
@@ -88,8 +90,10 @@ class LearnWorld(BaseModule):
     def __init__(
         self, rates: Rates, remembered: Annotated[int, Ge(0)], measured: Annotated[int, Ge(1)], **base: Any
     ) -> None:
+        wanted = (*base["net"].written.coded, RAYS)
+        base["loss_weights"] = {name: weight for name, weight in base["loss_weights"].items() if name in wanted}
         super().__init__(**base)
-        self.rates, self.measured = rates, measured
+        self.rates, self.measured, self.names = rates, measured, wanted
         self.codes = Remembered(remembered)
 
     def on_fit_start(self) -> None:
@@ -105,7 +109,7 @@ class LearnWorld(BaseModule):
         self.net.measure(codes[:, :, :1], codes[:, :, 1:])
 
     def losses(self, batch: UnitBatch) -> dict[str, Tensor]:
-        """``colours``, ``disparity`` and ``rays``: squared errors of the direction, in each part of a state."""
+        """``colours``, ``disparity``, ``normals``, ``rays``, those that there are: squared errors of directions."""
         losses: dict[str, Tensor] = self.net(self.lose, batch)
         return losses
 
@@ -117,7 +121,7 @@ class LearnWorld(BaseModule):
         groups: dict[tuple[int, int], list[int]] = {}
         for row, each in enumerate(drawn):
             groups.setdefault(each.key, []).append(row)
-        total = states.new_zeros(3)
+        total = states.new_zeros(len(self.names))
         # where ranks share weights, all call the same modules, as often and in this order
         keys = list(dict.fromkeys(self.list_keys(states.shape[2]))) if self.split else sorted(groups)
         idle = [replace(drawn[0], stream=torch.Generator())]  # a row that counts nothing, and takes no other's noise
@@ -125,7 +129,7 @@ class LearnWorld(BaseModule):
             there = key in groups
             error = self.lose_group(key, groups[key] if there else [0], drawn if there else idle, given, batch)
             total = total + (error if there else 0 * error)
-        return dict(zip(("colours", "disparity", "rays"), (total / len(batch)).unbind(), strict=True))
+        return dict(zip(self.names, (total / len(batch)).unbind(), strict=True))
 
     def look_back(self, states_BSNhw: Tensor, memory: tuple[Tensor, Tensor], batch: UnitBatch) -> Tensor:
         """Units as those after them find them, [B, S, N, h, w]: as they are.
@@ -174,7 +178,7 @@ class LearnWorld(BaseModule):
         given: tuple[Tensor, Tensor, Tensor],
         batch: UnitBatch,
     ) -> Tensor:
-        """The errors of the three parts, [3], summed over rows that learn the same stage of sequences of one length.
+        """The error of each part, summed over rows that learn the same stage of sequences of one length.
 
         Args:
             key: stage, and units of a sequence.
@@ -200,7 +204,8 @@ class LearnWorld(BaseModule):
         said = net.say(prompts, memory, remembers & batch.remembered_B[list(rows)].to(states.device))
         times = torch.as_tensor(flow.stages[stage].time_of(ratio_B))
         error = (net.transformer([*history, noisy], times, said) - target).square()
-        return torch.stack([part.flatten(1).mean(1).sum() for part in net.codec.split(error)])
+        parts = *net.codec.split_codes(error).values(), net.codec.split(error)[2]
+        return torch.stack([part.flatten(1).mean(1).sum() for part in parts])
 
     def draw_like(self, entry: Tensor, drawn: Sequence[Drawn]) -> Tensor:
         """White noise, each row's out of its own stream."""
@@ -210,36 +215,34 @@ class LearnWorld(BaseModule):
         """States of clips, [B, S, N, h, w], and of what they are reminded of, [B, S, 1, h, w]."""
         net, size = self.net, (batch.frames_BTCHW.shape[3], batch.frames_BTCHW.shape[4])
         net.check_size(*size)
-        colours, disparity, memory_colours, memory_disparity = self.recall(batch)
+        codes, memory = self.recall(batch)
         scale_B = find_scales(batch.depth_BTHW.to(self.device, torch.float32)).flatten()
         poses, lenses, places = (
             each.to(self.device, torch.float32)
             for each in (batch.poses_BN44, batch.lenses_BN33, batch.memory_poses_BN44)
         )
-        states = net.build_states((colours, disparity), Cameras(poses, lenses), scale_B, size)
-        seen = Cameras(places, lenses[:, :1])
-        return states, net.build_memory((memory_colours, memory_disparity), seen, poses[:, 0], scale_B, size)
+        states = net.build_states(codes, Cameras(poses, lenses), scale_B, size)
+        return states, net.build_memory(memory, Cameras(places, lenses[:, :1]), poses[:, 0], scale_B, size)
 
-    def recall(self, batch: UnitBatch) -> tuple[Tensor, ...]:
+    def recall(self, batch: UnitBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Codes of clips and memories; each clip is encoded once, unless all ranks must call the VAE together."""
-        named = batch.frames_BTCHW, batch.depth_BTHW, batch.memory_BTCHW, batch.memory_depth_BTHW
-        inputs = [each.to(self.device) for each in named]
+        named = [batch.frames_BTCHW, batch.depth_BTHW, batch.normals_BTHW3]
+        named += [batch.memory_BTCHW, batch.memory_depth_BTHW, batch.memory_normals_BTHW3]
+        inputs, coded = [each.to(self.device) for each in named], self.net.written.coded
         parts = self.encode_all(*inputs) if self.split or not self.codes.most else self.codes(self.encode_all, *inputs)
-        return tuple(part.to(self.net.vae.dtype) for part in parts)
+        codes = [part.to(self.net.vae.dtype) for part in parts]
+        return dict(zip(coded, codes, strict=False)), dict(zip(coded, codes[len(coded) :], strict=True))
 
-    def encode(self, batch: UnitBatch) -> tuple[Tensor, Tensor]:
-        """Codes of clips, of colours and of disparity."""
-        colours, disparity, *_ = self.net(self.recall, batch)
-        return colours, disparity
+    def encode(self, batch: UnitBatch) -> list[Tensor]:
+        """Codes of clips, of each picture that is coded."""
+        codes, _ = self.net(self.recall, batch)
+        return list(codes.values())
 
-    def encode_all(self, frames: Tensor, depth: Tensor, memory: Tensor, memory_depth: Tensor) -> tuple[Tensor, ...]:
-        """Codes of colours and disparity of clips, then of memories, in half precision."""
-        codec, scale = self.net.written, find_scales(depth)
-        pairs = (frames, depth, inf), (memory, memory_depth, 1.0)
-        codes = list[Tensor]()
-        for shown, far, most in pairs:
-            disparity = draw_disparity(codec, far, scale).clamp(max=most)
-            codes += self.net.encode(Pictures(draw_colours(shown, torch.float32), disparity))
+    def encode_all(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Codes of frames, depth and normals of clips, then of memories, in half precision."""
+        codes, scale = list[Tensor](), find_scales(inputs[1])
+        for (frames, depth, normals), most in ((inputs[:3], inf), (inputs[3:], 1.0)):
+            codes += self.net.encode(draw_pictures(self.net.written, frames, depth, normals, scale, most)).values()
         return tuple(code.half() for code in codes)
 
     def parts(self) -> dict[str, Sequence[nn.Module]]:

@@ -81,3 +81,23 @@ class RolloutCollator(Collator):
         ]
         end = [self.end] * ended
         return Row([*tokens, *end], [*labels, *end])
+
+
+NEAR = (1, 2, 5, 17)
+"""Columns behind a latent block from which a place reaches to the next; the last one to the end."""
+
+
+def locate_tokens(batch: Batch) -> dict[str, Tensor]:
+    """Where the chosen tokens of answers lie, bools ``[M]`` by name: before any block, or so many columns behind one.
+
+    Learning from rewards moves most what comes right behind a block (EVA, arXiv 2606.24233).
+    """
+    order_BT = batch.real_BT.long().cumsum(1)
+    last_BT = torch.where(batch.latent_BT, order_BT, 0).cummax(1).values
+    chosen_BT = batch.targets_BT != IGNORE
+    distance_M = torch.where(last_BT > 0, order_BT - last_BT, 0)[chosen_BT]
+    places = {"before": distance_M == 0}
+    for first, end in zip(NEAR, (*NEAR[1:], None), strict=True):
+        upto = "_on" if end is None else "" if end == first + 1 else f"_{end - 1}"
+        places[f"after_{first}{upto}"] = (distance_M >= first) & (distance_M < (end or torch.inf))
+    return places

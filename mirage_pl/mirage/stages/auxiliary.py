@@ -24,6 +24,8 @@ class Auxiliary(Supervised):
         options: for :class:`Supervised`.
     """
 
+    writes_latents = False
+
     def __init__(self, latent_size: int, **options: Any) -> None:
         super().__init__(**options)
         width = self.net.width

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,15 +101,20 @@ class Model:
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:
         """Choose a chunk for each episode."""
-        samples = [
-            make_step(each.sample.where, *self.seen(each), self.chunk, each.world.width, self.look(each))
-            for each in plays
-        ]
-        streams = [torch.Generator().manual_seed(int(each.draws.integers(2**53))) for each in plays]
-        batch = self.collate(samples).to(self.module.device)
-        chosen_BN = self.module.choose_actions(batch, self.decode, streams)
-        chunks: Chunks = chosen_BN.float().cpu().numpy().reshape(len(plays), self.chunk, -1)
+        steps = [each.attempt(partial(self.observe, each)) for each in plays]
+        seeds = [int(each.draws.integers(2**53)) for each in plays]
+        chunks: Chunks = np.zeros((len(plays), self.chunk, plays[0].world.width), np.float32)
+        if there := [place for place, step in enumerate(steps) if step is not None]:
+            streams = [torch.Generator().manual_seed(seeds[place]) for place in there]
+            batch = self.collate([step for step in steps if step is not None]).to(self.module.device)
+            chosen_BN = self.module.choose_actions(batch, self.decode, streams)
+            chunks[there] = chosen_BN.float().cpu().numpy().reshape(len(there), self.chunk, -1)
         return chunks
+
+    def observe(self, play: Play) -> Step:
+        """What there is to act on in an episode."""
+        seen = self.seen(play)
+        return make_step(play.sample.where, *seen, self.chunk, play.world.width, self.look(play))
 
 
 def make_step(
@@ -141,18 +147,26 @@ class Mean:
 
 
 class Nearest:
-    """What was done in the nearest state of the training data, among episodes with this instruction if any are."""
+    """What was done in the nearest state of the training data, among episodes with this instruction if any are.
+
+    Raises:
+        ValueError: the data have no states.
+    """
 
     def __init__(self, rows: Steps) -> None:
         samples = [rows[index] for index in range(len(rows))]
-        self.states_NS = np.stack([sample.state_S for sample in samples if sample.state_S is not None])
+        states = [sample.state_S for sample in samples if sample.state_S is not None]
+        if not states:
+            raise ValueError("conditions=[nearest] looks for the nearest state, and the training data have none")
+        self.states_NS = np.stack(states)
         self.chunks_NHA = np.stack([sample.actions_HA for sample in samples])
         self.instructions = np.array([sample.instruction for sample in samples])
         self.scale_S = self.states_NS.std(0) + 1e-6
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:
         """Look one up for each."""
-        return np.stack([self.chunks_NHA[self.find(each)] for each in plays])
+        places = [each.attempt(partial(self.find, each)) for each in plays]
+        return np.stack([self.chunks_NHA[place or 0] for place in places])
 
     def find(self, play: Play) -> int:
         """The nearest step."""
@@ -170,8 +184,5 @@ class Expert:
 
     def choose(self, play: Play) -> Vector:
         """Its action."""
-        try:
-            return play.world.choose_expert_action()
-        except Exception as error:  # whatever an expert raises
-            play.error = f"{type(error).__name__}: {error}"
-            return np.zeros(play.world.width)
+        action = play.attempt(play.world.choose_expert_action)
+        return np.zeros(play.world.width) if action is None else action

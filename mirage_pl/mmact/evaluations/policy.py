@@ -5,15 +5,15 @@ from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from annotated_types import Interval
 from PIL import Image
 
 from data_modules.demonstrations.steps import Demonstrations, Step
 from data_modules.worlds.told import Told
 from mirage_pl.engine.evaluation.conditions import check_conditions
+from mirage_pl.engine.evaluation.measures import estimate_interval
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
-from mirage_pl.mmact.evaluations.deviation import measure_deviation
+from mirage_pl.mmact.evaluations.decoders import EXACT, measure_cost, measure_departure
 from mirage_pl.mmact.evaluations.loop import Play, Policy, play
 from mirage_pl.mmact.evaluations.policies import LOOKS, SEEN, Expert, Mean, Model, Nearest, Random
 from mirage_pl.mmact.evaluations.rollouts import Rollouts
@@ -29,7 +29,7 @@ class Acting:
     """Score episodes, each played from where one of the split begins.
 
     Args:
-        conditions: names out of ``CONDITIONS``.
+        conditions: names out of ``CONDITIONS`` or ``decoders``.
         decode: how actions are filled in.
         exec_steps: steps of a chunk that are done before the next one is chosen.
         limit: steps of an episode at most.
@@ -39,6 +39,7 @@ class Acting:
         train_file: the training data.
         rollouts: writes what the model itself plays; ``None``: nothing is written.
         beyond: how far things are moved, see :class:`data_modules.worlds.metaworld_language.MetaWorldLanguage`.
+        decoders: name -> another way to fill actions in; each is a condition, and says what a chunk costs.
 
     Raises:
         ValueError: a condition that there isn't, or a number out of its range.
@@ -65,20 +66,23 @@ class Acting:
         train_file: str | None,
         rollouts: Rollouts | None,
         beyond: Annotated[float, Interval(gt=0, le=1)] = 0.15,
+        decoders: Mapping[str, Decoder] | None = None,
     ) -> None:
-        check_conditions(conditions, CONDITIONS)
+        check_conditions(conditions, (*CONDITIONS, *(decoders or {})))
         if world is None or limit is None:
             raise ValueError(
-                "task.world=null: there is no simulator in which episodes could be played; train with "
-                "callbacks.scores=null, and score a run with evaluation=mmact/plans or in another task"
+                "task.world=null: there is no simulator to play in; train with callbacks.scores=null, and score a run "
+                "with evaluation=mmact/imitation or mmact/plans, or in another task"
             )
         if min(exec_steps, limit, at_once) < 1:
             raise ValueError(f"exec_steps={exec_steps}, limit={limit} and at_once={at_once} must be 1 or more")
         self.conditions, self.decode, self.exec_steps, self.limit = tuple(conditions), decode, exec_steps, limit
         self.at_once, self.world, self.demonstrations, self.train_file = at_once, world, demonstrations, train_file
         self.rollouts, self.beyond = rollouts, beyond
-        decoded = {name: str(value) for name, value in vars(decode).items()}
-        self.facts: Mapping[str, Any] = {"exec_steps": exec_steps, "limit": limit, "decode": decoded}
+        self.decoders = {name: way for name, way in (decoders or {}).items() if name in conditions}
+        ways = {name: describe_decoder(way) for name, way in self.decoders.items()}
+        self.facts: Mapping[str, Any] = {"exec_steps": exec_steps, "limit": limit, "decode": describe_decoder(decode)}
+        self.facts |= {"decoders": ways} if ways else {}
 
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
@@ -98,6 +102,11 @@ class Acting:
                 f"{without[0]}: no seed, so this episode can't begin again; evaluate a task that is made here"
             )
         return ActingTrial(self, module, data, once, rows, episodes)
+
+
+def describe_decoder(decode: Decoder) -> dict[str, str]:
+    """Its kind and its options as texts."""
+    return {"kind": type(decode).__name__} | {name: str(value) for name, value in vars(decode).items()}
 
 
 class ActingTrial(Trial):
@@ -159,10 +168,11 @@ class ActingTrial(Trial):
 
     def choose_policy(self, condition: str) -> tuple[Policy, int]:
         """Who plays under a condition, and how many steps of a chunk are done."""
-        steps, chunk = self.evaluation.exec_steps, self.rows.chunk
-        if condition in SEEN or condition in LOOKS:
+        steps, chunk, decoders = self.evaluation.exec_steps, self.rows.chunk, self.evaluation.decoders
+        if condition in SEEN or condition in LOOKS or condition in decoders:
             seen, look = SEEN.get(condition, SEEN[OWN]), LOOKS.get(condition, Play.look)
-            return Model(self.module, self.collate, seen, look, self.evaluation.decode, chunk), steps
+            decode = decoders.get(condition, self.evaluation.decode)
+            return Model(self.module, self.collate, seen, look, decode, chunk), steps
         if condition == "moved_objects":
             return self.choose_policy(OWN)
         if condition in ("expert", "moved_expert"):
@@ -183,6 +193,7 @@ class ActingTrial(Trial):
         self.move_things(condition in MOVED)
         plays = [Play(*pair, self.views) for pair in zip(episodes, self.worlds, strict=False)]
         play(plays, policy()[0], self.evaluation.limit, policy()[1])
+        self.worlds = [each.world for each in plays if each.error is None] + self.worlds[len(plays) :]
         actions = {each.sample.where: np.array(each.actions).tolist() for each in plays}
         return {"rows": [self.write_row(each) for each in plays], "actions": actions}
 
@@ -198,24 +209,38 @@ class ActingTrial(Trial):
         place = {"id": self.rows.identity(sample), "where": sample.where, "group": sample.group}
         steps = len(each.actions) if each.reached else self.evaluation.limit
         broken = {} if each.error is None else {"error": each.error}
-        return place | {"instruction": sample.instruction, "success": each.reached, "length": steps} | broken
+        told = {"instruction": sample.instruction, "goal": each.goal}
+        return place | told | {"success": each.reached, "length": steps} | broken
+
+    def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """``goals``: successes by task and goal; an episode whose simulator didn't begin has none."""
+        by_goal: dict[str, list[float]] = {}
+        for row in rows:
+            if row.get("goal"):
+                by_goal.setdefault(f"{row['group']}: {row['goal']}", []).append(row["success"])
+        measure = self.evaluation.measures["success"]
+        return {"goals": {goal: estimate_interval(measure, by_goal[goal]) for goal in sorted(by_goal)}}
 
     def contrast(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, Any]:
-        """``moved``: how far the first action of an episode differs, mean over its numbers."""
+        """``moved``: how far the first action of an episode differs, mean over its numbers; what a decoder costs."""
         pairs = [(self.actions[OWN][row["where"]], self.actions[condition][row["where"]]) for row in own]
         moved = [float(np.abs(np.subtract(one[0], other[0])).mean()) for one, other in pairs if one and other]
-        return {"moved": {"mean": float(np.mean(moved)), "n": len(moved)}} if moved else {}
+        numbers = {"moved": {"mean": float(np.mean(moved)), "n": len(moved)}} if moved else {}
+        if condition not in self.evaluation.decoders:
+            return numbers
+        cost = self.price(condition, self.evaluation.decoders[condition])
+        return numbers | {name: {"mean": value, "n": len(self.episodes)} for name, value in (EXACT | cost).items()}
+
+    def price(self, name: str, decode: Decoder) -> dict[str, Any]:
+        """What a way to fill in costs, and how far it departs, at the begins of episodes."""
+        given = self.module, self.collate, self.episodes[: self.width], decode
+        return self.once(f"price-{name}", lambda: {**measure_departure(*given), **measure_cost(*given)})
 
     def describe(self) -> Mapping[str, float]:
-        """How far chunks depart from those of exact decoding, where it approximates: at some episodes' begins."""
-        steps = self.episodes[: self.width]
-        batch = self.collate(steps).to(self.module.device)
-
-        def choose(decode: Decoder) -> Any:
-            streams = [torch.Generator().manual_seed(place) for place in range(len(steps))]
-            return self.module.choose_actions(batch, decode, streams).double().cpu().numpy()
-
-        return measure_deviation(self.evaluation.decode, choose)
+        """How far chunks depart from those of exact decoding, where it approximates; beside others what they cost."""
+        if self.evaluation.decoders:
+            return self.price(OWN, self.evaluation.decode)
+        return measure_departure(self.module, self.collate, self.episodes[: self.width], self.evaluation.decode)
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
         """Say which simulators failed."""
@@ -232,11 +257,12 @@ class ActingTrial(Trial):
         self.move_things(False)
         for name, condition in (("", OWN), ("truth", "expert")):
             again = Play(sample, self.take_world())
-            actions = self.actions.get(condition, {}).get(sample.where)
-            frames = [again.world.draw()]
-            for step in range(self.evaluation.limit):
-                if again.over or (actions is not None and step >= len(actions)):
+            actions, expert = self.actions.get(condition, {}).get(sample.where), Expert()
+            frames = again.film()
+            for step in range(self.evaluation.limit if actions is None else len(actions)):
+                if again.over:
                     break
-                again.act(np.array(actions[step]) if actions is not None else again.world.choose_expert_action())
-                frames.append(again.world.draw())
-            yield name, [Image.fromarray(frame) for frame in frames]
+                again.act(expert.choose(again) if actions is None else np.array(actions[step]))
+                frames += again.film()
+            if frames:
+                yield name, [Image.fromarray(frame) for frame in frames]

@@ -22,7 +22,8 @@ def read_step(trained: Trained, instruction: str, state: str) -> Step:
         numbers_S = np.array([float(word) for word in str(state).replace(",", " ").split()], np.float32)
     except ValueError:
         raise ValueError(f'state={state} must be numbers with spaces between them, as state="0.1 -0.2"') from None
-    wanted = task.numbers["state"]
+    if not (wanted := task.numbers["state"]):
+        raise ValueError("this run reads no state; leave state out, and an episode is begun")
     if len(numbers_S) != wanted or not np.isfinite(numbers_S).all():
         raise ValueError(f"state has {len(numbers_S)} numbers; this policy takes {wanted} finite ones")
     if trained.collator.views:
@@ -34,11 +35,14 @@ def open_episode(trained: Trained, episode: int) -> Play:
     """An episode of the task's simulator, seen by as many cameras as the run reads; another number is another one.
 
     Raises:
-        ValueError: the task has none.
+        ValueError: the task has none, or it fails.
     """
     task: Any = trained.config.task
     if task.world is None:
         raise ValueError("this run's task has no simulator, so no episode can be played; give state= and instruction=")
     world = instantiate(task.world)()
     start = Step("episode", "", None, np.zeros((1, world.width), np.float32), 1, meta={"seed": [episode]})
-    return Play(start, world, trained.collator.views)
+    begun = Play(start, world, trained.collator.views)
+    if begun.error:
+        raise ValueError(f"the simulator fails as episode={episode} begins: {begun.error}; give another number")
+    return begun

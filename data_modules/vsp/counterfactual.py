@@ -1,0 +1,59 @@
+"""A maze with one more hole, in the way of its plan; and a plan as what it does in every cell."""
+
+from collections.abc import Sequence
+from random import Random
+
+from data_modules.files.inline import encode_image
+from data_modules.images import image_size
+from data_modules.samples import Latent, Picture, Sample, Text
+from data_modules.vsp.maze import HOLE, ICE, MOVES, Grid, shortest_plan, walk
+from data_modules.vsp.pictures import draw_maze, draw_path
+
+
+def block_plan(grid: Grid, plan: Sequence[str]) -> list[Grid]:
+    """List the mazes that have a hole in one cell of a plan's way, and another way to the goal."""
+    mazes = []
+    for row, column in dict.fromkeys(walk(grid, plan)):
+        if grid[row][column] == ICE:
+            cells = [list(line) for line in grid]
+            cells[row][column] = HOLE
+            maze = tuple(map(tuple, cells))
+            if shortest_plan(maze) is not None:
+                mazes.append(maze)
+    return mazes
+
+
+def trace_plan(grid: Grid, plan: Sequence[str]) -> list[int]:
+    """Return the move that a plan makes in each cell, row by row: 1 to 4 in the order of ``MOVES``; 0: none."""
+    cells = walk(grid, plan)
+    moves = {cell: 1 + list(MOVES).index(move) for cell, move in zip(cells, plan, strict=False)}
+    return [moves.get((row, column), 0) for row in range(len(grid)) for column in range(len(grid))]
+
+
+def change_maze(sample: Sample, grid: Grid, plan: Sequence[str], random: Random) -> Sample | None:
+    """Ask a question about a maze whose way to the goal is blocked in one cell.
+
+    Args:
+        sample: a question with one picture.
+        grid: its maze.
+        plan: its right answer.
+        random: chooses the cell.
+
+    Returns:
+        The question with the other maze, its helper image and its plan; ``None`` if there is no such maze, or the
+        question hasn't one picture and the answer one block.
+    """
+    pictures = [part for part in sample.question if isinstance(part, Picture)]
+    blocks = [part for part in sample.answer if isinstance(part, Latent)]
+    mazes = block_plan(grid, plan)
+    if not mazes or len(pictures) != 1 or len(blocks) != 1:
+        return None
+    maze, cell_px = random.choice(mazes), image_size(pictures[0].path, sample.where)[0] // len(grid)
+    other, image = shortest_plan(maze) or [], draw_maze(maze, cell_px)
+    shown, helper = Picture(encode_image(image)), encode_image(draw_path(image, walk(maze, other), cell_px))
+    return Sample(
+        where=sample.where,
+        question=tuple(shown if isinstance(part, Picture) else part for part in sample.question),
+        answer=(Latent(helper, blocks[0].size), Text(f"\\boxed{{{', '.join(other)}}}")),
+        meta={**sample.meta, "map_desc": maze},
+    )
