@@ -57,7 +57,7 @@ ALONE |= {"sight/magvit": ("stage=mmact/action", "model=mmact/mmada_8b", "model.
 ALONE |= dict.fromkeys(("agent/drqv2", "agent/drqv2_tiny"), ("stage=ivideogpt/drqv2",))
 ALONE |= {f"latents/{name}": ("stage=grpo",) for name in ("recompute", "replay", "sampled", "vlpo")}
 ALONE |= dict.fromkeys(("privilege/helper", "privilege/noise"), ("stage=distill",))
-ALONE |= dict.fromkeys(("reference/none", "reference/copy"), ("stage=grpo",))
+ALONE |= dict.fromkeys(("reference/none", "reference/copy", "reference/adapter_off"), ("stage=grpo",))
 INTERFACE = (
     "model",
     "task",

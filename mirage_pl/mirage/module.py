@@ -45,6 +45,8 @@ class MirageModule(BaseModule):
     generation_type = Generation
     writes_latents = True
     """Whether the model's own latents are in training."""
+    gives_credit = False
+    """Whether a latent's weight in ``evidence`` may differ from another's."""
 
     def __init__(
         self,
@@ -62,6 +64,11 @@ class MirageModule(BaseModule):
             raise ValueError(
                 f"evidence compares the latents that a model writes, and {type(self).__name__} has none; "
                 "set evidence=none, or take another stage"
+            )
+        if evidence is not None and evidence.uniform < 1 and not self.gives_credit:
+            raise ValueError(
+                f"evidence.uniform={evidence.uniform:g} weighs latents by what right and wrong answers read, and "
+                f"{type(self).__name__} has no rewards; set it to 1, or take stage=grpo"
             )
         self.evidence = evidence
         if ce_chunk is not None and ce_chunk < 1:
@@ -115,20 +122,23 @@ class MirageModule(BaseModule):
         """Latents of rows to train on that ``evidence`` compares, if it is learnt."""
         return {} if self.evidence is None else {EVIDENCE: plan_images(batch).count}
 
-    def evidence_loss(self, states_ND: Tensor, batch: Batch, places: Places | None = None) -> dict[str, Tensor]:
+    def evidence_loss(
+        self, states_ND: Tensor, batch: Batch, places: Places | None = None, credit_N: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``evidence`` of the latents that these hidden states become, if it is learnt.
 
         Args:
             states_ND: of :meth:`mirage_pl.mirage.model.latents.LatentVLM.written`.
             batch: with helper images.
             places: which image is whose; ``None``: as the rows plan it.
+            credit_N: of the latents, see :class:`mirage_pl.mirage.evidence.Evidence`.
         """
         if self.evidence is None:
             return {}
         places = places or plan_images(batch)
         latents_ND = self.net.feedback(states_ND)
         prototypes = [] if batch.helpers is None else self.net.compress(batch.helpers, [1] * len(places.names_I))
-        return {EVIDENCE: self.evidence(latents_ND, torch.cat([latents_ND[:0], *prototypes]), places)}
+        return {EVIDENCE: self.evidence(latents_ND, torch.cat([latents_ND[:0], *prototypes]), places, credit_N)}
 
     def text_loss(self, hidden_BTD: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy over the batch's supervised tokens; logits are computed for these positions only."""

@@ -56,8 +56,8 @@ class AnsweringModule(Acting, MirageModule):
         inputs: Any = batch.inputs
         if not self.policy.latents.anew:
             hidden_BTD = self.net.recurrent(inputs.batch)
-        states_ND = hidden_BTD[inputs.batch.before_BT]
-        return self.evidence_loss(states_ND, inputs.batch, self.images_of_rollouts(batch))
+        states_ND, places = hidden_BTD[inputs.batch.before_BT], self.images_of_rollouts(batch)
+        return self.evidence_loss(states_ND, inputs.batch, places, inputs.credit_N)
 
     def evidence_terms_of_rollouts(self, batch: RolloutBatch) -> dict[str, int]:
         """Latents that are compared, if any are to be."""
