@@ -1,6 +1,6 @@
 """How a hidden state becomes the input embedding of a latent.
 
-Shapes: N latents of the whole batch, D width, C codes.
+Shapes: N latents of the whole batch, B rows, S columns of one call, D width, C codes.
 """
 
 from typing import Annotated
@@ -9,6 +9,8 @@ import torch
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+
+from mirage_pl.mirage.model.recurrence import Runs
 
 
 class Raw(nn.Module):
@@ -129,3 +131,36 @@ class Snapped(Raw):
         likeness = ((hidden.to(self.codes_CD) - self.mean_D) @ units_CD.T).masked_fill(~used_C, -torch.inf)
         nearest: Tensor = self.codes_CD[likeness.argmax(-1)].to(hidden)
         return hidden + (nearest - hidden).detach()
+
+
+class FedBack:
+    """Columns that return hidden states as latents.
+
+    Args:
+        columns: that are run.
+        feedback: hidden state -> latent.
+        through: let gradients run through latents.
+
+    Attributes:
+        latest_BSD: the hidden states of the last call.
+    """
+
+    latest_BSD: Tensor
+
+    def __init__(self, columns: Runs, feedback: Raw, through: bool = True) -> None:
+        self.columns, self.feedback, self.through = columns, feedback, through
+
+    def feed(self, hidden_BSD: Tensor) -> Tensor:
+        """The latents that hidden states become."""
+        latents_BSD: Tensor = self.feedback(hidden_BSD)
+        return latents_BSD if self.through else latents_BSD.detach()
+
+    def advance(self, embeds_BSD: Tensor) -> Tensor:
+        """Run the next S columns."""
+        self.latest_BSD = self.columns.advance(embeds_BSD)
+        return self.feed(self.latest_BSD)
+
+    def peek(self, embeds_BSD: Tensor) -> Tensor:
+        """Run the next S columns without keeping them."""
+        self.latest_BSD = self.columns.peek(embeds_BSD)
+        return self.feed(self.latest_BSD)

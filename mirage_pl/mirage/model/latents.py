@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mirage_pl.engine.adapters.rows import copy_rows
 from mirage_pl.mirage.batch import Batch, Images
 from mirage_pl.mirage.model.columns import Columns, Embeds
-from mirage_pl.mirage.model.feedback import Raw, Snapped
+from mirage_pl.mirage.model.feedback import FedBack, Raw, Snapped
 from mirage_pl.mirage.model.recurrence import OnePass, Recurrence, Runs
 from mirage_pl.mirage.stock.find import find_architecture
 from mirage_pl.mirage.stock.places import find_places
@@ -276,36 +276,3 @@ class LatentVLM(nn.Module):
     def recur(self, columns: Runs, state_B1D: Tensor, k: int) -> Tensor:
         """Run a block of k latents after a hidden state; return those not yet run, ``[B, k or fewer, D]``."""
         return self.recurrence(FedBack(columns, self.feedback), self.feedback(state_B1D), k)
-
-
-class FedBack:
-    """Columns that return hidden states as latents.
-
-    Args:
-        columns: that are run.
-        feedback: hidden state -> latent.
-        through: let gradients run through latents.
-
-    Attributes:
-        latest_BSD: the hidden states of the last call.
-    """
-
-    latest_BSD: Tensor
-
-    def __init__(self, columns: Runs, feedback: Raw, through: bool = True) -> None:
-        self.columns, self.feedback, self.through = columns, feedback, through
-
-    def feed(self, hidden_BSD: Tensor) -> Tensor:
-        """The latents that hidden states become."""
-        latents_BSD: Tensor = self.feedback(hidden_BSD)
-        return latents_BSD if self.through else latents_BSD.detach()
-
-    def advance(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns."""
-        self.latest_BSD = self.columns.advance(embeds_BSD)
-        return self.feed(self.latest_BSD)
-
-    def peek(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns without keeping them."""
-        self.latest_BSD = self.columns.peek(embeds_BSD)
-        return self.feed(self.latest_BSD)
