@@ -97,7 +97,8 @@ GENTLE = {
 }
 """Stage -> small steps for it, and a second optimizer that begins at once; a small world for those that play."""
 APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided")}
-"""Stage -> what makes its rows count each for itself: these compare latents less the mean of their batch."""
+APART["writing"] = [f"stage.module.{change}" for change in ("centre=false", "loss_weights={latent: 1, contrast: null}")]
+"""Stage -> what makes its rows count each for itself: these compare latents with others of their batch."""
 SAME = {"pretrain": ["model.random_weights=false"]}
 """Stage -> what makes its runs begin with the same weights: ZeRO-3 skips what torch draws as a module is made, before
 transformers draws what stays, so that a seed gives it other random weights."""
