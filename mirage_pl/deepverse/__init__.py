@@ -15,7 +15,7 @@ Read in this order: ``actions`` (what is done), ``batch`` (clips to frames and d
 ``rays``, ``codec`` (what a state's channels mean), ``causal``, ``vae_coders``, ``straight``, ``vae``; then ``pictures``
 (what the VAE sees) and ``stages.vae``. The world model: ``units`` (clips to what was done and seen), in ``model``
 ``prompts``, ``positions``, ``mmdit_blocks``, ``mmdit``, ``flow``, ``sampler`` (how a unit is drawn), ``world``; then
-``stages.encoding``, ``stages.world_model``. What is said: ``said``; what is done: ``model.reading``,
+``stages.encoding``, ``stages.world_model``. What is said: ``said``; what is done: ``reading``,
 ``stages.inverse_dynamics``, ``evaluations.acting``. A walk: ``memory``, ``handover``, ``rollout``, ``controller``.
 ``evaluations`` score clips, ``sessions`` show them.
 """

@@ -22,8 +22,8 @@ from mirage_pl.deepverse.evaluations.actions import ReadTrial
 from mirage_pl.deepverse.evaluations.other_clips import OtherClips
 from mirage_pl.deepverse.model.codec import StateCodec
 from mirage_pl.deepverse.model.prompts import ReleasedPrompts, WordTable
-from mirage_pl.deepverse.model.reading import PictureReader, PointReader
 from mirage_pl.deepverse.model.sampler import Sampler
+from mirage_pl.deepverse.reading import PictureReader, PointReader
 from mirage_pl.deepverse.said import Actions, Instructions
 from mirage_pl.engine import evaluate
 from mirage_pl.engine.evaluation.games import Game

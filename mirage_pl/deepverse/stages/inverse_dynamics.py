@@ -9,10 +9,10 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from mirage_pl.deepverse.model.reading import Reading
 from mirage_pl.deepverse.model.released import CONFIG, write_part, write_world
 from mirage_pl.deepverse.model.world import World
 from mirage_pl.deepverse.pictures import draw_pictures, find_scales
+from mirage_pl.deepverse.reading import Reading
 from mirage_pl.deepverse.stages.encoding import Encoding
 from mirage_pl.deepverse.units import UnitBatch
 from mirage_pl.engine.training.draws import row_stream
