@@ -9,7 +9,7 @@ from mirage_pl.engine.evaluation.statistics import paired_difference, wilson
 from mirage_pl.engine.seams import Drawn, Once, Row
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.probing.interventions import Interventions
-from mirage_pl.mirage.probing.replacements import DONOR, NAMES
+from mirage_pl.mirage.probing.replacements import NAMES
 
 
 class LatentAnswers(Answers):
@@ -25,6 +25,7 @@ class LatentAnswers(Answers):
 
     conditions_in, numbers_in = "interventions", "latents"
     words = "mirage_pl.mirage.report"
+    known: Sequence[str] = NAMES
 
     def __init__(
         self, decoding: Annotated[Mapping[str, Any], Decoding], interventions: str | Sequence[str] | None = None
@@ -33,10 +34,10 @@ class LatentAnswers(Answers):
         self.options = Decoding(**decoding)
         self.looks, self.every = interventions is not None, interventions == "all"
         named = [interventions] if isinstance(interventions, str) else list(interventions or ())
-        self.names: Sequence[str] = NAMES if self.every else named
+        self.names: Sequence[str] = self.known if self.every else named
         for name in self.names:
-            if name not in NAMES:
-                raise ValueError(f"interventions={name} is unknown; choose from {', '.join(NAMES)}, or all")
+            if name not in self.known:
+                raise ValueError(f"interventions={name} is unknown; choose from {', '.join(self.known)}, or all")
 
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
@@ -58,11 +59,15 @@ class LatentTrial(AnswersTrial):
     @cached_property
     def probe(self) -> Interventions:
         """Interventions on the answers of ``own``."""
+        return Interventions(*self.answered())
+
+    def answered(self) -> tuple[Any, ...]:
+        """What interventions are made of: the model, its options, and questions, answers and groups of ``own``."""
         samples = [sample for batch in self.batches for sample in batch.samples]
         generations = [batch.generation for batch in self.batches]
-        options, processor = self.evaluation.options, self.collate.processor
         groups = [self.dataset.grade(sample, "").group for sample in samples]
-        return Interventions(self.module.net, processor, self.collate, options, samples, generations, groups)
+        collate, options = self.collate, self.evaluation.options
+        return self.module.net, collate.processor, collate, options, samples, generations, groups
 
     @property
     def conditions(self) -> Sequence[str]:
@@ -81,39 +86,54 @@ class LatentTrial(AnswersTrial):
 
     def score_again(self, condition: str) -> Iterator[list[Row]]:
         """Score the answers with other latents."""
-        answers = self.once(f"intervention-{condition}", partial(answer_again, self.probe, condition))
-        self.divergences[condition] = answers["moved"]
+        answers = self.once(f"intervention-{condition}", partial(self.answer_again, condition))
+        self.divergences[condition] = answers.get("moved", [])
         for part, batch in zip(self.probe.parts, self.batches, strict=True):
             yield [
                 self.grade_answer(sample, text)
                 for sample, text in zip(batch.samples, answers["texts"][part], strict=True)
             ]
 
+    def answer_again(self, condition: str) -> dict[str, Any]:
+        """Answer again under one intervention; plain values ``texts`` and ``moved``, the divergences."""
+        texts = [text for generation in self.probe.answer(condition) for text in generation.texts]
+        return {"texts": texts, "moved": self.probe.divergence(condition)}
+
     def contrast(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> Mapping[str, Any]:
         """``changed``: share of answers that differ; ``kl``: how far the next token's distribution moves, in nats.
 
-        Of ``donor`` also ``follows`` and ``lift``, see :meth:`follow`.
+        Where latents are another question's also ``follows`` and ``lift``, see :meth:`follow`.
         """
-        changed = sum(before["text"] != after["text"] for before, after in zip(own, rows, strict=True))
         divergences = self.divergences[condition]
-        numbers: dict[str, Any] = {
-            "changed": wilson(changed, len(rows)),
-            "kl": {"mean": sum(divergences) / max(1, len(divergences)), "n": len(divergences)},
-        }
-        return numbers | (self.follow(own, rows) if condition == DONOR else {})
+        kl = {"mean": sum(divergences) / max(1, len(divergences)), "n": len(divergences)}
+        return self.count_changes(own, rows) | {"kl": kl} | self.follow(condition, own, rows)
 
-    def follow(self, own: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
-        """``follows``: share of answers that would be right for the donor; ``lift``: what its latents add to that."""
-        asked = self.probe.samples
+    def count_changes(self, own: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
+        """``changed``: share of answers that differ."""
+        changed = sum(before["text"] != after["text"] for before, after in zip(own, rows, strict=True))
+        return {"changed": wilson(changed, len(rows))}
+
+    def follow(self, condition: str, own: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
+        """Of answers with another question's latents: how many change (``flips``), how many are right for that question
+        (``follows``), and what its latents add to that (``lift``).
+        """
+        givers = self.probe.list_givers(condition)
+        if not givers:
+            return {}
         before, after = (
             [
-                bool(self.dataset.grade(asked[donor], answers[row]["text"]).values.get("success"))
-                for row, donor in self.probe.donors.items()
+                bool(self.dataset.grade(giver, answers[row]["text"]).values.get("success"))
+                for row, giver in givers.items()
             ]
             for answers in (own, rows)
         )
+        flips = sum(own[row]["text"] != rows[row]["text"] for row in givers)
         lift = paired_difference(before, after)
-        return {"follows": wilson(sum(after), len(after)), "lift": lift | {"mean": lift["difference"]}}
+        return {
+            "flips": wilson(flips, len(givers)),
+            "follows": wilson(sum(after), len(after)),
+            "lift": lift | {"mean": lift["difference"]},
+        }
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
         """Also say if there are no latents to intervene in."""
@@ -129,9 +149,3 @@ class LatentTrial(AnswersTrial):
         """Draw the latents: ``geometry``, ``plane``, and ``row-<number>`` of some rows."""
         if self.evaluation.looks:
             yield from self.probe.pictures(rows)
-
-
-def answer_again(probe: Interventions, name: str) -> dict[str, Any]:
-    """Answer again under one intervention; plain values ``texts`` and ``moved``, the divergences."""
-    texts = [text for generation in probe.answer(name) for text in generation.texts]
-    return {"texts": texts, "moved": probe.divergence(name)}

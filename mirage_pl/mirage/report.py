@@ -35,7 +35,8 @@ NUMBERS = {
     "norm_of_targets": "mean norm of compressed helper features",
     "retrieved": "share whose own helper image is the nearest of all; by chance 1 in n",
     "changed": "share of answers whose text differs",
-    "follows": "share of answers that would be right for the donor of the latents",
+    "flips": "share of answers that change, of those with another question's latents",
+    "follows": "share of answers that would be right for the question that the latents belong to",
     "lift": "points by which that is more often so than with the model's own latents",
     "kl": "nats: how far the next token's distribution moves while the first answer is read, after the first latent",
 }

@@ -84,6 +84,11 @@ class Batch:
         return replace(self, **moved)
 
     @property
+    def actions_BHA(self) -> Tensor:
+        """What is done, with as many numbers in a step as the data have."""
+        return self.actions_BN.unflatten(1, self.samples[0].actions_HA.shape)
+
+    @property
     def prompts(self) -> list[Prompts]:
         """Of all that is asked for."""
         return [prompts for prompts in (self.action, self.text, self.image) if prompts]

@@ -19,17 +19,19 @@ class Pictures:
     Attributes:
         samples: the steps.
         pictures_MCSS: about [-1, 1].
+        later_MCSS: what is seen after the steps' chunks, or at their episodes' ends.
     """
 
     samples: tuple[Step, ...]
     pictures_MCSS: Tensor
+    later_MCSS: Tensor
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def to(self, device: Any, **_: Any) -> Self:
         """Return them on a device."""
-        return replace(self, pictures_MCSS=self.pictures_MCSS.to(device))
+        return replace(self, pictures_MCSS=self.pictures_MCSS.to(device), later_MCSS=self.later_MCSS.to(device))
 
 
 class PictureCollator:
@@ -48,10 +50,13 @@ class PictureCollator:
         Raises:
             ValueError: a step without frames; names the row.
         """
-        seen = [sample.look() for sample in samples]
-        if blind := [sample.where for sample, views in zip(samples, seen, strict=True) if not len(views)]:
+        seen = [sample.look_at([sample.at, sample.after]) for sample in samples]
+        if blind := [sample.where for sample, (views, _) in zip(samples, seen, strict=True) if not len(views)]:
             raise ValueError(f"{blind[0]}: no frames; its row says no views")
-        return Pictures(tuple(samples), torch.cat([prepare_views(views, self.side) for views in seen]))
+        now, later = (
+            torch.cat([prepare_views(views, self.side) for views in each]) for each in zip(*seen, strict=True)
+        )
+        return Pictures(tuple(samples), now, later)
 
 
 def prepare_views(seen: Sequence[Frames], side: int) -> Tensor:

@@ -75,6 +75,9 @@ class Probe:
     def divergence(self, name):
         return self.moved[name]
 
+    def list_givers(self, name):
+        return {}
+
     def describe(self):
         return {"norm": 2.0}
 
@@ -86,11 +89,9 @@ class Donors(Probe):
     """Rows 0 and 1 take each other's latents, and rows 3 and 4; row 2 has none."""
 
     names, texts, moved = ("donor",), {"donor": "BxCED"}, {"donor": [1.0]}
-    donors = {0: 1, 1: 0, 3: 4, 4: 3}
 
-    @property
-    def samples(self):
-        return [Alphabet()[index] for index in range(5)]
+    def list_givers(self, name):
+        return {row: Alphabet()[donor] for row, donor in {0: 1, 1: 0, 3: 4, 4: 3}.items()}
 
 
 class Silent(Probe):

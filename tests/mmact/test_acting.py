@@ -16,6 +16,7 @@ from mirage_pl.mmact.evaluations.policy import Acting
 from mirage_pl.mmact.report import verdict
 from tests.conftest import compose
 from tests.mmact.conftest import compose_small
+from tests.mmact.dying import BEGUN, OPENED, Dying
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,26 @@ def test_a_simulator_that_dies_ends_its_episode_alone(rows):
     assert (len(plays[0].actions), len(plays[1].actions)) == (8, 3)
     assert plays[1].error == "RuntimeError: out of memory"
     assert not plays[1].reached
+
+
+def test_a_world_that_dies_in_whatever_call_costs_its_episode_and_nothing_else(run, rows):
+    BEGUN.clear()
+    OPENED.clear()
+    world = "evaluation.world={_target_: tests.mmact.dying.Dying, _partial_: true, side: 64}"
+    words = [world, "conditions=[nearest,expert]", "num_shown=4", "limit=6"]
+    given = [f"ckpt={run}", "evaluation=mmact/policy", "label=dying", "exec_steps=1", *words]
+    metrics = evaluate.run(compose("evaluate", *given))
+    played = [json.loads(line) for line in (run / "evaluation/dying/predictions.jsonl").read_text().splitlines()]
+    calls = ("numbers", "step", "reset")
+    assert [row.get("error") for row in played] == [None, *(f"ConnectionError: died in {call}" for call in calls)]
+    assert not any(row["success"] for row in played[1:])
+    assert metrics["success"]["all"]["n"] == 4
+    assert {name: each["n"] for name, each in metrics["conditions"].items()} == {"nearest": 4, "expert": 4}
+    assert len(OPENED) > 4  # those that died aren't played in again
+    assert (run / "evaluation/dying/report.html").is_file()
+    dead = Dying(64)
+    dead.draw = lambda: 1 / 0
+    assert Play(first_steps(rows)[0], dead).film() == []
 
 
 def test_an_expert_that_fails_ends_its_episode_alone(rows):

@@ -20,6 +20,7 @@ from mirage_pl.mmact.evaluations.loop import Play
 from mirage_pl.mmact.evaluations.policies import LOOKS
 from mirage_pl.mmact.model.coder import Coder, CoderSizes, lose_entropy
 from mirage_pl.mmact.model.decoding import HIDDEN
+from mirage_pl.mmact.model.images import read_codes, write_signs
 from mirage_pl.mmact.pictures import PictureCollator, prepare_views
 from tests.conftest import compose
 from tests.mmact.conftest import QUIET, compose_small
@@ -71,6 +72,22 @@ def build(seen, *overrides, stage="mmact/mix"):
     return module, collate, rows
 
 
+def test_codes_are_those_of_the_library_that_has_them_too():
+    from vector_quantize_pytorch import LFQ
+
+    vectors_MKGG = torch.randn(3, 6, 4, 4, generator=torch.Generator().manual_seed(0))
+    signs_MKGG, ids_MGG, _ = LFQ(codebook_size=2**6, dim=6).eval()(vectors_MKGG)
+    assert torch.equal(read_codes(vectors_MKGG), ids_MGG.flatten(1))
+    assert torch.equal(write_signs(ids_MGG, 6), signs_MKGG.movedim(1, -1))
+
+
+def build_coder(seen, *overrides):
+    cfg = compose_small("train", f"data={seen}", *SMALL, *overrides, stage="mmact/vq")
+    torch.manual_seed(0)
+    module, collate = instantiate(cfg.stage.module).eval(), instantiate(cfg.stage.collator)
+    return module, collate, instantiate(cfg.task.dataset).read(cfg.task.train_file)
+
+
 def test_a_picture_comes_back_from_its_codes_as_from_its_vectors_and_alone_as_among_others():
     torch.manual_seed(0)
     coder, pictures = Coder(SIZES), torch.rand(3, 3, 16, 16) * 2 - 1
@@ -82,6 +99,18 @@ def test_a_picture_comes_back_from_its_codes_as_from_its_vectors_and_alone_as_am
     for wrong in ({"side": 18}, {"channels": 12}, {"bits": 0}):
         with pytest.raises(ValueError, match="must be a multiple"):
             CoderSizes(**{**vars(SIZES), **wrong})
+
+
+def test_what_moves_weighs_more_and_otherwise_each_pixel_the_same(seen):
+    for motion in (0, 8):
+        module, _, rows = build_coder(seen, f"motion={motion}")
+        batch = PictureCollator(32)([rows[0], rows[7]])
+        squares = (module.net(batch.pictures_MCSS).pictures_MCSS - batch.pictures_MCSS).square()
+        later = torch.cat([prepare_views(rows[place].look_ahead(), 32) for place in (0, 7)])
+        weights = torch.ones(4, 1, 32, 32)
+        weights[(later - batch.pictures_MCSS).abs().amax(1, keepdim=True) > 0.2] += motion
+        assert (motion == 0) == bool((weights == 1).all())
+        torch.testing.assert_close(module.losses(batch)["pixels"], (squares * weights).mean())
 
 
 def test_bits_that_are_sure_and_differ_lose_less_than_those_that_are_all_the_same():

@@ -1,5 +1,8 @@
 """What a step of a policy sees and loses, and how it chooses actions."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -27,7 +30,7 @@ def test_numbers_of_states_and_actions_become_their_bins_and_come_back(told):
     module, collate, rows = build(told)
     fit_scales(module, rows)
     batch = collate([rows[0], rows[5]])
-    bins = module.net.code_actions(module.shape_actions(batch)).flatten(1)
+    bins = module.net.code_actions(batch.actions_BHA).flatten(1)
     ids = module.fill(batch, batch.action, bins, module.net.vocab.bins)
     vocab = module.net.vocab
     states = ids[batch.action.state_BL].view(2, -1) - vocab.bins.first
@@ -58,7 +61,7 @@ def test_only_what_is_hidden_is_learnt_unless_all_is_asked_for(told):
     module.train()
     hidden = module.hide(batch)
     assert module.terms(batch)["action"] == (hidden & batch.real_BN).sum() < batch.real_BN.sum()
-    targets = module.net.code_actions(module.shape_actions(batch)).flatten(1)
+    targets = module.net.code_actions(batch.actions_BHA).flatten(1)
     bins = module.net.vocab.bins
     ids = module.fill(batch, batch.action, torch.where(hidden, HIDDEN, targets), bins)
     logits = module.read(batch.action, ids, hidden, bins)
@@ -178,6 +181,22 @@ def test_padding_is_seen_where_the_released_mistake_is_asked_for(told):
     once = module.predict(alone, alone.action, torch.full((1, 8), HIDDEN), module.net.vocab.bins)
     padded = module.predict(together, together.action, torch.full((2, 8), HIDDEN), module.net.vocab.bins)[:1]
     torch.testing.assert_close(once, padded, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["mmact/action", "mmact/regression"])
+def test_data_of_other_numbers_than_a_policy_was_trained_on_are_refused(told, stage):
+    module, collate, rows = build(told, stage=stage)
+    fit_scales(module, rows)
+    wide = [replace(rows[0], actions_HA=np.zeros(shape, np.float32)) for shape in ((4, 7), (7, 4), (4, 1), (8, 1))]
+    for batch in map(collate, ([step] for step in wide)):
+        for use in (module.losses, lambda batch: module.choose_actions(batch, Decode(), None)):
+            with pytest.raises(
+                ValueError, match="normalizer has 2; give data of the kind|predicts chunks of 8 numbers"
+            ):
+                use(batch)
+    longer = collate([replace(rows[0], state_S=np.zeros(12, np.float32))])
+    with pytest.raises(ValueError, match="got 12 numbers where this model's normalizer has 10"):
+        module.choose_actions(longer, Decode(), None)
 
 
 @pytest.mark.parametrize("stage", ["mmact/action", "mmact/regression"])

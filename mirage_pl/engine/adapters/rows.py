@@ -19,9 +19,13 @@ class Rows(nn.Module):
     Args:
         weight_ND: the rows at the start.
         ids: of the tokens.
+
+    Attributes:
+        off: leave the output of their owner as it is.
     """
 
     ids_N: Tensor
+    off = False
 
     def __init__(self, weight_ND: Tensor, ids: Sequence[int]) -> None:
         super().__init__()
@@ -47,6 +51,8 @@ def put_rows(module: Any, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
 
     Every call depends on the rows, as ranks must have the same gradients.
     """
+    if module.rows.off:
+        return output
     ids_N, new = module.rows.ids_N, module.rows(given[0])
     if given[0].is_floating_point():
         return output.index_copy_(-1, ids_N, new.to(output.dtype))

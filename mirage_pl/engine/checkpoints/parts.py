@@ -5,7 +5,7 @@ with a ``DTensor``. All other code that reads weights or their shapes uses these
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -22,6 +22,17 @@ class Splits(Protocol):
 
     def split(self, units: Iterable[nn.Module]) -> None:
         """Shard modules, inner before outer."""
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """A strategy that shards weights and can gather them all for a while."""
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """A time in which each rank has all weights whole, and calls modules as it likes, without gradients.
+
+        All ranks enter and leave together.
+        """
 
 
 def splits_weights(strategy: Any) -> bool:

@@ -11,7 +11,7 @@ from mirage_pl.engine.reports.options import build_parser
 from mirage_pl.engine.reports.study import find_runs, read_study
 from mirage_pl.engine.reports.study_page import write_study
 from mirage_pl.engine.reports.sweep import shorten_folder, summarize_runs
-from mirage_pl.engine.reports.tables import build_main_table, print_table
+from mirage_pl.engine.reports.tables import build_differences_table, build_main_table, print_table
 from mirage_pl.engine.runs.folder import METRICS, describe_environment
 
 
@@ -42,6 +42,8 @@ def run(arguments: Sequence[str]) -> dict[str, Any]:
     results = {**findings, "made": {"command": command, "git": describe_environment()["git"]}}
     page = write_study(options.out or study.root / "report", study, results, options.words)
     print_table(build_main_table(results), f"{results['task']}, evaluations named {results['label']}")
+    if (differences := build_differences_table(results)).rows:
+        print_table(differences, f"difference from {results['baseline']} on the same rows")
     print("\n".join([*results["verdict"], *(f"left out: {note}" for note in results["notes"])]))
     print(f"report: {page}")
     return results

@@ -168,6 +168,8 @@ def write_markdown(results: Mapping[str, Any], pictures: Iterable[str], words: W
         tables.render_markdown(tables.build_main_table(results)),
         explain_table(results),
     ]
+    if (differences := tables.build_differences_table(results)).rows:
+        parts += [f"Difference from {results['baseline']} on the same rows:", tables.render_markdown(differences)]
     for name, table in build_condition_tables(results, words).items():
         parts += [f"Under other conditions: {name}, and the difference from the same runs as they are:"]
         parts += [tables.render_markdown(table)]

@@ -73,6 +73,20 @@ def build_main_table(results: Mapping[str, Any]) -> Table:
     return Table(heads, rows)
 
 
+def build_differences_table(results: Mapping[str, Any]) -> Table:
+    """Build the table of differences from the baseline over all items, measure by measure.
+
+    It has no row where only the first measure has one, which the main table shows.
+    """
+    measures, rows = read_measures(results["measures"]), {}
+    first = next(iter(measures))
+    for name, method in results["methods"].items():
+        if any("all" in lead for lead in method["differences"].values()):
+            leads = {first: method["difference"], **method["differences"]}
+            rows[name] = [write_lead(leads.get(key), "all", measure) for key, measure in measures.items()]
+    return Table([Entry(key, "", describe_direction(measure)) for key, measure in measures.items()], rows)
+
+
 def build_details_table(results: Mapping[str, Any]) -> Table:
     """Build the table of details by group: difference from the baseline, each seed alone, all answers pooled."""
     name, measure = next(iter(read_measures(results["measures"]).items()))

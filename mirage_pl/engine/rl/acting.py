@@ -3,8 +3,10 @@
 Shapes: B rollouts, S actions of a kind, M actions of a kind of all rollouts.
 """
 
+import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -12,7 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
+from mirage_pl.engine.checkpoints.parts import Gathers
 from mirage_pl.engine.rl.batch import RolloutBatch
+from mirage_pl.engine.rl.engines import Engine, load_weights
 from mirage_pl.engine.rl.policy import Policy, Rollout
 from mirage_pl.engine.rl.rounds import Round, pack, unpack
 from mirage_pl.engine.rl.schedule import Schedule, draw_prompts
@@ -20,24 +24,28 @@ from mirage_pl.engine.rl.sharing import do_shares
 from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.evaluating import evaluating
 
+log = logging.getLogger(__name__)
+
 
 class Acting(BaseModule):
     """Rounds of rollouts, and batches of them.
 
-    Processes share a round's rollouts (where weights are in parts, which they gather together, each makes all), and
-    learn from all. A checkpoint holds those of its round, so that a stopped run goes on within it.
+    Processes share a round's rollouts and learn from all; weights that are in parts are whole while they act (or each
+    process makes all). A checkpoint holds those of its round, so that a stopped run goes on within it.
 
     Args:
         rollouts: how many, how often.
+        engine: acts in the policy's place; ``None``: the policy acts itself.
         options: for :class:`mirage_pl.engine.training.base.BaseModule`.
     """
 
     policy: Policy
 
-    def __init__(self, rollouts: Schedule, **options: Any) -> None:
+    def __init__(self, rollouts: Schedule, engine: Engine | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.rollouts = rollouts
+        self.rollouts, self.engine = rollouts, engine
         self.round, self.saved = Round(), dict[str, Any]()
+        self.warned = set[str]()
         self.begun_at: float | None = None
         self.seconds = 0.0
 
@@ -73,8 +81,35 @@ class Acting(BaseModule):
         """Add what is known of rollouts where they were made, such as their rewards."""
         return rollouts
 
+    @property
+    def divided(self) -> bool:
+        """Whether processes divide a round: each can call the model by itself."""
+        return not self.split or self.rollouts.whole
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        """A time in which weights that are in parts are whole in every process, unless ``rollouts.whole`` is false."""
+        strategy = self.trainer.strategy
+        if self.split and self.rollouts.whole and isinstance(strategy, Gathers):
+            with strategy.gathered():
+                yield
+        else:
+            yield
+
     def on_acted(self, watched: Mapping[str, float]) -> None:
-        """Look at what came of a round; a family may warn."""
+        """Look at what came of a round; a family may :meth:`warn`."""
+
+    def warn(self, name: str, holds: bool, sentence: str) -> None:
+        """Log a sentence when something begins to hold; again once it has ceased and holds anew.
+
+        Args:
+            name: of what may hold.
+            holds: whether it does in this round.
+            sentence: what it means, and what to do.
+        """
+        if holds and name not in self.warned:
+            log.warning(sentence)
+        (self.warned.add if holds else self.warned.discard)(name)
 
     @property
     def rows_a_step(self) -> int:
@@ -119,7 +154,9 @@ class Acting(BaseModule):
             return
         now = perf_counter()
         share = {} if self.begun_at is None else {"rollout_share": self.seconds / (now - self.begun_at)}
-        with evaluating(self), self.trainer.precision_plugin.forward_context():
+        with evaluating(self), self.trainer.precision_plugin.forward_context(), self.whole_weights():
+            if self.engine is not None:
+                load_weights(self.engine, self.net)
             made = self.act(step, number)
         self.round = replace(made, watched={**made.watched, **share})
         self.begun_at, self.seconds = now, perf_counter() - now
@@ -131,14 +168,40 @@ class Acting(BaseModule):
 
     def roll(self, step: int, indices: Sequence[int]) -> list[Rollout]:
         """Act for some prompts, prompt after prompt."""
-        groups = do_shares(indices, partial(self.answer, step), divided=not self.split)
+        groups = do_shares(indices, partial(self.answer, step), divided=self.divided)
         return [rollout for group in groups for rollout in unpack(group, self.prompts)]
 
     def answer(self, step: int, indices: Sequence[int]) -> list[list[dict[str, Any]]]:
         """Act for some prompts in this process: a group of packed rollouts for each."""
         asked, group = {index: self.prompts[index] for index in indices}, self.rollouts.group
-        rows = pack(self.prepare(self.policy.roll(self.collate, asked, group, self.seed, step)))
+        if self.engine is None:
+            rollouts = self.policy.roll(self.collate, asked, group, self.seed, step)
+        else:
+            rollouts = self.complete(self.engine.roll(self.collate, asked, group, self.seed, step))
+        rows = pack(self.prepare(rollouts))
         return [rows[first : first + group] for first in range(0, len(rows), group)]
+
+    def complete(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
+        """Let the policy say how likely an engine's rollouts are, where the engine didn't."""
+        unknown = [row for row, rollout in enumerate(rollouts) if not rollout.old]
+        if not unknown:
+            return list(rollouts)
+        completed = list(rollouts)
+        for row, values in zip(unknown, self.score([rollouts[row] for row in unknown]), strict=True):
+            completed[row] = replace(rollouts[row], old=values)
+        return completed
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[dict[str, Tensor]]:
+        """How likely the policy finds each rollout now, action by action of each kind."""
+        width = int(self.trainer.datamodule.loader.batch_size)  # type: ignore[attr-defined]
+        scores: list[dict[str, Tensor]] = []
+        for first in range(0, len(rollouts), width):
+            inputs = self.collate(rollouts[first : first + width]).to(self.device).inputs
+            counts = self.policy.count_actions(inputs)
+            values = self.policy.logprobs(inputs).values
+            pieces = {kind: values_M.cpu().split(list(counts[kind])) for kind, values_M in values.items()}
+            scores += [{kind: pieces[kind][row] for kind in pieces} for row in range(len(inputs))]
+        return scores
 
     def pick(self, step: int, part: int, size: int) -> Sequence[Rollout]:
         """Return the rollouts of a batch, at least one for each process."""

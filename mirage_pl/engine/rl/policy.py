@@ -64,10 +64,13 @@ class LogProbs:
     Attributes:
         values: kind -> ``[M]``.
         entropy: mean over the actions of the first kind, without gradient.
+        places: name -> which actions of the first kind lie there, bools ``[M]``; how far their ratios are from 1 is
+            watched place by place.
     """
 
     values: Mapping[str, Tensor]
     entropy: Tensor
+    places: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Policy(Protocol):
@@ -98,6 +101,9 @@ class Policy(Protocol):
 
     def logprobs(self, inputs: Any) -> LogProbs:
         """Compute log-probabilities of what was done, with gradient, from the family's batch of rollouts."""
+
+    def count_actions(self, inputs: Any) -> Mapping[str, Sequence[int]]:
+        """Return how many actions of each kind each rollout of a batch has."""
 
     def reference(self) -> AbstractContextManager[None] | None:
         """While it is entered, :meth:`logprobs` are the reference's; ``None`` if there is none."""

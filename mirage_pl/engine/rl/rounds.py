@@ -1,6 +1,5 @@
 """A round of rollouts: what was done, what it is worth, and what is watched of it."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -10,8 +9,6 @@ import torch
 from mirage_pl.engine.rl.advantages import compute_advantages, share_of_groups
 from mirage_pl.engine.rl.policy import Rollout
 from mirage_pl.engine.rl.rewards import Grader, Part, reward_answer
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,14 +66,8 @@ class Judged:
         return Judged([*self.groups, *other.groups], [*self.telling, *other.telling])
 
     def keep(self, most: int) -> list[Rollout]:
-        """The rollouts of the first groups that tell something; of all groups, with a warning, if none does."""
+        """The rollouts of the first groups that tell something; of all groups, worth nothing, if none does."""
         kept = [group for group, tells in zip(self.groups, self.telling, strict=True) if tells][:most]
-        if not kept:
-            log.warning(
-                "in none of %d groups do rewards differ, so nothing is learnt from them; take prompts that are neither "
-                "too easy nor too hard, or raise rollouts.group, rollouts.refill or the temperature",
-                len(self.groups),
-            )
         return [rollout for group in kept or self.groups for rollout in group]
 
     def watch(self) -> dict[str, float]:

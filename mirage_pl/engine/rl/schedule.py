@@ -17,6 +17,8 @@ class Schedule:
         prompts: of a round.
         group: rollouts of each prompt.
         epochs: passes over the rollouts of a round, each in another order.
+        whole: where weights are in parts, gather all of them once a round, so that processes share it; false: layer by
+            layer as they act, and each process makes all of a round.
         refill: how many times further prompts are drawn while some of the round's groups tell nothing (DAPO's dynamic
             sampling, arXiv 2503.14476, section 3.2); 0: such groups are left out, and the round has fewer rollouts.
 
@@ -28,6 +30,7 @@ class Schedule:
     group: int = 8
     epochs: Annotated[int, Ge(1)] = 1
     refill: Annotated[int, Ge(0)] = 0
+    whole: bool = True
 
     def __post_init__(self) -> None:
         if self.group < 2:

@@ -115,6 +115,26 @@ class DeepSpeed(DeepSpeedStrategy):
             module.note_gradients(as_norm(norm, self.root_device))
         return result
 
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Gather every weight of ZeRO-3, and take away its hooks, which would gather and free them call by call."""
+        if not self.zero_stage_3:
+            yield
+            return
+        import deepspeed
+
+        assert self.lightning_module is not None
+        offload: Any = self.deepspeed_engine.optimizer.parameter_offload
+        weights = [weight for weight in self.lightning_module.parameters() if hasattr(weight, "ds_id")]
+        gathered: Any = deepspeed.zero.GatheredParameters(weights, modifier_rank=None)
+        with gathered:
+            offload._remove_module_hooks()
+            offload.forward_hooks, offload.backward_hooks = [], []
+            try:
+                yield
+            finally:
+                offload._register_deepspeed_module(offload.module)
+
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Write a folder beside the checkpoint's; when all ranks have written, rank 0 renames it.
 

@@ -1,11 +1,12 @@
 """PyTorch's FSDP2 as a strategy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.nn.functional import linear
 
 
@@ -37,6 +38,21 @@ class FSDP2(ModelParallelStrategy):
                 tie_head(unit, words[unit.weight])
             else:
                 fully_shard(unit, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Gather every unit now; none is sharded again before the end."""
+        assert self.lightning_module is not None
+        units = [each for each in self.lightning_module.modules() if isinstance(each, FSDPModule)]
+        try:
+            for unit in units:
+                unit.set_reshard_after_forward(False, recurse=False)
+                unit.unshard()
+            yield
+        finally:
+            for unit in units:
+                unit.reshard()
+                unit.set_reshard_after_forward(True, recurse=False)
 
 
 def tie_head(head: Any, words: Any) -> None:

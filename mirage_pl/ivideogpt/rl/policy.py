@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from data_modules.episodes.clips import Clip
 from data_modules.loading.draws import stream_seed
+from mirage_pl.engine.adapters.off import AdapterOff
 from mirage_pl.engine.rl.budget import GIB, divide
 from mirage_pl.engine.rl.policy import LogProbs, Rollout
 from mirage_pl.engine.training.draws import row_stream
@@ -48,7 +49,8 @@ class WorldPolicy:
 
     Args:
         world: the model, which is called as a whole, so that it works where weights are in parts.
-        other: a frozen one over the same codes that it is compared with; ``None``: none.
+        other: a frozen one over the same codes that it is compared with, or itself without its adapter; ``None``:
+            none.
         take_actions: of a batch of clips, [P, F, A].
         drawing: how clips are drawn.
         errors: of their frames.
@@ -59,7 +61,7 @@ class WorldPolicy:
     def __init__(
         self,
         world: WorldModel,
-        other: WorldModel | None,
+        other: WorldModel | AdapterOff | None,
         take_actions: Callable[[Batch], Tensor | None],
         drawing: Drawing,
         errors: FrameErrors,
@@ -165,6 +167,10 @@ class WorldPolicy:
         logs_M, entropy = self.world(self._score, inputs)
         return LogProbs({CODES: logs_M}, entropy)
 
+    def count_actions(self, inputs: ImaginedCodes) -> Mapping[str, Sequence[int]]:
+        """Codes of each clip."""
+        return {CODES: [inputs.codes_BFn[0].numel()] * len(inputs.codes_BFn)}
+
     def _score(self, inputs: ImaginedCodes) -> tuple[Tensor, Tensor]:
         states = self.world.read_codes(inputs.context_BTN, inputs.codes_BFn, inputs.actions_BFA).states
         logits_BFnK = self.world.transformer.predict_codes(states.before_codes_BFnD)
@@ -175,7 +181,9 @@ class WorldPolicy:
         ).flatten(), entropy  # a tuple, as FSDP2 must find tensors
 
     def reference(self) -> AbstractContextManager[None] | None:
-        """Score with the frozen model in place of the one that learns."""
+        """Score with the frozen model in place of the one that learns, or with that without its adapter."""
+        if isinstance(self.other, AdapterOff):
+            return self.other(self.world)
         return None if self.other is None else self._instead(self.other)
 
     @contextmanager

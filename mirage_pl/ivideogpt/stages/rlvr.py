@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from mirage_pl.engine.adapters.off import AdapterOff
+from mirage_pl.engine.checkpoints.parts import whole_shape
 from mirage_pl.engine.rl.grpo import GRPO, KL
 from mirage_pl.ivideogpt.batch import Batch
 from mirage_pl.ivideogpt.model.world import WorldModel
@@ -21,15 +23,19 @@ class RewardWorld(GRPO, LearnWorld):
     Args:
         drawing: how clips are drawn.
         errors: of their frames, which rewards name as measures.
-        reference: a frozen model that the policy is held near, over the same tokenizer; ``None``: none.
+        reference: a frozen model that the policy is held near, over the same tokenizer, or itself without its adapter;
+            ``None``: none.
         options: for :class:`mirage_pl.engine.rl.grpo.GRPO` and
             :class:`mirage_pl.ivideogpt.stages.world_model.LearnWorld`.
     """
 
-    def __init__(self, drawing: Drawing, errors: FrameErrors, reference: WorldModel | None, **options: Any) -> None:
+    def __init__(
+        self, drawing: Drawing, errors: FrameErrors, reference: WorldModel | AdapterOff | None, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.errors, self.reference = errors, reference
-        if reference is not None:
+        if isinstance(reference, WorldModel):
+            check_codes(self.net, reference)
             reference.requires_grad_(False).tokenizer = self.net.tokenizer  # neither learns: one is enough
         for head in (self.net.transformer.reward_linear, self.net.transformer.action_recon_linear):
             if head is not None:
@@ -55,3 +61,17 @@ class RewardWorld(GRPO, LearnWorld):
     def terms_of_rows(self, batch: Batch) -> dict[str, int]:
         """Codes."""
         return dict.fromkeys((CODES, KL), self.world_terms(batch)["codes"])
+
+
+def check_codes(net: WorldModel, reference: WorldModel) -> None:
+    """Refuse a reference that predicts other codes.
+
+    Raises:
+        ValueError: gives both numbers of codes.
+    """
+    own, other = (whole_shape(world.transformer.llm.lm_head.weight)[0] for world in (net, reference))
+    if own != other:
+        raise ValueError(
+            f"reference predicts {other} codes, and the policy {own}; it scores the policy's codes: set "
+            "reference=copy, or give a model over the same tokenizer"
+        )

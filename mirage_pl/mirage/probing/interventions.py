@@ -6,12 +6,12 @@ or with another sample's latents, the model doesn't read its own.
 Shapes: R rows of the whole test set, n latents of one row, D width, T columns, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL.Image import Image
@@ -27,7 +27,7 @@ from mirage_pl.mirage.losses import to_float32
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.probing import geometry
 from mirage_pl.mirage.probing.panels import Panels, has_helpers
-from mirage_pl.mirage.probing.reading import embed_latents, join_answers
+from mirage_pl.mirage.probing.reading import compress_helpers, embed_latents, join_answers
 from mirage_pl.mirage.probing.replacements import (
     DONOR,
     NAMES,
@@ -63,6 +63,7 @@ class Interventions:
     baseline: Sequence[Generation]
     groups: Sequence[str] = ()
     seed: int = 0
+    known: ClassVar[Sequence[str]] = NAMES
 
     @cached_property
     def latents(self) -> list[Tensor]:
@@ -71,12 +72,16 @@ class Interventions:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The possible ones: none without latents, no oracle unless every row has helper images, donors if any is."""
+        """The possible ones; none without latents."""
         if not any(len(row) for row in self.latents):
             return ()
+        missing = self.list_impossible()
+        return tuple(name for name in self.known if name not in missing)
+
+    def list_impossible(self) -> set[str]:
+        """List what can't be made: oracles unless every row has helper images, donors unless any row has one."""
         missing = set() if all(has_helpers(self.collate, sample) for sample in self.samples) else set(ORACLES)
-        missing |= set() if self.donors else {DONOR}
-        return tuple(name for name in NAMES if name not in missing)
+        return missing | (set() if self.donors else {DONOR})
 
     @cached_property
     def donors(self) -> dict[int, int]:
@@ -85,6 +90,10 @@ class Interventions:
             return {}
         answers = [sample.answer_text for sample in self.samples]
         return choose_donors(self.latents, answers, self.groups or [""] * len(answers), self.seed)
+
+    def list_givers(self, name: str) -> Mapping[int, Sample]:
+        """Row -> the question whose latents it has under an intervention; empty where these are no other question's."""
+        return {row: self.samples[donor] for row, donor in self.donors.items()} if name == DONOR else {}
 
     def describe(self) -> dict[str, Any]:
         """Describe the latents as vectors, in numbers from :mod:`mirage_pl.mirage.probing.geometry`."""
@@ -134,15 +143,10 @@ class Interventions:
         return build_replacements(name, self.latents, self.seed)
 
     @cached_property
-    @torch.no_grad()
     def oracle(self) -> list[Tensor]:
         """The compressed features of each row's own helper images: what stage 1 teaches."""
-        rows: list[Tensor] = []
-        for part in self.parts:
-            images, sizes = self.collate.helper_images(self.samples[part])
-            blocks = list(self.net.compress(images.to(self.net.backbone.device), [k for row in sizes for k in row]))
-            rows += [torch.cat([blocks.pop(0) for _ in row]) for row in sizes]
-        return rows
+        blocks = [row for part in self.parts for row in compress_helpers(self.net, self.collate, self.samples[part])]
+        return [torch.cat(row) for row in blocks]
 
     def answer(self, name: str) -> Iterator[Generation]:
         """Answer every batch of the baseline again."""

@@ -1,4 +1,5 @@
-"""Read answers again: questions and their answers in one batch, with other latents in the answers' slots.
+"""Read answers again: questions and their answers in one batch, with other latents in the answers' slots; and what
+helper images are as latents.
 
 Shapes: B rows, T columns, n latents of one row, D width.
 """
@@ -9,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from data_modules.samples import Sample
 from mirage_pl.mirage.batch import IGNORE, Batch, Row
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.columns import Embeds
@@ -44,6 +46,18 @@ def embed_latents(net: LatentVLM, batch: Batch, latents: Sequence[Tensor]) -> Em
         return embeds
     latents_ND = torch.cat(list(latents)).to(embeds.inputs_BTD)
     return embeds._replace(inputs_BTD=embeds.inputs_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), latents_ND))
+
+
+@torch.no_grad()
+def compress_helpers(net: LatentVLM, collate: Collator, samples: Sequence[Sample]) -> list[list[Tensor]]:
+    """Compressed features ``[k, D]`` of each row's helper images, as stage 1 teaches them.
+
+    Raises:
+        ValueError: no row has one, or one is smaller than its block.
+    """
+    images, sizes = collate.helper_images(samples)
+    blocks = iter(net.compress(images.to(net.backbone.device), [k for row in sizes for k in row]))
+    return [[next(blocks) for _ in row] for row in sizes]
 
 
 def mask_stray_tokens(collate: Collator, answer: Sequence[int]) -> list[int]:

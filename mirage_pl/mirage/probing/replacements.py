@@ -52,9 +52,14 @@ def shuffle_latents(latents: Sequence[Tensor], random: torch.Generator) -> list[
 
 def give_latents(latents: Sequence[Tensor], donors: Mapping[int, int]) -> list[Tensor]:
     """Give rows those of their donors, repeated where there are too few; others keep theirs."""
+    return exchange_latents(latents, {row: latents[donor] for row, donor in donors.items()})
+
+
+def exchange_latents(latents: Sequence[Tensor], others: Mapping[int, Tensor]) -> list[Tensor]:
+    """Give rows other vectors ``[n, D]``, repeated where there are too few; rows without any keep their own."""
     result = list(latents)
-    for row, donor in donors.items():
-        result[row] = latents[donor][torch.arange(len(latents[row])) % len(latents[donor])]
+    for row, vectors_nD in others.items():
+        result[row] = vectors_nD[torch.arange(len(latents[row])) % len(vectors_nD)]
     return result
 
 

@@ -68,7 +68,7 @@ def find_peaks(heat_kRC: Tensor, count: int = 3) -> list[list[tuple[int, int]]]:
 
 
 @torch.no_grad()
-def record_attention(net: LatentVLM, batch: Batch, embeds: Embeds) -> Tensor:
+def record_attention(net: LatentVLM, batch: Batch, embeds: Embeds, of_BT: Tensor | None = None) -> Tensor:
     """Attention of each latent's column to the columns of its row, averaged over heads: ``[L, N, T]``.
 
     L counts the layers that attend, ``net.architecture.attending``; the others have no shares to show. Only one layer's
@@ -78,11 +78,13 @@ def record_attention(net: LatentVLM, batch: Batch, embeds: Embeds) -> Tensor:
         net: the model.
         batch: with latent slots, see :func:`mirage_pl.mirage.probing.reading.join_answers`.
         embeds: its inputs, latents in their slots.
+        of_BT: columns whose attention is recorded in place of the latents'.
     """
+    of_BT = batch.latent_BT if of_BT is None else of_BT
     weights: list[Tensor] = []
 
     def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
-        weights.append(outputs[1].float().mean(1)[batch.latent_BT])
+        weights.append(outputs[1].float().mean(1)[of_BT])
 
     layers = [net.decoder.layers[number] for number in net.architecture.attending]
     hooks = [layer.self_attn.register_forward_hook(keep) for layer in layers]

@@ -25,9 +25,10 @@ class Replay:
     Attributes:
         likely: whether latents have a likelihood, so that they are actions.
         noisy: whether they differ from their state, which rules out computing a block's latents together.
+        anew: whether hidden states are those of latents that the model of now writes.
     """
 
-    likely, noisy = False, False
+    likely, noisy, anew = False, False, False
 
     def hidden(self, net: LatentVLM, batch: Batch, latents_ND: Tensor) -> Tensor:
         """Hidden states ``[B, T, D]`` of answers, given their recorded latents."""
@@ -50,12 +51,18 @@ class Replay:
         """
         return density_N
 
+    def count(self, sizes: Sequence[int]) -> int:
+        """How many actions an answer's blocks of so many latents are."""
+        return sum(sizes)
+
 
 class Recompute(Replay):
     """z = h, computed again: the text's gradient runs through the recurrence (the paper's).
 
     ``log p(answer) = sum_t log p(y_t | x, y_<t, h_theta)``.
     """
+
+    anew = True
 
     def hidden(self, net: LatentVLM, batch: Batch, latents_ND: Tensor) -> Tensor:
         """Hidden states of answers whose latents are the model's of now."""
@@ -96,6 +103,10 @@ class Sampled(Replay):
     def actions(self, density_N: Tensor, sizes: Sequence[int]) -> Tensor:
         """Sum over each block."""
         return torch.stack([block.sum() for block in density_N.split(list(sizes))]) if sizes else density_N
+
+    def count(self, sizes: Sequence[int]) -> int:
+        """One a block."""
+        return len(sizes)
 
 
 class VLPO(Replay):

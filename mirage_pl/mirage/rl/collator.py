@@ -24,11 +24,13 @@ class Answers(Movable):
         batch: of the answers; has their rows' helper images if the collator's ``helpers`` is set.
         latents_ND: recorded ones.
         planned: latents of each helper image of each row.
+        credit_N: of the latents, times how many their answer has; ``None`` where nothing asks for it.
     """
 
     batch: Batch
     latents_ND: Tensor
     planned: Sequence[Sequence[int]] = ()
+    credit_N: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -70,7 +72,9 @@ class RolloutCollator(Collator):
         if not self.helpers:
             return make_batch(rollouts, Answers(batch, latents_ND))
         images, planned = self.helper_images(samples)
-        return make_batch(rollouts, Answers(replace(batch, helpers=images), latents_ND, planned))
+        credit = [rollout.record["credit"] for rollout in rollouts if "credit" in rollout.record]
+        answers = Answers(replace(batch, helpers=images), latents_ND, planned, torch.cat(credit) if credit else None)
+        return make_batch(rollouts, answers)
 
     def _written(self, tokens: Sequence[int], ended: bool) -> Row:
         """The tokens of an answer, and which of them were chosen."""
@@ -81,3 +85,23 @@ class RolloutCollator(Collator):
         ]
         end = [self.end] * ended
         return Row([*tokens, *end], [*labels, *end])
+
+
+NEAR = (1, 2, 5, 17)
+"""Columns behind a latent block from which a place reaches to the next; the last one to the end."""
+
+
+def locate_tokens(batch: Batch) -> dict[str, Tensor]:
+    """Where the chosen tokens of answers lie, bools ``[M]`` by name: before any block, or so many columns behind one.
+
+    Learning from rewards moves most what comes right behind a block (EVA, arXiv 2606.24233).
+    """
+    order_BT = batch.real_BT.long().cumsum(1)
+    last_BT = torch.where(batch.latent_BT, order_BT, 0).cummax(1).values
+    chosen_BT = batch.targets_BT != IGNORE
+    distance_M = torch.where(last_BT > 0, order_BT - last_BT, 0)[chosen_BT]
+    places = {"before": distance_M == 0}
+    for first, end in zip(NEAR, (*NEAR[1:], None), strict=True):
+        upto = "_on" if end is None else "" if end == first + 1 else f"_{end - 1}"
+        places[f"after_{first}{upto}"] = (distance_M >= first) & (distance_M < (end or torch.inf))
+    return places

@@ -5,7 +5,7 @@ Shapes: B rows, T columns, M chosen tokens, N latents, D width, V vocabulary.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from data_modules.loading.draws import stream_seed
+from mirage_pl.engine.adapters.off import AdapterOff
 from mirage_pl.engine.rl.budget import GIB, divide
 from mirage_pl.engine.rl.policy import LogProbs, Rollout
 from mirage_pl.engine.seams import Located
@@ -23,7 +24,7 @@ from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.rl.actions import Replay
-from mirage_pl.mirage.rl.collator import Answers
+from mirage_pl.mirage.rl.collator import Answers, locate_tokens
 from mirage_pl.mirage.rl.recording import Recorder, allowed_logs
 
 TEXT, LATENT = "text", "latent"
@@ -46,12 +47,23 @@ class Answering:
     cache_gib: Annotated[float, Gt(0)] = 4.0
 
 
+@dataclass(frozen=True)
+class AnswerScores(LogProbs):
+    """How likely answers are.
+
+    Attributes:
+        hidden_BTD: their hidden states.
+    """
+
+    hidden_BTD: Tensor = field(kw_only=True)
+
+
 class AnswerPolicy:
     """Sample answers, and tell how likely they are.
 
     Args:
         net: the model.
-        other: a frozen model that it is compared with; ``None``: none.
+        other: a frozen model that it is compared with, or itself without its adapter; ``None``: none.
         decoder: of the stage.
         latents: what a latent is to the policy.
         answering: how answers are sampled.
@@ -64,7 +76,7 @@ class AnswerPolicy:
     def __init__(
         self,
         net: LatentVLM,
-        other: LatentVLM | None,
+        other: LatentVLM | AdapterOff | None,
         decoder: Decoder,
         latents: Replay,
         answering: Answering,
@@ -145,7 +157,7 @@ class AnswerPolicy:
 
     # Learning
 
-    def logprobs(self, inputs: Answers) -> LogProbs:
+    def logprobs(self, inputs: Answers) -> AnswerScores:
         """Score answers in one packed pass: their chosen tokens, and their latents if these have a likelihood."""
         batch = inputs.batch
         hidden_BTD = self.latents.hidden(self.net, batch, inputs.latents_ND)
@@ -156,7 +168,13 @@ class AnswerPolicy:
             states_ND = self.net.feedback(hidden_BTD[batch.before_BT])
             density_N = self.latents.density(inputs.latents_ND.to(states_ND), states_ND)
             values[LATENT] = self.latents.actions(density_N, [size for row in batch.sizes for size in row])
-        return LogProbs(values, entropy_M.mean())
+        places = locate_tokens(batch)
+        return AnswerScores(values, entropy_M.mean(), places, hidden_BTD=hidden_BTD)
+
+    def count_actions(self, inputs: Answers) -> Mapping[str, Sequence[int]]:
+        """Chosen tokens of each answer, and its latents' actions if they have a likelihood."""
+        counts = {TEXT: (inputs.batch.targets_BT != IGNORE).sum(1).tolist()}
+        return counts | ({LATENT: list(map(self.latents.count, inputs.batch.sizes))} if self.latents.likely else {})
 
     def score_tokens(self, hidden_MD: Tensor, tokens_M: Tensor, most: int) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies ``[M]``; ``most`` as in :func:`mirage_pl.mirage.losses.text_ce`."""
@@ -176,7 +194,9 @@ class AnswerPolicy:
         return logs_MV.gather(1, tokens_M.unsqueeze(1)).squeeze(1), entropy_M
 
     def reference(self) -> AbstractContextManager[None] | None:
-        """Score with the frozen model in place of the one that learns."""
+        """Score with the frozen model in place of the one that learns, or with that without its adapter."""
+        if isinstance(self.other, AdapterOff):
+            return self.other(self.net)
         return None if self.other is None else self._instead(self.other)
 
     @contextmanager

@@ -99,25 +99,26 @@ class SelfDistill(AnsweringModule):
     # What is learnt
 
     def terms_of_rollouts(self, batch: RolloutBatch) -> dict[str, int]:
-        """Chosen tokens."""
-        return {DIVERGENCE: batch.counts[self.policy.kinds[0]]}
+        """Chosen tokens; latents that ``evidence`` compares."""
+        return {DIVERGENCE: batch.counts[self.policy.kinds[0]], **self.evidence_terms_of_rollouts(batch)}
 
     def terms_of_rows(self, batch: Batch) -> dict[str, int]:
-        """Supervised tokens."""
-        return {DIVERGENCE: batch.supervised}
+        """Supervised tokens; latents that ``evidence`` compares."""
+        return {DIVERGENCE: batch.supervised, **self.evidence_terms(batch)}
 
     def losses_of_rollouts(self, batch: RolloutBatch) -> dict[str, Tensor]:
-        """``divergence``: mean over chosen tokens."""
+        """``divergence``: mean over chosen tokens; ``evidence``, if learnt."""
         inputs: Any = batch.inputs
         self.observe(self.round.watched)
         hidden_BTD = self.policy.latents.hidden(self.net, inputs.batch, inputs.latents_ND)
-        return {DIVERGENCE: self.compare(hidden_BTD, inputs)}
+        return {DIVERGENCE: self.compare(hidden_BTD, inputs), **self.evidence_of_rollouts(batch, hidden_BTD)}
 
     def losses_of_rows(self, batch: Batch) -> dict[str, Tensor]:
-        """``divergence``: the same at the tokens of held-out answers, with the model's own latents."""
-        hidden_BTD = self.net.recurrent(batch)
-        latents_ND = self.net.feedback(hidden_BTD[batch.before_BT]).detach()
-        return {DIVERGENCE: self.compare(hidden_BTD, Answers(batch, latents_ND, batch.sizes))}
+        """The same of held-out answers, with the model's own latents."""
+        hidden_BTD, states_ND = self.net.written(batch)
+        latents_ND = self.net.feedback(states_ND).detach()
+        divergence = self.compare(hidden_BTD, Answers(batch, latents_ND, batch.sizes))
+        return {DIVERGENCE: divergence, **self.evidence_loss(states_ND, batch)}
 
     def compare(self, hidden_BTD: Tensor, answers: Answers) -> Tensor:
         """The mean divergence at the tokens of answers, given the model's hidden states."""

@@ -33,22 +33,22 @@ class ImitatingTrial(StepTrial):
     def compare(self, steps: Sequence[Step], condition: str) -> dict[str, Any]:
         """``off`` of each step: the mean over what of its chunk lies within the episode."""
         batch = self.collate([self.tamper(step, condition) for step in steps] if condition != MEAN else steps)
-        truth_BHA, chosen_BHA = self.scale(batch.actions_BN), self.choose(batch, steps, condition)
+        truth_BHA, chosen_BHA = self.scale(batch.actions_BHA), self.choose(batch, steps, condition)
         away_BN, real_BN = (chosen_BHA - truth_BHA).abs().flatten(1), batch.real_BN
         return {"off": ((away_BN * real_BN).sum(1) / real_BN.sum(1)).tolist()}
 
-    def scale(self, actions_BN: Tensor) -> Tensor:
+    def scale(self, actions_BHA: Tensor) -> Tensor:
         """Actions in the range that they are learnt in, [B, H, A]."""
-        normalize = self.module.scales.action
-        scaled_BHA: Tensor = normalize(actions_BN.to(self.module.device).unflatten(1, (-1, len(normalize.shift_D))))
+        scaled_BHA: Tensor = self.module.scales.action(actions_BHA.to(self.module.device))
         return scaled_BHA.clamp(-1, 1).cpu()
 
     def choose(self, batch: Any, steps: Sequence[Step], condition: str) -> Tensor:
         """What is done under a condition, [B, H, A], in that range."""
         if condition == MEAN:
-            return self.scale(self.mean_A.repeat(len(steps), self.rows.chunk))
+            return self.scale(self.mean_A.expand_as(batch.actions_BHA))
         streams = [torch.Generator().manual_seed(stream_seed("act", step.where)) for step in steps]
-        return self.scale(self.module.choose_actions(batch.to(self.module.device), self.evaluation.decode, streams))
+        chosen_BN = self.module.choose_actions(batch.to(self.module.device), self.evaluation.decode, streams)
+        return self.scale(chosen_BN.view_as(batch.actions_BHA))
 
     @cached_property
     def mean_A(self) -> Tensor:

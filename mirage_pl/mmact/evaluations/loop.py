@@ -1,8 +1,8 @@
 """Episodes that a policy plays: chunk by chunk, several at a time. Shapes: n episodes, H steps, A numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from data_modules.worlds.told import Told, look, name_goal
 from data_modules.worlds.world import Vector
 
 Chunks = NDArray[np.float32]
+T = TypeVar("T")
 
 
 @dataclass
@@ -46,11 +47,20 @@ class Play:
 
     def __post_init__(self) -> None:
         self.draws, self.first_S = np.random.default_rng(stream_seed(self.sample.where)), np.zeros(0)
+        self.attempt(self.begin)
+
+    def begin(self) -> None:
+        """Place things as the row says, and look at them."""
+        self.world.reset(np.random.default_rng(self.sample.meta["seed"]))
+        self.first_S, self.first, self.goal = self.world.numbers, self.look(), name_goal(self.world)
+
+    def attempt(self, ask: Callable[[], T]) -> T | None:
+        """Ask something of the simulator; one that fails ends the episode, and the others go on."""
         try:
-            self.world.reset(np.random.default_rng(self.sample.meta["seed"]))
-            self.first_S, self.first, self.goal = self.world.numbers, self.look(), name_goal(self.world)
+            return ask()
         except Exception as error:  # whatever a simulator raises
             self.error = f"{type(error).__name__}: {error}"
+            return None
 
     def look(self) -> Sequence[Frames]:
         """What each camera sees now, [H, W, 3]; nothing where nobody looks."""
@@ -62,20 +72,26 @@ class Play:
         return self.reached or self.error is not None
 
     def act(self, action: Vector) -> None:
-        """Do one step; a simulator that fails ends the episode, and the others go on."""
+        """Do one step."""
         self.actions.append(action)
-        try:
+
+        def step() -> bool:
             self.world.step(action)
-            self.reached = bool(self.world.reached)
-        except Exception as error:  # whatever a simulator raises
-            self.error = f"{type(error).__name__}: {error}"
+            return bool(self.world.reached)
+
+        self.reached = bool(self.attempt(step))
+
+    def film(self) -> list[Frames]:
+        """A frame of what there is now; none where the simulator fails."""
+        frame = self.attempt(self.world.draw)
+        return [] if frame is None else [frame]
 
 
 class Policy(Protocol):
     """What chooses actions for episodes that go on."""
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:
-        """Choose a chunk for each, [n, H, A]."""
+        """Choose a chunk for each, [n, H, A]; whatever for one whose simulator fails as it is looked at."""
 
 
 def play(plays: Sequence[Play], policy: Policy, limit: int, exec_steps: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,15 +101,20 @@ class Model:
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:
         """Choose a chunk for each episode."""
-        samples = [
-            make_step(each.sample.where, *self.seen(each), self.chunk, each.world.width, self.look(each))
-            for each in plays
-        ]
-        streams = [torch.Generator().manual_seed(int(each.draws.integers(2**53))) for each in plays]
-        batch = self.collate(samples).to(self.module.device)
-        chosen_BN = self.module.choose_actions(batch, self.decode, streams)
-        chunks: Chunks = chosen_BN.float().cpu().numpy().reshape(len(plays), self.chunk, -1)
+        steps = [each.attempt(partial(self.observe, each)) for each in plays]
+        seeds = [int(each.draws.integers(2**53)) for each in plays]
+        chunks: Chunks = np.zeros((len(plays), self.chunk, plays[0].world.width), np.float32)
+        if there := [place for place, step in enumerate(steps) if step is not None]:
+            streams = [torch.Generator().manual_seed(seeds[place]) for place in there]
+            batch = self.collate([step for step in steps if step is not None]).to(self.module.device)
+            chosen_BN = self.module.choose_actions(batch, self.decode, streams)
+            chunks[there] = chosen_BN.float().cpu().numpy().reshape(len(there), self.chunk, -1)
         return chunks
+
+    def observe(self, play: Play) -> Step:
+        """What there is to act on in an episode."""
+        seen = self.seen(play)
+        return make_step(play.sample.where, *seen, self.chunk, play.world.width, self.look(play))
 
 
 def make_step(
@@ -159,7 +165,8 @@ class Nearest:
 
     def __call__(self, plays: Sequence[Play]) -> Chunks:
         """Look one up for each."""
-        return np.stack([self.chunks_NHA[self.find(each)] for each in plays])
+        places = [each.attempt(partial(self.find, each)) for each in plays]
+        return np.stack([self.chunks_NHA[place or 0] for place in places])
 
     def find(self, play: Play) -> int:
         """The nearest step."""
@@ -177,8 +184,5 @@ class Expert:
 
     def choose(self, play: Play) -> Vector:
         """Its action."""
-        try:
-            return play.world.choose_expert_action()
-        except Exception as error:  # whatever an expert raises
-            play.error = f"{type(error).__name__}: {error}"
-            return np.zeros(play.world.width)
+        action = play.attempt(play.world.choose_expert_action)
+        return np.zeros(play.world.width) if action is None else action

@@ -193,6 +193,7 @@ class ActingTrial(Trial):
         self.move_things(condition in MOVED)
         plays = [Play(*pair, self.views) for pair in zip(episodes, self.worlds, strict=False)]
         play(plays, policy()[0], self.evaluation.limit, policy()[1])
+        self.worlds = [each.world for each in plays if each.error is None] + self.worlds[len(plays) :]
         actions = {each.sample.where: np.array(each.actions).tolist() for each in plays}
         return {"rows": [self.write_row(each) for each in plays], "actions": actions}
 
@@ -256,11 +257,12 @@ class ActingTrial(Trial):
         self.move_things(False)
         for name, condition in (("", OWN), ("truth", "expert")):
             again = Play(sample, self.take_world())
-            actions = self.actions.get(condition, {}).get(sample.where)
-            frames = [again.world.draw()]
-            for step in range(self.evaluation.limit):
-                if again.over or (actions is not None and step >= len(actions)):
+            actions, expert = self.actions.get(condition, {}).get(sample.where), Expert()
+            frames = again.film()
+            for step in range(self.evaluation.limit if actions is None else len(actions)):
+                if again.over:
                     break
-                again.act(np.array(actions[step]) if actions is not None else again.world.choose_expert_action())
-                frames.append(again.world.draw())
-            yield name, [Image.fromarray(frame) for frame in frames]
+                again.act(expert.choose(again) if actions is None else np.array(actions[step]))
+                frames += again.film()
+            if frames:
+                yield name, [Image.fromarray(frame) for frame in frames]

@@ -55,7 +55,12 @@ class Rollouts:
 
         def play() -> Iterator[tuple[str, Episode]]:
             for where in chosen:
-                yield where, replay(world, steps[where], actions[where])
+                try:
+                    episode = replay(world, steps[where], actions[where])
+                except Exception as error:  # whatever a simulator raises
+                    log.warning("%s: played again, its simulator failed, so it isn't written: %s", where, error)
+                else:
+                    yield where, episode
 
         count = write_folder(self.folder, self.layout, play())
         log.info("%s: %d episodes as a LeRobot data set %s", self.folder, count, self.layout.version)

@@ -78,16 +78,23 @@ class Act:
             self.decode,
             self.task.chunk,
         )
-        frames = [world.draw()]
+        frames = playing.film()
         while not playing.over and len(playing.actions) < self.limit:
             for action in model([playing])[0][: self.exec_steps]:
                 if not playing.over and len(playing.actions) < self.limit:
                     playing.act(action.astype(np.float64))
-                    frames.append(world.draw())
-        end = "reached" if playing.reached else "not reached"
+                    frames += playing.film()
+        end = (
+            "reached"
+            if playing.reached
+            else f"the simulator failed, {playing.error},"
+            if playing.error
+            else "not reached"
+        )
         own = "" if told == world.instruction else f" (the episode's own: {world.instruction})"
         yield Piece("text", f"{end} after {len(playing.actions)} steps{own}\n")
-        yield Piece("clip", Clip(np.stack(frames), 10), f"episode-{episode}.gif")
+        if frames:
+            yield Piece("clip", Clip(np.stack(frames), 10), f"episode-{episode}.gif")
 
     @property
     def task(self) -> Any:

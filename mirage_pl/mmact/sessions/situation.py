@@ -35,11 +35,14 @@ def open_episode(trained: Trained, episode: int) -> Play:
     """An episode of the task's simulator, seen by as many cameras as the run reads; another number is another one.
 
     Raises:
-        ValueError: the task has none.
+        ValueError: the task has none, or it fails.
     """
     task: Any = trained.config.task
     if task.world is None:
         raise ValueError("this run's task has no simulator, so no episode can be played; give state= and instruction=")
     world = instantiate(task.world)()
     start = Step("episode", "", None, np.zeros((1, world.width), np.float32), 1, meta={"seed": [episode]})
-    return Play(start, world, trained.collator.views)
+    begun = Play(start, world, trained.collator.views)
+    if begun.error:
+        raise ValueError(f"the simulator fails as episode={episode} begins: {begun.error}; give another number")
+    return begun

@@ -54,7 +54,7 @@ class Act(FillingModule):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of what is supervised, over bins alone; how far the likeliest is off is logged."""
         batch, hidden_BN, bins = self.see(batch), self.hide(batch), self.net.vocab.bins
-        asked_BN, targets_BN = self.ask(batch, hidden_BN), self.net.code_actions(self.shape_actions(batch)).flatten(1)
+        asked_BN, targets_BN = self.ask(batch, hidden_BN), self.net.code_actions(batch.actions_BHA).flatten(1)
         ids_BL = self.fill(batch, batch.action, torch.where(hidden_BN, HIDDEN, targets_BN), bins)
         logits_NV = self.read(batch.action, ids_BL, asked_BN, bins)
         targets_N = targets_BN[asked_BN]
@@ -62,12 +62,12 @@ class Act(FillingModule):
         self.observe({"off": off.detach().nan_to_num()})
         return {"action": average(self.slot_loss(logits_NV, targets_N))}
 
-    def shape_actions(self, batch: Batch) -> Tensor:
-        """The actions of a batch, [B, H, A]."""
-        return batch.actions_BN.unflatten(1, (-1, len(self.scales.action.shift_D)))
-
     @torch.no_grad()
     def choose_actions(self, batch: Batch, decode: Decoder, streams: Sequence[Generator]) -> Tensor:
-        """Fill in chunks, and take their numbers out of bins and scales."""
+        """Fill in chunks, and take their numbers out of bins and scales.
+
+        Raises:
+            ValueError: the data's actions have another number of dimensions than those it was trained on.
+        """
         filled = self.fill_in(batch, batch.action, self.net.vocab.bins, decode, streams)
-        return self.net.read_actions(filled.expected_BN.view_as(self.shape_actions(batch))).flatten(1)
+        return self.net.read_actions(filled.expected_BN.view_as(batch.actions_BHA)).flatten(1)

@@ -181,7 +181,7 @@ def test_a_report_is_made_without_importing_torch(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_study_of_clips_has_every_measure_with_its_interval_unit_and_direction(tmp_path):
+def test_a_study_of_clips_has_every_measure_with_its_interval_unit_and_direction(tmp_path, capsys):
     for seed in (1, 2, 3):
         paper = {"psnr": 29.4, "fvd": 140}
         score_clips(make_run(tmp_path / f"world-seed{seed}", seed, paper=paper), 1 + seed / 10, copies=-4.0)
@@ -201,6 +201,10 @@ def test_a_study_of_clips_has_every_measure_with_its_interval_unit_and_direction
     text = " ".join(Reader(page).texts)
     assert all(words in text for words in ("psnr 29.4 dB\nfvd 140", "lower is better", "Student's over seeds alone"))
     assert re.findall(r"\]\((.*?)\)", markdown) == ["psnr.png", "conditions.png"]
+    beside = f"Difference from base on the same rows:\n\n|  | {' | '.join(found['measures'])} |"
+    assert beside in markdown
+    assert re.search(r"\| world \| \+1\.\d+ dB<br>\[.*?\] \| -0\.02\d*<br>\[-", markdown.partition(beside)[2])
+    assert "difference from base on the same rows" in capsys.readouterr().out
     assert not re.search("success|latent|points", text + markdown)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from torch.distributed.tensor import DTensor
 
 from mirage_pl.engine.checkpoints.parts import whole
 
@@ -41,6 +42,37 @@ class Record(pl.Callback):
                 weights[name] = all_of_it.detach().clone()
         if trainer.is_global_zero:
             torch.save(weights, self.folder / "weights.pt")
+
+
+class Acts(pl.Callback):
+    """Write down each time the policy acts, in ``acts0.jsonl`` of rank 0 and so on: for which prompts, and how many
+    weights were in parts as it began and as it ended.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_fit_start(self, trainer, module):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        roll, file = module.policy.roll, self.folder / f"acts{trainer.global_rank}.jsonl"
+
+        def write(collate, prompts, *options):
+            before = count_parts(module)
+            rollouts = roll(collate, prompts, *options)
+            line = {"prompts": list(prompts), "parts": [before, count_parts(module)]}
+            with file.open("a") as lines:
+                lines.write(json.dumps(line) + "\n")
+            return rollouts
+
+        module.policy.roll = write
+
+
+def count_parts(module):
+    """Weights of which this rank has a part."""
+    return sum(
+        isinstance(weight, DTensor) or (hasattr(weight, "ds_id") and not weight.numel())
+        for weight in module.net.parameters()
+    )
 
 
 class Fuse(pl.Callback):

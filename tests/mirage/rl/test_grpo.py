@@ -38,7 +38,17 @@ def test_it_starts_from_a_stage_2_run_and_is_held_near_a_frozen_copy_of_it(data,
     assert metrics["train/degenerate"] < 1
     assert learnt
     assert saved["round"]["rollouts"][0]["reference"]["text"].isfinite().all()
-    watched = ("kl", "entropy", "text_clipped", "latent_clipped", "length", "emitted", "degenerate", "all_wrong")
+    watched = (
+        "kl",
+        "entropy",
+        "text_clipped",
+        "text_drift_before",
+        "latent_clipped",
+        "length",
+        "emitted",
+        "degenerate",
+        "all_wrong",
+    )
     rewards = ("reward", "reward_accuracy", "reward_optimality", "reward_format", "success")
     assert {f"train/{name}" for name in (*watched, *rewards)} <= metrics.keys()
     assert all(math.isfinite(value) for name, value in metrics.items() if name.startswith(("train/", "val/")))
@@ -84,12 +94,15 @@ def test_null_drops_a_part_of_the_reward(data):
 def test_it_warns_where_answers_have_no_latents_any_more_or_are_cut(data, caplog):
     module = build(data)
     with caplog.at_level(logging.WARNING):
-        module.on_acted({"emitted": 0.96, "finished": 0.5})
+        module.on_acted({"emitted": 0.96, "finished": 0.5, "degenerate": 0.9, "groups": 2.0})
         assert not caplog.text
-        module.on_acted({"emitted": 0.4, "finished": 0.4})
-    assert "only 40 % of the answers have latents (least_emitted=95 %)" in caplog.text
+        for _ in range(2):
+            module.on_acted({"emitted": 0.4, "finished": 0.4, "degenerate": 1.0, "groups": 2.0})
+    assert "in none of 2 groups do rewards differ" in caplog.text
+    assert len(caplog.records) == 3, "each is said once"
+    assert "only 40% of the answers have latents (least_emitted=95%)" in caplog.text
     assert "reference=copy" in caplog.text
-    assert "60 % of the answers were cut at answering.max_new_tokens=12" in caplog.text
+    assert "60% of the answers were cut at answering.max_new_tokens=12" in caplog.text
 
 
 def test_a_task_without_a_grader_is_refused_before_the_first_answer(data):
@@ -100,3 +113,43 @@ def test_a_task_without_a_grader_is_refused_before_the_first_answer(data):
     )
     with pytest.raises(ValueError, match="a task that grades answers, and list doesn't"):
         module.on_fit_start()
+
+
+def test_a_reference_of_another_vocabulary_is_refused_with_both_sizes(data):
+    cfg = Stage("grpo").compose(data)
+    other = instantiate(cfg.stage.module.net)
+    own = other.architecture.head.weight.shape[0]
+    other.backbone.resize_token_embeddings(own + 8, mean_resizing=False)
+    with pytest.raises(
+        InstantiationException, match=f"reference has a vocabulary of {own + 8} tokens, .* one of {own}"
+    ):
+        instantiate(cfg.stage.module, reference=other)
+
+
+def test_a_round_in_which_all_answers_are_worth_the_same_is_counted_and_changes_nothing(data, tmp_path, caplog):
+    few = ["rewards={accuracy: null, optimality: null, format: {pattern: never said}}", "rollouts.refill=1"]
+    cfg = Stage("grpo").compose(data, f"runs={tmp_path}", *FEW, *few)
+    metrics = fit.run(cfg)
+    assert metrics["train/degenerate"] == 1
+    assert metrics["train/groups"] == 2, "one of the round, and one more"
+    assert metrics["train/loss"] == 0
+    assert all(math.isfinite(value) for name, value in metrics.items() if name.startswith(("train/", "val/")))
+    assert "in none of 2 groups do rewards differ" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_weight_of_a_reward_that_is_no_number_is_refused_before_the_run(data, tmp_path, value):
+    cfg = Stage("grpo").compose(data, f"runs={tmp_path}", f"rewards.format.weight={value}")
+    with pytest.raises(ValueError, match=f"rewards.format.weight={value} must be a number"):
+        fit.run(cfg)
+
+
+def test_answers_that_need_more_memory_than_there_may_be_are_refused_by_row_before_anything_is_learnt(data, tmp_path):
+    cfg = Stage("grpo").compose(data, f"runs={tmp_path}", *FEW, "answering.cache_gib=1e-6")
+    with pytest.raises(ValueError, match=r"train\.jsonl:\d+: an answer may take .* but cache_gib=1e-06; raise"):
+        fit.run(cfg)
+
+
+def test_a_group_of_one_is_refused_with_what_is_usual(data):
+    with pytest.raises(InstantiationException, match="rollouts.group=1, but an answer is compared with others"):
+        build(data, "rollouts.group=1")

@@ -221,3 +221,28 @@ def test_drawn_latents_and_blocks_computed_together_are_refused_with_what_to_set
     with pytest.raises(ValueError, match=r"Sampled.*recurrence=sequential, or latents=recompute"):
         AnswerPolicy(net, None, Decoder(processor, 3), VARIANTS["sampled"], Answering(8), None)
     assert AnswerPolicy(net, None, Decoder(processor, 3), VARIANTS["replay"], Answering(8), None).kinds == (TEXT,)
+
+
+def test_tokens_are_located_by_how_far_behind_a_block_they_stand(make_policy, rollout_collator, prompts):
+    policy = make_policy("recompute", max_new_tokens=40)
+    policy.net.word = policy.decoder.latent_start
+    rollouts = roll(policy, rollout_collator, prompts)
+    distances = []
+    for rollout in rollouts:
+        tokens, since, before = [*rollout.record["tokens"]], None, None
+        for token in [*tokens, policy.decoder.end][: len(tokens) + rollout.record["ended"]]:
+            latent = token == policy.decoder.latent_pad
+            if not latent and not (before == policy.decoder.latent_pad and token == policy.decoder.latent_end):
+                distances.append(since)  # of the column that chooses it, from the last latent
+            since = 0 if latent else None if since is None else since + 1
+            before = token
+    scores = policy.logprobs(rollout_collator(rollouts).inputs)
+    expected = {
+        "before": [each is None for each in distances],
+        "after_1": [each == 1 for each in distances],
+        "after_2_4": [each is not None and 2 <= each <= 4 for each in distances],
+        "after_5_16": [each is not None and 5 <= each <= 16 for each in distances],
+        "after_17_on": [each is not None and each >= 17 for each in distances],
+    }
+    assert {name: there.tolist() for name, there in scores.places.items()} == expected
+    assert all(map(any, list(expected.values())[:3]))
