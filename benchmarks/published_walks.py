@@ -7,14 +7,14 @@ Shapes: B rows, S channels of a state, N units, U new ones, h x w places.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from unittest.mock import patch
 
 import torch
 from torch import Generator, Tensor
 from torch.distributions import MultivariateNormal
 
-from mirage_pl.deepverse.model import world as drawing
 from mirage_pl.deepverse.model.flow import PyramidFlow
 from mirage_pl.deepverse.model.sampler import UnitNoise
 from mirage_pl.deepverse.model.world import World
@@ -48,9 +48,10 @@ def draw_noise(flow: PyramidFlow, shape: tuple[int, int, int], streams: Sequence
 @contextmanager
 def published_schedule(world: World, closed: bool = False) -> Iterator[None]:
     """End each stage with a step of a thousandth, and draw noise as published, unless it is ``closed``."""
-    ours, flow = drawing.draw_noise, world.flow
-    drawing.draw_noise, world.flow = ours if closed else draw_noise, replace(flow, gamma=GAMMA, compat=True)
-    try:
-        yield
-    finally:
-        drawing.draw_noise, world.flow = ours, flow
+    ours = world.flow
+    world.flow = replace(ours, gamma=GAMMA, compat=True)
+    with nullcontext() if closed else patch("mirage_pl.deepverse.model.world.draw_noise", draw_noise):
+        try:
+            yield
+        finally:
+            world.flow = ours
