@@ -268,22 +268,6 @@ class Session(Protocol):
 
 
 @runtime_checkable
-class Paged(Session, Protocol):
-    """A session that brings its own page, which asks as a form does (``serving/forms.py``).
-
-    Attributes:
-        page: files without their endings: ``.html``, which has ``$title`` and ``$facts``, ``.js``, and ``.css``, which
-            comes after the style of all pages.
-    """
-
-    page: Path
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What the page has to know, for JSON."""
-
-
-@runtime_checkable
 class Exporting(Protocol):
     """A module that others can use without us: what ``python -m mirage_pl.export`` asks of it."""
 

@@ -14,10 +14,9 @@ from data_modules.worlds.walking import ACTIONS
 from mirage_pl.deepverse.sessions.play import Play
 from mirage_pl.deepverse.sessions.real import RealWalk
 from mirage_pl.engine.checkpoints.trained import load_trained
-from mirage_pl.engine.seams import Paged
 from mirage_pl.engine.serving.app import build_forms
 from mirage_pl.engine.serving.forms import Sessions
-from mirage_pl.engine.serving.page import write_own
+from mirage_pl.engine.serving.page import Paged, write_own
 from tests.conftest import compose
 from tests.engine.serving.conftest import browser  # noqa: F401  a fixture
 from tests.engine.serving.echo import LIMITS, served

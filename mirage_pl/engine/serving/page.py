@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mirage_pl.engine.seams import Paged
+from mirage_pl.engine.seams import Session
 from mirage_pl.engine.serving.chat import Chat
 from mirage_pl.engine.serving.limits import Limits
 
@@ -40,6 +40,22 @@ class Page:
             send("/page.css", self.css, "text/css"),
             send("/page.js", self.script, "text/javascript"),
         ]
+
+
+@runtime_checkable
+class Paged(Session, Protocol):
+    """A session that brings its own page, which asks as a form does (``serving/forms.py``).
+
+    Attributes:
+        page: files without their endings: ``.html``, which has ``$title`` and ``$facts``, ``.js``, and ``.css``, which
+            comes after the style of all pages.
+    """
+
+    page: Path
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the page has to know, for JSON."""
 
 
 def send(path: str, text: str, kind: str) -> Route:

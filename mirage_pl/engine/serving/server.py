@@ -10,12 +10,12 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from mirage_pl.engine.seams import Paged, Session
+from mirage_pl.engine.seams import Session
 from mirage_pl.engine.serving.app import build_chat, build_forms
 from mirage_pl.engine.serving.chat import Chat
 from mirage_pl.engine.serving.forms import Sessions
 from mirage_pl.engine.serving.limits import Limits
-from mirage_pl.engine.serving.page import write_own
+from mirage_pl.engine.serving.page import Paged, write_own
 
 ADDRESS = "127.0.0.1"
 GRACE_S = 2
