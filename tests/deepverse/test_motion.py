@@ -21,9 +21,9 @@ def test_each_of_27_actions_is_read_from_its_step_and_from_one_that_is_a_little_
             assert read_code(step, 9.0, 0.24) == code
     step = build_step(ACTIONS["FR"], torch.tensor(0.2), torch.tensor(0.1))
     assert read_code(step, 9.0, 0.24) == "SN"
-    assert measure_motion(step, step, NUMBERS["FR"], 9.0, 0.24).measures["action"] is False
-    assert measure_motion(step, step, NUMBERS["SN"], 9.0, 0.24).measures["action"] is True
-    assert measure_motion(step, step, 0, 9.0, 0.24).measures["action"] is None
+    assert measure_motion(step, step, NUMBERS["FR"], 9.0, 0.24).measures["action_right"] is False
+    assert measure_motion(step, step, NUMBERS["SN"], 9.0, 0.24).measures["action_right"] is True
+    assert measure_motion(step, step, 0, 9.0, 0.24).measures["action_right"] is None
 
 
 def look(action, frames=4, seed=2):

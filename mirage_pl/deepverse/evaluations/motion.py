@@ -46,7 +46,7 @@ def measure_motion(ours_44: Tensor, truth_44: Tensor, told: int, edge: float, re
     code = CODES[told]
     measures = {
         "yaw": None if not code else (yaw > edge) - (yaw < -edge) == ACTIONS[code][2],
-        "action": None if not code else read_code(ours_44, edge, reach) == code,
+        "action_right": None if not code else read_code(ours_44, edge, reach) == code,
         "turn_error": float(np.degrees(measure_angle(ours_44[:3, :3].mT @ truth_44[:3, :3]))),
         "move_error": float(np.linalg.norm(np.subtract(step, true_step))),
     }

@@ -22,7 +22,9 @@ MEASURES: Mapping[str, Measure] = {
     **POINTS,
     **REFINED,
     "yaw": Measure("share", "higher", meaning="Yaw: the next unit's rays turn left, right or not at all, as told."),
-    "action": Measure("share", "higher", meaning="Action: of all 27 the next unit's rays say the one that was told."),
+    "action_right": Measure(
+        "share", "higher", meaning="Action right: of all 27 the next unit's rays say the one that was told."
+    ),
     "agreement": Measure(
         "mean",
         "higher",
@@ -39,7 +41,7 @@ OF = dict.fromkeys(("absrel", "absrel_last", "agreement", *POINTS), "disparity")
     (*NORMALS, *REFINED), "normals"
 )
 """Measures -> the picture that they need; the others need colours."""
-WALKING = ("yaw", "action", "agreement", "turn_error", "move_error", "move_aside", "move_ahead")
+WALKING = ("yaw", "action_right", "agreement", "turn_error", "move_error", "move_aside", "move_ahead")
 """Measures of a camera that moves as it is told."""
 
 
