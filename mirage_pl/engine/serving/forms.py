@@ -27,6 +27,8 @@ from mirage_pl.engine.serving.bodies import Incoming
 from mirage_pl.engine.serving.json_values import read_object
 from mirage_pl.engine.serving.limits import Limits
 from mirage_pl.engine.serving.refusals import Refusal
+from mirage_pl.engine.sessions.opening import list_steps
+from mirage_pl.engine.sessions.requests import check_kind
 
 KEPT = 64
 """Most open sessions; the least recently used one is closed."""
@@ -72,6 +74,8 @@ class Sessions:
             else:
                 if key not in self.open:
                     raise ValueError(f"no session {key}; begin another")
+                if others := given.keys() - list_steps(type(self.open[key]), self.takes).keys():
+                    raise ValueError(f"{', '.join(sorted(others))}: given where a session begins; begin another")
                 self.open.move_to_end(key)
                 pieces = self.open[key].step(**given)
             yield from ({"session": key} | self.write_piece(piece) for piece in pieces)
@@ -80,9 +84,10 @@ class Sessions:
         """Return a text or number unchanged, uploads as paths of files.
 
         Raises:
-            ValueError: not an upload. A request can't name files of this machine.
+            ValueError: another type, or not an upload. A request can't name files of this machine.
         """
         if self.takes[name] in ("text", "number"):
+            check_kind(name, self.takes[name], value)
             return value
         return [self.save_upload(name, upload) for upload in (value if isinstance(value, list) else [value])]
 
