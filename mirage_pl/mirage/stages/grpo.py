@@ -99,10 +99,10 @@ class AnswerGRPO(GRPO, AnsweringModule):
         """Of held-out answers: ``text``, the cross-entropy as in stage 2, which says what the policy forgets; and
         ``evidence``. Others are 0.
         """
-        hidden_BTD = self.net.recurrent(batch)
+        hidden_BTD, states_ND = self.net.written(batch)
         text = self.text_loss(hidden_BTD, batch)
         losses = {name: text if name == TEXT else text.new_zeros(()) for name in self.loss_weights}
-        return losses | self.evidence_loss(hidden_BTD, batch)
+        return losses | self.evidence_loss(states_ND, batch)
 
     def terms_of_rows(self, batch: Any) -> dict[str, int]:
         """Supervised tokens; latents that ``evidence`` compares."""
