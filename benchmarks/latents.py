@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -25,7 +26,7 @@ from mirage_pl.engine.training.allocator import keep_freed_memory
 from mirage_pl.mirage.batch import IGNORE, Row, place
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model.latents import LatentVLM
-from mirage_pl.mirage.model.recurrence import Jacobi
+from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Recurrence
 from mirage_pl.mirage.stock.flops import step_flops
 
 PEAK_TFLOPS = 790
@@ -87,16 +88,20 @@ def stage2_over_stage1(setting: Setting) -> Iterator[Figure]:
 
 
 class Talkative(LatentVLM):
-    """A net that starts every answer with a block and never ends it, so that all answers are equally long."""
+    """A net that starts every answer with a block and never ends it, so that all answers are equally long.
 
-    start, end, fresh = -1, -1, True
+    Attributes:
+        again: whether it opens a block after every block.
+    """
+
+    start, end, fresh, again = -1, -1, True, False
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """Next-token logits with two words forced."""
         logits = super().logits(hidden_MD).clone()
         logits[:, self.end] = -torch.inf
         logits[:, self.start] = torch.inf if self.fresh else -torch.inf
-        self.fresh = False
+        self.fresh = self.again
         return logits
 
 
@@ -153,14 +158,26 @@ def single_answer_cost(setting: Setting) -> Iterator[Figure]:
     yield ratio("single_answer_cost", pair.ratio, what, 1.1, False, pair.spread, words_s=64 / median(pair.theirs))
 
 
-def jacobi(setting: Setting) -> Iterator[Figure]:
-    """The parallel recurrence, an option: two sweeps against the sequential one, k = 8."""
+def recurrences(setting: Setting, name: str, recurrence: Recurrence, words: str) -> Iterator[Figure]:
+    """A stage-2 step with another recurrence, an option, against the sequential one, k = 8."""
     work, length = setting.workload(k=8), 500 if setting.gpu else 100
-    sequential, swept = work.net(), work.net(Jacobi(2))
-    batch = work.batch(work.rows(16, length))
-    pair = in_turns(lambda: step(swept, [batch], 2), lambda: step(sequential, [batch], 2), setting.repeats)
-    what = f"stage-2 step, k = 8, 16 rows of about {length} tokens: two Jacobi sweeps against sequential, samples/s"
-    yield ratio("jacobi_speedup", pair.ratio, what, None, True, pair.spread, seconds=median(pair.ours))
+    nets, batch = (work.net(recurrence), work.net()), work.batch(work.rows(16, length))
+    pair = in_turns(lambda: step(nets[0], [batch], 2), lambda: step(nets[1], [batch], 2), setting.repeats)
+    what = f"stage-2 step, k = 8, 16 rows of about {length} tokens: {words} against sequential, samples/s"
+    yield ratio(name, pair.ratio, what, None, True, pair.spread, seconds=median(pair.ours))
+
+
+def queries_answering(setting: Setting) -> Iterator[Figure]:
+    """Answers of one block after another, written at once against sequentially."""
+    work = setting.workload(k=8)
+    base, decoder, prompts = work.net(), work.decoder(), work.batch(work.rows(16, 100), prompt=True)
+    nets = [Talkative(work.backbone, base.compression, recurrence) for recurrence in (OnePass(8), base.recurrence)]
+    for net in nets:
+        net.start, net.end, net.again = decoder.latent_start, decoder.end, True
+    at_once, sequential = (partial(decoder, net, prompts, Decoding(40)) for net in nets)
+    pair = in_turns(at_once, sequential, setting.repeats, warmup=1)
+    what = "16 answers of 4 blocks of 8 latents: a block at once against sequential, answers/s"
+    yield ratio("queries_answering_speedup", pair.ratio, what, None, True, pair.spread)
 
 
 def allocator(setting: Setting) -> Iterator[Figure]:
@@ -222,7 +239,9 @@ FIGURES: dict[str, Callable[[Setting], Iterator[Figure]]] = {
     "single_answer_cost": single_answer_cost,
     "memory_ratio": memory_ratio,
     "epoch_speedup": lambda setting: epoch_speedup(setting.device, setting.repeats),
-    "jacobi_speedup": jacobi,
+    "jacobi_speedup": lambda setting: recurrences(setting, "jacobi_speedup", Jacobi(2), "two Jacobi sweeps"),
+    "queries_speedup": lambda setting: recurrences(setting, "queries_speedup", OnePass(8), "a block at once"),
+    "queries_answering_speedup": queries_answering,
     "allocator_speedup": allocator,
     "stage1_mfu": stage1_mfu,
 }

@@ -51,13 +51,14 @@ ALONE |= dict.fromkeys(
     ("stage=deepverse/vae",),
 )
 ALONE |= dict.fromkeys(("says/actions", "says/instruction"), ("stage=deepverse/world_model", "task=pushing_depth"))
+ALONE |= dict.fromkeys(("reader/pictures", "reader/points"), ("stage=deepverse/inverse_dynamics", "modalities=rgbdn"))
 ALONE |= dict.fromkeys((*POLICIES, "sight/none", "sight/images"), ("stage=mmact/action",))
 ALONE |= {"sight/magvit": ("stage=mmact/action", "model=mmact/mmada_8b", "model.path=DIR", "coder.path=DIR")}
 """What an option can't do without."""
 ALONE |= dict.fromkeys(("agent/drqv2", "agent/drqv2_tiny"), ("stage=ivideogpt/drqv2",))
 ALONE |= {f"latents/{name}": ("stage=grpo",) for name in ("recompute", "replay", "sampled", "vlpo")}
 ALONE |= dict.fromkeys(("privilege/helper", "privilege/noise"), ("stage=distill",))
-ALONE |= dict.fromkeys(("reference/none", "reference/copy"), ("stage=grpo",))
+ALONE |= dict.fromkeys(("reference/none", "reference/copy", "reference/adapter_off"), ("stage=grpo",))
 INTERFACE = (
     "model",
     "task",

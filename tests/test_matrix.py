@@ -98,18 +98,29 @@ def test_every_run_of_a_shipped_study_composes_into_a_folder_of_its_own(study):
     configs = [compose("train", *job) for job in jobs]
     folders = [cfg.run_dir for cfg in configs]
     assert len(set(folders)) == len(jobs)
-    evaluated = set()
+    evaluated, before_others = set(), {cfg.init_from for cfg in configs}
     for cfg in configs:
         starts = [cfg.init_from, *(start.run for start in (cfg.stage.starts or {}).values())]
         assert all(start is None or start in folders for start in starts)
-        steps = cfg.trainer.max_steps
         if cfg.init_from:
             before = configs[folders.index(cfg.init_from)]
-            steps += before.trainer.max_steps
-            shared = ("latent_size", "compression", "feedback", "task")
+            shared = ("latent_size", "compression", "feedback")
             assert all(before[key] == cfg[key] for key in shared if key in cfg), json.dumps(cfg.study.method)
-        evaluated |= {steps} if cfg.evaluate is not None else set()
-    assert len(evaluated - {0}) == 1, "methods are compared at equal steps"
+            assert rows_of(before) == rows_of(cfg), "however they are served"
+        if cfg.evaluate is not None and cfg.run_dir not in before_others:
+            evaluated.add(steps_of(cfg, configs, folders))
+    assert len(evaluated - {0}) == 1, "methods are compared at equal steps, or with what they start from"
+
+
+def steps_of(cfg, configs, folders):
+    """Steps of a run and of those before it."""
+    before = steps_of(configs[folders.index(cfg.init_from)], configs, folders) if cfg.init_from else 0
+    return before + cfg.trainer.max_steps
+
+
+def rows_of(cfg):
+    """A task, but for how its rows are served."""
+    return {key: value for key, value in cfg.task.items() if key != "data"}
 
 
 def parsed(arguments):

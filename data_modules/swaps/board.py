@@ -40,6 +40,7 @@ def letter(place: int) -> str:
     return ascii_uppercase[place]
 
 
-def write_swaps(swaps: Sequence[Swap]) -> str:
-    """Write swaps: ``A E, C B``."""
-    return ", ".join(f"{letter(first)} {letter(second)}" for first, second in swaps)
+def write_swaps(swaps: Sequence[Swap], numbered: bool = False) -> str:
+    """Write swaps: ``A E, C B``, or ``1 A E, 2 C B``."""
+    texts = [f"{letter(first)} {letter(second)}" for first, second in swaps]
+    return ", ".join(f"{number} {text}" if numbered else text for number, text in enumerate(texts, start=1))

@@ -45,6 +45,7 @@ class Swaps(Maker):
         swaps: how many swaps a question may have.
         moving: share of the swaps that move the blue cell, rounded up; above 0.
         thoughts: ``none``, or ``rules``: the answer names after each block where the blue cell is.
+        numbered: swaps have numbers, and the answer writes them before the blocks.
         cell_px: pixels a cell.
         prompt: ``text_input`` of every row; ``<image>`` is the board, ``{swaps}`` is filled in.
     """
@@ -55,6 +56,7 @@ class Swaps(Maker):
     swaps: Sequence[int]
     moving: float
     thoughts: str
+    numbered: bool
     cell_px: int
     prompt: str
 
@@ -124,8 +126,8 @@ class Swaps(Maker):
         for name, board in zip(names, boards, strict=True):
             draw_board(shape(board, self.size), self.cell_px).save(folder / name, compress_level=1)
         return {
-            "text_input": self.prompt.replace("{swaps}", write_swaps(question.swaps)),
-            "text_output": write_answer(question.answers, self.thoughts),
+            "text_input": self.prompt.replace("{swaps}", write_swaps(question.swaps, self.numbered)),
+            "text_output": write_answer(question.answers, self.thoughts, self.numbered),
             "image_input": names[0],
             "image_output": names[1:],
             "map_id": plan.name,
@@ -134,10 +136,17 @@ class Swaps(Maker):
         }
 
 
-def write_answer(answers: Sequence[str], thoughts: str) -> str:
-    r"""Write ``text_output``: a block each swap, with ``rules`` the place after it; then the last place in a box."""
+def write_answer(answers: Sequence[str], thoughts: str, numbered: bool = False) -> str:
+    r"""Write ``text_output``: a block each swap, with ``rules`` the place after it; then the last place in a box.
+
+    Args:
+        answers: the place after each swap.
+        thoughts: ``none`` or ``rules``.
+        numbered: write the number of its swap before each block.
+    """
     box = f"\\boxed{{{answers[-1]}}}"
-    if thoughts == "none":
-        return "<output_image>" * len(answers) + box
+    blocks = [f"{number}<output_image>" if numbered else "<output_image>" for number in range(1, len(answers) + 1)]
     # the line break keeps "\boxed" a token of its own; after ">" its backslash would be torn off
-    return "<think>" + "".join(f"<output_image> {answer}" for answer in answers) + f"</think>\n{box}"
+    if thoughts == "none":
+        return "".join(blocks) + ("\n" if numbered else "") + box
+    return "<think>" + "".join(f"{block} {at}" for block, at in zip(blocks, answers, strict=True)) + f"</think>\n{box}"

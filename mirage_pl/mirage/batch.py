@@ -100,6 +100,7 @@ class Batch(Movable):
         helpers: helper images, one per block; ``None`` if they aren't needed.
         samples: one per row.
         most_supervised: the largest ``supervised`` of all ranks' batches in this step; 0 if it isn't needed.
+        blind_BT: true where a column doesn't attend to images; ``None``: all do.
     """
 
     tokens_BT: Tensor
@@ -115,6 +116,7 @@ class Batch(Movable):
     helpers: Images | None = None
     samples: tuple[Sample, ...] = ()
     most_supervised: int = 0
+    blind_BT: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens_BT)
@@ -275,6 +277,7 @@ def widen(batch: Batch, widths: Sequence[int]) -> Batch:
     device = batch.tokens_BT.device
     from_T, added_T = torch.tensor(columns, device=device).clamp(min=0), torch.tensor(columns, device=device) < 0
     fills = {"tokens_BT": 0, "real_BT": False, "latent_BT": False, "targets_BT": IGNORE, "positions_3BT": 0}
+    fills |= {} if batch.blind_BT is None else {"blind_BT": False}
     widened = {n: getattr(batch, n).index_select(-1, from_T).masked_fill(added_T, fill) for n, fill in fills.items()}
     return replace(batch, segments=tuple(segments), **widened)
 

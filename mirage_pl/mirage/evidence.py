@@ -1,8 +1,7 @@
 """Contrastive evidence: a latent should resemble its own helper image more than those of other rows.
 
 Of a latent z whose helper image has features of mean p, and p_j those of other rows, it is
-``[margin - (cos(z, p) - max_j cos(z, p_j))]_+``, averaged over latents (ReaLVR, with a weight for each latent; here all
-weigh the same).
+``[margin - (cos(z, p) - max_j cos(z, p_j))]_+``, a weighted mean over latents (ReaLVR).
 
 Shapes: N latents, row after row, I helper images, row after row, D width.
 """
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -73,19 +72,25 @@ class Evidence:
         margin: by which the own image should be nearer than the nearest other.
         negatives: images of other rows that a latent is compared with, at most.
         centre: compare latents and images less their means over the batch: images of one kind are nearly parallel.
+        uniform: of a latent's weight, what all have alike. Below 1 (ReaLVR 0.3) the rest is its credit: how much more a
+            group's right answers attend to it than the wrong ones; for stages that learn from rewards.
     """
 
     margin: Annotated[float, Gt(0)] = 0.5
     negatives: Annotated[int, Ge(1)] = 16
     centre: bool = True
+    uniform: Annotated[float, Interval(ge=0, le=1)] = 1.0
 
-    def __call__(self, latents_ND: Tensor, prototypes_ID: Tensor, places: Places) -> Tensor:
+    def __call__(
+        self, latents_ND: Tensor, prototypes_ID: Tensor, places: Places, credit_N: Tensor | None = None
+    ) -> Tensor:
         """Return the mean over the latents that are compared; 0 of none.
 
         Args:
             latents_ND: with gradient.
             prototypes_ID: mean features of the helper images.
             places: which of them is whose.
+            credit_N: of the latents, times how many an answer has; needed where ``uniform`` is below 1.
         """
         if not places.count:
             return latents_ND.sum() * 0
@@ -99,7 +104,10 @@ class Evidence:
         others_NI = self.choose_others(places.names_I).to(own_N.device)[own_N]
         nearest_N = cosines_NI.masked_fill(~others_NI, -torch.inf).amax(1)
         gain_N = cosines_NI.gather(1, own_N.unsqueeze(1)).squeeze(1) - nearest_N
-        return (self.margin - gain_N).clamp(min=0).mean().float()
+        losses_N = (self.margin - gain_N).clamp(min=0)
+        if credit_N is not None:
+            losses_N = losses_N * (self.uniform + (1 - self.uniform) * credit_N.to(losses_N)[image_N >= 0])
+        return losses_N.mean().float()
 
     def choose_others(self, names_I: Sequence[str]) -> Tensor:
         """Which images each one is compared with, ``[I, I]``: the next ones of other rows, in a circle."""

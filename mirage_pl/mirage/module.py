@@ -6,20 +6,22 @@ Shapes: B rows, T columns, D width.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Gt, Interval, Lt
 from torch import Tensor
 
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.training.base import BaseModule
-from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mirage.batch import IGNORE, Batch, widen
+from mirage_pl.mirage.bottleneck import Bottleneck
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
+from mirage_pl.mirage.draws import draw_rows, draw_slots
 from mirage_pl.mirage.evidence import EVIDENCE, Evidence, Places, plan_images
 from mirage_pl.mirage.export.folder import write_folder
-from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
+from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_contrast, latent_cosine, text_ce, weigh_changes
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.stock.flops import step_flops
 
@@ -31,6 +33,7 @@ class MirageModule(BaseModule):
         decoder: answers prompts.
         ce_chunk: number of supervised positions whose logits are in memory at a time; ``None``: all.
         ce_fused: use Liger's fused kernel if there are a GPU and liger-kernel.
+        bottleneck: hides images from text in training; ``None``: nothing does.
         evidence: a further loss of the latents that the model writes, named ``evidence``; ``None``: none.
         options: for :class:`mirage_pl.engine.training.base.BaseModule`.
 
@@ -42,20 +45,35 @@ class MirageModule(BaseModule):
     generation_type = Generation
     writes_latents = True
     """Whether the model's own latents are in training."""
+    gives_credit = False
+    """Whether a latent's weight in ``evidence`` may differ from another's."""
 
     def __init__(
-        self, decoder: Decoder, ce_chunk: int | None, ce_fused: bool, evidence: Evidence | None = None, **options: Any
+        self,
+        decoder: Decoder,
+        ce_chunk: int | None,
+        ce_fused: bool,
+        bottleneck: Bottleneck | None = None,
+        evidence: Evidence | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
+        if bottleneck is not None:
+            self.net.architecture.check_masks("a bottleneck")
         if evidence is not None and not self.writes_latents:
             raise ValueError(
                 f"evidence compares the latents that a model writes, and {type(self).__name__} has none; "
                 "set evidence=none, or take another stage"
             )
+        if evidence is not None and evidence.uniform < 1 and not self.gives_credit:
+            raise ValueError(
+                f"evidence.uniform={evidence.uniform:g} weighs latents by what right and wrong answers read, and "
+                f"{type(self).__name__} has no rewards; set it to 1, or take stage=grpo"
+            )
         self.evidence = evidence
         if ce_chunk is not None and ce_chunk < 1:
             raise ValueError(f"memory.ce_chunk={ce_chunk} must be 1 or more, or null for all positions at once")
-        self.decoder, self.ce_chunk, self.ce_fused = decoder, ce_chunk, ce_fused
+        self.decoder, self.ce_chunk, self.ce_fused, self.bottleneck = decoder, ce_chunk, ce_fused, bottleneck
 
     def units(self) -> list[torch.nn.Module]:
         """Embedding, every layer, last norm, head, and the vision tower with its blocks."""
@@ -88,6 +106,13 @@ class MirageModule(BaseModule):
         helpers = self.net.with_pixels(batch.helpers) if encodes_helpers else batch.helpers
         return widen(replace(batch, images=images, helpers=helpers, most_supervised=supervised), widths)
 
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """As of all stages, with a bottleneck if there is one."""
+        if self.bottleneck is not None:
+            random_B = draw_rows(batch, self.seed, self.global_step, "bottleneck", 1).squeeze(1)
+            batch = self.bottleneck.narrow(batch, self.net.architecture.image_id, self.progress, random_B)
+        return super().training_step(batch, batch_idx)
+
     def terms(self, batch: Batch) -> dict[str, int]:
         """Number of supervised tokens (``text``), of latents (``latent``), and of those that ``evidence`` compares."""
         terms = {"text": batch.supervised, "latent": sum(size for row in batch.sizes for size in row)}
@@ -97,20 +122,23 @@ class MirageModule(BaseModule):
         """Latents of rows to train on that ``evidence`` compares, if it is learnt."""
         return {} if self.evidence is None else {EVIDENCE: plan_images(batch).count}
 
-    def evidence_loss(self, hidden_BTD: Tensor, batch: Batch, places: Places | None = None) -> dict[str, Tensor]:
+    def evidence_loss(
+        self, states_ND: Tensor, batch: Batch, places: Places | None = None, credit_N: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``evidence`` of the latents that these hidden states become, if it is learnt.
 
         Args:
-            hidden_BTD: of :meth:`mirage_pl.mirage.model.latents.LatentVLM.recurrent`.
+            states_ND: of :meth:`mirage_pl.mirage.model.latents.LatentVLM.written`.
             batch: with helper images.
             places: which image is whose; ``None``: as the rows plan it.
+            credit_N: of the latents, see :class:`mirage_pl.mirage.evidence.Evidence`.
         """
         if self.evidence is None:
             return {}
         places = places or plan_images(batch)
-        latents_ND = self.net.feedback(hidden_BTD[batch.before_BT])
+        latents_ND = self.net.feedback(states_ND)
         prototypes = [] if batch.helpers is None else self.net.compress(batch.helpers, [1] * len(places.names_I))
-        return {EVIDENCE: self.evidence(latents_ND, torch.cat([latents_ND[:0], *prototypes]), places)}
+        return {EVIDENCE: self.evidence(latents_ND, torch.cat([latents_ND[:0], *prototypes]), places, credit_N)}
 
     def text_loss(self, hidden_BTD: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy over the batch's supervised tokens; logits are computed for these positions only."""
@@ -164,121 +192,78 @@ class Stage2(MirageModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """``text``: cross-entropy on the answer's text, given recycled latents; ``evidence`` of them, if learnt."""
-        hidden_BTD = self.net.recurrent(batch)
-        return {"text": self.text_loss(hidden_BTD, batch), **self.evidence_loss(hidden_BTD, batch)}
+        hidden_BTD, states_ND = self.net.written(batch)
+        return {"text": self.text_loss(hidden_BTD, batch), **self.evidence_loss(states_ND, batch)}
 
 
 class Supervised(MirageModule):
-    """The base of stages that also supervise latents.
+    """The base of stages that also supervise latents, by the losses that ``loss_weights`` names.
 
     Args:
-        centre: compare latents less their batch's mean, see :func:`mirage_pl.mirage.losses.latent_cosine`.
+        centre: ``latent`` compares latents less their batch's mean, see :func:`mirage_pl.mirage.losses.latent_cosine`.
+        temperature: of ``contrast``, see :func:`mirage_pl.mirage.losses.latent_contrast`.
+        still: weight in both of latents that are as in the block before, see
+            :func:`mirage_pl.mirage.losses.weigh_changes`; 1: all weigh alike.
+        through: let gradients run through latents that the model writes; without, these learn from their own losses.
         options: for :class:`MirageModule`.
     """
 
-    def __init__(self, centre: bool, **options: Any) -> None:
+    def __init__(
+        self,
+        centre: bool,
+        temperature: Annotated[float, Gt(0)] = 0.1,
+        still: Annotated[float, Interval(ge=0, le=1)] = 1.0,
+        through: bool = True,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self.centre = centre
+        self.centre, self.temperature, self.still, self.through = centre, temperature, still, through
+
+    def terms(self, batch: Batch) -> dict[str, int]:
+        """Number of supervised tokens (``text``) and of latents (the others)."""
+        terms = super().terms(batch)
+        return {name: terms.get(name, terms["latent"]) for name in self.loss_weights}
 
     def both(self, batch: Batch, hidden_BTD: Tensor, predicted_ND: Tensor, targets_ND: Tensor) -> dict[str, Tensor]:
-        """``text``: cross-entropy; ``latent``: one minus cosine to the compressed helper features."""
-        losses = {
-            "text": self.text_loss(hidden_BTD, batch),
-            "latent": self.latent_loss(predicted_ND, targets_ND, batch),
-        }
-        return losses | self.evidence_loss(hidden_BTD, batch)
+        """``text``: cross-entropy; ``latent``: one minus cosine to the compressed helper features; ``contrast``."""
+        losses = {"text": self.text_loss(hidden_BTD, batch), **self.latent_losses(batch, predicted_ND, targets_ND)}
+        return losses | self.evidence_loss(predicted_ND, batch)
 
-    def latent_loss(self, predicted_ND: Tensor, targets_ND: Tensor, batch: Batch) -> Tensor:
-        """Compute L_visual, centered if ``centre`` is set."""
-        return latent_cosine(predicted_ND, targets_ND, batch.places_N if self.centre else None)
+    def latent_losses(self, batch: Batch, predicted_ND: Tensor, targets_ND: Tensor) -> dict[str, Tensor]:
+        """Those of ``latent`` and ``contrast`` that have a weight."""
+        weights_N = None if self.still == 1 else weigh_changes(targets_ND, batch.sizes, self.still)
+        places_N = batch.places_N if self.centre else None
+        losses = {
+            "latent": lambda: latent_cosine(predicted_ND, targets_ND, places_N, weights_N),
+            "contrast": lambda: latent_contrast(predicted_ND, targets_ND, self.temperature, weights_N),
+        }
+        return {name: loss() for name, loss in losses.items() if name in self.loss_weights}
 
 
 class Stage1(Supervised):
-    """Stage 1, teacher-forced: L1 = L_visual + gamma L_text (section 3 of the paper)."""
+    """Stage 1, teacher-forced: L1 = L_visual + gamma L_text (section 3 of the paper).
+
+    Args:
+        hidden: share of the latents that aren't shown, drawn anew in every batch, so that the others don't give away
+            what stands beside them; not in the paper.
+        options: for :class:`Supervised`.
+    """
+
+    def __init__(self, hidden: Annotated[float, Ge(0), Lt(1)] = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.hidden = hidden
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text`` and ``latent``, given the compressed helper features as latents."""
-        return self.both(batch, *self.net.teacher_forced(batch))
+        """``text`` and those of latents, given the compressed helper features as latents."""
+        if not (self.hidden and self.training):
+            return self.both(batch, *self.net.teacher_forced(batch))
+        shown_BT = draw_slots(batch, self.seed, self.global_step, 1 - self.hidden)
+        return self.both(batch, *self.net.teacher_forced(batch, shown_BT))
 
 
 class Guided(Supervised):
     """Stage 2 that keeps the latent loss: recycled latents are still pulled to the helper image. Not in the paper."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text`` and ``latent``, with recycled latents."""
-        return self.both(batch, *self.net.recycled(batch))
-
-
-class Curriculum(Supervised):
-    """From stage 1 to :class:`Guided` in one run: ever fewer batches are teacher-forced. Not in the paper.
-
-    Args:
-        fade: share of the run over which the probability of teacher forcing falls linearly from 1.
-        floor: the lowest probability; above 0, some batches have true latents until the end.
-        options: for :class:`Supervised`.
-
-    Raises:
-        ValueError: ``fade`` isn't above 0 and at most 1, or ``floor`` isn't from 0 to below 1.
-    """
-
-    def __init__(self, fade: float, floor: float = 0.0, **options: Any) -> None:
-        super().__init__(**options)
-        if not 0 <= floor < 1:
-            raise ValueError(f"stage.module.floor={floor} must be from 0 to below 1; with 1 use stage=stage1")
-        if not 0 < fade <= 1:
-            raise ValueError(
-                f"stage.module.fade={fade} must be above 0 and at most 1; 0.5 is the first half of the run"
-            )
-        self.fade, self.floor = fade, floor
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of :class:`Stage1` or :class:`Guided`; the draw is the same on every rank and after a resume."""
-        draw = torch.rand((), generator=row_stream(self.seed, "teacher forcing", self.global_step)).item()
-        chance = max(self.floor, 1 - (1 - self.floor) * self.progress / self.fade)
-        teacher = self.training and draw < chance
-        return self.both(batch, *(self.net.teacher_forced(batch) if teacher else self.net.recycled(batch)))
-
-
-class Auxiliary(Supervised):
-    """A control: the same supervision by the helper image, but no latents.
-
-    A linear head predicts the k compressed helper features at once from the hidden state before the answer. It is used
-    in training only.
-
-    Args:
-        latent_size: k.
-        options: for :class:`Supervised`.
-    """
-
-    writes_latents = False
-
-    def __init__(self, latent_size: int, **options: Any) -> None:
-        super().__init__(**options)
-        width = self.net.width
-        self.latent_size = latent_size
-        self.head = torch.nn.Linear(width, latent_size * width, bias=False)
-
-    def units(self) -> list[torch.nn.Module]:
-        """Those of the network, and the head."""
-        return [*super().units(), self.head]
-
-    def terms(self, batch: Batch) -> dict[str, int]:
-        """Number of supervised tokens (``text``) and of the head's predictions (``latent``)."""
-        return super().terms(batch) | {"latent": len(batch) * self.latent_size}
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``text``: cross-entropy; ``latent``: one minus cosine of the head's vectors to compressed helper features.
-
-        Raises:
-            ValueError: a row doesn't have exactly one helper image.
-        """
-        if batch.helpers is None or len(batch.helpers.grids) - batch.helpers.blank != len(batch):
-            raise ValueError("stage=auxiliary needs exactly one helper image in every row; train stage=sft without")
-        hidden_BTD = self.net.recurrent(batch)
-        first_B = (batch.targets_BT != IGNORE).int().argmax(1)
-        before_BD = hidden_BTD[torch.arange(len(batch), device=first_B.device), first_B]
-        predicted_ND = self.head(before_BD).view(-1, before_BD.shape[1])
-        targets_ND = torch.cat(self.net.compress(batch.helpers, [self.latent_size] * len(batch)))
-        places_N = torch.arange(len(targets_ND), device=first_B.device) % self.latent_size
-        latent = latent_cosine(predicted_ND, targets_ND, places_N if self.centre else None)
-        return {"text": self.text_loss(hidden_BTD, batch), "latent": latent}
+        """``text`` and those of latents, with recycled latents."""
+        return self.both(batch, *self.net.recycled(batch, self.through))

@@ -67,6 +67,11 @@ GENTLE = {
             *("task.window={length: 9, hop: 4, align: 4}", "model.transformer={layers: 2, heads: 2, head_dim: 16}"),
         ],
     ),
+    "deepverse/inverse_dynamics": [
+        *("task.height=16", "model.height=16", "task.length=17", "given=1", "coded=0.5"),
+        *("task.window={length: 9, hop: 4, align: 4}", "model.transformer={layers: 2, heads: 2, head_dim: 16}"),
+        *("reader.channels=[8, 8]", "reader.hidden=16"),
+    ],
     "ivideogpt/world_model": ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/rlvr": [  # as above
         *("rollouts={prompts: 2, group: 2, epochs: 3}", "callbacks.best.monitor=val/loss"),
@@ -92,7 +97,8 @@ GENTLE = {
 }
 """Stage -> small steps for it, and a second optimizer that begins at once; a small world for those that play."""
 APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided")}
-"""Stage -> what makes its rows count each for itself: these compare latents less the mean of their batch."""
+APART["writing"] = [f"stage.module.{change}" for change in ("centre=false", "loss_weights={latent: 1, contrast: null}")]
+"""Stage -> what makes its rows count each for itself: these compare latents with others of their batch."""
 SAME = {"pretrain": ["model.random_weights=false"]}
 """Stage -> what makes its runs begin with the same weights: ZeRO-3 skips what torch draws as a module is made, before
 transformers draws what stays, so that a seed gives it other random weights."""

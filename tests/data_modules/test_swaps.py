@@ -23,6 +23,7 @@ def maker(folder, **changes):
         "swaps": [2, 5],
         "moving": 0.5,
         "thoughts": "none",
+        "numbered": False,
         "cell_px": 8,
         "prompt": "<image>Swap {swaps}. Where is the blue cell?",
     }
@@ -70,6 +71,22 @@ def test_the_thoughts_name_the_place_after_each_block(tmp_path):
         assert last[1] == last[2]
         assert len(texts) == 2
         assert Tracking().grade(sample, sample.answer_text).outcome == "success"
+
+
+def test_swaps_may_be_numbered_and_the_answer_says_which_one_a_block_is_after(tmp_path):
+    for thoughts, expected in (
+        ("none", r"12\n\\boxed{([A-I])}"),
+        ("rules", r"<think>1 [A-I]2 ([A-I])</think>\n\\boxed{\1}"),
+    ):
+        maker(tmp_path / thoughts, numbered=True, thoughts=thoughts, swaps=[2], rows={"train": 9}).make()
+        for sample in Tracking().read(tmp_path / thoughts / "train.jsonl").samples:
+            question = "".join(part.text for part in sample.question if isinstance(part, Text))
+            assert re.search(r"Swap 1 [A-I] [A-I], 2 [A-I] [A-I]\.", question)
+            assert re.fullmatch(expected, sample.answer_text)
+            texts = [part.text if isinstance(part, Text) else "" for part in sample.answer]
+            assert [
+                text[-1:] for text, part in zip(texts, sample.answer[1:], strict=False) if isinstance(part, Latent)
+            ] == ["1", "2"]
 
 
 def test_places_are_the_answer_equally_often_and_as_many_swaps_move_the_blue_cell_as_is_asked():

@@ -12,9 +12,9 @@ from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.model.backbone import load_backbone, load_processor
 from mirage_pl.mirage.model.compression import Average
-from mirage_pl.mirage.model.feedback import Matched, Raw
+from mirage_pl.mirage.model.feedback import Matched, Raw, Snapped
 from mirage_pl.mirage.model.latents import LatentVLM
-from mirage_pl.mirage.model.recurrence import Jacobi, Sequential
+from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Sequential
 
 TINY = str(Path(__file__).resolve().parents[2] / "assets" / "tiny")
 SIZE = 3
@@ -23,6 +23,8 @@ PARTS: dict[str, Any] = {
     "matched": (Matched, Sequential),
     "jacobi": (Raw, lambda: Jacobi(2)),
     "both": (Matched, lambda: Jacobi(3)),
+    "queries": (Raw, lambda: OnePass(5)),
+    "snapped": (lambda: Snapped(8, 0.5), lambda: OnePass(5)),
 }
 """Name -> how hidden states are fed back, and how a block is computed."""
 
@@ -47,8 +49,13 @@ def build_net(name: str = "raw") -> LatentVLM:
         for token, place, strength in ((decoder.latent_start, 0, 1.3), (decoder.end, 1, 0.8)):
             backbone.lm_head.weight[token] = 0
             backbone.lm_head.weight[token, place] = strength  # so that blocks open, and answers end, now and then
+        if isinstance(net.recurrence, OnePass):
+            net.recurrence.queries.weight.normal_()
         if isinstance(net.feedback, Matched):
             net.feedback.norm.fill_(4.56)
+        if isinstance(net.feedback, Snapped):
+            net.feedback.codes_CD.normal_(std=0.3)
+            net.feedback.counts_C[1:] = 1
     return net.double()
 
 

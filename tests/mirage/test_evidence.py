@@ -52,6 +52,16 @@ def test_latents_without_an_image_or_with_no_other_row_beside_them_are_not_compa
     assert not latents.grad.any()
 
 
+def test_credit_weighs_latents_beside_what_all_have_alike():
+    prototypes, latents = torch.tensor([[1.0, 0], [0, 1.0]]), torch.tensor([[1.0, 0], [0.6, 0.8], [5.0, 5.0]])
+    places = find_images([[2], [1]], [1, 1], "ab")
+    each = [PLAIN(latents[[row]], prototypes, find_images([[1], []], [1, 1], "ab")).item() for row in (0, 1)]
+    each.append(PLAIN(latents[[2]], prototypes, find_images([[], [1]], [1, 1], "ab")).item())
+    weighed = Evidence(0.5, 16, centre=False, uniform=0.3)(latents, prototypes, places, torch.tensor([2.0, 0, 1]))
+    expected = (each[0] * (0.3 + 1.4) + each[1] * 0.3 + each[2] * 1.0) / 3
+    assert weighed.item() == pytest.approx(expected, abs=1e-6)
+
+
 def losing(data, stage, *more):
     torch.manual_seed(0)
     cfg = Stage(stage).compose(data, "evidence=contrastive", *more)
@@ -95,6 +105,12 @@ def test_it_is_a_loss_of_answers_beside_rewards_of_latents_that_are_written_anew
     held_out = collate(rows)
     assert module.losses(held_out)[EVIDENCE].item() > 0
     assert module.terms(held_out)[EVIDENCE] == sum(map(sum, held_out.sizes))
+
+
+def test_weights_by_credit_need_rewards(data):
+    with pytest.raises(InstantiationException, match=r"evidence.uniform=0.3 weighs latents .* take stage=grpo"):
+        losing(data, "stage2", "evidence.uniform=0.3")
+    assert losing(data, "grpo", "evidence.uniform=0.3")[0].evidence.uniform == 0.3
 
 
 @pytest.mark.parametrize("stage", ["sft", "auxiliary"])

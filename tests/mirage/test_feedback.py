@@ -9,9 +9,9 @@ from mirage_pl.mirage.batch import Batch
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model import reference
-from mirage_pl.mirage.model.feedback import Matched
+from mirage_pl.mirage.model.feedback import Matched, Snapped
 from mirage_pl.mirage.model.latents import LatentVLM
-from mirage_pl.mirage.model.recurrence import Jacobi, Sequential
+from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Sequential
 
 
 def matched(norm: float) -> Matched:
@@ -78,3 +78,47 @@ def test_decoding_feeds_back_what_the_reference_does(talkative, decoder, collato
         sizes = [*alone.sizes[0], *[decoder.latent_size] * 14]
         ids = (decoder.latent_end, decoder.latent_start, decoder.latent_pad, decoder.end)
         assert found.tokens[row] == reference.greedy_answer(talkative, alone, sizes, *ids, 14)
+
+
+def snapped(*codes):
+    feedback = Snapped(codes=4, memory=0.5)
+    feedback.build(2, torch.zeros(()))
+    feedback.codes_CD[: len(codes)] = torch.tensor(codes).view(-1, 2)
+    feedback.counts_C[: len(codes)] = 1
+    return feedback
+
+
+def test_a_snapped_latent_is_the_code_nearest_in_direction_from_the_mean_of_all_codes():
+    feedback = snapped([1.0, 0.0], [3.0, 0.0], [2.0, 3.0])  # around [2, 1]
+    assert torch.equal(feedback.mean_D, torch.tensor([2.0, 1.0]))
+    hidden = torch.tensor([[9.0, 0.0], [2.0, 1.1], [1.9, 0.8]], requires_grad=True)
+    latents = feedback(hidden)
+    assert latents.tolist() == [[3.0, 0.0], [2.0, 3.0], [1.0, 0.0]]
+    latents.sum().backward()
+    assert torch.equal(hidden.grad, torch.ones(3, 2)), "gradients pass straight through"
+
+
+def test_codes_become_the_latents_that_are_taught():
+    feedback = snapped()
+    hidden = torch.randn(3, 2)
+    assert torch.equal(feedback(hidden), hidden), "none is known yet"
+    taught = torch.tensor([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
+    for _ in range(30):
+        feedback.observe(taught.repeat(3, 1) + 0.1 * torch.tensor([-1.0, 0.0, 1.0]).repeat_interleave(3).unsqueeze(1))
+    distance = torch.cdist(taught, feedback.codes_CD[feedback.counts_C > 1e-3])
+    assert (distance.min(1).values < 0.15).all()
+    before = feedback.codes_CD.clone()
+    feedback.eval().observe(taught + 1)
+    assert torch.equal(feedback.codes_CD, before)
+
+
+def test_snapped_latents_are_the_same_in_training_and_decoding(random_net, decoder, collator, samples):
+    net = LatentVLM(random_net.backbone, random_net.compression, OnePass(3), feedback=Snapped(4, 0.5)).double().eval()
+    torch.manual_seed(0)
+    net.feedback.codes_CD.normal_()
+    net.feedback.counts_C.fill_(1)
+    batch = collator(samples[:2])
+    hidden_BTD = net.recurrent(batch)
+    for row, sample in enumerate(samples[:2]):
+        expected_TD = reference.recurrent_row(net, collator([sample]))
+        assert torch.allclose(hidden_BTD[row][batch.real_BT[row]], expected_TD, atol=1e-6)

@@ -103,7 +103,7 @@ def bytes_of_a_layer(model, rows, columns):
     embeds.requires_grad_(True)
     real = torch.ones(rows, columns, dtype=torch.bool)
     order = real.cumsum(1) - 1
-    places = Places(real, order, order.expand(3, -1, -1), torch.full_like(order, -1))
+    places = Places(real, order, order.expand(3, -1, -1), torch.full_like(order, -1), torch.zeros_like(real))
     weights, kept = {p.data_ptr() for p in model.parameters()}, {}
 
     def pack(tensor):

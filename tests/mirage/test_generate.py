@@ -5,7 +5,7 @@ import torch
 
 from data_modules.samples import Picture, Sample, Text
 from mirage_pl.mirage.decoding.sampling import Choice, Decoding
-from mirage_pl.mirage.model.recurrence import Jacobi
+from mirage_pl.mirage.model.recurrence import Jacobi, OnePass
 from mirage_pl.mirage.model.reference import greedy_answer
 from tests.mirage.conftest import Scripted
 
@@ -102,6 +102,27 @@ def test_fewer_sweeps_decode_what_they_train(talkative, decoder, collator, sampl
     original.remove()
     trained = embeds[-1][:, :3]
     assert torch.allclose(torch.stack(answer.latents)[:, :3], trained, atol=1e-8)
+
+
+@pytest.fixture
+def at_once(talkative):
+    """A net that writes its blocks at once."""
+    torch.manual_seed(3)
+    net = Scripted(talkative.backbone, talkative.compression, OnePass(5)).double().eval()
+    torch.nn.init.normal_(net.recurrence.queries.weight)
+    net.word, net.level = talkative.word, talkative.level
+    return net
+
+
+def test_blocks_written_at_once_are_those_of_the_reference_and_of_training(at_once, decoder, collator, questions):
+    answers = decoder(at_once, collator.prompts(questions), Decoding(24))
+    assert answers.tokens == [reference(at_once, decoder, collator, question, 24) for question in questions]
+    assert sum(len(latents) for latents in answers.latents) > 10
+    at_once.level = -1e9  # the first token enters a block
+    written = decoder(at_once, collator.prompts(questions[:2]), Decoding(6)).latents
+    batch = collator(questions[:2])
+    states = at_once.written(batch)[1].view(2, 3, -1)
+    assert torch.allclose(torch.stack([latents[:3] for latents in written]), states, atol=1e-8)
 
 
 def test_samples_depend_on_seed_and_row_but_not_on_the_batch(talkative, decoder, collator, questions):

@@ -11,7 +11,7 @@ from mirage_pl.mirage.batch import IGNORE, rotary_positions
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.losses import latent_cosine, text_ce
 from mirage_pl.mirage.model.latents import LatentVLM
-from mirage_pl.mirage.model.recurrence import Jacobi, Sequential
+from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Sequential
 from mirage_pl.mirage.model.reference import recurrent_row, summed_losses
 
 
@@ -152,16 +152,109 @@ def test_sweeps_run_the_whole_block_at_once(random_net, processor, samples):
     assert counted.widths == [block.start, 8, 8, batch.tokens_BT.shape[1] - block.start]
 
 
+def one_pass(net, count=6):
+    """The random net with queries that differ much from each other."""
+    torch.manual_seed(3)
+    other = LatentVLM(net.backbone, net.compression, OnePass(count)).double().eval()
+    torch.nn.init.normal_(other.recurrence.queries.weight)
+    return other
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_block_written_at_once_is_that_of_the_reference_row_by_row(random_net, processor, ragged, checkpointing):
+    net, collator = one_pass(random_net), Collator(processor, 4, latents=True, helpers=False)
+    net.checkpointing = checkpointing
+    together = summed(net, collator(ragged), 2)
+    grads = gradients(net, together)
+    slow = [summed_losses(net, collator([row]), 2)["text"] for row in ragged]
+    assert together.item() == pytest.approx(sum(loss.item() for loss in slow), rel=1e-10)
+    assert_same_gradients(grads, gradients(net, sum(slow)), rel=1e-8)
+    assert grads["recurrence.queries.weight"].norm() > 0
+
+
+def test_a_block_written_at_once_takes_two_calls(random_net, processor, samples):
+    net, batch = one_pass(random_net, 8), Collator(processor, 8, latents=True, helpers=False)(samples)
+    counted = calls(net)
+    net.recurrent(batch)
+    counted.remove()
+    block = batch.blocks[0]
+    assert counted.widths == [block.start, 8, batch.tokens_BT.shape[1] - block.start]
+
+
+def test_what_queries_predict_depends_on_no_latent_of_their_block_but_on_those_before(random_net, processor, ragged):
+    """Teacher-forced: other true latents in the first block change what the second one's queries predict."""
+    net, batch = one_pass(random_net), Collator(processor, 4, latents=True, helpers=True)([ragged[5]])
+    predicted, targets = net.teacher_forced(batch)[1:]
+    for block in (0, 1):
+        changed = targets.clone()
+        changed[4 * block : 4 * block + 4] += 1
+        net.latent_targets = lambda _, latents=changed: latents
+        other = net.teacher_forced(batch)[1]
+        same = [torch.allclose(other[n : n + 4], predicted[n : n + 4], atol=1e-12) for n in (0, 4)]
+        assert same == [True, block == 1]
+
+
+def test_what_is_not_taught_is_what_the_model_writes(random_net, processor, ragged):
+    net, batch = one_pass(random_net), Collator(processor, 4, latents=True, helpers=True)(ragged)
+    none, free = torch.zeros_like(batch.latent_BT), net.recycled(batch)
+    for one, other in zip(net.teacher_forced(batch, none), free, strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
+    assert not torch.allclose(net.teacher_forced(batch)[0], free[0])
+
+
+def test_latents_that_are_not_shown_say_nothing(random_net, processor, samples):
+    """Sequential: with all of a block hidden, its predictions are the same whatever the latents are."""
+    batch = Collator(processor, 4, latents=True, helpers=True)(samples[:2])
+    net = LatentVLM(random_net.backbone, random_net.compression, Sequential())
+    seen, targets = net.teacher_forced(batch)[1:]
+    hidden = net.teacher_forced(batch, torch.zeros_like(batch.latent_BT))[1]
+    net.latent_targets = lambda _: targets + 1
+    assert torch.equal(net.teacher_forced(batch, torch.zeros_like(batch.latent_BT))[1], hidden)
+    assert not torch.allclose(net.teacher_forced(batch)[1], seen)
+
+
+@pytest.mark.parametrize("build", [one_pass, lambda net: net])
+def test_no_gradient_runs_through_latents_where_it_is_not_wanted(random_net, processor, samples, build):
+    """The text's gradient to the columns before the block is gone, but for what they are read by."""
+    net, batch = build(random_net), Collator(processor, 4, latents=True, helpers=False)(samples[:2])
+    name = (
+        "backbone.model.language_model.norm.weight"  # of hidden states that become latents, and of those with targets
+    )
+    whole, cut = (
+        gradients(net, net.written(batch, through)[0][:, batch.blocks[0].stop :].sum())[name]
+        for through in (True, False)
+    )
+    assert not torch.allclose(whole, cut)
+
+
+def test_queries_that_no_block_uses_have_zero_gradients(random_net, processor, ragged):
+    net, batch = one_pass(random_net), Collator(processor, 4, latents=True, helpers=False)([ragged[4]])
+    assert not gradients(net, net.recurrent(batch).sum())["recurrence.queries.weight"].any()
+
+
+def test_a_block_with_more_latents_than_queries_is_refused(random_net, processor, ragged):
+    batch = Collator(processor, 4, latents=True, helpers=False)(ragged)
+    with pytest.raises(ValueError, match=r"a block has 6 latents, but recurrence.count=5 queries; raise it to 6"):
+        one_pass(random_net, 5).recurrent(batch)
+
+
 def test_no_sweep_is_refused():
     with pytest.raises(ValueError, match=r"recurrence.sweeps=0 must be 1 or more"):
         Jacobi(0)
+
+
+class Severed(Sequential):
+    """Latents that pass no gradient on."""
+
+    def __call__(self, *args):
+        return super().__call__(*args).detach()
 
 
 def test_stage_2_gradients_run_through_all_latents(random_net, processor, samples):
     """Cutting the graph at the latents must change the gradient of the prompt's side."""
     batch = Collator(processor, 4, latents=True, helpers=False)(samples[:2])
     whole = gradients(random_net, summed(random_net, batch, 2))
-    cut = LatentVLM(random_net.backbone, random_net.compression, lambda *args: Sequential()(*args).detach())
+    cut = LatentVLM(random_net.backbone, random_net.compression, Severed())
     name = "backbone.model.language_model.layers.0.self_attn.q_proj.weight"
     severed = gradients(cut, summed(cut, batch, 2))
     assert (whole[name] - severed[name]).norm() > 1e-3 * whole[name].norm()

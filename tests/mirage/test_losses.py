@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_cosine, text_ce
+from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_contrast, latent_cosine, text_ce, weigh_changes
 from mirage_pl.mirage.model.compression import Average, Grid
 
 
@@ -101,6 +101,40 @@ def test_centred_it_sees_only_what_tells_latents_in_the_same_place_apart():
         p, t = (each[place::2] - each[place::2].mean(0) for each in (predicted, target))
         by_hand += [1 - float(a @ b / (a.norm() * b.norm())) for a, b in zip(p, t, strict=True)]
     assert plain == pytest.approx(sum(by_hand) / 6, abs=1e-5)
+
+
+def test_contrast_is_the_divergence_of_what_a_prediction_and_its_latent_resemble():
+    """Of two opposite latents: cosines 1 and -1, so that softmax gives s = sigmoid(2 / T) to the right one."""
+    target = torch.tensor([[2.0, 0.0], [4.0, 0.0]])  # less their mean: opposite
+    right, wrong, between = torch.tensor([[0.0, 0.0], [9.0, 0.0]]), target.flip(0), torch.tensor([[3.0, 5.0]] * 2)
+    s = 1 / (1 + math.exp(-2 / 0.5))
+    assert latent_contrast(right, target, 0.5).item() == pytest.approx(0, abs=1e-6)
+    assert latent_contrast(wrong, target, 0.5).item() == pytest.approx((2 * s - 1) * math.log(s / (1 - s)), rel=1e-5)
+    entropy = -s * math.log(s) - (1 - s) * math.log(1 - s)
+    assert latent_contrast(between, target, 0.5).item() == pytest.approx(math.log(2) - entropy, rel=1e-5)
+
+
+def test_latents_that_are_alike_need_not_be_told_apart():
+    target = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-2.0, 0.0]])
+    assert latent_contrast(target, target, 0.1).item() == pytest.approx(0, abs=1e-6)
+    assert latent_contrast(target[[1, 0, 2]], target, 0.1).item() == pytest.approx(0, abs=1e-6)
+    assert latent_contrast(target[[2, 1, 0]], target, 0.1).item() > 1
+
+
+def test_latents_weigh_by_how_far_they_are_from_the_block_before():
+    """Two rows: blocks of 2 and 2, the second of which changes one latent by 3; and blocks of 1 and 2."""
+    target = torch.tensor([[1.0], [2.0], [1.0], [5.0], [0.0], [1.0], [7.0]])
+    sizes = [(2, 2), (1, 2)]  # squared distances 0, 9 and 1; the rest has none: first blocks, and a place that is new
+    mean = 10 / 3
+    shares = torch.tensor([1, 1, 0, 9 / mean, 1, 1 / mean, 1])
+    assert torch.allclose(weigh_changes(target, sizes, 0.0), shares)
+    assert torch.allclose(weigh_changes(target, sizes, 0.5), 0.5 + 0.5 * shares)
+    assert torch.equal(weigh_changes(target, sizes, 1.0), torch.ones(7))
+    assert shares.mean() == pytest.approx(1)
+    assert torch.equal(weigh_changes(torch.ones(4, 1), [(2, 2)], 0.0), torch.ones(4)), "nothing changes"
+    assert torch.equal(weigh_changes(torch.ones(2, 1), [(2,)], 0.0), torch.ones(2)), "one block"
+    loss = latent_cosine(-target[:4], target[:4], weights_N=shares[:4])
+    assert loss.item() == pytest.approx(2 * shares[:4].mean().item())
 
 
 def test_average_cuts_contiguous_runs_and_drops_the_remainder():

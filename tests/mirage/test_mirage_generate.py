@@ -186,7 +186,7 @@ def test_a_folder_of_another_origin_is_refused(mirage):
     stranger.config = copy(mirage.model.config)
     del stranger.config.mirage
     with pytest.raises(ValueError, match="config.json has no key mirage"):
-        Mirage(stranger, mirage.processor)
+        Mirage(stranger, mirage.processor, {})
 
 
 def test_it_is_a_command_in_its_folder(asked, mirage, monkeypatch, capsys):
@@ -222,4 +222,4 @@ def test_it_needs_torch_and_transformers_only():
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     roots = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
-    assert roots == {"torch", "transformers", "PIL", "numpy"}
+    assert roots == {"torch", "transformers", "safetensors", "PIL", "numpy"}  # transformers brings safetensors

@@ -8,7 +8,8 @@ from mirage_pl.mirage import module as stages
 from mirage_pl.mirage.batch import IGNORE
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.losses import latent_cosine
-from mirage_pl.mirage.module import Curriculum, Guided, Stage1
+from mirage_pl.mirage.module import Guided, Stage1
+from mirage_pl.mirage.stages.curriculum import Curriculum
 from tests.conftest import compose
 
 
@@ -37,7 +38,7 @@ def plain(processor, samples):
 @pytest.mark.parametrize(("floor", "middle", "rest"), [(0.0, (0.25, 0.75), (0, 0)), (0.4, (0.5, 0.9), (0.2, 0.6))])
 def test_a_curriculum_goes_from_teacher_forced_to_recycled(made, batch, monkeypatch, floor, middle, rest):
     module = made("stage=curriculum", "stage.module.fade=0.5", f"stage.module.floor={floor}").train()
-    teacher, recycled = Stage1.losses(module, batch), Guided.losses(module, batch)
+    teacher, recycled = module.both(batch, *module.net.teacher_forced(batch)), Guided.losses(module, batch)
     assert not torch.allclose(teacher["text"], recycled["text"])
     shares = []
     for progress in (0.0, 0.25, 0.5, 0.9):
@@ -100,3 +101,59 @@ def test_the_control_needs_a_helper_image_in_every_row(made, processor, samples)
     without = Collator(processor, latent_size=4, latents=False, helpers=False)(samples[:2])
     with pytest.raises(ValueError, match="stage=auxiliary needs exactly one helper image in every row"):
         module.losses(without)
+
+
+def drawn(module, batch):
+    """Which slots were shown true latents, in every call of the network."""
+    calls, original = [], module.net.teacher_forced
+
+    def teacher_forced(batch, taught_BT=None, through=True):
+        calls.append(batch.latent_BT if taught_BT is None else taught_BT)
+        return original(batch, taught_BT, through)
+
+    module.net.teacher_forced = teacher_forced
+    return calls
+
+
+def test_blocks_are_drawn_one_by_one_and_none_outside_training(made, batch, monkeypatch):
+    module = made("stage=curriculum", "recurrence=queries", "stage.module.by=block", "stage.module.fade=0.5").train()
+    calls = drawn(module, batch)
+    shares = []
+    for progress in (0.0, 0.25, 0.9):
+        monkeypatch.setattr(Curriculum, "progress", progress)
+        for step in range(20):
+            monkeypatch.setattr(Curriculum, "global_step", step)
+            module.losses(batch)
+        rows = torch.stack(calls)[:, batch.latent_BT].view(20, 3, 4).float()
+        assert torch.equal(rows.amin(-1), rows.amax(-1)), "a block is shown whole or not at all"
+        shares.append(rows.mean().item())
+        calls.clear()
+    assert (shares[0], shares[2]) == (1, 0)
+    assert 0.2 < shares[1] < 0.8
+    module.eval().losses(batch)
+    assert not calls[0].any()
+
+
+def test_blocks_of_another_recurrence_cannot_be_drawn(made):
+    with pytest.raises(Exception, match="stage.module.by=block needs recurrence=queries"):
+        made("stage=curriculum", "stage.module.by=block")
+
+
+def test_a_share_of_the_true_latents_is_hidden_in_training_alone(made, batch, monkeypatch):
+    module = made("stage=stage1", "stage.module.hidden=0.75").train()
+    calls = drawn(module, batch)
+    for step in range(30):
+        monkeypatch.setattr(Stage1, "global_step", step)
+        module.losses(batch)
+    assert 0.15 < torch.stack(calls)[:, batch.latent_BT].float().mean() < 0.35
+    module.eval().losses(batch)
+    assert torch.equal(calls[-1], batch.latent_BT)
+
+
+def test_the_losses_of_latents_are_those_with_a_weight(made, batch):
+    weights = "stage.module.loss_weights"
+    for given, expected in (((), {"latent"}), ((f"{weights}.contrast=1",), {"latent", "contrast"})):
+        assert made("stage=stage1", *given).losses(batch).keys() == {"text", *expected}
+    module = made("stage=guided", f"{weights}.latent=null", f"{weights}.contrast=1")
+    assert module.losses(batch).keys() == {"text", "contrast"}
+    assert module.terms(batch) == {"text": batch.supervised, "contrast": 12}

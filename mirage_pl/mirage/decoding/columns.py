@@ -75,7 +75,8 @@ class AnswerColumns:
         before_RS = written_RS.cumsum(1) - written_RS.long()
         positions_RS = self.position_R.unsqueeze(1) + before_RS
         order_RS = self.order_R.unsqueeze(1) + before_RS
-        return Places(written_RS, order_RS, positions_RS.expand(3, -1, -1), torch.full_like(order_RS, -1))
+        none_RS, sees_RS = torch.full_like(order_RS, -1), torch.zeros_like(written_RS)
+        return Places(written_RS, order_RS, positions_RS.expand(3, -1, -1), none_RS, sees_RS)
 
 
 class Tentative:

@@ -6,6 +6,7 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mirage_pl.engine.checkpoints.trained import Trained
@@ -13,9 +14,9 @@ from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.export import mirage_generate
 from mirage_pl.mirage.export.loading_back import check_answers
 from mirage_pl.mirage.export.official import write_official_files
-from mirage_pl.mirage.model.feedback import Matched, Raw
+from mirage_pl.mirage.model.feedback import Matched, Raw, Snapped
 from mirage_pl.mirage.model.latents import LatentVLM
-from mirage_pl.mirage.model.recurrence import Jacobi, Sequential
+from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Sequential
 
 USAGE = """---
 library_name: transformers
@@ -65,6 +66,7 @@ def write_folder(folder: Path, module: Any, trained: Trained, shard_size: str) -
     net.backbone.save_pretrained(folder, max_shard_size=shard_size)
     processor.save_pretrained(folder)
     write_official_files(folder, processor)
+    write_latents(net, folder / mirage_generate.LATENTS)
     copyfile(mirage_generate.__file__, folder / "mirage_generate.py")
     back = mirage_generate.Mirage.load(folder, "cpu")
     check_answers(folder, back, net, trained.collator)
@@ -81,7 +83,7 @@ def note_latents(net: LatentVLM, decoder: Decoder, stage: str) -> None:
     Raises:
         ValueError: feedback or recurrence are no part of ours.
     """
-    for part, kinds in ((net.feedback, (Raw, Matched)), (net.recurrence, (Sequential, Jacobi))):
+    for part, kinds in ((net.feedback, (Raw, Matched, Snapped)), (net.recurrence, (Sequential, Jacobi, OnePass))):
         if type(part) not in kinds:
             raise ValueError(
                 f"{type(part).__module__}.{type(part).__name__} can't be exported: mirage_generate.py decodes with "
@@ -99,3 +101,14 @@ def note_latents(net: LatentVLM, decoder: Decoder, stage: str) -> None:
     ends = net.backbone.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     net.backbone.generation_config.eos_token_id = list(dict.fromkeys([decoder.end, *ends]))
+
+
+def write_latents(net: LatentVLM, file: Path) -> None:
+    """Write the tensors of feedback and recurrence that decoding needs; no file where there are none."""
+    tensors = dict[str, Tensor]()
+    if isinstance(net.recurrence, OnePass):
+        tensors["queries"] = net.recurrence.embeds(net.recurrence.count).detach()
+    if isinstance(net.feedback, Snapped):
+        tensors |= {"codes": net.feedback.codes_CD[net.feedback.counts_C > 0], "mean": net.feedback.mean_D}
+    if tensors:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, file)

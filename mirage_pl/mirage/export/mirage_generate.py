@@ -27,8 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.functional import normalize
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, generation
+
+LATENTS = "mirage_latents.safetensors"
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,11 @@ class Answer:
 
 
 class Mirage:
-    """A model that answers questions about images with latents between its words.
+    """A model that answers questions about images with latents between its words; :meth:`load` makes one."""
 
-    Args:
-        model: as stock transformers loads it from a folder of ``python -m mirage_pl.export``.
-        processor: from the same folder.
-    """
-
-    def __init__(self, model: Any, processor: Any) -> None:
+    def __init__(self, model: Any, processor: Any, learned: dict[str, Tensor]) -> None:
         self.model, self.processor, self.tokenizer = model.eval(), processor, processor.tokenizer
+        self.learned = {name: tensor.to(model.device) for name, tensor in learned.items()}  # queries, codes
         if not hasattr(config := model.config, "mirage"):
             raise ValueError("config.json has no key mirage: the folder wasn't written by python -m mirage_pl.export")
         names = ("latent_token_id", "latent_start_id", "latent_end_id", "latent_size")
@@ -70,7 +70,8 @@ class Mirage:
         model: Any = AutoModelForImageTextToText.from_pretrained(folder, **{"dtype": "auto"} | options)
         if "device_map" not in options:
             model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(model, AutoProcessor.from_pretrained(folder))
+        learned = load_file(file) if (file := Path(folder, LATENTS)).is_file() else {}
+        return cls(model, AutoProcessor.from_pretrained(folder), learned)
 
     def generate(
         self,
@@ -139,14 +140,18 @@ class Mirage:
             pairs = [(latent_D, word_D) for (_, latent_D), word_D in zip(written, words_BD, strict=True)]
             embeds_BD = torch.stack([word_D if latent_D is None else latent_D.to(word_D) for latent_D, word_D in pairs])
             hidden_BSD, logits_BV = columns.read(embeds_BD.unsqueeze(1))
-            if self.sweeps and (entering := [n for n, (token, _) in enumerate(written) if token == self.latent_start]):
+            entering = [n for n, (token, _) in enumerate(written) if token == self.latent_start]
+            if entering and (self.sweeps or "queries" in self.learned):
                 k = max(rows[number].left for number in entering)
                 latents_BkD = self.sweep(columns, self.feed_back(hidden_BSD[:, -1:]), k)
                 for number in entering:
                     rows[number].waiting = list(latents_BkD[number, : rows[number].left])
 
     def sweep(self, columns: "Columns", first_B1D: Tensor, k: int) -> Tensor:
-        """The latents of a block, refined together in sweeps, for a model that was trained so."""
+        """The latents of a block, written at once or refined in sweeps, for a model that was trained so."""
+        if "queries" in self.learned:
+            queries_kD = self.learned["queries"][:k].to(first_B1D)
+            return self.feed_back(columns.read(queries_kD.expand(len(first_B1D), -1, -1), keep=False)[0])
         latents_BkD = first_B1D.expand(-1, k, -1)
         for _ in range(min(self.sweeps, k) - 1):
             states_BkD = self.feed_back(columns.read(latents_BkD, keep=False)[0])
@@ -154,7 +159,10 @@ class Mirage:
         return latents_BkD
 
     def feed_back(self, hidden: Tensor) -> Tensor:
-        """The input embeddings that hidden states become: themselves, or scaled to the length that was learned."""
+        """The input embeddings that hidden states become: themselves, of the learned length, or the nearest code."""
+        if "codes" in self.learned:
+            codes_CD, mean_D = (self.learned[name].to(hidden) for name in ("codes", "mean"))
+            return codes_CD[((hidden - mean_D) @ normalize(codes_CD - mean_D, dim=-1).T).argmax(-1)]
         if not self.norm:
             return hidden
         length = hidden.norm(dim=-1, keepdim=True).clamp(min=1e-6)
@@ -162,13 +170,7 @@ class Mirage:
 
 
 class Row:
-    """One answer as it is written.
-
-    Attributes:
-        left: latents that it still has to write; 0: it leaves the block now; -1: it writes text.
-        waiting: latents of its block that were computed together.
-        ended: whether it wrote the end token or a stop string.
-    """
+    """One answer as it is written."""
 
     def __init__(self, mirage: Mirage, sizes: Sequence[int], stop: Sequence[str]) -> None:
         if any(size < 1 for size in sizes):
@@ -176,8 +178,9 @@ class Row:
         self.mirage, self.sizes, self.stop = mirage, list(sizes), stop
         self.tokens: list[int] = []
         self.latents: list[Tensor] = []
-        self.waiting: list[Tensor] = []
-        self.left, self.ended = -1, False
+        self.waiting: list[Tensor] = []  # latents of its block that were computed together
+        self.left = -1  # latents that it still has to write; 0: it leaves the block now; -1: it writes text
+        self.ended = False  # whether it wrote the end token or a stop string
 
     @property
     def text(self) -> str:
@@ -210,11 +213,7 @@ class Columns:
         self.model, self.tokens_BT, self.state, self.outputs = model, tokens_BT, state, None
 
     def read(self, embeds_BSD: Tensor | None = None, keep: bool = True) -> tuple[Tensor, Tensor]:
-        """Read the prompt, or what comes next; ``keep`` false: for once only.
-
-        Returns:
-            What the head reads, ``[B, S, D]``, of the prompt its last column; logits ``[B, V]`` of the last column.
-        """
+        """Read, or (``keep`` false) only try, columns: their ``[B, S, D]`` before the head, the last's logits."""
         state, tokens_BT, S = self.state, self.tokens_BT, None
         if embeds_BSD is not None:
             S = embeds_BSD.shape[1]

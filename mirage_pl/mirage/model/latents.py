@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from mirage_pl.engine.adapters.rows import copy_rows
 from mirage_pl.mirage.batch import Batch, Images
 from mirage_pl.mirage.model.columns import Columns, Embeds
-from mirage_pl.mirage.model.feedback import Raw
-from mirage_pl.mirage.model.recurrence import Recurrence, Runs
+from mirage_pl.mirage.model.feedback import FedBack, Raw, Snapped
+from mirage_pl.mirage.model.recurrence import OnePass, Recurrence, Runs
 from mirage_pl.mirage.stock.find import find_architecture
 from mirage_pl.mirage.stock.places import find_places
 
@@ -50,6 +50,9 @@ class LatentVLM(nn.Module):
         self.compression, self.recurrence = compression, recurrence
         self.checkpointing = checkpointing
         self.feedback = feedback or Raw()
+        for part in (self.recurrence, self.feedback):
+            if isinstance(part, OnePass | Snapped):
+                part.build(self.width, next(self.backbone.parameters()))
 
     @property
     def decoder(self) -> Any:
@@ -159,16 +162,29 @@ class LatentVLM(nn.Module):
         sizes = [*sizes, *[0] * helpers.blank]
         return [self.compression(f, g, k) if k else f[:0] for f, g, k in zip(features, grids, sizes, strict=True)]
 
-    def teacher_forced(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Stage 1: one pass with the compressed helper features as latents.
+    def teacher_forced(
+        self, batch: Batch, taught_BT: Tensor | None = None, through: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Stage 1: compressed helper features are the latents.
+
+        Args:
+            batch: with helper images.
+            taught_BT: the slots that hold them, all by default. Others hold what the model writes if its recurrence is
+                ``apart``, and else the embedding of ``<|latent_pad|>``.
+            through: let gradients run through what the model writes.
 
         Returns:
-            Hidden states ``[B, T, D]``, those before each latent, which should predict it, ``[N, D]``, and the latents
-            ``[N, D]``.
+            Hidden states ``[B, T, D]``, those that should predict each latent, ``[N, D]``, and the latents ``[N, D]``.
         """
         embeds = self.embed(batch)  # first, so that its gradients come last, as they do without latents
         targets_ND = self.latent_targets(batch)
-        hidden_BTD = self.with_latents(batch, embeds, targets_ND)
+        taught_BT = batch.latent_BT if taught_BT is None else taught_BT & batch.latent_BT
+        inputs_BTD = embeds.inputs_BTD
+        true_BTD = inputs_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), targets_ND.to(inputs_BTD.dtype))
+        if self.recurrence.apart:
+            return *self.run_blocks(batch, embeds, through, true_BTD, taught_BT), targets_ND
+        true_BTD = torch.where(taught_BT.unsqueeze(-1), true_BTD, inputs_BTD)
+        hidden_BTD = self.columns(batch, embeds).peek(true_BTD)
         return hidden_BTD, hidden_BTD[batch.before_BT], targets_ND
 
     def with_latents(self, batch: Batch, embeds: Embeds, latents_ND: Tensor) -> Tensor:
@@ -177,17 +193,20 @@ class LatentVLM(nn.Module):
         inputs_BTD = inputs_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), latents_ND.to(inputs_BTD.dtype))
         return self.columns(batch, embeds).peek(inputs_BTD)
 
-    def recycled(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def recycled(self, batch: Batch, through: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Run the recurrence, and compute what its latents should be.
+
+        Args:
+            batch: with helper images.
+            through: let gradients run through latents.
 
         Returns:
             As :meth:`teacher_forced`, with recycled latents.
         """
-        hidden_BTD = self.recurrent(batch)
-        return hidden_BTD, hidden_BTD[batch.before_BT], self.latent_targets(batch)
+        return *self.written(batch, through), self.latent_targets(batch)
 
     def recurrent(self, batch: Batch) -> Tensor:
-        """Stage 2 and evaluation: every latent is the hidden state before it, fed back; gradients flow through all.
+        """Stage 2 and evaluation: every latent is a hidden state, fed back; gradients flow through all.
 
         All rows run together, in few calls: the columns up to the first block, those of the recurrence, the columns up
         to the next block, and so on. Without latent blocks it is one call.
@@ -195,16 +214,59 @@ class LatentVLM(nn.Module):
         Returns:
             Hidden states ``[B, T, D]``.
         """
-        embeds = self.embed(batch)
-        columns, embeds_BTD = self.columns(batch, embeds), embeds.inputs_BTD
+        return self.written(batch)[0]
+
+    def written(self, batch: Batch, through: bool = True) -> tuple[Tensor, Tensor]:
+        """:meth:`recurrent`, with the hidden states ``[N, D]`` that are fed back, in the order of the slots."""
+        return self.run_blocks(batch, self.embed(batch), through)
+
+    def run_blocks(
+        self,
+        batch: Batch,
+        embeds: Embeds,
+        through: bool = True,
+        true_BTD: Tensor | None = None,
+        taught_BT: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run the recurrence block by block.
+
+        Args:
+            batch: its columns.
+            embeds: of the batch.
+            through: let gradients run through latents.
+            true_BTD: what the slots in ``taught_BT`` hold in place of what is written, for a recurrence that is
+                ``apart``.
+            taught_BT: bools.
+
+        Returns:
+            As :meth:`written`.
+        """
+        columns, embeds_BTD, states = self.columns(batch, embeds), embeds.inputs_BTD, list[Tensor]()
         latents_BkD = embeds_BTD[:, :0]
         for block in batch.blocks:
             text_BSD = embeds_BTD[:, columns.start + latents_BkD.shape[1] : block.start]
             state_B1D = columns.advance(torch.cat([latents_BkD, text_BSD], dim=1))[:, -1:]
-            latents_BkD = self.recur(columns, state_B1D, block.stop - block.start)
+            run = FedBack(columns, self.feedback, through)
+            latents_BkD = self.recurrence(run, run.feed(state_B1D), block.stop - block.start)
+            states += [run.latest_BSD] if self.recurrence.apart else []
+            if true_BTD is not None and taught_BT is not None:
+                taught_Bk1, true_BkD = (each[:, block.start : block.stop] for each in (taught_BT[..., None], true_BTD))
+                latents_BkD = torch.where(taught_Bk1, true_BkD, latents_BkD)
         text_BSD = embeds_BTD[:, columns.start + latents_BkD.shape[1] :]
         last_BSD = columns.peek(torch.cat([latents_BkD, text_BSD], dim=1))
-        return torch.cat([*columns.hidden, last_BSD], dim=1)
+        hidden_BTD = torch.cat([*columns.hidden, last_BSD], dim=1)
+        if not self.recurrence.apart:
+            return hidden_BTD, hidden_BTD[batch.before_BT]
+        if not states:
+            return self.touch_queries(hidden_BTD), hidden_BTD[batch.before_BT]
+        slots_BK = torch.cat([batch.latent_BT[:, block.start : block.stop] for block in batch.blocks], dim=1)
+        return hidden_BTD, torch.cat(states, dim=1)[slots_BK]
+
+    def touch_queries(self, hidden_BTD: Tensor) -> Tensor:
+        """Give queries that a batch without blocks doesn't use zero gradients: every rank must have some."""
+        if not isinstance(self.recurrence, OnePass):
+            return hidden_BTD
+        return hidden_BTD + 0 * self.recurrence.embeds(self.recurrence.count).sum().to(hidden_BTD)
 
     def columns(self, batch: Batch, embeds: Embeds) -> Columns:
         """Begin a pass over a batch's columns."""
@@ -214,20 +276,3 @@ class LatentVLM(nn.Module):
     def recur(self, columns: Runs, state_B1D: Tensor, k: int) -> Tensor:
         """Run a block of k latents after a hidden state; return those not yet run, ``[B, k or fewer, D]``."""
         return self.recurrence(FedBack(columns, self.feedback), self.feedback(state_B1D), k)
-
-
-class FedBack:
-    """Columns that return hidden states as latents."""
-
-    def __init__(self, columns: Runs, feedback: Raw) -> None:
-        self.columns, self.feedback = columns, feedback
-
-    def advance(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns."""
-        latents_BSD: Tensor = self.feedback(self.columns.advance(embeds_BSD))
-        return latents_BSD
-
-    def peek(self, embeds_BSD: Tensor) -> Tensor:
-        """Run the next S columns without keeping them."""
-        latents_BSD: Tensor = self.feedback(self.columns.peek(embeds_BSD))
-        return latents_BSD

@@ -1,15 +1,17 @@
-"""Compute the latents of a block: one after another, or all together in a few sweeps.
+"""Compute the latents of a block: one after another, all together in a few sweeps, or at once by learnt queries.
 
-Latent j is the hidden state of the column before it, fed back (``feedback``), which depends on the latents before j.
-The recurrence is run for all rows of a batch at once; rows whose block is shorter carry padding in its last columns.
+Latent j is the hidden state of the column before it, fed back (``feedback``), which depends on the latents before j; or
+that of a query in its own column. The recurrence is run for all rows of a batch at once; rows whose block is shorter
+carry padding in its last columns.
 
 Shapes: B rows, k latents of the block, D width.
 """
 
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
-from torch import Tensor
+from annotated_types import Ge
+from torch import Tensor, nn
 
 
 class Runs(Protocol):
@@ -29,9 +31,11 @@ class Recurrence(Protocol):
 
     Attributes:
         together: whether a block's latents are computed at once; decoding then does so, too.
+        apart: whether they are hidden states of columns that aren't kept, not of those before each latent.
     """
 
     together: bool
+    apart: bool
 
     def __call__(self, columns: Runs, state_B1D: Tensor, k: int) -> Tensor:
         """Return those of the k latents that haven't been run yet, ``[B, k or fewer, D]``.
@@ -47,7 +51,7 @@ class Recurrence(Protocol):
 class Sequential:
     """Each latent is the hidden state before it: k - 1 calls of one column; the last latent isn't run."""
 
-    together = False
+    together, apart = False, False
 
     def __call__(self, columns: Runs, state_B1D: Tensor, k: int) -> Tensor:
         """Run all latents but the last."""
@@ -69,7 +73,7 @@ class Jacobi:
         ValueError: ``sweeps`` below 1.
     """
 
-    together = True
+    together, apart = True, False
 
     def __init__(self, sweeps: int) -> None:
         if sweeps < 1:
@@ -82,3 +86,49 @@ class Jacobi:
         for _ in range(min(self.sweeps, k) - 1):
             latents_BkD = torch.cat([state_B1D, columns.peek(latents_BkD)[:, :-1]], dim=1)
         return latents_BkD
+
+
+class OnePass(nn.Module):
+    """Write all latents of a block at once: latent j is the hidden state of the j-th of k learnt queries.
+
+    Queries stand in the block's columns, see what is before the block and the queries before them, but no latent of the
+    block, and are gone when the latents are read. So a block takes two calls: one in which it is written, and one in
+    which it is read with what follows.
+
+    Args:
+        count: most latents of a block.
+
+    Attributes:
+        queries: ``[count, D]``, built by the network, which knows D.
+    """
+
+    together, apart = True, True
+    queries: nn.Embedding
+
+    def __init__(self, count: Annotated[int, Ge(1)]) -> None:
+        super().__init__()
+        self.count = count
+
+    def build(self, width: int, like: Tensor) -> None:
+        """Make the queries, of the type and on the device of a weight, unless they are there.
+
+        They begin alike in all runs: ZeRO-3 parts weights as they are made, and draws other numbers before.
+        """
+        if "queries" not in self._modules:
+            start_kD = 0.02 * torch.randn(self.count, width, generator=torch.Generator().manual_seed(0))
+            self.queries = nn.Embedding(self.count, width, _weight=start_kD.to(like.device, like.dtype))
+
+    def embeds(self, k: int) -> Tensor:
+        """The queries of a block of k latents, ``[k, D]``.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        if k > self.count:
+            raise ValueError(f"a block has {k} latents, but recurrence.count={self.count} queries; raise it to {k}")
+        embeds_kD: Tensor = self.queries(torch.arange(k, device=self.queries.weight.device))
+        return embeds_kD
+
+    def forward(self, columns: Runs, state_B1D: Tensor, k: int) -> Tensor:
+        """Run the queries without keeping them; no latent is run."""
+        return columns.peek(self.embeds(k).to(state_B1D).expand(len(state_B1D), -1, -1))

@@ -12,6 +12,7 @@ from torch import Tensor
 from mirage_pl.mirage.batch import IGNORE, Batch
 from mirage_pl.mirage.model.columns import Embeds
 from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.model.recurrence import OnePass
 
 
 def hidden_states(net: LatentVLM, tokens_T: Tensor, embeds: Embeds, batch: Batch) -> Tensor:
@@ -34,9 +35,32 @@ def recurrent_row(net: LatentVLM, batch: Batch) -> Tensor:
     tokens_T, embeds = batch.tokens_BT[0], net.embed(batch)
     embeds_TD = embeds.inputs_BTD[0]
     for column in batch.latent_BT[0].nonzero().flatten().tolist():
-        before_TD = hidden_states(net, tokens_T[:column], join(embeds, embeds_TD[:column]), batch)
-        embeds_TD = torch.cat([embeds_TD[:column], net.feedback(before_TD[-1:]), embeds_TD[column + 1 :]])
+        first = next(c for c in range(column, -1, -1) if c == 0 or not batch.latent_BT[0, c - 1])
+        latent_1D = next_latent(net, tokens_T[:column], embeds, embeds_TD[:column], column - first, batch)
+        embeds_TD = torch.cat([embeds_TD[:column], latent_1D, embeds_TD[column + 1 :]])
     return hidden_states(net, tokens_T, join(embeds, embeds_TD), batch)
+
+
+def next_latent(
+    net: LatentVLM, tokens_T: Tensor, embeds: Embeds, embeds_TD: Tensor, number: int, batch: Batch
+) -> Tensor:
+    """The latent ``[1, D]`` after some columns of a row.
+
+    Args:
+        net: the model.
+        tokens_T: of the columns.
+        embeds: of the row.
+        embeds_TD: inputs of the columns.
+        number: latents of its block before it.
+        batch: the row.
+    """
+    if isinstance(net.recurrence, OnePass):  # queries in place of the block's latents so far, and of this one
+        queries_kD = net.recurrence.embeds(number + 1).to(embeds_TD)
+        embeds_TD = torch.cat([embeds_TD[: len(embeds_TD) - number], queries_kD])
+        tokens_T = torch.cat([tokens_T, tokens_T.new_zeros(1)])  # of no image
+    hidden_TD = hidden_states(net, tokens_T, join(embeds, embeds_TD), batch)
+    latent_1D: Tensor = net.feedback(hidden_TD[-1:])
+    return latent_1D
 
 
 def teacher_forced_row(net: LatentVLM, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -110,7 +134,11 @@ def greedy_answer(
             if not blocks:
                 raise ValueError(f"the answer has more latent blocks than sizes={list(sizes)} names; give one for each")
             queue = [pad] * blocks.pop(0) + [end]
-        embed_D = net.feedback(hidden_D) if latent else net.embed_tokens(tokens_T.new_tensor(token))
+        if latent:
+            number = next(n for n in range(len(written)) if written[len(written) - 1 - n] != pad)
+            embed_D = next_latent(net, tokens_T, embeds, embeds_TD, number, prompt)[0]
+        else:
+            embed_D = net.embed_tokens(tokens_T.new_tensor(token))
         tokens_T, embeds_TD = torch.cat([tokens_T, tokens_T.new_tensor([token])]), torch.cat([embeds_TD, embed_D[None]])
         written.append(token)
     return written

@@ -24,11 +24,13 @@ class Answers(Movable):
         batch: of the answers; has their rows' helper images if the collator's ``helpers`` is set.
         latents_ND: recorded ones.
         planned: latents of each helper image of each row.
+        credit_N: of the latents, times how many their answer has; ``None`` where nothing asks for it.
     """
 
     batch: Batch
     latents_ND: Tensor
     planned: Sequence[Sequence[int]] = ()
+    credit_N: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -70,7 +72,9 @@ class RolloutCollator(Collator):
         if not self.helpers:
             return make_batch(rollouts, Answers(batch, latents_ND))
         images, planned = self.helper_images(samples)
-        return make_batch(rollouts, Answers(replace(batch, helpers=images), latents_ND, planned))
+        credit = [rollout.record["credit"] for rollout in rollouts if "credit" in rollout.record]
+        answers = Answers(replace(batch, helpers=images), latents_ND, planned, torch.cat(credit) if credit else None)
+        return make_batch(rollouts, answers)
 
     def _written(self, tokens: Sequence[int], ended: bool) -> Row:
         """The tokens of an answer, and which of them were chosen."""

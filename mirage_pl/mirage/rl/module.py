@@ -14,7 +14,26 @@ from mirage_pl.mirage.rl.policy import AnswerPolicy
 
 
 class AnsweringModule(Acting, MirageModule):
-    """Batches of answers beside batches of rows."""
+    """Batches of answers beside batches of rows.
+
+    Args:
+        bottleneck: must be ``None``: answers are sampled without.
+        options: for its bases.
+
+    Raises:
+        ValueError: there is a bottleneck.
+    """
+
+    def __init__(self, bottleneck: None = None, **options: Any) -> None:
+        if bottleneck is not None:
+            raise ValueError(
+                "a bottleneck hides images in training, but answers are sampled with them; drop bottleneck="
+            )
+        super().__init__(**options)
+        if self.evidence is not None and self.net.recurrence.apart:
+            raise ValueError(
+                "evidence of sampled answers needs latents that follow from each other; drop recurrence=queries"
+            )
 
     policy: AnswerPolicy
 
@@ -37,7 +56,8 @@ class AnsweringModule(Acting, MirageModule):
         inputs: Any = batch.inputs
         if not self.policy.latents.anew:
             hidden_BTD = self.net.recurrent(inputs.batch)
-        return self.evidence_loss(hidden_BTD, inputs.batch, self.images_of_rollouts(batch))
+        states_ND, places = hidden_BTD[inputs.batch.before_BT], self.images_of_rollouts(batch)
+        return self.evidence_loss(states_ND, inputs.batch, places, inputs.credit_N)
 
     def evidence_terms_of_rollouts(self, batch: RolloutBatch) -> dict[str, int]:
         """Latents that are compared, if any are to be."""

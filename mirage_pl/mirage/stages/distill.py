@@ -115,10 +115,10 @@ class SelfDistill(AnsweringModule):
 
     def losses_of_rows(self, batch: Batch) -> dict[str, Tensor]:
         """The same of held-out answers, with the model's own latents."""
-        hidden_BTD = self.net.recurrent(batch)
-        latents_ND = self.net.feedback(hidden_BTD[batch.before_BT]).detach()
+        hidden_BTD, states_ND = self.net.written(batch)
+        latents_ND = self.net.feedback(states_ND).detach()
         divergence = self.compare(hidden_BTD, Answers(batch, latents_ND, batch.sizes))
-        return {DIVERGENCE: divergence, **self.evidence_loss(hidden_BTD, batch)}
+        return {DIVERGENCE: divergence, **self.evidence_loss(states_ND, batch)}
 
     def compare(self, hidden_BTD: Tensor, answers: Answers) -> Tensor:
         """The mean divergence at the tokens of answers, given the model's hidden states."""

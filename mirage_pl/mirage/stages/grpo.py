@@ -13,10 +13,11 @@ from mirage_pl.engine.adapters.off import AdapterOff
 from mirage_pl.engine.checkpoints.parts import whole_shape
 from mirage_pl.engine.rl.batch import RolloutBatch
 from mirage_pl.engine.rl.grpo import GRPO
-from mirage_pl.engine.rl.policy import LogProbs
+from mirage_pl.engine.rl.policy import LogProbs, Rollout
 from mirage_pl.mirage.evidence import EVIDENCE
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.rl.actions import Replay
+from mirage_pl.mirage.rl.credit import credit_rollouts
 from mirage_pl.mirage.rl.module import AnsweringModule
 from mirage_pl.mirage.rl.policy import TEXT, Answering, AnswerPolicy
 
@@ -35,6 +36,8 @@ class AnswerGRPO(GRPO, AnsweringModule):
         options: for :class:`mirage_pl.engine.rl.grpo.GRPO` and :class:`mirage_pl.mirage.rl.module.AnsweringModule`.
     """
 
+    gives_credit = True
+
     def __init__(
         self,
         latents: Replay,
@@ -52,6 +55,13 @@ class AnswerGRPO(GRPO, AnsweringModule):
         if isinstance(reference, LatentVLM):
             check_vocabulary(self.net, reference)
         self.check_losses()
+
+    def prepare(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
+        """Reward answers; note what credit their latents have, if ``evidence`` asks for it."""
+        rewarded = super().prepare(rollouts)
+        if self.evidence is None or self.evidence.uniform == 1:
+            return rewarded
+        return credit_rollouts(self.net, self.serve(rewarded), rewarded, self.rollouts.group)
 
     def on_acted(self, watched: Mapping[str, float]) -> None:
         """Warn where the policy hardly opens latent blocks any more, or seldom comes to an end."""
@@ -89,10 +99,10 @@ class AnswerGRPO(GRPO, AnsweringModule):
         """Of held-out answers: ``text``, the cross-entropy as in stage 2, which says what the policy forgets; and
         ``evidence``. Others are 0.
         """
-        hidden_BTD = self.net.recurrent(batch)
+        hidden_BTD, states_ND = self.net.written(batch)
         text = self.text_loss(hidden_BTD, batch)
         losses = {name: text if name == TEXT else text.new_zeros(()) for name in self.loss_weights}
-        return losses | self.evidence_loss(hidden_BTD, batch)
+        return losses | self.evidence_loss(states_ND, batch)
 
     def terms_of_rows(self, batch: Any) -> dict[str, int]:
         """Supervised tokens; latents that ``evidence`` compares."""

@@ -20,12 +20,14 @@ class Places:
         order_BT: real columns of the row before it.
         positions_3BT: rotary positions (time, height, width); an architecture with one axis reads the first.
         image_BT: number of the row's image that a column shows a part of; -1: none.
+        blind_BT: true where a column doesn't attend to images.
     """
 
     real_BT: Tensor
     order_BT: Tensor
     positions_3BT: Tensor
     image_BT: Tensor
+    blind_BT: Tensor
 
     @property
     def width(self) -> int:
@@ -38,7 +40,7 @@ class Places:
 
     def take(self, rows_b: Tensor) -> "Places":
         """Those of some rows."""
-        return Places(self.real_BT[rows_b], self.order_BT[rows_b], self.positions_3BT[:, rows_b], self.image_BT[rows_b])
+        return Places(**{f.name: getattr(self, f.name).index_select(-2, rows_b) for f in fields(self)})
 
     def join(self, later: "Places") -> "Places":
         """These columns and others after them."""
@@ -51,11 +53,13 @@ def find_places(batch: Batch, image_id: int) -> Places:
     real_BT, shows_BT = batch.real_BT, (batch.tokens_BT == image_id) & batch.real_BT
     first_BT = shows_BT & ~shows_BT.roll(1, 1)
     image_BT = torch.where(shows_BT, first_BT.cumsum(1) - 1, -1)
-    return Places(real_BT, real_BT.cumsum(1) - real_BT.long(), batch.positions_3BT, image_BT)
+    blind_BT = torch.zeros_like(real_BT) if batch.blind_BT is None else batch.blind_BT
+    return Places(real_BT, real_BT.cumsum(1) - real_BT.long(), batch.positions_3BT, image_BT, blind_BT)
 
 
 def visible(places: Places, start: int, window: int | None = None, whole_images: bool = False) -> Tensor:
-    """Attention mask ``[B, S, T]``: each column attends to real columns up to itself, padding only to itself.
+    """Attention mask ``[B, S, T]``: each column attends to real columns up to itself, but a blind one not to images;
+    padding only to itself.
 
     Args:
         places: of all columns so far; those from ``start`` attend.
@@ -70,6 +74,7 @@ def visible(places: Places, start: int, window: int | None = None, whole_images:
     if whole_images:
         image_BS1 = places.image_BT[:, start:].unsqueeze(2)
         mask_BST = mask_BST | ((image_BS1 == places.image_BT.unsqueeze(1)) & (image_BS1 >= 0))
+    mask_BST = mask_BST & ~(places.blind_BT[:, start:].unsqueeze(2) & (places.image_BT >= 0).unsqueeze(1))
     if window is not None:
         mask_BST = mask_BST & (places.order_BT[:, start:].unsqueeze(2) - places.order_BT.unsqueeze(1) < window)
     return mask_BST | (distance_ST == 0)

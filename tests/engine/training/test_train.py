@@ -183,7 +183,7 @@ def plan(where, *items, size=None):
     return {"text_input": "<image>Which way?", "image_input": where, "sequence_plan": parts}
 
 
-@pytest.mark.parametrize("recurrence", ["sequential", "jacobi"])
+@pytest.mark.parametrize("recurrence", ["sequential", "jacobi", "queries"])
 def test_rows_with_any_number_of_blocks_train_in_both_stages_and_are_answered(data, train_config, tmp_path, recurrence):
     folder = data / "vsp-28px" / "images"
     maze, helpers = (
@@ -201,6 +201,7 @@ def test_rows_with_any_number_of_blocks_train_in_both_stages_and_are_answered(da
         (tmp_path / f"{split}.jsonl").write_text("".join(asked))
     files = [f"task.{split}_file={tmp_path}/{split}.jsonl" for split in ("train", "val")]
     options = ["trainer.max_steps=8", "trainer.val_check_interval=8", f"recurrence={recurrence}", *files]
+    options += ["recurrence.count=6"] if recurrence == "queries" else []
     for stage in ("stage1", "stage2", "guided"):
         losses = losses_of(train_config(f"stage={stage}", *options, "stage.module.schedule.warmup_steps=1"))
         assert losses[8] < losses[1]

@@ -15,7 +15,7 @@ from mirage_pl.mirage.losses import latent_cosine, text_ce
 from mirage_pl.mirage.model import reference
 from mirage_pl.mirage.model.backbone import load_backbone
 from mirage_pl.mirage.model.latents import LatentVLM
-from mirage_pl.mirage.model.recurrence import Jacobi
+from mirage_pl.mirage.model.recurrence import Jacobi, OnePass
 from mirage_pl.mirage.probing.sight import use_eager_attention
 from mirage_pl.mirage.stock.find import find_architecture
 
@@ -82,6 +82,15 @@ def test_as_many_sweeps_as_latents_are_the_sequential_recurrence(net, collator, 
     swept = LatentVLM(net.backbone, net.compression, Jacobi(4))
     batch = collator(rows)
     assert same(swept.recurrent(batch)[batch.real_BT], net.recurrent(batch)[batch.real_BT])
+
+
+@pytest.mark.usefixtures("exact")
+def test_blocks_written_at_once_are_those_of_running_everything_again(net, collator, rows):
+    other = LatentVLM(net.backbone, net.compression, OnePass(4)).double().eval()
+    torch.nn.init.normal_(other.recurrence.queries.weight)
+    batch = collator(rows)
+    for hidden_TD, real_T, row in zip(other.recurrent(batch), batch.real_BT, rows, strict=True):
+        assert same(hidden_TD[real_T], reference.recurrent_row(other, collator([row])))
 
 
 @pytest.mark.usefixtures("exact")
