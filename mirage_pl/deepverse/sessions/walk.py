@@ -21,7 +21,7 @@ from mirage_pl.deepverse.model.cameras import interpolate
 from mirage_pl.deepverse.model.handover import Walked
 from mirage_pl.deepverse.model.memory import Memory
 from mirage_pl.deepverse.model.prompts import NUMBERS
-from mirage_pl.deepverse.model.rollout import Rollout, WindowSizes
+from mirage_pl.deepverse.model.rollout import Rollout, size_windows
 from mirage_pl.deepverse.model.sampler import Sampler
 from mirage_pl.deepverse.model.world import World
 from mirage_pl.deepverse.pictures import FARTHEST, draw_colours, read_colours
@@ -73,9 +73,9 @@ class Walk:
     ) -> None:
         self.trained, self.takes, self.rate = trained, takes, rate
         world: World = trained.module.net
-        units = (int(trained.config.task.window.length) - 1) // world.stride + 1
-        sizes = WindowSizes(units, trained.collator.given)
-        self.rollout = Rollout(world, sampler, sizes, memory, seed)
+        self.rollout = Rollout(
+            world, sampler, size_windows(trained.config, world, trained.collator.given), memory, seed
+        )
         self.codes: list[str] = []
 
     def begin(

@@ -81,7 +81,7 @@ class Sessions:
             yield from ({"session": key} | self.write_piece(piece) for piece in pieces)
 
     def read_value(self, name: str, value: Any) -> Any:
-        """Return a text or number unchanged, uploads as paths of files.
+        """Return a text or number unchanged, an upload as the path of a file, several as a list of paths.
 
         Raises:
             ValueError: another type, or not an upload. A request can't name files of this machine.
@@ -89,7 +89,8 @@ class Sessions:
         if self.takes[name] in ("text", "number"):
             check_kind(name, self.takes[name], value)
             return value
-        return [self.save_upload(name, upload) for upload in (value if isinstance(value, list) else [value])]
+        files = [self.save_upload(name, upload) for upload in (value if isinstance(value, list) else [value])]
+        return files[0] if len(files) == 1 else files
 
     def save_upload(self, name: str, upload: Any) -> str:
         """Write an upload to a file."""

@@ -28,7 +28,7 @@ class Counter:
         if not prompt:
             raise ValueError("give prompt=")
         if image:
-            assert all(Path(path).is_file() for path in image)
+            assert all(Path(path).is_file() for path in ([image] if isinstance(image, str) else image))
             yield Piece("picture", Image.new("RGB", (3, 2)), "seen.png")
         yield from self.step(prompt)
 
