@@ -29,8 +29,8 @@ from mirage_pl.deepverse.pictures import draw_colours, find_scales, read_picture
 from mirage_pl.deepverse.scenes import build_scene
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
-from mirage_pl.engine.sessions.requests import check_count
 from mirage_pl.engine.training.draws import row_stream
 
 FILES = {"colours": "colours.mp4", "disparity": "depth.mp4", "normals": "normals.mp4"}

@@ -27,8 +27,8 @@ from mirage_pl.deepverse.model.world import World
 from mirage_pl.deepverse.pictures import FARTHEST, draw_colours, read_colours
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
-from mirage_pl.engine.sessions.requests import check_count
 
 
 @dataclass(frozen=True)

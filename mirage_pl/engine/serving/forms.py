@@ -21,14 +21,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from mirage_pl.engine.inputs import check_kind, list_steps
 from mirage_pl.engine.runs.folder import make_strict
 from mirage_pl.engine.seams import Piece, Session
 from mirage_pl.engine.serving.bodies import Incoming
 from mirage_pl.engine.serving.json_values import read_object
 from mirage_pl.engine.serving.limits import Limits
 from mirage_pl.engine.serving.refusals import Refusal
-from mirage_pl.engine.sessions.opening import list_steps
-from mirage_pl.engine.sessions.requests import check_kind
 
 KEPT = 64
 """Most open sessions; the least recently used one is closed."""

@@ -12,12 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, run_of
+from mirage_pl.engine.inputs import list_steps
 from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.seams import Piece, Session
 from mirage_pl.engine.serving.limits import Limits
 from mirage_pl.engine.serving.server import listen, serve
 from mirage_pl.engine.sessions.answers import Answers
-from mirage_pl.engine.sessions.opening import check_run, list_steps
+from mirage_pl.engine.sessions.opening import check_run
 from mirage_pl.engine.sessions.requests import Request, read_requests, text_key
 
 

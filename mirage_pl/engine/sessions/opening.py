@@ -1,7 +1,5 @@
-"""What a session asks of a run that it is opened on, and of those who go on with it."""
+"""What a session asks of a run that it is opened on."""
 
-from collections.abc import Mapping
-from inspect import signature
 from typing import Any
 
 from hydra.utils import get_class
@@ -39,9 +37,3 @@ def has(owner: Any, name: str) -> bool:
         except AttributeError:
             return False
     return True
-
-
-def list_steps(session: type, takes: Mapping[str, str]) -> dict[str, str]:
-    """Those of a session's inputs that going on takes, with their kinds."""
-    parameters = signature(session.step).parameters  # type: ignore[attr-defined]
-    return {name: kind for name, kind in takes.items() if name in parameters}

@@ -3,17 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "text": ((str,), "text"),
-    "number": ((int, float), "a finite number"),
-    "image": ((str, list), "a path or a list of paths"),
-    "clip": ((str, list), "a path or a list of paths"),
-}
-"""What a row may give for each kind of input, and in words."""
+from mirage_pl.engine.inputs import check_kind
 
 
 @dataclass(frozen=True)
@@ -103,30 +96,6 @@ def read_row(line: str, key: str | None, takes: Mapping[str, str]) -> dict[str, 
         if value is not None:
             check_kind(name, takes[name], value)
     return row
-
-
-def check_kind(name: str, kind: str, value: Any) -> None:
-    """Check that an input is of its kind.
-
-    Raises:
-        ValueError: it is of another type, or a number that isn't finite.
-    """
-    types, words = KINDS[kind]
-    paths = value if isinstance(value, list) else []
-    fits = isinstance(value, types) and not isinstance(value, bool) and all(isinstance(path, str) for path in paths)
-    if not fits or (isinstance(value, float) and not isfinite(value)):
-        raise ValueError(f"{name} must be {words}, got {json.dumps(value):.50}")
-
-
-def check_count(key: str, value: Any, least: int) -> int:
-    """A whole number.
-
-    Raises:
-        ValueError: it is none, or below the least.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < least:
-        raise ValueError(f"{key}={value} must be a whole number, {least} or more")
-    return int(value)
 
 
 def locate_paths(value: Any, kind: str, folder: Path) -> Any:

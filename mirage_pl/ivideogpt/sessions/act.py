@@ -7,8 +7,8 @@ import torch
 from data_modules.episodes.video import Clip, enlarge
 from data_modules.worlds.play import draw_start
 from mirage_pl.engine.checkpoints.trained import Trained
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
-from mirage_pl.engine.sessions.requests import check_count
 from mirage_pl.ivideogpt.control.playing import play
 from mirage_pl.ivideogpt.evaluations.acting import SHOWN
 

@@ -19,8 +19,8 @@ from data_modules.episodes.window import Window, cut
 from data_modules.images import open_image
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import psnr, squared_error, to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
-from mirage_pl.engine.sessions.requests import check_count
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.ivideogpt.batch import fit_frames
 from mirage_pl.ivideogpt.control.long_rollout import LongRollout

@@ -9,8 +9,8 @@ from torch import Tensor
 from data_modules.episodes.video import Clip, place_beside, read_frames
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
-from mirage_pl.engine.sessions.requests import check_count
 from mirage_pl.ivideogpt.batch import fit_frames
 
 

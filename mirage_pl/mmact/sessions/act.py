@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from data_modules.demonstrations.steps import Step
 from data_modules.episodes.video import Clip
 from mirage_pl.engine.checkpoints.trained import Trained
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
-from mirage_pl.engine.sessions.requests import check_count
 from mirage_pl.mmact.evaluations.loop import Play
 from mirage_pl.mmact.evaluations.policies import Model
 from mirage_pl.mmact.model.decoding import Decoder

@@ -7,8 +7,8 @@ import torch
 
 from data_modules.demonstrations.steps import Step
 from mirage_pl.engine.checkpoints.trained import Trained
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
-from mirage_pl.engine.sessions.requests import check_count
 from mirage_pl.mmact.evaluations.loop import Play
 from mirage_pl.mmact.evaluations.pictures import place_beside, to_levels
 from mirage_pl.mmact.evaluations.policies import make_step
