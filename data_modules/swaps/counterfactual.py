@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from random import Random
+from typing import NamedTuple
 
 from data_modules.files.inline import encode_image
 from data_modules.images import image_size
@@ -39,29 +40,46 @@ def change_swaps(sample: Sample, places: Places, swaps: Sequence[Swap], random: 
     """
     pictures = [part for part in sample.question if isinstance(part, Picture)]
     blocks = [part for part in sample.answer if isinstance(part, Latent)]
-    thoughts = "rules" if "<think>" in sample.answer_text else "none"
-    asked = [part.text for part in sample.question if isinstance(part, Text)]
-    written = sum(text.count(write_swaps(swaps)) for text in asked)
-    if len(pictures) != 1 or written != 1 or sample.answer != place_blocks(places, swaps, thoughts, blocks):
+    writing = find_writing(sample, places, swaps, blocks)
+    if len(pictures) != 1 or writing is None:
         return None
     others, size = choose_swaps(places, swaps, random), round(len(places) ** 0.5)
     cell_px = image_size(pictures[0].path, sample.where)[0] // size
     helpers = [Latent(encode_image(draw_board(shape(board, size), cell_px))) for board in follow(places, others)]
+    before, after = (write_swaps(pairs, writing.numbered) for pairs in (swaps, others))
     question = tuple(
-        Text(part.text.replace(write_swaps(swaps), write_swaps(others))) if isinstance(part, Text) else part
-        for part in sample.question
+        Text(part.text.replace(before, after)) if isinstance(part, Text) else part for part in sample.question
     )
     return replace(
         sample,
         question=question,
-        answer=place_blocks(places, others, thoughts, helpers),
+        answer=place_blocks(places, others, writing, helpers),
         meta={**sample.meta, "steps": [list(pair) for pair in others]},
     )
 
 
+class Writing(NamedTuple):
+    """How the maker has written a row: its options ``thoughts`` and ``numbered``."""
+
+    thoughts: str
+    numbered: bool
+
+
+def find_writing(sample: Sample, places: Places, swaps: Sequence[Swap], blocks: Sequence[Latent]) -> Writing | None:
+    """Find out how a row is written; ``None`` if the maker hasn't written it."""
+    thoughts = "rules" if "<think>" in sample.answer_text else "none"
+    asked = [part.text for part in sample.question if isinstance(part, Text)]
+    for writing in (Writing(thoughts, False), Writing(thoughts, True)):
+        named = sum(text.count(write_swaps(swaps, writing.numbered)) for text in asked)
+        if named == 1 and sample.answer == place_blocks(places, swaps, writing, blocks):
+            return writing
+    return None
+
+
 def place_blocks(
-    places: Places, swaps: Sequence[Swap], thoughts: str, blocks: Sequence[Latent]
+    places: Places, swaps: Sequence[Swap], writing: Writing, blocks: Sequence[Latent]
 ) -> tuple[Text | Latent, ...]:
     """Write the answer around its latent blocks; empty if they are more or fewer than the swaps."""
     answers = [letter(board.index(ASKED)) for board in follow(places, swaps)]
-    return interleave(write_answer(answers, thoughts), OUTPUT_IMAGE, blocks) if len(blocks) == len(answers) else ()
+    text = write_answer(answers, writing.thoughts, writing.numbered)
+    return interleave(text, OUTPUT_IMAGE, blocks) if len(blocks) == len(answers) else ()

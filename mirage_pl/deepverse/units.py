@@ -106,6 +106,20 @@ class UnitCollator:
         told, done = torch.tensor(prompts), torch.from_numpy(np.ascontiguousarray(actions))
         return *maps, poses[units], lenses[units], told, done, *seen, pose, torch.tensor(place is not None)
 
+    def view(self, frames: Sequence[Episode], where: str) -> UnitBatch:
+        """A batch of single frames, of which nothing is said and that nothing was before.
+
+        Raises:
+            ValueError: one lacks what the modalities ask for, or its camera.
+        """
+        rows = list[tuple[Tensor, ...]]()
+        for frame in frames:
+            maps, poses, lenses = self.fit(frame, where)
+            seen = tuple(each[:1] for each in maps)
+            still = torch.tensor([0]), torch.zeros(0, 0)
+            rows.append((*seen, poses[:1], lenses[:1], *still, *seen, poses[:1], torch.tensor(False)))
+        return UnitBatch((), *(torch.stack(parts) for parts in zip(*rows, strict=True)))
+
     def fit(self, episode: Episode, where: str) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """Frames, depth and normals, poses, and intrinsics as the model takes them, without frames of half a unit.
 

@@ -67,6 +67,11 @@ GENTLE = {
             *("task.window={length: 9, hop: 4, align: 4}", "model.transformer={layers: 2, heads: 2, head_dim: 16}"),
         ],
     ),
+    "deepverse/inverse_dynamics": [
+        *("task.height=16", "model.height=16", "task.length=17", "given=1", "coded=0.5"),
+        *("task.window={length: 9, hop: 4, align: 4}", "model.transformer={layers: 2, heads: 2, head_dim: 16}"),
+        *("reader.channels=[8, 8]", "reader.hidden=16"),
+    ],
     "ivideogpt/world_model": ["optimizer=adamw", "stage.module.optimizer.lr=2e-6", "+stage.module.optimizer.eps=1e-6"],
     "ivideogpt/rlvr": [  # as above
         *("rollouts={prompts: 2, group: 2, epochs: 3}", "callbacks.best.monitor=val/loss"),

@@ -28,10 +28,11 @@ def mazes(tmp_path_factory):
     return folder / "train.jsonl"
 
 
-@pytest.fixture(scope="module", params=["none", "rules"])
+@pytest.fixture(scope="module", params=[("none", False), ("rules", False), ("none", True), ("rules", True)])
 def boards(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("boards") / "made"
-    test_swaps.maker(folder, thoughts=request.param).make()
+    thoughts, numbered = request.param
+    test_swaps.maker(folder, thoughts=thoughts, numbered=numbered, swaps=[1, 5]).make()
     return folder / "train.jsonl"
 
 

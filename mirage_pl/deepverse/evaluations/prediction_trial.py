@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from data_modules.episodes.clips import Clip
 from mirage_pl.deepverse.evaluations.geometry import measure_points
 from mirage_pl.deepverse.evaluations.motion import Motion, correlate, measure_motion
+from mirage_pl.deepverse.evaluations.other_clips import OtherClips
 from mirage_pl.deepverse.evaluations.prediction_conditions import (
     CODES,
     COPY,
@@ -28,7 +29,7 @@ from mirage_pl.deepverse.evaluations.prediction_conditions import (
 )
 from mirage_pl.deepverse.evaluations.reconstruction import AT_ONCE, draw_clip
 from mirage_pl.deepverse.evaluations.unit_scores import LAST, find_moves, score_frames
-from mirage_pl.deepverse.model.cameras import invert, relate
+from mirage_pl.deepverse.model.cameras import relate
 from mirage_pl.deepverse.model.codec import RAYS
 from mirage_pl.deepverse.model.prompts import turn_prompts
 from mirage_pl.deepverse.model.world import World
@@ -36,9 +37,6 @@ from mirage_pl.deepverse.pictures import find_scales, read_pictures
 from mirage_pl.deepverse.units import UnitBatch
 from mirage_pl.engine.seams import OWN, Drawn, Once, Row, Trial
 from mirage_pl.engine.training.draws import row_stream
-
-if TYPE_CHECKING:
-    from mirage_pl.deepverse.evaluations.prediction import Predict
 
 
 @dataclass(frozen=True)
@@ -68,21 +66,18 @@ class PredictTrial(Trial):
         clips: the items.
     """
 
-    def __init__(
-        self, evaluation: "Predict", module: Any, data: Any, once: Once, rows: Any, clips: Sequence[Clip]
-    ) -> None:
+    def __init__(self, evaluation: Any, module: Any, data: Any, once: Once, rows: Any, clips: Sequence[Clip]) -> None:
         self.evaluation, self.module, self.once, self.rows, self.clips = evaluation, module, once, rows, clips
         self.collate, self.width = data.collate, min(AT_ONCE, data.loader.eval_batch_size)
         self.given: int = data.collate.given
         self.failures: list[dict[str, str]] = []
         self.shown: dict[str, tuple[Tensor, dict[str, Tensor]]] = {}
-        self.told: dict[str, int] = {}
-        self.places = {clip.where: place for place, clip in enumerate(clips)}
+        self.others = OtherClips(clips, data.collate)
 
     @property
     def world(self) -> World:
         """The model."""
-        world: World = self.module.net
+        world: World = self.module.world
         return world
 
     @property
@@ -105,16 +100,9 @@ class PredictTrial(Trial):
 
     def score_clips(self, clips: Sequence[Clip], condition: str) -> dict[str, Any]:
         """Score some clips: their ``rows``, ``failures``, and of ``own`` what was imagined."""
-        readable, failures = list[Clip](), list[dict[str, str]]()
-        for clip in clips:
-            try:
-                self.check(self.collate([clip]))
-                readable.append(clip)
-            except ValueError as error:
-                failures.append({"where": clip.where, "error": str(error)})
-        if not readable:
+        batch, failures = self.open_clips(clips)
+        if batch is None:
             return {"rows": [], "failures": failures, "frames": [], "maps": {}}
-        batch = self.collate(readable).to(self.module.device)
         with torch.no_grad():
             seen = self.world(self.see, batch, condition)
             rows = self.write_rows(batch, seen, condition)
@@ -123,6 +111,17 @@ class PredictTrial(Trial):
             return part
         maps = {name: list(each.half().cpu()) for name, each in seen.maps.items() if name != "colours"}
         return part | {"frames": list((seen.maps["colours"] * 255).round().to(torch.uint8).cpu()), "maps": maps}
+
+    def open_clips(self, clips: Sequence[Clip]) -> tuple[UnitBatch | None, list[dict[str, str]]]:
+        """Read clips: a batch of those that can be read, and why the others can't."""
+        readable, failures = list[Clip](), list[dict[str, str]]()
+        for clip in clips:
+            try:
+                self.check(self.collate([clip]))
+                readable.append(clip)
+            except ValueError as error:
+                failures.append({"where": clip.where, "error": str(error)})
+        return self.collate(readable).to(self.module.device) if readable else None, failures
 
     def check(self, batch: UnitBatch) -> None:
         """Refuse clips in which nothing is left to be imagined.
@@ -147,9 +146,9 @@ class PredictTrial(Trial):
             COPY: lambda: self.copy(batch),
             CODES: lambda: self.recode(batch),
             NO_MEMORY: lambda: self.imagine(replace(batch, remembered_B=torch.zeros_like(batch.remembered_B))),
-            PLACEBO: lambda: self.imagine(self.mislead(batch)),
+            PLACEBO: lambda: self.imagine(self.others.mislead(batch)),
             TURN: lambda: self.imagine(replace(batch, prompts_BN=turn_prompts(batch.prompts_BN)), 1),
-            INSTRUCTION: lambda: self.imagine(self.misinstruct(batch)),
+            INSTRUCTION: lambda: self.imagine(self.others.misinstruct(batch)),
             NO_RAYS: lambda: self.imagine(batch, 1, hidden=slice(-RAYS, None)),
             NO_DEPTH: lambda: self.imagine(batch, 1, hidden=slice(channels, 2 * channels)),
             OWN: lambda: self.imagine(batch),
@@ -158,6 +157,10 @@ class PredictTrial(Trial):
 
     def imagine(self, batch: UnitBatch, ahead: int | None = None, hidden: slice | None = None) -> Seen:
         """Clips as they go on from their given units; ``hidden``: channels of these that the model sees as 0."""
+        return self.decode(batch, self.go_on(batch, ahead, hidden), batch.prompts_BN[:, self.given])
+
+    def go_on(self, batch: UnitBatch, ahead: int | None = None, hidden: slice | None = None) -> Tensor:
+        """States of clips, the given ones and as many as are imagined, [B, S, N, h, w]."""
         evaluation, ahead = self.evaluation, ahead or self.count_ahead(batch)
         states, memory = self.module.build(batch)
         past = states[:, :, : self.given]
@@ -167,7 +170,7 @@ class PredictTrial(Trial):
         streams = [row_stream(evaluation.seed, Path(clip.where).name, 0) for clip in batch.samples]
         prompts = batch.prompts_BN[:, self.given : self.given + ahead]
         units = self.world.draw_units(evaluation.sampler, past, prompts, streams, (memory, batch.remembered_B))
-        return self.decode(batch, torch.cat((states[:, :, : self.given], units), 2), prompts[:, 0])
+        return torch.cat((states[:, :, : self.given], units), 2)
 
     def recode(self, batch: UnitBatch) -> Seen:
         """The true units through their codes and back: what no model over these codes exceeds by much."""
@@ -199,43 +202,6 @@ class PredictTrial(Trial):
         maps = {name: each.expand(-1, count, *each.shape[2:]) for name, each in truth.items()}
         stays = torch.eye(4, device=batch.frames_BTCHW.device).repeat(len(batch), 1, 1)
         return Seen(maps, stays, batch.prompts_BN[:, self.given])
-
-    def mislead(self, batch: UnitBatch) -> UnitBatch:
-        """The batch, reminded of what clips of other episodes are, half the test set away."""
-        others = [
-            next((each for each in self.turn_round(clip) if each.entry.where != clip.entry.where), clip)
-            for clip in batch.samples
-        ]
-        other = self.collate(others).to(self.module.device)
-        placed = batch.poses_BN44[:, :1] @ invert(other.poses_BN44[:, :1]) @ other.memory_poses_BN44
-        return replace(
-            batch,
-            memory_BTCHW=other.memory_BTCHW,
-            memory_depth_BTHW=other.memory_depth_BTHW,
-            memory_normals_BTHW3=other.memory_normals_BTHW3,
-            memory_poses_BN44=placed,
-        )
-
-    def turn_round(self, clip: Clip) -> Iterator[Clip]:
-        """All clips, those half the test set away first."""
-        number = len(self.clips)
-        start = self.places[clip.where] + number // 2
-        return (self.clips[(start + step) % number] for step in range(number))
-
-    def misinstruct(self, batch: UnitBatch) -> UnitBatch:
-        """The batch, told what another clip is; one that is told nothing, or for which there is no other, as it was."""
-        prompts_BN = batch.prompts_BN.clone()
-        for row, clip in enumerate(batch.samples):
-            if own := self.tell(clip):
-                others = (self.tell(other) for other in self.turn_round(clip))
-                prompts_BN[row, 1:] = next((other for other in others if other not in (0, own)), own)
-        return replace(batch, prompts_BN=prompts_BN)
-
-    def tell(self, clip: Clip) -> int:
-        """What a clip is told, by number."""
-        if clip.where not in self.told:
-            self.told[clip.where] = self.collate.reads(clip.read(), self.world.stride, clip.where)[0]
-        return self.told[clip.where]
 
     def write_rows(self, batch: UnitBatch, seen: Seen, condition: str) -> list[Row]:
         """Rows of ``predictions.jsonl``; intervals draw walks, since clips of one are alike."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -89,4 +90,25 @@ def write_folder(vae: CausalVAE, folder: Path) -> dict[str, Tensor]:
     (folder / CONFIG).write_text(json.dumps(sizes, indent=2))
     weights = {name: weight.contiguous() for name, weight in vae.state_dict().items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    return load_file(folder / WEIGHTS)
+
+
+def write_world(world: Any, folder: Path) -> dict[str, Tensor]:
+    """Write the parts of a world model, a folder for each, with mean and deviation of its codes; read weights back."""
+    codes = dict(zip(("first", "later"), world.constants_22.tolist(), strict=True))
+    (folder / CONFIG).write_text(json.dumps({"model_type": "deepverse", CODES: codes}, indent=2))
+    (folder / WITHIN).mkdir()
+    weights = {f"vae.{name}": weight for name, weight in write_folder(world.vae, folder / WITHIN).items()}
+    for name in PARTS:
+        part = write_part(getattr(world, name), folder / name, asdict(world.transformer.sizes))
+        weights |= {f"{name}.{key}": weight for key, weight in part.items()}
+    return weights
+
+
+def write_part(part: nn.Module, folder: Path, sizes: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Write the weights and sizes of a part; return the weights as they are read back."""
+    folder.mkdir()
+    (folder / CONFIG).write_text(json.dumps(dict(sizes), indent=2))
+    weights = {key: weight.contiguous() for key, weight in part.state_dict().items()}
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
     return load_file(folder / WEIGHTS)

@@ -1,25 +1,20 @@
 """The stage of the world model. Shapes: B clips, N units, S channels of a state, h x w places."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mirage_pl.deepverse.model.flow import build_noise_pyramid, build_pyramid, corrupt, count_units, list_history
-from mirage_pl.deepverse.model.released import CODES, CONFIG, WEIGHTS, WITHIN, write_folder
-from mirage_pl.deepverse.model.world import Cameras, World
-from mirage_pl.deepverse.pictures import draw_pictures, find_scales
+from mirage_pl.deepverse.model.released import write_world
+from mirage_pl.deepverse.model.world import World
+from mirage_pl.deepverse.stages.encoding import Encoding
 from mirage_pl.deepverse.units import UnitBatch
-from mirage_pl.engine.training.base import BaseModule
 from mirage_pl.engine.training.draws import row_stream
-from mirage_pl.engine.training.remembered import Remembered
 
 CARD = """A world model of colours, disparity, normals and rays (DeepVerse, arXiv 2506.01103).
 
@@ -74,7 +69,7 @@ class Drawn:
     stream: torch.Generator
 
 
-class LearnWorld(BaseModule):
+class LearnWorld(Encoding):
     """Learn the direction of the noise in the last unit, given units before it, what is said, and a memory.
 
     Args:
@@ -92,9 +87,13 @@ class LearnWorld(BaseModule):
     ) -> None:
         wanted = (*base["net"].written.coded, RAYS)
         base["loss_weights"] = {name: weight for name, weight in base["loss_weights"].items() if name in wanted}
-        super().__init__(**base)
+        super().__init__(remembered, **base)
         self.rates, self.measured, self.names = rates, measured, wanted
-        self.codes = Remembered(remembered)
+
+    @property
+    def world(self) -> World:
+        """What is trained."""
+        return self.net
 
     def on_fit_start(self) -> None:
         """Measure mean and deviation of codes, unless they are known, or were measured before."""
@@ -211,39 +210,10 @@ class LearnWorld(BaseModule):
         """White noise, each row's out of its own stream."""
         return torch.stack([torch.randn(entry.shape[1:], generator=each.stream) for each in drawn]).to(entry)
 
-    def build(self, batch: UnitBatch) -> tuple[Tensor, Tensor]:
-        """States of clips, [B, S, N, h, w], and of what they are reminded of, [B, S, 1, h, w]."""
-        net, size = self.net, (batch.frames_BTCHW.shape[3], batch.frames_BTCHW.shape[4])
-        net.check_size(*size)
-        codes, memory = self.recall(batch)
-        scale_B = find_scales(batch.depth_BTHW.to(self.device, torch.float32)).flatten()
-        poses, lenses, places = (
-            each.to(self.device, torch.float32)
-            for each in (batch.poses_BN44, batch.lenses_BN33, batch.memory_poses_BN44)
-        )
-        states = net.build_states(codes, Cameras(poses, lenses), scale_B, size)
-        return states, net.build_memory(memory, Cameras(places, lenses[:, :1]), poses[:, 0], scale_B, size)
-
-    def recall(self, batch: UnitBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Codes of clips and memories; each clip is encoded once, unless all ranks must call the VAE together."""
-        named = [batch.frames_BTCHW, batch.depth_BTHW, batch.normals_BTHW3]
-        named += [batch.memory_BTCHW, batch.memory_depth_BTHW, batch.memory_normals_BTHW3]
-        inputs, coded = [each.to(self.device) for each in named], self.net.written.coded
-        parts = self.encode_all(*inputs) if self.split or not self.codes.most else self.codes(self.encode_all, *inputs)
-        codes = [part.to(self.net.vae.dtype) for part in parts]
-        return dict(zip(coded, codes, strict=False)), dict(zip(coded, codes[len(coded) :], strict=True))
-
     def encode(self, batch: UnitBatch) -> list[Tensor]:
         """Codes of clips, of each picture that is coded."""
         codes, _ = self.net(self.recall, batch)
         return list(codes.values())
-
-    def encode_all(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Codes of frames, depth and normals of clips, then of memories, in half precision."""
-        codes, scale = list[Tensor](), find_scales(inputs[1])
-        for (frames, depth, normals), most in ((inputs[:3], inf), (inputs[3:], 1.0)):
-            codes += self.net.encode(draw_pictures(self.net.written, frames, depth, normals, scale, most)).values()
-        return tuple(code.half() for code in codes)
 
     def parts(self) -> dict[str, Sequence[nn.Module]]:
         """The transformer and the table of what is said."""
@@ -252,14 +222,4 @@ class LearnWorld(BaseModule):
     def export(self, folder: Path, trained: Any, shard_size: str) -> dict[str, Tensor]:
         """Write a folder as the release has it, and read the weights back."""
         (folder / "README.md").write_text(CARD)
-        net, codes = self.net, dict(zip(("first", "later"), self.net.constants_22.tolist(), strict=True))
-        (folder / CONFIG).write_text(json.dumps({"model_type": "deepverse", CODES: codes}, indent=2))
-        (folder / WITHIN).mkdir()
-        weights = {f"net.vae.{name}": weight for name, weight in write_folder(net.vae, folder / WITHIN).items()}
-        for name, module in (("transformer", net.transformer), ("prompts", net.prompts)):
-            (folder / name).mkdir()
-            (folder / name / CONFIG).write_text(json.dumps(asdict(net.transformer.sizes), indent=2))
-            file = folder / name / WEIGHTS
-            save_file({key: weight.contiguous() for key, weight in module.state_dict().items()}, file, {"format": "pt"})
-            weights |= {f"net.{name}.{key}": weight for key, weight in load_file(file).items()}
-        return weights
+        return {f"net.{name}": weight for name, weight in write_world(self.net, folder).items()}

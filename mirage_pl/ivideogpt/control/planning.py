@@ -13,9 +13,9 @@ import torch
 from torch import Generator, Tensor
 
 from data_modules.worlds.world import Vector, WorldFailure
+from mirage_pl.engine.evaluation.games import Game, Scripted
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.ivideogpt.batch import fit_frames
-from mirage_pl.ivideogpt.control.episodes import Game, Scripted
 from mirage_pl.ivideogpt.control.long_rollout import LongRollout, take_context
 from mirage_pl.ivideogpt.control.objective import Objective
 from mirage_pl.ivideogpt.control.planners import Planner, shift_plan

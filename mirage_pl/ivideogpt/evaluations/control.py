@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from statistics import correlation, fmean
 from typing import Any
 
@@ -12,19 +11,17 @@ from PIL import Image
 from torch import Tensor
 
 from data_modules.episodes.video import enlarge, place_beside
-from data_modules.worlds.play import check_before
 from data_modules.worlds.world import World
-from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.evaluation.frames import to_pixels
-from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
+from mirage_pl.engine.evaluation.games import MEASURES, SCRIPTS, Chooser, Game, GamesTrial, Scripted, Starts
+from mirage_pl.engine.seams import OWN, Drawn, Once, Row
 from mirage_pl.ivideogpt.batch import to_bytes
-from mirage_pl.ivideogpt.control.episodes import Chooser, Game, Scripted, play_games
 from mirage_pl.ivideogpt.control.objective import Objective
 from mirage_pl.ivideogpt.control.planning import ModelPlans, Search, SimulatorPlans, play_experts
 from mirage_pl.ivideogpt.model.rollout import Sampling
 
-RANDOM, EXPERT, SIMULATOR = "random", "expert", "simulator"
-CONDITIONS = (RANDOM, EXPERT, SIMULATOR)
+SIMULATOR = "simulator"
+CONDITIONS = (*SCRIPTS, SIMULATOR)
 
 
 class Control:
@@ -45,11 +42,7 @@ class Control:
         ValueError: a condition that there isn't, or a number out of its range.
     """
 
-    name = "control"
-    measures: Mapping[str, Measure] = {
-        "success": Measure("share", "higher", meaning="success: the goal was reached at any time of the episode."),
-        "return": Measure("mean", "higher", meaning="return: the sum of an episode's rewards."),
-    }
+    name, measures = "control", MEASURES
     conditions_in, numbers_in, words = "conditions", "planning", "mirage_pl.ivideogpt.control.report"
 
     def __init__(
@@ -64,24 +57,19 @@ class Control:
         length: int,
         at_once: int,
     ) -> None:
-        check_conditions(conditions, CONDITIONS)
-        if min(starts, at_once) < 1 or length < 2:
-            raise ValueError(f"starts={starts} and at_once={at_once} must be 1 or more, and length={length} 2 or more")
-        check_before(before)
-        self.conditions, self.world, self.search, self.objective = tuple(conditions), world, search, objective
-        self.sampling, self.starts, self.steps, self.at_once = sampling, starts, length - 1, at_once
-        self.before = list(before)
+        self.starts = Starts(conditions, CONDITIONS, world, starts, before, length, at_once)
+        self.search, self.objective, self.sampling = search, objective, sampling
         options = {"search": asdict(search), "objective": asdict(objective), "sampling": asdict(sampling)}
-        self.facts: Mapping[str, Any] = {"starts": starts, "before": self.before, "length": length} | options
+        self.facts: Mapping[str, Any] = {**self.starts.facts, **options}
 
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
     ) -> "ControlTrial":
-        """Take the starts; which items of a split were picked doesn't matter, only how many."""
-        return ControlTrial(self, module, once, range(self.starts if picks is None else min(self.starts, len(picks))))
+        """Take the starts."""
+        return ControlTrial(self, module, once, self.starts.choose(picks))
 
 
-class ControlTrial(Trial):
+class ControlTrial(GamesTrial):
     """One model in one simulator.
 
     Args:
@@ -92,49 +80,21 @@ class ControlTrial(Trial):
     """
 
     def __init__(self, evaluation: Control, module: Any, once: Once, numbers: Sequence[int]) -> None:
-        self.evaluation, self.module, self.once, self.numbers = evaluation, module, once, numbers
-        self.failures: list[dict[str, str]] = []
-        self.worlds: list[World] = []
-        self.clips: dict[str, tuple[Tensor, Tensor]] = {}
-        self.rows: list[Row] = []
+        super().__init__(evaluation.starts, once, numbers)
+        self.evaluation, self.module = evaluation, module
 
-    @property
-    def conditions(self) -> Sequence[str]:
-        """Those that were asked for."""
-        return self.evaluation.conditions
-
-    def score(self, condition: str) -> Iterator[list[Row]]:
-        """Play all episodes; one whose simulator breaks down has failed."""
-        if condition == OWN:
-            self.clips, self.rows = {}, []
-        for first in range(0, len(self.numbers), self.evaluation.at_once):
-            numbers = self.numbers[first : first + self.evaluation.at_once]
-            part = self.once(f"{condition}-{first}", partial(self.play, numbers, condition))
-            self.clips |= {row["where"]: clip for row, clip in zip(part["rows"], part["clips"], strict=False)}
-            self.rows += part["rows"] if condition == OWN else []
-            yield [dict(row) for row in part["rows"]]
-
-    def play(self, numbers: Sequence[int], condition: str) -> dict[str, Any]:
-        """Play some episodes: their ``rows``, and of ``own`` the ``clips``, seen and imagined."""
-        while len(self.worlds) < len(numbers):
-            self.worlds.append(self.evaluation.world())
-        games = [
-            Game(world, number, self.evaluation.before) for world, number in zip(self.worlds, numbers, strict=False)
-        ]
-        chooser = self.open_chooser(condition, games)
-        play_games(games, chooser, self.evaluation.steps)
-        rows = [write_row(game) for game in games]
-        if not isinstance(chooser, ModelPlans):
-            return {"rows": rows, "clips": []}
-        taken = [  # of a plan's last steps some may not have been taken
-            row | {"promised": sum(rewards[: len(game.rewards)])}
-            for row, game, rewards in zip(rows, games, chooser.promised, strict=True)
+    def keep(self, games: Sequence[Game], chooser: Chooser) -> tuple[list[dict[str, Any]], list[Any]]:
+        """What was promised of the steps that were taken; frames as they were seen and imagined."""
+        assert isinstance(chooser, ModelPlans)
+        promised = [  # of a plan's last steps some may not have been taken
+            {"promised": sum(rewards[: len(game.rewards)])}
+            for game, rewards in zip(games, chooser.promised, strict=True)
         ]
         clips = [
             (torch.from_numpy(np.stack(game.frames[game.led :])), to_bytes(torch.stack(frames)))
             for game, frames in zip(games, chooser.imagined, strict=True)
         ]
-        return {"rows": taken, "clips": clips}
+        return promised, clips
 
     def open_chooser(self, condition: str, games: Sequence[Game]) -> Chooser:
         """Who plays under a condition."""
@@ -142,19 +102,12 @@ class ControlTrial(Trial):
         if condition == SIMULATOR:
             return SimulatorPlans(evaluation.search)
         if condition != OWN:
-            return Scripted("random" if condition == RANDOM else 0)
+            return Scripted(SCRIPTS[condition])
         net = self.module.net
         plans = ModelPlans(net, evaluation.search, evaluation.objective, evaluation.sampling)
         if evaluation.objective.goal:
-            plans.set_goals(play_experts(games, evaluation.steps))
+            plans.set_goals(play_experts(games, evaluation.starts.steps))
         return plans
-
-    def remark(self, rows: Sequence[Row]) -> Sequence[str]:
-        """Which episodes failed with their simulator."""
-        broken = [row for row in rows if "error" in row]
-        if not broken:
-            return ()
-        return [f"{len(broken)} episode(s) count as failed because the simulator broke down: {broken[0]['error']}"]
 
     def describe(self) -> Mapping[str, Any]:
         """What the model promised of the steps that were taken, beside what they brought."""
@@ -171,13 +124,6 @@ class ControlTrial(Trial):
         seen_TCHW, imagined_FCHW = self.clips[row["where"]]
         count = min(len(seen_TCHW) - 1, len(imagined_FCHW))
         yield "", draw_beside(seen_TCHW[: count + 1].cpu().numpy(), imagined_FCHW[:count].cpu())
-
-
-def write_row(game: Game) -> Row:
-    """A row of ``predictions.jsonl``."""
-    row = {"id": f"start {game.number}", "where": f"start:{game.number}", "group": "all", "success": game.reached}
-    broken = {} if game.failure is None else {"error": game.failure}
-    return row | {"return": None if game.failure else sum(game.rewards)} | broken
 
 
 def draw_beside(seen_THWC: Any, imagined_FCHW: Tensor) -> list[Image.Image]:

@@ -187,9 +187,7 @@ def hide_images(architecture: Architecture) -> Iterator[None]:
     masks = architecture.masks
 
     def mask(places: Places, start: int, dtype: torch.dtype) -> dict[str, Any]:
-        shows_BT = places.image_BT >= 0
-        hidden_B1ST = (shows_BT.unsqueeze(1) & ~shows_BT[:, start:].unsqueeze(2)).unsqueeze(1)
-        return {kind: hide_columns(each, hidden_B1ST) for kind, each in masks(places, start, dtype).items()}
+        return masks(replace(places, blind_BT=places.image_BT < 0), start, dtype)
 
     with replaced(architecture, "masks", mask):
         yield
@@ -203,10 +201,3 @@ def replaced(owner: Any, name: str, method: Callable[..., Any]) -> Iterator[None
         yield
     finally:
         del vars(owner)[name]
-
-
-def hide_columns(mask_B1ST: Tensor, hidden_B1ST: Tensor) -> Tensor:
-    """Take columns from a mask, of bools or of what is added to scores."""
-    if mask_B1ST.dtype == torch.bool:
-        return mask_B1ST & ~hidden_B1ST
-    return mask_B1ST.masked_fill(hidden_B1ST, torch.finfo(mask_B1ST.dtype).min)

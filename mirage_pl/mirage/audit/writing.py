@@ -36,15 +36,17 @@ def judge_writing(slots: Slots) -> dict[str, Any]:
     """
     here_RJk = ~slots.true_RJkD[..., 0].isnan()
     written_R = ~(slots.free_RJkD[..., 0].isnan() & here_RJk).flatten(1).any(1)
+    states, by_luck_RJk = judge_states(slots)
     hits = {
         "retrieved": {name: retrieve(each, slots.true_RJkD) for name, each in slots.sources.items()},
         "told_apart": {name: tell_apart(each, slots) for name, each in slots.sources.items()},
-        **judge_states(slots),
+        **states,
         "block_retrieved": {name: retrieve(flat(each), flat(slots.true_RJkD)) for name, each in slots.sources.items()},
     }
     chances = {
         "retrieved": 1 / len(here_RJk),
         "told_apart": 1 / 3 if has_any(slots.changed_RJkD) else 1 / 2,
+        "changed": average_rows(by_luck_RJk)["mean"],
         "block_retrieved": 1 / len(here_RJk),
     }
     measures = {
@@ -124,15 +126,16 @@ def tell_apart(written_RJkD: Tensor, slots: Slots) -> Tensor:
     return torch.where(counted_RJk, hits_RJk, float("nan"))
 
 
-def judge_states(slots: Slots) -> dict[str, dict[str, Tensor]]:
+def judge_states(slots: Slots) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
     """``changed``: parts that differ from the picture before, and are right; ``state``: blocks whose parts all are.
 
     A vector is right if what its part shows is what the nearest target in its place shows, of all rows and blocks. Only
-    where a block has a latent for each part.
+    where a block has a latent for each part. And of changed parts, how often a target drawn at random would be right.
     """
-    rows, blocks, k, width = slots.true_RJkD.shape
+    rows, blocks, k, _ = slots.true_RJkD.shape
+    luck_RJk = torch.full((rows, blocks, k), float("nan"))
     if slots.states_RJP.shape[2] != k:
-        return {}
+        return {}, luck_RJk
     known_RJk = (slots.states_RJP >= 0) & ~slots.true_RJkD[..., 0].isnan()
     moved_RJk = slots.states_RJP != slots.before_RJP
     changed, state = dict[str, Tensor](), dict[str, Tensor]()
@@ -145,10 +148,11 @@ def judge_states(slots: Slots) -> dict[str, dict[str, Tensor]]:
                 nearest_n = find_nearest(less_mean(written_RJkD[:, :, place][here_RJ]), targets_nD)
                 shown_n = slots.states_RJP[:, :, place][here_RJ]
                 right_RJk[:, :, place][here_RJ] = (shown_n[nearest_n] == shown_n).float()
+                luck_RJk[:, :, place][here_RJ] = (shown_n.unsqueeze(1) == shown_n).float().mean(1)
         changed[name] = torch.where(moved_RJk, right_RJk, float("nan"))
         whole_RJ1 = right_RJk.nan_to_num(0).amin(2, keepdim=True)
         state[name] = torch.where(right_RJk.isnan().all(2, keepdim=True), float("nan"), whole_RJ1)
-    return {"changed": changed, "state": state}
+    return {"changed": changed, "state": state}, torch.where(moved_RJk, luck_RJk, float("nan"))
 
 
 def summarize_hits(hits: Mapping[str, Tensor]) -> dict[str, Any]:

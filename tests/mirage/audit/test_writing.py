@@ -81,6 +81,8 @@ def test_the_same_vector_for_all_is_near_to_none_and_noise_is_at_chance(slots):
     judged = judge_writing(replace(slots, free_RJkD=noise))
     assert means(judged, "free")["told_apart"] == pytest.approx(judged["measures"]["told_apart"]["chance"], abs=0.2)
     assert means(judged, "free")["block_retrieved"] < 0.1
+    assert judged["measures"]["changed"]["chance"] == pytest.approx(1 / KINDS, abs=0.02)
+    assert means(judged, "free")["changed"] == pytest.approx(1 / KINDS, abs=0.12)
 
 
 def test_a_shift_and_a_scale_that_all_latents_share_change_nothing(slots):
