@@ -1,5 +1,6 @@
 """Episodes that a policy plays: baselines, conditions, failures, words, and the session that acts once."""
 
+import io
 import json
 
 import numpy as np
@@ -235,6 +236,50 @@ def test_a_session_says_actions_for_states_and_plays_an_episode(run, tmp_path):
     for state, words in (("0.1 0.2", "state has 2 numbers; this policy takes 10"), ("a b", "must be numbers")):
         with pytest.raises(ValueError, match=words):
             infer.run(compose("infer", *given, f'state="{state}"'))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["exec_steps=0"], "^exec_steps=0 must be 1 to 4, the steps of a chunk, limit=60 1 or more$"),
+        (["exec_steps=5"], "^exec_steps=5 must be 1 to 4"),
+        (["limit=-1"], "limit=-1 1 or more$"),
+        (
+            ["state='0 0 0 0 0 0 0 0 0 0'"],
+            "^this run reads instructions; give instruction=, what is to be done in this state$",
+        ),
+        (["instruction=go", "file=rows.txt", "loop=true", "serve=true"], "serve=true answers clients"),
+    ],
+)
+def test_what_a_session_cannot_do_is_said_before_it_acts(run, words, message):
+    with pytest.raises(ValueError, match=message):
+        infer.run(compose("infer", "session=mmact/act", f"ckpt={run}", *words))
+
+
+def test_lines_are_further_states_under_one_instruction(run, tmp_path, monkeypatch):
+    state = " ".join(["0.1"] * 10)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{state}\nnothing\n{state}\n"))
+    given = ["session=mmact/act", f"ckpt={run}", f"out={tmp_path}", "instruction=go", "loop=true"]
+    first, second = infer.run(compose("infer", *given))
+    assert first["text"] == second["text"]
+    assert first["given"] == {"state": state}
+
+
+@pytest.mark.parametrize(
+    ("session", "lacks"),
+    [
+        ("mmact/recode", "module.net.sizes.grid"),
+        ("ivideogpt/imagine", "module.net.context_length"),
+        ("ivideogpt/act", "module.simulator"),
+        ("ivideogpt/reconstruct", "module.tokenizer"),
+        ("deepverse/walk", "module.net.stride"),
+        ("deepverse/reconstruct", "module.vae"),
+        ("answer", "module.net.architecture"),
+    ],
+)
+def test_a_session_of_another_kind_of_run_says_what_this_one_lacks(run, session, lacks):
+    with pytest.raises(ValueError, match=f"is a run of stage=mmact/action, which has no {lacks} for this session to"):
+        infer.run(compose("infer", f"session={session}", f"ckpt={run}"))
 
 
 def test_an_export_has_the_names_of_the_release_and_the_scales(run, tmp_path):

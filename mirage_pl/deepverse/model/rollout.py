@@ -5,6 +5,7 @@ Shapes: U new units, N units so far, T frames, S channels of a state, H x W pixe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,32 @@ class WindowSizes:
             raise ValueError(f"given={self.given} must be 1 to {self.units - 1}: a window has {self.units} units")
 
 
+def size_windows(config: Any, world: World, given: int) -> WindowSizes:
+    """Windows as a run was trained on."""
+    return WindowSizes((int(config.task.window.length) - 1) // world.stride + 1, given)
+
+
+@dataclass
+class Begun:
+    """A window that isn't full yet, and goes on where it was.
+
+    Attributes:
+        before: all that was seen before it.
+        states_1SNhw: its units so far.
+        given: how many of them it was given.
+        scale: of the window.
+        memory: what it is shown of the past.
+        stream: its random numbers.
+    """
+
+    before: Walked
+    states_1SNhw: Tensor
+    given: int
+    scale: Tensor
+    memory: tuple[Tensor, Tensor] | None
+    stream: torch.Generator
+
+
 class Rollout:
     """One walk.
 
@@ -63,6 +90,7 @@ class Rollout:
             )
         self.world, self.sampler, self.sizes, self.memory, self.seed = world, sampler, sizes, memory, seed
         self.walked: Walked | None = None
+        self.begun: Begun | None = None
         self.told, self.chosen = list[int](), list[int | None]()
 
     @property
@@ -84,11 +112,11 @@ class Rollout:
         image = world.write({"colours": codes["colours"]}, None)
         nothing = torch.zeros(1, 1, dtype=torch.long, device=world.device)
         state = world.draw_units(self.sampler, image, nothing, [self.open_stream()])
-        self.walked, self.told = join_window(world.codec, None, self.see(state), 1.0, 0), [0]
+        self.recall(join_window(world.codec, None, self.see(state), 1.0, 0), [0])
 
     def recall(self, walked: Walked, told: Sequence[int]) -> None:
         """Begin with units that are known, and what was said of each."""
-        self.walked, self.told = walked, list(told)
+        self.walked, self.told, self.begun = walked, list(told), None
 
     @torch.no_grad()
     def go(self, prompts: Sequence[int]) -> None:
@@ -99,23 +127,30 @@ class Rollout:
         """
         left = list(prompts)
         while left:
-            room = self.sizes.units - min(self.count, self.sizes.given)
-            self.go_window(left[:room])
+            if self.begun is None or self.begun.states_1SNhw.shape[2] == self.sizes.units:
+                self.begun = self.open_window(left[: self.sizes.units - min(self.count, self.sizes.given)])
+            room = self.sizes.units - self.begun.states_1SNhw.shape[2]
+            self.draw(self.begun, left[:room])
             left = left[room:]
 
-    def go_window(self, prompts: Sequence[int]) -> None:
-        """One window."""
+    def open_window(self, prompts: Sequence[int]) -> Begun:
+        """Begin a window, of which these prompts are known."""
         walked, world = self.walked, self.world
         if walked is None:
             raise ValueError("begin with a picture")
         number = min(self.count, self.sizes.given)
         given = give(world.codec, walked, number, world.stride)
-        past = self.encode(given)
-        said = torch.tensor([list(prompts)], device=world.device)
         memory = self.remember(walked, number, prompts, given.scale)
-        units = world.draw_units(self.sampler, past, said, [self.open_stream()], memory)
-        window = self.see(torch.cat((past, units), 2))
-        self.walked = join_window(world.codec, walked, window, given.scale, number)
+        return Begun(walked, self.encode(given), number, given.scale, memory, self.open_stream())
+
+    def draw(self, begun: Begun, prompts: Sequence[int]) -> None:
+        """Draw units of a window."""
+        world = self.world
+        said = torch.tensor([list(prompts)], device=world.device)
+        units = world.draw_units(self.sampler, begun.states_1SNhw, said, [begun.stream], begun.memory)
+        begun.states_1SNhw = torch.cat((begun.states_1SNhw, units), 2)
+        window = self.see(begun.states_1SNhw)
+        self.walked = join_window(world.codec, begun.before, window, begun.scale, begun.given)
         self.told += prompts
 
     def remember(

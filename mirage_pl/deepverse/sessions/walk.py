@@ -21,12 +21,13 @@ from mirage_pl.deepverse.model.cameras import interpolate
 from mirage_pl.deepverse.model.handover import Walked
 from mirage_pl.deepverse.model.memory import Memory
 from mirage_pl.deepverse.model.prompts import NUMBERS
-from mirage_pl.deepverse.model.rollout import Rollout, WindowSizes
+from mirage_pl.deepverse.model.rollout import Rollout, size_windows
 from mirage_pl.deepverse.model.sampler import Sampler
 from mirage_pl.deepverse.model.world import World
 from mirage_pl.deepverse.pictures import FARTHEST, draw_colours, read_colours
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 
 
@@ -59,6 +60,8 @@ class Walk:
         rate: frames a second.
     """
 
+    uses = ("module.net.stride", "collator.given")
+
     def __init__(
         self,
         trained: Trained,
@@ -70,9 +73,9 @@ class Walk:
     ) -> None:
         self.trained, self.takes, self.rate = trained, takes, rate
         world: World = trained.module.net
-        units = (int(trained.config.task.window.length) - 1) // world.stride + 1
-        sizes = WindowSizes(units, trained.collator.given)
-        self.rollout = Rollout(world, sampler, sizes, memory, seed)
+        self.rollout = Rollout(
+            world, sampler, size_windows(trained.config, world, trained.collator.given), memory, seed
+        )
         self.codes: list[str] = []
 
     def begin(
@@ -95,7 +98,7 @@ class Walk:
         if image is not None:
             frame_HWC = np.asarray(open_image(Path(image), f"image={image}"))
         else:
-            frame_HWC = self.read_frame(Path(str(clip)), int(first))
+            frame_HWC = self.read_frame(Path(str(clip)), check_count("first", first, 0))
         model = self.trained.config.model
         frames_TCHW = fit_frames(np.array(frame_HWC)[None], (model.height, model.width))
         picture_B3THW = draw_colours(frames_TCHW[None], torch.float32)

@@ -64,18 +64,19 @@ def build_chat(chat: Chat, model: str, limits: Limits) -> tuple[Guard, Batcher]:
     return build(routes, limits, working), batcher
 
 
-def build_forms(sessions: Sessions, limits: Limits) -> Guard:
+def build_forms(sessions: Sessions, limits: Limits, own: Page | None = None) -> Guard:
     """Serve sessions that are used one at a time.
 
     Args:
         sessions: that clients use.
         limits: how much they may send.
+        own: their page; ``None``: a form.
     """
 
     async def health(_request: Request) -> Response:
         return Json({"status": "ok"})
 
-    page: Page = write_form(sessions.takes)
+    page = own or write_form(sessions.takes)
     return build([Route("/health", health), *Forms(sessions, limits).routes(), *page.routes()], limits)
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any, Protocol, runtime_checkable
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mirage_pl.engine.seams import Session
 from mirage_pl.engine.serving.chat import Chat
 from mirage_pl.engine.serving.limits import Limits
 
@@ -40,6 +42,22 @@ class Page:
         ]
 
 
+@runtime_checkable
+class Paged(Session, Protocol):
+    """A session that brings its own page, which asks as a form does (``serving/forms.py``).
+
+    Attributes:
+        page: files without their endings: ``.html``, which has ``$title`` and ``$facts``, ``.js``, and ``.css``, which
+            comes after the style of all pages.
+    """
+
+    page: Path
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the page has to know, for JSON."""
+
+
 def send(path: str, text: str, kind: str) -> Route:
     """Make a route to a text."""
 
@@ -51,14 +69,30 @@ def send(path: str, text: str, kind: str) -> Route:
 
 def read_page(name: str, values: Mapping[str, str]) -> Page:
     """Read a page's files and fill in its values, which are HTML."""
-    html = Template((PAGES / f"{name}.html").read_text()).substitute(values)
-    return Page(html, (PAGES / "page.css").read_text(), (PAGES / f"{name}.js").read_text())
+    return fill_page(PAGES / name, values)
+
+
+def fill_page(files: Path, values: Mapping[str, str]) -> Page:
+    """Fill in the values of a page; a style of its own comes after that of all."""
+    html, styles = Template(files.with_suffix(".html").read_text()), [PAGES / "page.css", files.with_suffix(".css")]
+    style = "\n".join(file.read_text() for file in styles if file.is_file())
+    return Page(html.substitute(values), style, files.with_suffix(".js").read_text())
 
 
 def write_chat(chat: Chat, model: str, limits: Limits) -> Page:
     """Write the page of a session that answers many."""
-    facts = json.dumps({"model": model, "images": limits.images, "own_prompt": chat.own_prompt})
-    return read_page("chat", {"title": escape(model), "facts": facts.replace("<", "\\u003c")})
+    facts = {"model": model, "images": limits.images, "own_prompt": chat.own_prompt}
+    return read_page("chat", {"title": escape(model), "facts": write_facts(facts)})
+
+
+def write_own(session: Paged, model: str) -> Page:
+    """Write the page that a session brings along."""
+    return fill_page(session.page, {"title": escape(model), "facts": write_facts(session.facts)})
+
+
+def write_facts(facts: Mapping[str, Any]) -> str:
+    """Facts as JSON that may stand in HTML."""
+    return json.dumps(facts).replace("<", "\\u003c")
 
 
 def write_form(takes: Mapping[str, str]) -> Page:

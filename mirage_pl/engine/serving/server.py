@@ -15,6 +15,7 @@ from mirage_pl.engine.serving.app import build_chat, build_forms
 from mirage_pl.engine.serving.chat import Chat
 from mirage_pl.engine.serving.forms import Sessions
 from mirage_pl.engine.serving.limits import Limits
+from mirage_pl.engine.serving.page import Paged, write_own
 
 ADDRESS = "127.0.0.1"
 GRACE_S = 2
@@ -100,7 +101,8 @@ def serve(
             app, batcher = build_chat(session, model, limits)
             server = Server(app, batcher.stop)
         else:
-            server = Server(build_forms(Sessions(make, takes, given, Path(folder)), limits), lambda: None)
+            own = write_own(session, model) if isinstance(session, Paged) else None
+            server = Server(build_forms(Sessions(make, takes, given, Path(folder)), limits, own), lambda: None)
         print(f"serving {model} on http://{ADDRESS}:{listener.getsockname()[1]}; Ctrl-C ends it", flush=True)
         with suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
             server.run([listener])
