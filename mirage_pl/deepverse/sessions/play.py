@@ -25,9 +25,10 @@ from mirage_pl.deepverse.model.prompts import NUMBERS
 from mirage_pl.deepverse.model.rollout import Rollout, size_windows
 from mirage_pl.deepverse.model.sampler import Sampler
 from mirage_pl.deepverse.pictures import draw_colours, read_colours
-from mirage_pl.deepverse.sessions.real import RealWalk, find_place
+from mirage_pl.deepverse.sessions.real import RealWalk
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import psnr, squared_error, to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 
 PAGE = Path(__file__).parent / "pages" / "walk"
@@ -77,7 +78,7 @@ class Play:
             self.real, picture = None, fit_picture(np.array(open_image(Path(image), f"image={image}")), self.size)
             yield from self.imagine_from(picture)
         else:
-            self.real = RealWalk.open(self.trained.config, find_place(place))
+            self.real = RealWalk.open(self.trained.config, check_count("place", place, 0))
             yield from self.imagine_from(self.fit_newest(self.real))
         if actions is not None:
             yield from self.step(actions)

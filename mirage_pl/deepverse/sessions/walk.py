@@ -27,6 +27,7 @@ from mirage_pl.deepverse.model.world import World
 from mirage_pl.deepverse.pictures import FARTHEST, draw_colours, read_colours
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 
 
@@ -58,6 +59,8 @@ class Walk:
         seed: of what is drawn.
         rate: frames a second.
     """
+
+    uses = ("module.net.stride", "collator.given")
 
     def __init__(
         self,
@@ -97,7 +100,7 @@ class Walk:
         if image is not None:
             frames_TCHW = fit_picture(np.array(open_image(Path(image), f"image={image}")), size)
         else:
-            frames_TCHW = fit_frames(self.read_frame(Path(str(clip)), int(first))[None], size)
+            frames_TCHW = fit_frames(self.read_frame(Path(str(clip)), check_count("first", first, 0))[None], size)
         picture_B3THW = draw_colours(frames_TCHW[None], torch.float32)
         self.codes = []
         self.rollout.begin(picture_B3THW[0, :, 0])

@@ -5,7 +5,7 @@ Shapes: B rollouts, S actions of a kind, M actions of a kind of all rollouts.
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -35,15 +35,23 @@ class Acting(BaseModule):
 
     Args:
         rollouts: how many, how often.
-        engine: acts in the policy's place; ``None``: the policy acts itself.
+        engine: makes what acts in the policy's place, as training begins; ``None``: the policy acts itself.
         options: for :class:`mirage_pl.engine.training.base.BaseModule`.
+
+    Raises:
+        ValueError: an engine in place of what makes it.
     """
 
     policy: Policy
 
-    def __init__(self, rollouts: Schedule, engine: Engine | None = None, **options: Any) -> None:
+    def __init__(self, rollouts: Schedule, engine: Callable[[], Engine] | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.rollouts, self.engine = rollouts, engine
+        if engine is not None and not callable(engine):
+            raise ValueError(
+                f"engine={type(engine).__name__} is there already; give it _partial_: true: only training makes it"
+            )
+        self.rollouts, self.make_engine = rollouts, engine
+        self.engine: Engine | None = None
         self.round, self.saved = Round(), dict[str, Any]()
         self.warned = set[str]()
         self.begun_at: float | None = None
@@ -130,12 +138,13 @@ class Acting(BaseModule):
     # Rounds
 
     def on_fit_start(self) -> None:
-        """Go on with the rollouts that the checkpoint had.
+        """Make the engine; go on with the rollouts that the checkpoint had.
 
         Raises:
             ValueError: rollouts don't go into whole steps.
         """
         self.rollouts.steps(self.rows_a_step)
+        self.engine = self.make_engine() if self.make_engine is not None else None
         self.round = Round.load(self.saved, self.prompts) if self.saved else Round()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -193,15 +202,19 @@ class Acting(BaseModule):
 
     def score(self, rollouts: Sequence[Rollout]) -> list[dict[str, Tensor]]:
         """How likely the policy finds each rollout now, action by action of each kind."""
-        width = int(self.trainer.datamodule.loader.batch_size)  # type: ignore[attr-defined]
         scores: list[dict[str, Tensor]] = []
-        for first in range(0, len(rollouts), width):
-            inputs = self.collate(rollouts[first : first + width]).to(self.device).inputs
+        for inputs in self.serve(rollouts):
             counts = self.policy.count_actions(inputs)
             values = self.policy.logprobs(inputs).values
             pieces = {kind: values_M.cpu().split(list(counts[kind])) for kind, values_M in values.items()}
             scores += [{kind: pieces[kind][row] for kind in pieces} for row in range(len(inputs))]
         return scores
+
+    def serve(self, rollouts: Sequence[Rollout]) -> Iterator[Any]:
+        """The family's batches of rollouts, on the device, as many at a time as a step learns from."""
+        width = int(self.trainer.datamodule.loader.batch_size)  # type: ignore[attr-defined]
+        for first in range(0, len(rollouts), width):
+            yield self.collate(rollouts[first : first + width]).to(self.device).inputs
 
     def pick(self, step: int, part: int, size: int) -> Sequence[Rollout]:
         """Return the rollouts of a batch, at least one for each process."""

@@ -12,7 +12,7 @@ from mirage_pl.engine.seams import Located
 
 
 class Engine(Protocol):
-    """Rollouts from elsewhere. ``engine`` of a run's config builds one; every process has its own.
+    """Rollouts from elsewhere. ``engine`` of a run's config builds one as training begins; every process has its own.
 
     A round begins with :meth:`load`; then :meth:`roll` is called for this process's share of its prompts.
     """

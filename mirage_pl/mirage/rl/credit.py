@@ -3,7 +3,8 @@
 Shapes: B rows, T columns, H heads, N latents, row after row, k of one answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,30 @@ from mirage_pl.engine.rl.policy import Rollout
 from mirage_pl.mirage.batch import IGNORE, Batch
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.probing.sight import use_eager_attention
+from mirage_pl.mirage.rl.collator import Answers
+
+
+def credit_rollouts(
+    net: LatentVLM, batches: Iterable[Answers], rollouts: Sequence[Rollout], group: int
+) -> list[Rollout]:
+    """Record the credit of each answer's latents, times how many there are: ``credit`` in its ``record``.
+
+    Args:
+        net: the model.
+        batches: of the rollouts.
+        rollouts: rewarded, question after question.
+        group: answers to a question.
+    """
+    readings = [reading for each in batches for reading in read_latents(net, each.batch, each.latents_ND)]
+    credited: list[Rollout] = []
+    for first in range(0, len(rollouts), group):
+        some = rollouts[first : first + group]
+        credit = give_credit(readings[first : first + group], judge_group(some))
+        credited += [
+            replace(rollout, record={**rollout.record, "credit": credit_k * len(credit_k)})
+            for rollout, credit_k in zip(some, credit, strict=True)
+        ]
+    return credited
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ Shapes: B rows, T columns, D width.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 from annotated_types import Interval
@@ -18,7 +17,7 @@ from mirage_pl.engine.rl.policy import LogProbs, Rollout
 from mirage_pl.mirage.evidence import EVIDENCE
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.rl.actions import Replay
-from mirage_pl.mirage.rl.credit import give_credit, judge_group, read_latents
+from mirage_pl.mirage.rl.credit import credit_rollouts
 from mirage_pl.mirage.rl.module import AnsweringModule
 from mirage_pl.mirage.rl.policy import TEXT, Answering, AnswerPolicy
 
@@ -62,19 +61,7 @@ class AnswerGRPO(GRPO, AnsweringModule):
         rewarded = super().prepare(rollouts)
         if self.evidence is None or self.evidence.uniform == 1:
             return rewarded
-        group, width = self.rollouts.group, int(self.trainer.datamodule.loader.batch_size)  # type: ignore[attr-defined]
-        readings: list[Tensor] = []
-        for first in range(0, len(rewarded), width):
-            inputs = self.collate(rewarded[first : first + width]).to(self.device).inputs
-            readings += read_latents(self.net, inputs.batch, inputs.latents_ND)
-        credit: list[Tensor] = []
-        for first in range(0, len(rewarded), group):
-            some = slice(first, first + group)
-            credit += give_credit(readings[some], judge_group(rewarded[some]))
-        return [
-            replace(rollout, record={**rollout.record, "credit": credit_k * len(credit_k)})
-            for rollout, credit_k in zip(rewarded, credit, strict=True)
-        ]
+        return credit_rollouts(self.net, self.serve(rewarded), rewarded, self.rollouts.group)
 
     def on_acted(self, watched: Mapping[str, float]) -> None:
         """Warn where the policy hardly opens latent blocks any more, or seldom comes to an end."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from mirage_pl.engine.rl import acting
@@ -30,7 +31,7 @@ def alone(data, tmp_path_factory):
 def test_a_run_with_an_engine_learns_what_one_without_it_does(alone, data, tmp_path, likely, monkeypatch):
     engines, init = [], Elsewhere.__init__
     monkeypatch.setattr(Elsewhere, "__init__", lambda self, *a, **k: engines.append(self) or init(self, *a, **k))
-    engine = f"engine={{_target_: {TARGET}, data: {data}, likely: {likely}}}"
+    engine = f"engine={{_target_: {TARGET}, _partial_: true, data: {data}, likely: {likely}}}"
     metrics, saved = train(data, tmp_path, engine)
     (elsewhere,) = engines
     assert elsewhere.loaded == 2, "once a round"
@@ -42,6 +43,14 @@ def test_a_run_with_an_engine_learns_what_one_without_it_does(alone, data, tmp_p
     for own, other in zip(alone[1]["round"]["rollouts"], saved["round"]["rollouts"], strict=True):
         assert own["record"]["tokens"] == other["record"]["tokens"]
         torch.testing.assert_close(own["old"]["text"], other["old"]["text"], rtol=0, atol=1e-4)
+
+
+def test_only_training_makes_an_engine(data):
+    given = f"engine={{_target_: {TARGET}, data: {data}}}"
+    with pytest.raises(InstantiationException, match="engine=Elsewhere is there already; give it _partial_: true"):
+        instantiate(Stage("grpo").compose(data, given).stage.module)
+    module = instantiate(Stage("grpo").compose(data, given.replace("}", ", _partial_: true}")).stage.module)
+    assert module.engine is None
 
 
 def test_weights_that_an_engine_does_not_take_are_read_all_the_same(data, random_net):
