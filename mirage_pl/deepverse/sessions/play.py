@@ -46,6 +46,7 @@ class Play:
         rate: frames a second that the page shows.
     """
 
+    uses = ("module.net.stride", "collator.given")
     page = PAGE
 
     def __init__(
