@@ -150,7 +150,7 @@ class Skeleton(nn.Module):
 
 
 def read_footprint(cfg: DictConfig, activation_bytes: int) -> Footprint:
-    """Compute the footprint of a run; one that recycles hidden states calls the decoder as often as its recurrence does.
+    """Compute the footprint of a run; one that recycles hidden states calls the decoder as its recurrence does.
 
     Args:
         cfg: the run's config, with ``row_tokens``, the padded tokens of a row.
