@@ -27,6 +27,7 @@ from mirage_pl.deepverse.model.world import World
 from mirage_pl.deepverse.pictures import FARTHEST, draw_colours, read_colours
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 
 
@@ -58,6 +59,8 @@ class Walk:
         seed: of what is drawn.
         rate: frames a second.
     """
+
+    uses = ("module.net.stride", "collator.given")
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class Walk:
         if image is not None:
             frame_HWC = np.asarray(open_image(Path(image), f"image={image}"))
         else:
-            frame_HWC = self.read_frame(Path(str(clip)), int(first))
+            frame_HWC = self.read_frame(Path(str(clip)), check_count("first", first, 0))
         model = self.trained.config.model
         frames_TCHW = fit_frames(np.array(frame_HWC)[None], (model.height, model.width))
         picture_B3THW = draw_colours(frames_TCHW[None], torch.float32)

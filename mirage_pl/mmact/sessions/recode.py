@@ -22,6 +22,8 @@ class Recode:
         takes: names of what is given, and their kinds.
     """
 
+    uses = ("module.net.sizes.grid",)
+
     def __init__(self, trained: Trained, takes: Mapping[str, str]) -> None:
         self.trained, self.takes = trained, takes
 

@@ -15,7 +15,8 @@ def read_step(trained: Trained, instruction: str, state: str) -> Step:
     """A step whose state is typed.
 
     Raises:
-        ValueError: it isn't numbers, or not as many as in training; or the run reads pictures, which a state hasn't.
+        ValueError: it isn't numbers, or not as many as in training; or the run reads pictures, which a state hasn't, or
+            an instruction, and there is none.
     """
     task: Any = trained.config.task
     try:
@@ -28,6 +29,8 @@ def read_step(trained: Trained, instruction: str, state: str) -> Step:
         raise ValueError(f"state has {len(numbers_S)} numbers; this policy takes {wanted} finite ones")
     if trained.collator.views:
         raise ValueError("this run reads pictures, which a state hasn't; leave state out, and an episode is begun")
+    if trained.collator.instructions and not instruction:
+        raise ValueError("this run reads instructions; give instruction=, what is to be done in this state")
     return make_step("state", instruction, numbers_S, task.chunk, task.numbers["action"])
 
 

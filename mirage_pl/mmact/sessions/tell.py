@@ -7,6 +7,7 @@ import torch
 
 from data_modules.demonstrations.steps import Step
 from mirage_pl.engine.checkpoints.trained import Trained
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 from mirage_pl.mmact.evaluations.loop import Play
 from mirage_pl.mmact.evaluations.pictures import place_beside, to_levels
@@ -29,6 +30,8 @@ class Tell:
         ValueError: the run tells nothing.
     """
 
+    uses = ("collator.text_slots", "collator.paints")
+
     def __init__(
         self, trained: Trained, takes: Mapping[str, str], decode_words: Decoder, decode_image: Decoder
     ) -> None:
@@ -43,7 +46,7 @@ class Tell:
 
         Args:
             instruction: what is to be done; ``None``: what the episode's own is.
-            state: its numbers, with spaces between them.
+            state: its numbers, with spaces between them; then an instruction is needed, where one is read.
             episode: which one is begun; another number is another one.
 
         Raises:
@@ -53,7 +56,7 @@ class Tell:
         if state is not None:
             yield from self.step(state)
             return
-        playing = open_episode(self.trained, int(episode))
+        playing = open_episode(self.trained, check_count("episode", episode, 0))
         told, world = instruction or playing.world.instruction, playing.world
         yield Piece("text", f"{told}\n")
         numbers_S = world.numbers.astype(np.float32)
