@@ -54,7 +54,8 @@ def explain_refusal(error: Exception, known: Iterable[str]) -> str:
     if isinstance(error, OverrideParseException):
         return explain_grammar(str(error.override), text)
     if key := re.match(r"Could not (?:override|delete from config\.) ?'([^']+)'", text):
-        return explain_run() or explain_key(key[1], text, known)
+        below = re.search(rf"full_key: ({re.escape(key[1])}\.\S+)", text)  # a key within a mapping that was typed
+        return explain_run() or explain_key(below[1] if below else key[1], text, known)
     if key := re.match(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"+{key[1]} is there already; write {key[1]}=… without the +"
     return " ".join(text.split())

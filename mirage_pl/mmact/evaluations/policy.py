@@ -13,7 +13,7 @@ from data_modules.worlds.told import Told
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.evaluation.measures import estimate_interval
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
-from mirage_pl.mmact.evaluations.decoders import EXACT, measure_cost, measure_departure
+from mirage_pl.mmact.evaluations.decoders import EXACT, describe_decoder, measure_cost, measure_departure
 from mirage_pl.mmact.evaluations.loop import Play, Policy, play
 from mirage_pl.mmact.evaluations.policies import LOOKS, SEEN, Expert, Mean, Model, Nearest, Random
 from mirage_pl.mmact.evaluations.rollouts import Rollouts
@@ -102,11 +102,6 @@ class Acting:
                 f"{without[0]}: no seed, so this episode can't begin again; evaluate a task that is made here"
             )
         return ActingTrial(self, module, data, once, rows, episodes)
-
-
-def describe_decoder(decode: Decoder) -> dict[str, str]:
-    """Its kind and its options as texts."""
-    return {"kind": type(decode).__name__} | {name: str(value) for name, value in vars(decode).items()}
 
 
 class ActingTrial(Trial):
