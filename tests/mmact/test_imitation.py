@@ -21,6 +21,11 @@ def test_actions_are_compared_with_those_of_demonstrations_within_their_episode(
     cfg = compose_small("train", f"data={told}")
     data = instantiate(cfg.task.dataset)
     test, mean = data.read(cfg.task.test_file), data.read(cfg.task.train_file).gather()[1].mean(0)
+    with pytest.raises(ValueError, match="needs a view, and this policy reads 0"):
+        evaluate.run(compose("evaluate", f"ckpt={run}", *given[:1], "conditions=[blank_image]", "label=none"))
+    with pytest.raises(ValueError, match="doesn't learn to code pictures; score one of stage=mmact/vq"):
+        evaluate.run(compose("evaluate", f"ckpt={run}", "evaluation=mmact/pictures", "label=none"))
+    assert metrics["decode"]["steps"] == 1
     steps = {test[place].where: test[place] for place in range(len(test))}
     for row in rows:
         step = steps[row["where"]]
