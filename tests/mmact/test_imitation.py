@@ -38,3 +38,16 @@ def test_a_condition_that_there_isnt_and_one_without_data_are_refused():
     for conditions, file, words in ((["expert"], "x", "unknown"), (["mean"], None, "needs training data")):
         with pytest.raises(ValueError, match=words):
             Imitating(conditions, instantiate(cfg.decode), 4, instantiate(cfg.task.dataset), file)
+
+
+def test_what_a_policy_cant_be_compared_with_is_refused_before_it_plays(run):
+    for words, line in (
+        (["task.train_file=null"], "conditions=.nearest. needs training data"),
+        (["task.train_file=null", "conditions=[mean]"], "conditions=.mean. needs training data"),
+        (["conditions=[blank_image]"], "conditions=.blank_image. needs 1 view"),
+        (["conditions=[moved_objects]"], "this world can't place things elsewhere"),
+    ):
+        given = [f"ckpt={run}", "evaluation=mmact/policy", "label=never", *words]
+        with pytest.raises(ValueError, match=line):
+            evaluate.run(compose("evaluate", *given))
+    assert not [*(run / "evaluation/never").glob("**/own*")]

@@ -74,6 +74,8 @@ class Acting:
                 "task.world=null: there is no simulator to play in; train with callbacks.scores=null, and score a run "
                 "with evaluation=mmact/imitation or mmact/plans, or in another task"
             )
+        if train_file is None and (lost := [name for name in ("mean", "nearest") if name in conditions]):
+            raise ValueError(f"conditions=[{lost[0]}] needs training data, and task.train_file is null")
         if min(exec_steps, limit, at_once) < 1:
             raise ValueError(f"exec_steps={exec_steps}, limit={limit} and at_once={at_once} must be 1 or more")
         self.conditions, self.decode, self.exec_steps, self.limit = tuple(conditions), decode, exec_steps, limit
@@ -131,8 +133,11 @@ class ActingTrial(Trial):
         """Those that were asked for.
 
         Raises:
-            ValueError: pictures of a policy that reads none, or another order of one.
+            ValueError: pictures of a policy that reads none, or another order of one; the nearest of no states; things
+                elsewhere in a world that can't place them there.
         """
+        if "nearest" in self.evaluation.conditions and not self.rows.numbers.state:
+            raise ValueError("conditions=[nearest] looks for the nearest state, and this task has none; leave it out")
         for name in LOOKS:
             needs = 2 if name == "swapped_views" else 1
             if name in self.evaluation.conditions and self.views < needs:
@@ -174,8 +179,7 @@ class ActingTrial(Trial):
             return Expert(), 1
         if condition == "random":
             return Random(chunk), steps
-        if self.evaluation.train_file is None:
-            raise ValueError(f"conditions=[{condition}] needs training data, and task.train_file is null")
+        assert self.evaluation.train_file is not None
         train = self.evaluation.demonstrations.read(self.evaluation.train_file)
         return (Mean(train) if condition == "mean" else Nearest(train)), steps
 
