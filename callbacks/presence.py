@@ -51,9 +51,11 @@ class Presence(pl.Callback):
         self._write(trainer, "ended")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Record whether training was stopped or failed, and the traceback."""
-        lines = traceback.format_exception(exception, limit=-3)
-        self._write(trainer, "stopped" if isinstance(exception, STOPPED_BY) else "failed", "".join(lines).strip())
+        """Record that training was stopped, or that it failed and the traceback."""
+        if isinstance(exception, STOPPED_BY):
+            self._write(trainer, "stopped")
+        else:
+            self._write(trainer, "failed", "".join(traceback.format_exception(exception, limit=-3)).strip())
 
     def _write(self, trainer: pl.Trainer, state: str, error: str | None = None) -> None:
         """Write to a second file and rename it, so that readers see either the old file or the new one."""

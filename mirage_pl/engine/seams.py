@@ -138,7 +138,7 @@ class Trial(Protocol):
 
     @property
     def conditions(self) -> Sequence[str]:
-        """The conditions to score besides ``own``, which was scored by now: ``zero``, ``copy_last``; none by default.
+        """The conditions to score besides ``own``, none by default; asked for before it is scored, and once it was.
 
         Raises:
             ValueError: one that was asked for can't be made of these items; names it.
@@ -252,10 +252,10 @@ class Piece:
 
 class Session(Protocol):
     """One use of a trained run; ``infer`` takes one, a server keeps many. ``conf/session/<name>.yaml`` makes a function
-    of :class:`~mirage_pl.engine.checkpoints.trained.Trained` of it.
+    of a ``Trained`` of it; a class may name in ``uses`` what a ``Trained`` must have: ``("module.net.encode",)``.
 
     Attributes:
-        takes: what ``begin`` is given, by name: ``text``, ``image``, ``clip`` or ``number``.
+        takes: what ``begin`` is given, by name: ``text``, ``image``, ``clip`` or ``number``; ``step`` some of it.
     """
 
     takes: Mapping[str, str]

@@ -25,6 +25,8 @@ class Answer:
         ValueError: an option out of its range.
     """
 
+    uses = ("module.net.architecture", "module.stream")
+
     def __init__(
         self, trained: Trained, takes: Mapping[str, str], decoding: Annotated[Mapping[str, Any], Decoding]
     ) -> None:

@@ -256,3 +256,4 @@ def test_the_callback_tells_failing_from_being_stopped(folder):
     with pytest.raises(SystemExit):  # Lightning makes this of a KeyboardInterrupt
         train(folder, Line(1, lambda: signal.raise_signal(signal.SIGINT)))
     assert (status.read_status(folder).state, status.read_status(folder).step) == ("stopped", 1)
+    assert json.loads((folder / "status.json").read_text())["error"] is None

@@ -1,13 +1,16 @@
 """Episodes that a policy plays: baselines, conditions, failures, words, and the session that acts once."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 from hydra.utils import instantiate
+from tokenizers import Tokenizer
 
 from data_modules.worlds.discs import Discs
 from mirage_pl.engine import evaluate, export
+from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.sessions.words import prepare_words
 from mirage_pl.mmact.evaluations.loop import Play, play
@@ -183,7 +186,7 @@ def test_ways_to_fill_in_stand_beside_each_other_with_what_they_cost(run):
     exact = {name for name in ways if name not in ("stale8", "confident8")}
     assert {ways[name]["deviation"]["mean"] for name in exact} == {0}
     assert ways["stale8"]["deviation"]["mean"] > 0
-    assert metrics["decoders"]["again4"]["steps"] == "4"
+    assert metrics["decoders"]["again4"]["steps"] == 4
     page = (run / "evaluation/ways/report.html").read_text()
     assert "hidden again (MaskGIT)" in page
     assert "forwards 4.000" in page
@@ -237,6 +240,50 @@ def test_a_session_says_actions_for_states_and_plays_an_episode(run, tmp_path):
             infer.run(compose("infer", *given, f'state="{state}"'))
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["exec_steps=0"], "^exec_steps=0 must be 1 to 4, the steps of a chunk, limit=60 1 or more$"),
+        (["exec_steps=5"], "^exec_steps=5 must be 1 to 4"),
+        (["limit=-1"], "limit=-1 1 or more$"),
+        (
+            ["state='0 0 0 0 0 0 0 0 0 0'"],
+            "^this run reads instructions; give instruction=, what is to be done in this state$",
+        ),
+        (["instruction=go", "file=rows.txt", "loop=true", "serve=true"], "serve=true answers clients"),
+    ],
+)
+def test_what_a_session_cannot_do_is_said_before_it_acts(run, words, message):
+    with pytest.raises(ValueError, match=message):
+        infer.run(compose("infer", "session=mmact/act", f"ckpt={run}", *words))
+
+
+def test_lines_are_further_states_under_one_instruction(run, tmp_path, monkeypatch):
+    state = " ".join(["0.1"] * 10)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{state}\nnothing\n{state}\n"))
+    given = ["session=mmact/act", f"ckpt={run}", f"out={tmp_path}", "instruction=go", "loop=true"]
+    first, second = infer.run(compose("infer", *given))
+    assert first["text"] == second["text"]
+    assert first["given"] == {"state": state}
+
+
+@pytest.mark.parametrize(
+    ("session", "lacks"),
+    [
+        ("mmact/recode", "module.net.sizes.grid"),
+        ("ivideogpt/imagine", "module.net.context_length"),
+        ("ivideogpt/act", "module.simulator"),
+        ("ivideogpt/reconstruct", "module.tokenizer"),
+        ("deepverse/walk", "module.net.stride"),
+        ("deepverse/reconstruct", "module.vae"),
+        ("answer", "module.net.architecture"),
+    ],
+)
+def test_a_session_of_another_kind_of_run_says_what_this_one_lacks(run, session, lacks):
+    with pytest.raises(ValueError, match=f"is a run of stage=mmact/action, which has no {lacks} for this session to"):
+        infer.run(compose("infer", f"session={session}", f"ckpt={run}"))
+
+
 def test_an_export_has_the_names_of_the_release_and_the_scales(run, tmp_path):
     from safetensors.torch import load_file
 
@@ -246,6 +293,11 @@ def test_an_export_has_the_names_of_the_release_and_the_scales(run, tmp_path):
     assert weights["scales.state.fitted"]
     config = json.loads((out / "config.json").read_text())
     assert (config["action_vocab_size"], config["numbers"]) == (256, {"state": 10, "action": 2})
+    assert (config["chunk"], config["bins"], config["reads"]) == (4, "ordinal", {"instruction": True, "state": True})
+    own = load_trained(str(run)).collator.words.encode("go to the red disc")
+    assert Tokenizer.from_file(str(out / "tokenizer.json")).encode("go to the red disc").ids == own
+    (tmp_path / "new").touch()
+    assert {file.stat().st_mode for file in out.iterdir()} == {(tmp_path / "new").stat().st_mode}
 
 
 def test_an_instruction_is_typed_as_it_is_said(run):

@@ -29,6 +29,7 @@ from mirage_pl.deepverse.pictures import draw_colours, find_scales, read_picture
 from mirage_pl.deepverse.scenes import build_scene
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 from mirage_pl.engine.training.draws import row_stream
 
@@ -95,7 +96,7 @@ class Imagine:
         """
         if (image is None) == (clip is None):
             raise ValueError("give image=FILE, a picture, or clip=FILE, an .npz episode")
-        episode = None if clip is None else self.read_frame(Path(clip), int(first))
+        episode = None if clip is None else self.read_frame(Path(clip), check_count("first", first, 0))
         self.given = episode, None if image is None else Path(image)
         yield from self.step(instruction, actions)
 

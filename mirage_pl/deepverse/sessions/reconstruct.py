@@ -43,6 +43,8 @@ class Reconstruct:
         takes: names of what is given, and their kinds.
     """
 
+    uses = ("module.vae", "module.codec.coded")
+
     def __init__(self, trained: Trained, takes: Mapping[str, str]) -> None:
         self.trained, self.takes = trained, takes
 
@@ -64,7 +66,7 @@ class Reconstruct:
         size, space, coded = (model.height, model.width), episode.geometry, self.trained.module.codec.coded
         frames = fit_frames(episode.frames_THWC, size)
         if space is None:
-            yield from self.step(frames, {}, {})
+            yield from self.show(frames, {}, {})
             return
         maps, cameras = dict[str, Tensor](), dict[str, Tensor]()
         if "disparity" in coded and space.depth_THW is not None:
@@ -77,7 +79,11 @@ class Reconstruct:
             cameras["lens"] = fit_lens(space.intrinsics_T33, height, width, size)
         if space.poses_T44 is not None:
             cameras["poses"] = torch.from_numpy(space.poses_T44)
-        yield from self.step(frames, maps, cameras)
+        yield from self.show(frames, maps, cameras)
+
+    def step(self, clip: str | None = None) -> Iterator[Piece]:
+        """Write a further clip."""
+        yield from self.begin(clip)
 
     def read(self, file: Path) -> Episode:
         """Read a clip, and where it is an ``.npz`` its depth."""
@@ -87,7 +93,7 @@ class Reconstruct:
         return read_episode(file, Form(**form))
 
     @torch.no_grad()
-    def step(self, frames_TCHW: Tensor, maps: Mapping[str, Tensor], cameras: Mapping[str, Tensor]) -> Iterator[Piece]:
+    def show(self, frames_TCHW: Tensor, maps: Mapping[str, Tensor], cameras: Mapping[str, Tensor]) -> Iterator[Piece]:
         """Show one clip at the model's size, and points of it.
 
         Args:

@@ -9,6 +9,7 @@ from random import Random
 from textwrap import wrap
 from typing import Any
 
+from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 from mirage_pl.engine.evaluation.publishing import FRAME_MS, spread_evenly
@@ -89,7 +90,7 @@ def draw_row(text: str, picture: Image.Image) -> Image.Image:
     canvas = Image.new("RGB", (WIDTH, MARGIN + (max(high, below) if beside else high + below)), "white")
     canvas.paste(picture, (MARGIN, MARGIN))
     top = (left, MARGIN) if beside else (MARGIN, MARGIN + high)
-    font = ImageFont.load_default(FONT)
+    font = ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), FONT)  # Pillow's own has no umlauts
     ImageDraw.Draw(canvas).multiline_text(top, "\n".join(lines), "black", font, spacing=FONT // 3)
     return canvas
 

@@ -20,13 +20,14 @@ PLACES = {"run_dir", "runs", "data", "init_from"}
 
 def describe_items(result: Result) -> str:
     """Say whether the items were held out or trained on, as far as that is known."""
-    test, total = result.metrics.get("test") or {}, len(result.rows)
-    seen = test.get("seen")  # how many are in the training file
-    if seen == 0:
-        return "held-out samples"
-    if seen is None:
+    test = result.metrics.get("test") or {}
+    in_training = test.get("seen")  # rows of the test file; several of them may be one item, or none
+    if in_training is None:
         return "samples; whether it was trained on any of them isn't known"
-    if seen >= total:
+    seen = sum(row.get("seen") is True for row in result.rows)
+    if in_training == 0 or seen == 0:
+        return "held-out samples"
+    if seen == len(result.rows):
         return "samples, all of which it was trained on"
     unseen = result.by_group(result.first).get("unseen")
     value = " ".join(filter(None, write_value(result.measures[result.first], unseen))) if unseen else ""

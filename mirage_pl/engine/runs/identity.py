@@ -47,6 +47,8 @@ FREE = (
     "loader.decoded",
     "loader.eval_batch_size",
     "task.data.loader",
+    "task.evaluation",
+    "task.scored_by",
     "task.num_workers",
     "task.data.maker.num_workers",
 )
@@ -72,10 +74,17 @@ def defining_values(config: DictConfig) -> dict[str, Any]:
 def list_differences(old: DictConfig, new: DictConfig) -> list[str]:
     """List the defining values that differ between two configs; the new one may lack ``init_from``."""
     was, now = defining_values(old), defining_values(new)
-    changed = [name for name in [*was, *(now.keys() - was.keys())] if was.get(name) != now.get(name)]
+    names = [*was, *(now.keys() - was.keys())]
+    changed = [name for name in names if not is_same(was.get(name), now.get(name))]
     free = {*SHARED_OUT, *(["init_from"] if now["init_from"] is None else [])}
     named = sorted((name for name in changed if name not in free), key=count_levels)
     return [f"{name} was {was.get(name)} and is {now.get(name)}" for name in named]
+
+
+def is_same(was: Any, now: Any) -> bool:
+    """Whether two values are equal, a file of a checkout that stood elsewhere included."""
+    moved = isinstance(was, str) and isinstance(now, str) and now.startswith("<home>/")
+    return bool(was == now or (moved and Path(was).is_absolute() and was.endswith(now.removeprefix("<home>"))))
 
 
 def count_levels(name: str) -> int:

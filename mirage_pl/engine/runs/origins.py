@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from mirage_pl.engine.runs.candidates import read_candidate
 from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
-from mirage_pl.engine.runs.starts import Start, read_candidate, read_starts
+from mirage_pl.engine.runs.starts import Start, read_starts
 
 
 def describe_start(path: str) -> str:

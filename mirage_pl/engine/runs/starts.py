@@ -4,21 +4,26 @@
 it for a stage with one start. ``environment.json`` records which runs were taken.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.arguments import check_options
-from mirage_pl.engine.runs.config import read_config, read_record
-from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, is_finished
+from mirage_pl.engine.runs.candidates import (
+    Candidate,
+    count_equal,
+    is_cut_short,
+    is_trial,
+    list_candidates,
+    share_taken,
+)
+from mirage_pl.engine.runs.folder import LAST
 from mirage_pl.engine.runs.identity import is_below
-
-CUT_SHORT = ("trainer.fast_dev_run", "trainer.limit_train_batches", "trainer.overfit_batches")
-"""With a value here a run has seen a part of its data only, and no run starts from it by default."""
 
 
 @dataclass(frozen=True)
@@ -57,34 +62,6 @@ class Start:
     def held(self) -> bool:
         """Whether checkpoints hold the weights."""
         return self.kept and not self.aside
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A run that might be started from.
-
-    Attributes:
-        folder: its folder.
-        config: its config.
-        steps: how many it took.
-        steps_due: its stage's steps, or its own ``max_steps`` if larger; 0 if its length is in epochs.
-        whole: whether it took these steps, on all of its data.
-    """
-
-    folder: Path
-    config: DictConfig
-    steps: int
-    steps_due: int
-    whole: bool
-
-    @property
-    def age(self) -> float:
-        """Time of its last checkpoint."""
-        return (self.folder / LAST).stat().st_mtime
-
-    def __str__(self) -> str:
-        of = f"{self.steps} of {max(self.steps_due, self.steps)}" if self.steps_due else str(self.steps)
-        return f"{self.folder} ({of} steps)"
 
 
 def read_starts(cfg: DictConfig) -> dict[str, Start]:
@@ -204,7 +181,7 @@ def find_run(cfg: DictConfig, start: Start, key: str) -> Path:
     fitting = [run for run in of_stage if count_equal(run, required) == len(required)]
     if usable := [run for run in fitting if run.whole or (is_trial(cfg) and not is_cut_short(run.config))]:
         return max(usable, key=lambda run: (run.whole, count_equal(run, preferred), share_taken(run), run.age)).folder
-    words = " ".join(f"{key}={value}" for key, value in required.items()) or "any config"
+    words = " ".join(write_value(key, value) for key, value in required.items()) or "any config"
     nearest = max(of_stage, key=lambda run: (count_equal(run, required), run.whole, run.age), default=None)
     near = f" (the nearest, {explain_refusal(nearest, required, key)})" if nearest else ""
     raise ValueError(
@@ -214,73 +191,37 @@ def find_run(cfg: DictConfig, start: Start, key: str) -> Path:
 
 
 def write_command(start: Start, values: Mapping[str, Any]) -> str:
-    """The command that makes a run to start from."""
+    """The command that makes a run to start from: with what this one's says of the same keys, else their values."""
+    typed = list_typed({"data", "runs", *(key.partition(".")[0] for key in values)})
+    groups = {word.partition("=")[0].partition(".")[0] for word in typed}
     given = [
         f"{key.removesuffix('.name')}={value}"
         for key, value in values.items()
-        if value is not None and not key.endswith("._target_")
+        if isinstance(value, str | int | float)
+        and not key.endswith("._target_")
+        and key.partition(".")[0] not in groups
     ]
-    return " ".join([f"python -m mirage_pl.train stage={start.stage}", *given])
+    return " ".join([f"python -m mirage_pl.train stage={start.stage}", *given, *map(quote, typed)])
+
+
+def list_typed(groups: Collection[str]) -> list[str]:
+    """What the command line gives of some groups of keys, as it was typed."""
+    if not HydraConfig.initialized():
+        return []
+    words = [str(word).lstrip("+") for word in HydraConfig.get().overrides.task]
+    return [word for word in words if word.partition("=")[0].partition(".")[0] in groups]
+
+
+def write_value(key: str, value: Any) -> str:
+    """A key and its value in words; of a part of a config that it is like this run's, or not."""
+    return f"{key}={value}" if value is None or isinstance(value, str | int | float) else f"such a {key}"
 
 
 def explain_refusal(run: Candidate, required: Mapping[str, Any], key: str) -> str:
     """Why a run of the right stage isn't used as a start."""
     others = {name: OmegaConf.select(run.config, name) for name in required}
-    if differing := [f"{name}={value}" for name, value in others.items() if value != required[name]]:
+    if differing := [write_value(name, value) for name, value in others.items() if value != required[name]]:
         return f"{run.folder}, has {' '.join(differing)}"
     if is_cut_short(run.config):
         return f"{run.folder}, saw only a part of its data; {key}={run.folder} starts from it all the same"
     return f"{run.folder}, took {run.steps} of {run.steps_due} steps; {key}={run.folder} starts from it all the same"
-
-
-def count_equal(run: Candidate, values: Mapping[str, Any]) -> int:
-    """How many of these values a run has."""
-    return sum(OmegaConf.select(run.config, key) == value for key, value in values.items())
-
-
-def share_taken(run: Candidate) -> float:
-    """Fraction of its steps that a run took."""
-    return min(1.0, run.steps / run.steps_due) if run.steps_due else 1.0
-
-
-def list_candidates(runs: Path) -> Iterator[Candidate]:
-    """Finished runs below a folder that can be read and whose losses are finite."""
-    for file in runs.rglob(CONFIG):
-        if is_finished(file.parent):
-            try:
-                run = read_candidate(file.parent)
-            except ValueError:
-                continue
-            if run is not None:
-                yield run
-
-
-def read_candidate(folder: Path) -> Candidate | None:
-    """Read a finished run; ``None`` if a loss isn't finite.
-
-    Raises:
-        ValueError: one of its files can't be read.
-    """
-    config, metrics = read_config(folder / CONFIG), read_record(folder / METRICS)
-    losses = [value for name, value in metrics.items() if name.startswith("train/")]
-    if not all(isinstance(loss, int | float) and isfinite(loss) for loss in losses):
-        return None
-    steps, epoch = (int(metrics.get(name) or 0) for name in ("step", "epoch"))
-    limits = {name: OmegaConf.select(config, f"trainer.{name}") or 0 for name in ("max_steps", "max_epochs")}
-    steps_due = max(limits["max_steps"], OmegaConf.select(config, "stage.max_steps") or 0)
-    if limits["max_epochs"] > 0:
-        steps_due = max(limits["max_steps"], 0)
-    whole = steps >= steps_due > 0 or epoch >= limits["max_epochs"] > 0
-    return Candidate(folder, config, steps, steps_due, whole and steps > 0 and not is_cut_short(config))
-
-
-def is_trial(cfg: DictConfig) -> bool:
-    """Whether a run takes fewer steps than its stage, or sees a part of its data only."""
-    steps = cfg.trainer.max_steps
-    return is_cut_short(cfg) or 0 <= steps < (OmegaConf.select(cfg, "stage.max_steps") or 0)
-
-
-def is_cut_short(config: DictConfig) -> bool:
-    """Whether a run sees a part of its data only."""
-    given = [OmegaConf.select(config, key) for key in CUT_SHORT]
-    return any(value not in (None, False, 0, 1.0) or (value == 1 and isinstance(value, int)) for value in given)

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from mirage_pl.engine.inputs import check_kind, list_steps
 from mirage_pl.engine.runs.folder import make_strict
 from mirage_pl.engine.seams import Piece, Session
 from mirage_pl.engine.serving.bodies import Incoming
@@ -72,6 +73,8 @@ class Sessions:
             else:
                 if key not in self.open:
                     raise ValueError(f"no session {key}; begin another")
+                if others := given.keys() - list_steps(type(self.open[key]), self.takes).keys():
+                    raise ValueError(f"{', '.join(sorted(others))}: given where a session begins; begin another")
                 self.open.move_to_end(key)
                 pieces = self.open[key].step(**given)
             yield from ({"session": key} | self.write_piece(piece) for piece in pieces)
@@ -80,9 +83,10 @@ class Sessions:
         """Return a text or number unchanged, an upload as the path of a file, several as a list of paths.
 
         Raises:
-            ValueError: not an upload. A request can't name files of this machine.
+            ValueError: another type, or not an upload. A request can't name files of this machine.
         """
         if self.takes[name] in ("text", "number"):
+            check_kind(name, self.takes[name], value)
             return value
         files = [self.save_upload(name, upload) for upload in (value if isinstance(value, list) else [value])]
         return files[0] if len(files) == 1 else files

@@ -6,17 +6,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.checkpoints.weights import checkpoint_of, run_of
+from mirage_pl.engine.inputs import list_steps
 from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.seams import Piece, Session
 from mirage_pl.engine.serving.limits import Limits
 from mirage_pl.engine.serving.server import listen, serve
 from mirage_pl.engine.sessions.answers import Answers
+from mirage_pl.engine.sessions.opening import check_run
 from mirage_pl.engine.sessions.requests import Request, read_requests, text_key
 
 
@@ -37,6 +39,7 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     given = {name: value for name in takes if (value := unwrap(cfg[name])) is not None}
     checkpoint = checkpoint_of(cfg.ckpt)
     out = Path(cfg.out) if cfg.out else run_of(checkpoint) / "inference"
+    further = text_key(list_steps(get_class(cfg.session._target_), takes)) if cfg.loop else ""
     answers = None
     if cfg.file:
         settings = {"checkpoint": str(checkpoint), "time": checkpoint.stat().st_mtime, "session": unwrap(cfg.session)}
@@ -45,6 +48,7 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
             return report_answers(answers)
     limits, listener = Limits(**unwrap(cfg.serving)), listen(cfg.port) if cfg.serve else None
     trained = load_trained(cfg.ckpt, cfg.accelerator)
+    check_run(cfg.session, trained)
     open_session = partial(instantiate(cfg.session), trained)
     if listener is not None:
         serve(listener, open_session, trained.folder.name, takes, given, limits)
@@ -52,9 +56,9 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     session: Session = open_session()
     if answers is not None:
         return answer_file(session, answers, out)
-    uses = [] if cfg.loop and text_key(takes) not in given else [show_pieces(session.begin(**given), given, out)]
+    uses = [] if cfg.loop and further not in given else [show_pieces(session.begin(**given), given, out)]
     if cfg.loop:
-        uses += converse(session, text_key(takes), given, out, begun=bool(uses))
+        uses += converse(session, further, given, out, begun=bool(uses))
     return uses
 
 

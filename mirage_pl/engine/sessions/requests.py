@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "text": ((str,), "text"),
-    "number": ((int, float), "a number"),
-    "image": ((str, list), "a path or a list of paths"),
-    "clip": ((str, list), "a path or a list of paths"),
-}
-"""What a row may give for each kind of input, and in words."""
+from mirage_pl.engine.inputs import check_kind
 
 
 @dataclass(frozen=True)
@@ -33,7 +27,7 @@ class Request:
 
 
 def text_key(takes: Mapping[str, str]) -> str:
-    """The first text input of a session, for lines of a terminal or of a text file.
+    """The first text of what a session takes, for lines of a terminal or of a text file.
 
     Raises:
         ValueError: it takes no text.
@@ -41,7 +35,8 @@ def text_key(takes: Mapping[str, str]) -> str:
     for name, kind in takes.items():
         if kind == "text":
             return name
-    raise ValueError(f"this session takes {', '.join(takes)}, and none of them is text; give a .jsonl file")
+    names = ", ".join(takes) or "nothing"
+    raise ValueError(f"this session takes {names}, and none of it is text, as a line would be; give a .jsonl file")
 
 
 def read_requests(file: Path, takes: Mapping[str, str], given: Mapping[str, Any]) -> list[Request]:
@@ -98,11 +93,8 @@ def read_row(line: str, key: str | None, takes: Mapping[str, str]) -> dict[str, 
         keys = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
         raise ValueError(f"expected an object with keys out of {', '.join(takes)}, got {keys}")
     for name, value in row.items():
-        types, words = KINDS[takes[name]]
-        paths = value if isinstance(value, list) else []
-        fits = isinstance(value, types) and not isinstance(value, bool) and all(isinstance(path, str) for path in paths)
-        if value is not None and not fits:
-            raise ValueError(f"{name} must be {words}, got {json.dumps(value):.50}")
+        if value is not None:
+            check_kind(name, takes[name], value)
     return row
 
 

@@ -7,6 +7,7 @@ import torch
 from data_modules.episodes.video import Clip, enlarge
 from data_modules.worlds.play import draw_start
 from mirage_pl.engine.checkpoints.trained import Trained
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 from mirage_pl.ivideogpt.control.playing import play
 from mirage_pl.ivideogpt.evaluations.acting import SHOWN
@@ -20,6 +21,8 @@ class Act:
         takes: names of what is given, and their kinds.
     """
 
+    uses = ("module.simulator", "module.playing")
+
     def __init__(self, trained: Trained, takes: Mapping[str, str]) -> None:
         self.module, self.takes, self.start = trained.module, takes, 0
 
@@ -29,9 +32,7 @@ class Act:
         Raises:
             ValueError: it is no number from 0 on.
         """
-        if start < 0 or start != int(start):
-            raise ValueError(f"start={start:g} must be 0, 1, 2 or more")
-        self.start = int(start)
+        self.start = check_count("start", start, 0)
         simulator, actions = self.module.simulator, self.module.playing.actions
         with torch.no_grad():
             episode, facts = play(simulator, self.module.policy, actions, draw_start(self.start))

@@ -19,6 +19,7 @@ from data_modules.episodes.window import Window, cut
 from data_modules.images import open_image
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import psnr, squared_error, to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.ivideogpt.batch import fit_frames
@@ -39,6 +40,8 @@ class Imagine:
         sampling: how codes are chosen.
         seed: of what is drawn.
     """
+
+    uses = ("module.net.context_length",)
 
     def __init__(self, trained: Trained, takes: Mapping[str, str], sampling: Sampling, seed: int) -> None:
         self.trained, self.takes, self.sampling, self.seed = trained, takes, sampling, seed
@@ -193,17 +196,6 @@ class Imagine:
         clip = Clip(place_beside(parts))
         yield Piece("clip", clip, "imagined.mp4")
         yield Piece("clip", clip, "imagined.gif")
-
-
-def check_count(key: str, value: Any, least: int) -> int:
-    """A whole number.
-
-    Raises:
-        ValueError: it is none, or below the least.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < least:
-        raise ValueError(f"{key}={value} must be a whole number, {least} or more")
-    return int(value)
 
 
 def read_action(text: str, width: int) -> list[float]:

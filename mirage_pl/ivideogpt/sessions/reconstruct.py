@@ -9,6 +9,7 @@ from torch import Tensor
 from data_modules.episodes.video import Clip, place_beside, read_frames
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 from mirage_pl.ivideogpt.batch import fit_frames
 
@@ -20,6 +21,8 @@ class Reconstruct:
         trained: the run.
         takes: names of what is given, and their kinds.
     """
+
+    uses = ("module.tokenizer",)
 
     def __init__(self, trained: Trained, takes: Mapping[str, str]) -> None:
         self.trained, self.takes = trained, takes
@@ -37,17 +40,21 @@ class Reconstruct:
         if clip is None:
             raise ValueError("give clip=FILE: an .npz episode, a .gif or an .mp4")
         config, tokenizer = self.trained.config, self.trained.module.tokenizer
-        window, start = config.task.window, int(first)
+        window, start = config.task.window, check_count("first", first, 0)
         frames = read_frames(Path(clip), dict(config.task.form["keys"]))
         frames = frames[start :: window.step][: window.length]
-        if start < 0 or len(frames) <= tokenizer.sizes.context_length:
+        if len(frames) <= tokenizer.sizes.context_length:
             needed = tokenizer.sizes.context_length + 1
             raise ValueError(f"{clip} has {len(frames)} frame(s) from first={start} on; {needed} or more are needed")
         frames_TCHW = fit_frames(frames, tokenizer.sizes.resolution)
-        yield from self.step(frames_TCHW)
+        yield from self.show(frames_TCHW)
+
+    def step(self, clip: str | None = None, first: float = 0) -> Iterator[Piece]:
+        """Write a further clip."""
+        yield from self.begin(clip, first)
 
     @torch.no_grad()
-    def step(self, frames_TCHW: Tensor) -> Iterator[Piece]:
+    def show(self, frames_TCHW: Tensor) -> Iterator[Piece]:
         """Show one clip of uint8 frames at the model's resolution."""
         tokenizer = self.trained.module.tokenizer
         frames_BTCHW = frames_TCHW[None].to(self.trained.device, torch.float32) / 255

@@ -55,7 +55,13 @@ MEASURES = {
     "block_retrieved": ("Own helper image is nearest of all", "by the whole block"),
 }
 BY_PLACE = ("retrieved", "told_apart", "changed")
-READ = {"free": "its own latents", "true": "true latents", "last": "the picture before"}
+READ = {
+    "free": "its own latents",
+    "last": "the picture before",
+    "true": "true latents",
+    "forced_as_true": "written teacher-forced, by the probe of true latents",
+    "free_as_true": "its own latents, by the probe of true latents",
+}
 SHARE = Measure("share")
 DOTTED = "Bands are 95 % intervals over samples; dotted: chance."
 
@@ -78,7 +84,7 @@ def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> li
 def verdict(metrics: Mapping[str, Any]) -> list[str]:
     """Say which words are shown, and how much of what is written in teacher forcing the model writes by itself."""
     tests = list_tests(metrics)
-    if not any(test.word == "used" for test in tests):
+    if not tests:
         return []
     shown = judge_words(tests)
     sentences = [f"Latents: {', '.join(write_word(word, holds) for word, holds in shown.items())}."]
@@ -225,9 +231,10 @@ def lay_out_probe(result: Result, place: int) -> str:
         if source in probe
     ]
     note = (
-        "Ridge regression on the vectors of a block, fitted to four fifths of the samples and asked about the others, "
-        "one for each source: the share of parts that have changed since the picture before and are read right, and of "
-        "blocks that are read right in all parts."
+        "Ridge regression on the vectors of a block, fitted to four fifths of the samples and asked about the others: "
+        "the share of parts that have changed since the picture before and are read right, and of blocks that are read "
+        "right in all parts. A probe of true latents understands what is written as a reader does that was trained on "
+        "these; what only a probe of its own reads is there, but not said in their way."
     )
     return lay_out_table(["changed parts", "whole states"], rows) + lay_out_note(note) if rows else ""
 

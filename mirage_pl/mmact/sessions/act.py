@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from data_modules.demonstrations.steps import Step
 from data_modules.episodes.video import Clip
 from mirage_pl.engine.checkpoints.trained import Trained
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 from mirage_pl.mmact.evaluations.loop import Play
 from mirage_pl.mmact.evaluations.policies import Model
 from mirage_pl.mmact.model.decoding import Decoder
-from mirage_pl.mmact.sessions.situation import open_episode, read_step
+from mirage_pl.mmact.sessions.situation import is_given, open_episode, read_step
 
 
 class Act:
@@ -26,7 +27,12 @@ class Act:
         decode: how actions are filled in.
         exec_steps: steps of a chunk that are done before the next one is chosen.
         limit: steps of an episode at most.
+
+    Raises:
+        ValueError: steps that a chunk hasn't, or fewer than one.
     """
+
+    uses = ("module.choose_actions",)
 
     def __init__(
         self, trained: Trained, takes: Mapping[str, str], decode: Decoder, exec_steps: int, limit: int
@@ -34,27 +40,35 @@ class Act:
         self.trained, self.takes, self.decode = trained, takes, decode
         self.exec_steps, self.limit = exec_steps, limit
         self.instruction = ""
+        if limit < 1 or not 1 <= exec_steps <= self.task.chunk:
+            most = self.task.chunk
+            raise ValueError(
+                f"exec_steps={exec_steps} must be 1 to {most}, the steps of a chunk, limit={limit} 1 or more"
+            )
 
-    def begin(self, instruction: str | None = None, state: str | None = None, episode: float = 0) -> Iterator[Piece]:
-        """Say which actions follow a state; or without one play an episode, and show it.
+    def begin(
+        self, instruction: str | None = None, state: str | None = None, image: Any = None, episode: float = 0
+    ) -> Iterator[Piece]:
+        """Say which actions follow a state and pictures; or without any play an episode, and show it.
 
         Args:
             instruction: what is to be done; ``None``: what the episode's own is.
-            state: its numbers, with spaces between them.
+            state: its numbers, with spaces between them; then an instruction is needed, where one is read.
+            image: a path, or a list of paths: what each of the run's views sees.
             episode: which one is played; another number is another one.
 
         Raises:
-            ValueError: a state that isn't numbers, or not as many as in training.
+            ValueError: see :func:`mirage_pl.mmact.sessions.situation.read_step`.
         """
         self.instruction = instruction or ""
-        if state is not None:
-            yield from self.step(state)
+        if is_given(self.trained, state, image):
+            yield from self.step(state, image)
         else:
-            yield from self.play(instruction, int(episode))
+            yield from self.play(instruction, check_count("episode", episode, 0))
 
-    def step(self, state: str) -> Iterator[Piece]:
-        """Say which actions follow a further state, under the same instruction."""
-        for action in self.choose(read_step(self.trained, self.instruction, state)):
+    def step(self, state: str | None = None, image: Any = None) -> Iterator[Piece]:
+        """Say which actions follow a further state and pictures, under the same instruction."""
+        for action in self.choose(read_step(self.trained, self.instruction, state, image)):
             yield Piece("text", " ".join(f"{number:.4f}" for number in action) + "\n")
 
     def choose(self, step: Step) -> NDArray[np.float32]:

@@ -268,7 +268,11 @@ def test_samples_are_called_held_out_only_if_the_run_was_trained_on_none(tmp_pat
     success = json.loads((folder / "metrics.json").read_text())["success"]
     if seen == 1:
         success = {**success, "unseen": wilson(2, 3)}
-    html = report(tmp_path, change(folder, test={**TEST, "seen": seen}, success=success))
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    marked = [row | {"seen": number < seen} for number, row in enumerate(rows)] if seen else rows
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in marked))
+    test = {**TEST, "rows": 40, "seen": seen and 10 * seen}  # an item is ten rows of the file
+    html = report(tmp_path, change(folder, test=test, success=success))
     assert words in html.replace("&#x27;", "'")
     assert html.count("held-out") == (seen == 0)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mirage_pl.engine.place import HOME
 from mirage_pl.engine.runs.identity import defining_values, list_differences
 from tests.conftest import compose
 
@@ -141,6 +142,13 @@ def test_data_and_the_projects_own_files_may_lie_elsewhere():
     here, there = compose("train", "stage=sft"), compose("train", "stage=sft", "data=/other/disk")
     assert defining_values(here) == defining_values(there)
     assert defining_values(here)["task.folder"] == "<data>/vsp-28px"
+    moved = compose("train", "stage=sft", f"model.path={HOME}/assets/tiny")
+    for path, same in (
+        ("/a/colleague/mirage_pl/assets/tiny", True),
+        ("/a/colleague/mirage_pl/assets/other", False),
+        ("assets/tiny", False),
+    ):
+        assert (not list_differences(compose("train", "stage=sft", f"model.path={path}"), moved)) == same, path
 
 
 @pytest.mark.parametrize("may_change", [["module.ce_chunk"], []])

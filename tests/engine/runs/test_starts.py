@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import torch
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.checkpoints.weights import load_weights
 from mirage_pl.engine.reports.lineage import add_ancestors, read_run
+from mirage_pl.engine.runs import starts
 from mirage_pl.engine.runs.starts import Start, find_starts, read_starts
 from mirage_pl.engine.training import fit
 from tests.engine.runs.tiny import tiny_config
@@ -200,6 +202,19 @@ def test_a_start_that_is_not_there_says_how_the_nearest_differs_and_what_makes_o
         find_starts(cfg)
     train(tmp_path, "tokenizer", "model.name=comma")
     with pytest.raises(ValueError, match=r"\(the nearest, .*/tokenizer, has model.name=comma\); run python"):
+        find_starts(cfg)
+
+
+def test_the_command_that_makes_a_start_has_what_was_typed_of_the_same_keys_quoted_for_a_shell(tmp_path, monkeypatch):
+    words = ["stage=world", "task=made/elsewhere", "task.file=a b.jsonl", "+data=made", "trainer.max_steps=3"]
+    monkeypatch.setattr(starts.HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(
+        starts.HydraConfig, "get", lambda: SimpleNamespace(overrides=SimpleNamespace(task=words)), raising=False
+    )
+    cfg = tiny_config(tmp_path, "world", codec=CODEC | {"alike": ["task.name", "model.name", "loader"]})
+    command = "stage=tokenizer model=dot seed=1 task=made/elsewhere 'task.file=a b.jsonl' data=made, or set init_from="
+    asked = "with task.name=numbers model.name=dot such a loader"
+    with pytest.raises(ValueError, match=f"{asked}, and .*run python -m mirage_pl.train {command}$"):
         find_starts(cfg)
 
 

@@ -14,7 +14,7 @@ from mirage_pl.engine.serving.app import build_forms
 from mirage_pl.engine.serving.forms import Sessions
 from tests.engine.serving.echo import LIMITS, served
 
-TAKES = {"prompt": "text", "image": "image"}
+TAKES = {"prompt": "text", "image": "image", "times": "number"}
 
 
 class Counter:
@@ -23,7 +23,7 @@ class Counter:
     def __init__(self):
         self.count = 0
 
-    def begin(self, prompt=None, image=()):
+    def begin(self, prompt=None, image=(), times=1):
         self.count = 0
         if not prompt:
             raise ValueError("give prompt=")
@@ -83,10 +83,13 @@ def test_a_picture_comes_and_goes_through_the_server(ask, address):
     ("path", "request_", "error"),
     [
         ("/begin", {"prompt": ""}, "give prompt="),
-        ("/begin", {"promt": "a"}, "unknown promt; expected prompt, image"),
+        ("/begin", {"promt": "a"}, "unknown promt; expected prompt, image, times"),
         ("/begin", {"prompt": "a", "image": "/etc/hostname"}, "image: expected"),
         ("/begin", b"[1]", "the body must be a JSON object"),
         ("/begin", b"{", "the body is no JSON"),
+        ("/begin", {"prompt": 5}, "prompt must be text, got 5"),
+        ("/begin", {"prompt": "a", "times": [1]}, "times must be a finite number, got [1]"),
+        ("/begin", b'{"prompt": "a", "times": 1e400}', "times must be a finite number, got Infinity"),
         ("/step/none", {"prompt": "a"}, "no session none; begin another"),
     ],
 )
@@ -95,6 +98,12 @@ def test_a_bad_request_is_refused_and_the_server_stays_up(ask, path, request_, e
     assert status == 400
     assert error in said
     assert ask("/begin", {"prompt": "a"})[0] == 200
+
+
+def test_what_a_session_began_with_is_not_given_again(ask):
+    key = ask("/begin", {"prompt": "a"})[1][0]["session"]
+    assert ask(f"/step/{key}", {"times": 3}) == (400, "times: given where a session begins; begin another")
+    assert ask(f"/step/{key}", {"prompt": "b"})[0] == 200
 
 
 def test_the_form_has_a_field_for_all_that_a_session_takes(browser, address):

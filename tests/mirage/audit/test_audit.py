@@ -1,5 +1,6 @@
 """An audit of constructed models: one answers what its latents say, one doesn't look at them."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -10,12 +11,16 @@ from data_modules.samples import Sample, Text
 from data_modules.scores import Scores
 from mirage_pl.engine.evaluation import publishing
 from mirage_pl.engine.evaluation.journal import Journal
+from mirage_pl.engine.evaluation.results import Result
 from mirage_pl.engine.evaluation.summary import describe_evaluation, summarize_scores
 from mirage_pl.engine.reports.evaluation import write_report
+from mirage_pl.engine.seams import Measure
 from mirage_pl.mirage.audit.evaluation import Audit, AuditTrial
 from mirage_pl.mirage.audit.interventions import AuditInterventions
-from mirage_pl.mirage.audit.terms import judge_words, list_tests
-from mirage_pl.mirage.decoding.generate import Generation
+from mirage_pl.mirage.audit.terms import judge_words, list_numbers, list_tests
+from mirage_pl.mirage.audit.words import sections
+from mirage_pl.mirage.decoding.generate import Decoder, Generation
+from mirage_pl.mirage.decoding.sampling import Decoding
 
 LETTERS, ROWS = "ABCD", 80
 DECODING = {"max_new_tokens": 9}
@@ -164,6 +169,26 @@ def test_useful_is_better_than_the_baselines_that_are_named_and_all_is_on_the_pa
     assert "Latents: used: yes, useful: yes, readable: not tested." in page
     for heading in ("Used, useful, readable", "Replacement by strength"):
         assert f"<h2>{heading}</h2>" in page
+
+
+def test_what_latents_hold_is_plain_numbers_and_has_its_sections(probe, tmp_path):
+    short = Decoder(probe.processor, probe.collate.latent_size)
+    probe.baseline = [short(probe.net, probe.collate.prompts(probe.samples[part]), Decoding(6)) for part in probe.parts]
+    found = AuditTrial.look(SimpleNamespace(probe=probe))
+    assert json.loads(json.dumps(found)) == found
+    assert found["writing"]["written"] == 1.0
+    for name in ("retrieved", "told_apart"):
+        forced, free = (found["writing"]["measures"][name][source]["places"] for source in ("forced", "free"))
+        assert len(forced) == len(free) == 3
+        assert forced[0] == free[0], "nothing was given away yet"
+    assert list_numbers(found).keys() >= {"forced", "forced_first", "free", "copied"}
+    result = Result(tmp_path, "run", {"audit": found}, [], {"success": Measure("share")})
+    assert list(sections([result])) == ["Used, useful, readable", "Which target is it", "Where answers look"]
+
+
+def test_a_run_without_latents_has_no_word():
+    audit = {"against": {"sft": {"name": "sft", "steps": 1, "difference": {"difference": 0, "p": 1.0}}}}
+    assert list_tests({"audit": audit}) == []
 
 
 def test_a_baseline_that_was_not_scored_or_on_other_questions_is_refused(tmp_path, monkeypatch):

@@ -1,42 +1,15 @@
 """What an audit's conditions do to answers, with a random net that enters blocks."""
 
-from itertools import accumulate
-
 import pytest
 import torch
 
 from data_modules.samples import Picture
 from mirage_pl.mirage.audit.attention import share_attention
-from mirage_pl.mirage.audit.interventions import AuditInterventions, hide_images, hide_markers, mix_noise
+from mirage_pl.mirage.audit.interventions import hide_images, hide_markers, mix_noise
 from mirage_pl.mirage.audit.names import NAMES
 from mirage_pl.mirage.audit.table import gather_slots
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.decoding.sampling import Decoding
-
-
-class Swapped:
-    """The counterfactual of every question but the first is the next one."""
-
-    def __init__(self, samples):
-        self.next = dict(zip(map(id, samples[1:]), [*samples[2:], samples[0]], strict=True))
-
-    def counterfactual(self, sample):
-        return self.next.get(id(sample))
-
-    def states(self, sample):
-        return ()
-
-
-@pytest.fixture
-def probe(talkative, collator, samples):
-    """Interventions on answers that all begin with a block, in batches of two and of four."""
-    talkative.level = -1e9
-    decoding, decoder = Decoding(9), Decoder(collator.processor, collator.latent_size)
-    parts = [samples[end - width : end] for end, width in zip(accumulate((2, 4)), (2, 4), strict=True)]
-    baseline = [decoder(talkative, collator.prompts(part), decoding) for part in parts]
-    probe = AuditInterventions(talkative, collator.processor, collator, decoding, samples, baseline)
-    probe.dataset = Swapped(samples)
-    return probe
 
 
 def latents_of(generations):

@@ -22,7 +22,7 @@ def metrics(zero=COSTS, shuffled=COSTS, lift=None, gain=None, against=()):
     conditions = {name: {"n": 100, "difference": each} for name, each in (("zero", zero), ("shuffled", shuffled))}
     if lift:
         conditions["donor"] = {"n": 100, "difference": change(1, 1), "lift": lift}
-    runs = {str(number): {"name": f"sft{number}", "difference": each} for number, each in enumerate(against)}
+    runs = {str(number): {"name": "sft", "steps": 9, "difference": each} for number, each in enumerate(against)}
     return {
         "interventions": conditions,
         "audit": {"against": runs, **({"decodability": {"gain": gain}} if gain else {})},
@@ -52,6 +52,8 @@ def test_they_are_useful_if_every_baseline_is_worse():
     assert words(metrics(against=[change(2, 30)]))["useful"] is True
     assert words(metrics(against=[change(2, 30), change(20, 20)]))["useful"] is False
     assert words(metrics(against=[change(30, 2)]))["useful"] is False
+    last = list_tests(metrics(against=[change(2, 30)]) | {"steps": 5})[-1]
+    assert last.what == "against sft (after 9 steps, this one after 5): success"
 
 
 def test_they_are_readable_if_a_probe_reads_more_than_from_the_picture_before():

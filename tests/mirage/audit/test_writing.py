@@ -115,10 +115,21 @@ def test_a_probe_reads_what_latents_say_on_other_rows_and_no_more_from_a_copy(sl
     assert read["free"]["state"]["mean"] > 0.9
     assert read["last"]["changed"]["mean"] < 0.5
     assert read["gain"]["low"] > 0.2
+    assert read["free_as_true"]["changed"]["mean"] == read["true"]["changed"]["mean"]
     copied = probe_states(replace(slots, free_RJkD=slots.last_RJkD))
+    assert copied["free_as_true"]["changed"]["mean"] < 0.2
     assert copied["gain"]["difference"] == 0.0
     noise = torch.randn(slots.true_RJkD.shape, generator=torch.Generator().manual_seed(1))
     assert probe_states(replace(slots, free_RJkD=noise))["free"]["state"]["mean"] < 0.2
+
+
+def test_what_is_said_in_another_way_is_read_by_a_probe_of_its_own_alone(slots):
+    """Numbers in another order, by which nothing is lost."""
+    order = torch.randperm(WIDTH, generator=torch.Generator().manual_seed(3))
+    read = probe_states(replace(slots, free_RJkD=slots.true_RJkD[..., order]))
+    assert read["free"]["changed"]["mean"] > 0.9
+    assert read["free_as_true"]["changed"]["mean"] < 0.6
+    assert read["forced_as_true"]["changed"]["mean"] > 0.9
 
 
 def test_a_probe_is_not_fitted_to_the_rows_that_it_is_asked_about(slots):
