@@ -52,6 +52,7 @@ def run(cfg: DictConfig) -> Path:
         check_export(module.state_dict(), module.export(partial, trained, cfg.shard_size), partial)
         step = int(read_checkpoint(trained.checkpoint)["global_step"])
         complete_card(partial, trained.folder, trained.checkpoint, step, cfg.dtype, " ".join(sys.argv))
+        let_read(partial)
         put_in_place(partial, out)
     except (SafetensorError, OSError) as error:
         if isinstance(error, OSError) and error.errno is None:  # of a library that couldn't read it back
@@ -96,6 +97,13 @@ def check_room(out: Path, size: int) -> None:
             f"out={out}: the weights take {size / 1e9:.2f} GB, and {there} has {free / 1e9:.2f} GB left; make room, "
             "choose another place, or write dtype=bfloat16"
         )
+
+
+def let_read(folder: Path) -> None:
+    """Let who may read one file read all: libraries write weights for their owner alone."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod((folder / MARK).stat().st_mode)
 
 
 def put_in_place(partial: Path, out: Path) -> None:

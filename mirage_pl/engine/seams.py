@@ -138,7 +138,7 @@ class Trial(Protocol):
 
     @property
     def conditions(self) -> Sequence[str]:
-        """The conditions to score besides ``own``, which was scored by now: ``zero``, ``copy_last``; none by default.
+        """The conditions to score besides ``own``, none by default; asked for before it is scored, and once it was.
 
         Raises:
             ValueError: one that was asked for can't be made of these items; names it.

@@ -71,12 +71,12 @@ class LatentTrial(AnswersTrial):
 
     @property
     def conditions(self) -> Sequence[str]:
-        """The requested interventions; none if no answer has latents.
+        """The requested interventions; none if no answer has latents, or before there are any.
 
         Raises:
             ValueError: one isn't possible with these questions.
         """
-        possible = self.probe.names if self.evaluation.names else ()
+        possible = self.probe.names if self.evaluation.names and self.batches else ()
         if self.evaluation.every or not possible:
             return possible
         for name in self.evaluation.names:

@@ -54,6 +54,8 @@ READS = {
     "the order of its views": ("swapped_views",),
 }
 """What a policy may read -> the conditions that show it."""
+SURER = ("wrong_instruction",)
+"""Conditions that decide alone where they were asked for: a missing instruction is unusual, and may disturb as such."""
 RIVALS = ("random", "mean", "nearest", "majority", "unigram", "copy")
 SUCCESS = Measure("share", "higher")
 NOTE = (
@@ -96,7 +98,8 @@ def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
         costs = {name: changes[name] for name in names if name in changes}
         if costs:
             parts = ", ".join(f"{name} {' '.join(write_difference(measure, cost))}" for name, cost in costs.items())
-            reads = any(is_loss(measure, cost) for cost in costs.values())
+            deciding = [cost for name, cost in costs.items() if name in SURER] or list(costs.values())
+            reads = any(is_loss(measure, cost) for cost in deciding)
             sentences.append(f"This policy {'reads' if reads else 'is not shown to read'} {what}: {parts}.")
     rivals = {name: changes[name] for name in RIVALS if name in changes}
     for words, judged in (("better than", is_loss), ("worse than", is_gain)):

@@ -113,6 +113,7 @@ def tamper(tmp_path, monkeypatch):
             loader=SimpleNamespace(eval_batch_size=3),
         )
         trial = evaluation.open(Module(), data, Journal(tmp_path / folder, {}).once)
+        assert trial.conditions == (), "before there are answers"
         rows = {"own": [row for batch in trial.score("own") for row in batch]}
         for name in trial.conditions:
             rows[name] = [row for batch in trial.score(name) for row in batch]

@@ -6,9 +6,11 @@ import json
 import numpy as np
 import pytest
 from hydra.utils import instantiate
+from tokenizers import Tokenizer
 
 from data_modules.worlds.discs import Discs
 from mirage_pl.engine import evaluate, export
+from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.sessions.words import prepare_words
 from mirage_pl.mmact.evaluations.loop import Play, play
@@ -291,6 +293,11 @@ def test_an_export_has_the_names_of_the_release_and_the_scales(run, tmp_path):
     assert weights["scales.state.fitted"]
     config = json.loads((out / "config.json").read_text())
     assert (config["action_vocab_size"], config["numbers"]) == (256, {"state": 10, "action": 2})
+    assert (config["chunk"], config["bins"], config["reads"]) == (4, "ordinal", {"instruction": True, "state": True})
+    own = load_trained(str(run)).collator.words.encode("go to the red disc")
+    assert Tokenizer.from_file(str(out / "tokenizer.json")).encode("go to the red disc").ids == own
+    (tmp_path / "new").touch()
+    assert {file.stat().st_mode for file in out.iterdir()} == {(tmp_path / "new").stat().st_mode}
 
 
 def test_an_instruction_is_typed_as_it_is_said(run):

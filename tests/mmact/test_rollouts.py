@@ -9,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from mirage_pl.engine import evaluate
+from mirage_pl.engine.evaluation.setup import add_kind
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
 from mirage_pl.mmact.codes import Codes
@@ -64,6 +65,13 @@ def test_a_policy_without_a_state_is_trained_and_scored_on_a_data_set_that_has_n
     given = [f"ckpt={tmp_path}/run", "evaluation=mmact/imitation", "conditions=[mean,wrong_instruction]"]
     metrics = evaluate.run(compose("evaluate", *given, "per_episode=2"))
     assert metrics["off"]["all"]["n"] == 8
+    assert add_kind([f"ckpt={tmp_path}/run"])[1:] == ["evaluation=mmact/imitation"]
+    files = [f"task.{name}_file={folder}" for name in ("train", "test")]
+    anew = ["task=episodes/lerobot", "task.chunk=4", "label=anew", *files, *blind[:2]]
+    again = evaluate.run(compose("evaluate", *given, *anew, "per_episode=2"))
+    assert again["off"]["all"]["n"] == 8
+    with pytest.raises(ValueError, match="doesn't score task=lerobot; give evaluation=mmact/imitation or"):
+        evaluate.run(compose("evaluate", f"ckpt={tmp_path}/run", "evaluation=ivideogpt/reconstruction"))
     with pytest.raises(ValueError, match="this run reads no state"):
         infer.run(compose("infer", "session=mmact/act", f"ckpt={tmp_path}/run", 'state="0.1 0.2"'))
 

@@ -106,13 +106,13 @@ class Scoring:
 def score(scoring: Scoring, test: TestSet, journal: Journal, cfg: DictConfig) -> Scoring:
     """Score the model as it is, then under each condition; write the files after each. Then describe and draw it."""
     out, trial = scoring.out, scoring.trial
-    conditions = list(trial.conditions)  # before anything is scored: it refuses what this run can't have
+    list(trial.conditions)  # refuses what this run can't have, before anything is scored
     own = test.mark(score_own(trial, journal.folder, test))
     scoring.rows[OWN] = own
     metrics = scoring.publish(finished=False)
     publishing.draw_gallery(out / "gallery", trial, own, cfg.num_shown)
     tables.print_scores(metrics, trial.remark(own))
-    for condition in conditions:
+    for condition in trial.conditions:
         scoring.rows[condition] = score_condition(trial, condition, own)
         metrics = scoring.publish(finished=False)
     scoring.numbers = trial.describe()

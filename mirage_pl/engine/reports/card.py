@@ -99,7 +99,7 @@ def describe_evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
     seen = {0: "none of them", None: "not known how many"}.get(test.get("seen"), f"{test.get('seen')} of them")
     file = "/".join(Path(str(test.get("file"))).parts[-2:])
     ended = "" if metrics.get("finished") else " The evaluation wasn't finished."
-    yield f"On {test.get('rows')} rows of `{file}` ({seen} in the training file).{ended}"
+    yield f"On `{file}` of {test.get('rows')} rows ({seen} in the training file).{ended}"
     rows = [
         [name, group, *write_value(measure, number), number["n"]]
         for name, measure in measures.items()

@@ -47,6 +47,8 @@ FREE = (
     "loader.decoded",
     "loader.eval_batch_size",
     "task.data.loader",
+    "task.evaluation",
+    "task.scored_by",
     "task.num_workers",
     "task.data.maker.num_workers",
 )

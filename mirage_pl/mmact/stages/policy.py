@@ -15,6 +15,7 @@ CARD = """A policy of mirage_pl's MM-ACT family.
 
 `*.safetensors` holds the transformer by the names of LLaDA, MMaDA and MM-ACT (`model.transformer…`), what else this
 model has, and in `scales.…` how numbers of states and actions become those within [-1, 1] that are binned.
+`tokenizer.json` and `config.json` say how an instruction becomes ids, and how many steps are chosen at once.
 """
 
 

@@ -193,6 +193,14 @@ def test_an_interrupted_evaluation_goes_on_and_keeps_what_was_scored(tmp_path, s
     assert read(tmp_path / "broken") == read(tmp_path / "whole")
 
 
+def test_conditions_may_follow_from_what_own_has_brought(tmp_path, monkeypatch):
+    scored = []
+    score_all = Series.score
+    monkeypatch.setattr(Series, "score", lambda trial, name: (scored.append(name), score_all(trial, name))[1])
+    monkeypatch.setattr(Series, "conditions", property(lambda trial: trial.evaluation.wanted if scored else ()))
+    assert list(throw(tmp_path)["conditions"]) == ["blind", "windy"]
+
+
 def test_no_condition_leaves_no_key(tmp_path):
     throw(tmp_path, Throws(wanted=()))
     metrics, rows = read(tmp_path)

@@ -70,7 +70,7 @@ def test_figures_come_with_intervals_and_what_was_replaced(run, tmp_path):
         decoding={"temperature": 0.0},
     )
     text = written(run, tmp_path)
-    assert "On 8 rows of `walks/test.jsonl` (none of them in the training file)." in text
+    assert "On `walks/test.jsonl` of 8 rows (none of them in the training file)." in text
     assert "| success | all | 87.5 % | [52.9, 97.8] | 8 |" in text
     assert "| 0.0 % [0.0, 32.4] | -87.5 points [" in text
     assert "worse" in text
