@@ -92,8 +92,9 @@ demo-deepverse: setup  ## a world with depth that is walked through, imagined an
 	$(RUN) mirage_pl.data task=raycast
 	$(RUN) mirage_pl.train stage=deepverse/vae
 	$(RUN) mirage_pl.train stage=deepverse/world_model
-	$(RUN) mirage_pl.infer ckpt=$(WALKED)/world_model-seed42 clip=data/raycast-64x48/episodes/test_1.npz actions='(FN)(FN)(FL)(SL)(SL)(FN)(fRR)(FR)'
-	$(RUN) mirage_pl.evaluate ckpt=$(WALKED)/world_model-seed42 conditions=[copy_last,codes,wrong_turn,no_memory]
+	$(RUN) mirage_pl.infer ckpt=$(WALKED)/world_model-seed42 clip=data/raycast-64x48/episodes/test_5.npz actions='(FN)(FN)(FL)(SL)(SL)(FN)(fRR)(FR)'
+	$(RUN) mirage_pl.evaluate ckpt=$(WALKED)/world_model-seed42 conditions=[copy_last,codes,wrong_turn,no_memory] task.window.hop=24
+	$(RUN) mirage_pl.evaluate ckpt=$(WALKED)/world_model-seed42 evaluation=deepverse/loops label=loops
 
 demo-from-scratch: pretrain demo  ## the same, after pretraining the tiny backbone anew into assets/tiny
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -132,6 +133,19 @@ def fit_frames(frames_THWC: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
         return frames.contiguous()
     sized = F.interpolate(frames.float(), size, mode="bilinear", antialias=True)
     return sized.round().clamp(0, 255).to(torch.uint8)
+
+
+def fit_picture(frame_HWC: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+    """A picture to begin with as a model takes it, [1, 3, H, W] in uint8: cut as frames are, and resized as released.
+
+    Args:
+        frame_HWC: RGB.
+        size: H and W.
+    """
+    top, left, height, width = find_middle(frame_HWC.shape[0], frame_HWC.shape[1], size)
+    picture = Image.fromarray(frame_HWC[top : top + height, left : left + width])
+    sized = np.array(picture.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    return torch.from_numpy(sized).movedim(-1, 0)[None].contiguous()
 
 
 def fit_depth(depth_THW: NDArray[np.float32], size: tuple[int, int]) -> Tensor:

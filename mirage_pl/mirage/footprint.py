@@ -150,7 +150,7 @@ class Skeleton(nn.Module):
 
 
 def read_footprint(cfg: DictConfig, activation_bytes: int) -> Footprint:
-    """Compute the footprint of a run; one that recycles hidden states calls the decoder once more for every latent.
+    """Compute the footprint of a run; one that recycles hidden states calls the decoder as its recurrence does.
 
     Args:
         cfg: the run's config, with ``row_tokens``, the padded tokens of a row.
@@ -164,7 +164,7 @@ def read_footprint(cfg: DictConfig, activation_bytes: int) -> Footprint:
     parts, tokens = skeleton.parameters_by_part(), cfg.loader.max_tokens or cfg.loader.batch_size * cfg.row_tokens
     positions = min(tokens, cfg.memory.ce_chunk or tokens)
     activation = skeleton.activations(tokens, min(tokens, cfg.row_tokens), activation_bytes, cfg.memory.checkpointing)
-    passes = cfg.latent_size + 1 if cfg.stage.recycles else 1
+    passes = count_passes(cfg) if cfg.stage.recycles else 1
     if cfg.lora:
         parts["adapter"] = skeleton.adapter(cfg.lora)
         trained = ["adapter", *dict.fromkeys(part for name in cfg.lora.whole for part in WHOLE.get(name, []))]
@@ -178,6 +178,14 @@ def read_footprint(cfg: DictConfig, activation_bytes: int) -> Footprint:
         activation_bytes=activation + skeleton.logits(positions, activation_bytes),
         batch=f"{tokens if cfg.loader.max_tokens else f'{cfg.loader.batch_size} x {cfg.row_tokens}'} tokens",
     )
+
+
+def count_passes(cfg: DictConfig) -> int:
+    """How often a row with one block calls the decoder: before it, for it, and after it."""
+    k, recurrence = int(cfg.latent_size), cfg.recurrence
+    if "count" in recurrence:  # queries
+        return 3
+    return min(int(recurrence.get("sweeps", k)), k) + 1
 
 
 def check_sizes(cfg: DictConfig) -> None:

@@ -23,6 +23,7 @@ from mirage_pl.mirage.evidence import EVIDENCE, Evidence, Places, plan_images
 from mirage_pl.mirage.export.folder import write_folder
 from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_contrast, latent_cosine, text_ce, weigh_changes
 from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.model.recurrence import OnePass
 from mirage_pl.mirage.stock.flops import step_flops
 
 
@@ -76,7 +77,7 @@ class MirageModule(BaseModule):
         self.decoder, self.ce_chunk, self.ce_fused, self.bottleneck = decoder, ce_chunk, ce_fused, bottleneck
 
     def units(self) -> list[torch.nn.Module]:
-        """Embedding, every layer, last norm, head, and the vision tower with its blocks."""
+        """Embedding, every layer, last norm, head, the vision tower with its blocks, and queries if there are some."""
         net = self.net
         words, head = net.backbone.get_input_embeddings(), net.architecture.head
         return [
@@ -86,6 +87,7 @@ class MirageModule(BaseModule):
             head,
             *net.architecture.tower_blocks,
             *net.architecture.tower,
+            *([net.recurrence.queries] if isinstance(net.recurrence, OnePass) else []),
         ]
 
     def parts(self) -> dict[str, Sequence[torch.nn.Module]]:

@@ -21,7 +21,7 @@ def test_the_other_side_takes_one_step_more_and_ends_in_the_same_place_as_the_re
     net, calls = build(), []
     forward = net.transformer.forward
     net.transformer.forward = lambda *given: calls.append(len(given[0][0])) or forward(*given)
-    walker, ours = Walker(net, 2, guided=True, by_unit=False, closed=False), drawing.draw_noise
+    walker, ours = Walker(net, 2, guided=True, by_unit=False, closed=False, steps=4), drawing.draw_noise
     assert walker.ours().count == 3
     stages, units = net.flow.count, 3
     assert len(calls) == 4 * stages * units

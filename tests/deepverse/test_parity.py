@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mirage_pl.deepverse.actions import ActionProgram, count_frames, divide_prompts
+from mirage_pl.deepverse.batch import fit_picture
 from mirage_pl.deepverse.clouds import choose_points, place_points
 from mirage_pl.deepverse.model.cameras import chain, interpolate
 from mirage_pl.deepverse.model.codec import StateCodec, find_scale
@@ -183,3 +184,15 @@ def test_clips_through_the_vae_are_the_references_whole_in_tiles_and_in_pieces(r
         close(pieces, codes.mean_BCNhw, 1e-4)
         for piece in chunk["decode"]:
             close(vae.decode(latent, piece=piece), decoded, 1e-4)
+
+
+def test_a_picture_to_begin_with_is_cut_and_resized_as_the_references(rebuild, expected):
+    for case in expected["actions"]["image_preparation"]:
+        # the file doesn't say how its input is drawn; this gives its numbers to the digit
+        drawn = rebuild.uniform(case["seed"], "png", case["h"], case["w"], 3) * 255
+        (height, width), wanted = case["to"], case["expect"]
+        (picture,) = fit_picture(drawn.to(torch.uint8).numpy(), (height, width))
+        assert list(picture.shape) == [3, *wanted["size"]]
+        assert picture[:, 0, 0].tolist() == wanted["top_left"]
+        assert picture[:, height // 2, width // 2].tolist() == wanted["middle"]
+        assert picture.sum().item() == pytest.approx(wanted["sum"], rel=1e-3)

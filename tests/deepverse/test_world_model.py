@@ -263,13 +263,13 @@ def test_a_turn_is_right_in_the_third_that_was_told():
         ("FL", -12, True),
         ("FL", 12, False),
     ):
-        motion = measure_motion(pose(ours), pose(18, 1.0), NUMBERS[told], 9.0)
+        motion = measure_motion(pose(ours), pose(18, 1.0), NUMBERS[told], 9.0, 0.24)
         assert motion.measures["yaw"] is right
         assert motion.measures["turn_error"] == pytest.approx(18 - ours, abs=0.01)
         assert motion.measures["move_error"] == pytest.approx(1)
         assert motion.moves
-    assert not measure_motion(pose(3), pose(0), NUMBERS["SN"], 9.0).moves
-    assert measure_motion(pose(3), pose(0), 0, 9.0).measures["yaw"] is None
+    assert not measure_motion(pose(3), pose(0), NUMBERS["SN"], 9.0, 0.24).moves
+    assert measure_motion(pose(3), pose(0), 0, 9.0, 0.24).measures["yaw"] is None
     assert correlate([(1, 2), (2, 4), (3, 6)]) == pytest.approx(1)
     assert correlate([(0, 2), (0, 4)]) is None
 

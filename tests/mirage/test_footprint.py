@@ -66,6 +66,13 @@ def test_stages_that_recycle_call_the_decoder_once_more_for_every_latent(stage):
     assert more.gathered - once.gathered == 3 * once.parameters["layers"]
 
 
+@pytest.mark.parametrize(("recurrence", "calls"), [("jacobi", 2), ("queries", 2), ("jacobi recurrence.sweeps=9", 5)])
+def test_other_recurrences_call_it_less_often(recurrence, calls):
+    more = read_footprint(compose("plan", *f"recurrence={recurrence}".split(), "latent_size=5", "stage=stage2"), 2)
+    once = read_footprint(compose("plan", "latent_size=5", "stage=stage1"), 2)
+    assert more.gathered - once.gathered == calls * once.parameters["layers"]
+
+
 def test_the_tiny_model_has_the_planned_parameters_and_adamw_states():
     cfg = compose("plan")
     model = Named(load_backbone(cfg.model.path))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_modules.worlds.walking import ACTIONS
+from data_modules.worlds.walking import ACTIONS, name_action
 from mirage_pl.deepverse.model.prompts import CODES
 
 STILL = 1e-3
@@ -30,7 +30,7 @@ class Motion:
     facts: Mapping[str, Any]
 
 
-def measure_motion(ours_44: Tensor, truth_44: Tensor, told: int, edge: float) -> Motion:
+def measure_motion(ours_44: Tensor, truth_44: Tensor, told: int, edge: float, reach: float) -> Motion:
     """Compare two steps of a camera.
 
     Args:
@@ -38,6 +38,7 @@ def measure_motion(ours_44: Tensor, truth_44: Tensor, told: int, edge: float) ->
         truth_44: as it was.
         told: what was said, by number.
         edge: degrees from which a turn is one.
+        reach: length from which a step is one, in the unit of the poses.
     """
     step, true_step = ours_44[:3, 3].tolist(), truth_44[:3, 3].tolist()
     moves = measure_angle(truth_44[:3, :3]) > STILL or float(truth_44[:3, 3].norm()) > STILL
@@ -45,11 +46,23 @@ def measure_motion(ours_44: Tensor, truth_44: Tensor, told: int, edge: float) ->
     code = CODES[told]
     measures = {
         "yaw": None if not code else (yaw > edge) - (yaw < -edge) == ACTIONS[code][2],
+        "action_right": None if not code else read_code(ours_44, edge, reach) == code,
         "turn_error": float(np.degrees(measure_angle(ours_44[:3, :3].mT @ truth_44[:3, :3]))),
         "move_error": float(np.linalg.norm(np.subtract(step, true_step))),
     }
     facts = {"action": code, "step": step, "true_step": true_step, "turn": yaw, "true_turn": true_yaw}
     return Motion(moves, measures, facts)
+
+
+def read_code(step_44: Tensor, edge: float, reach: float) -> str:
+    """The action that takes a camera like this, of all 27: the nearest of eight ways, and the turn."""
+    yaw, (right, _, ahead) = measure_yaw(step_44), step_44[:3, 3].tolist()
+    turn = (yaw > edge) - (yaw < -edge)
+    if np.hypot(right, ahead) < reach:
+        return name_action((0, 0, turn))
+    way = np.arctan2(right, ahead) - np.radians(yaw) / 2  # who turns all along goes half as far round
+    eighth = round(float(way) / (np.pi / 4)) * np.pi / 4
+    return name_action((np.sign(round(np.cos(eighth), 6)), np.sign(round(np.sin(eighth), 6)), turn))
 
 
 def measure_angle(turned_33: Tensor) -> float:

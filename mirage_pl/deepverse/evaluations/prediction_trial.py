@@ -29,6 +29,7 @@ from mirage_pl.deepverse.evaluations.prediction_conditions import (
 )
 from mirage_pl.deepverse.evaluations.reconstruction import AT_ONCE, draw_clip
 from mirage_pl.deepverse.evaluations.unit_scores import LAST, find_moves, score_frames
+from mirage_pl.deepverse.evaluations.warping import measure_agreement
 from mirage_pl.deepverse.model.cameras import relate
 from mirage_pl.deepverse.model.codec import RAYS
 from mirage_pl.deepverse.model.prompts import turn_prompts
@@ -210,7 +211,7 @@ class PredictTrial(Trial):
         count = min(truth["colours"].shape[1], seen.maps["colours"].shape[1])
         ours, truth = ({name: maps[:, :count] for name, maps in each.items()} for each in (seen.maps, truth))
         scores = score_frames(ours, truth)
-        points = self.score_points(batch, ours, truth) if condition in SPATIAL else {}
+        points = self.score_points(batch, ours, truth, seen.steps_B44) if condition in SPATIAL else {}
         last = slice((ahead - 1) * stride, ahead * stride)
         steps_B44 = torch.stack([relate(poses_N44)[self.given] for poses_N44 in batch.poses_BN44])
         walks = self.evaluation.walks
@@ -218,7 +219,8 @@ class PredictTrial(Trial):
         rows = []
         for place, clip in enumerate(batch.samples):
             told = int(seen.told_B[place]) if walks else 0
-            motion = measure_motion(seen.steps_B44[place], steps_B44[place], told, self.evaluation.edge)
+            edges = self.evaluation.edge, self.evaluation.reach
+            motion = measure_motion(seen.steps_B44[place], steps_B44[place], told, *edges)
             row = self.name_row(clip, motion, moves := motion.moves or moves_B[place])
             counts = condition not in REMEMBERING or bool(batch.remembered_B[place])
             if counts and not (condition == INSTRUCTION and not batch.prompts_BN[place, self.given]):
@@ -232,13 +234,19 @@ class PredictTrial(Trial):
         return rows
 
     def score_points(
-        self, batch: UnitBatch, ours: Mapping[str, Tensor], truth: Mapping[str, Tensor]
+        self, batch: UnitBatch, ours: Mapping[str, Tensor], truth: Mapping[str, Tensor], steps_B44: Tensor
     ) -> dict[str, list[float]]:
         """Measures in space of the last frame of the next unit; none without depth."""
         if "disparity" not in ours:
             return {}
         here, there = ({name: maps[:, self.world.stride - 1] for name, maps in each.items()} for each in (ours, truth))
-        return measure_points(here, there, batch.lenses_BN33[:, self.given].float(), self.evaluation.strength)
+        lenses_B33, newest = batch.lenses_BN33[:, self.given].float(), self.first_frame() - 1
+        points = measure_points(here, there, lenses_B33, self.evaluation.strength)
+        if self.evaluation.walks:
+            before = self.list_truth(batch)["colours"][:, newest]
+            views = before, here["colours"], here["disparity"], steps_B44
+            points["agreement"] = measure_agreement(*views, lenses_B33)
+        return points
 
     def name_row(self, clip: Clip, motion: Motion, moves: bool) -> Row:
         """What a row is of."""

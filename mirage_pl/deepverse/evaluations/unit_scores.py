@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mirage_pl.deepverse.evaluations.geometry import measure_normals
 from mirage_pl.deepverse.pictures import measure_depth_error
-from mirage_pl.engine.evaluation.frames import psnr, squared_error
+from mirage_pl.engine.evaluation.frames import psnr, squared_error, ssim
 
 LAST = ("psnr", "absrel")
 """Measures of the last unit as well."""
@@ -25,7 +25,7 @@ def score_frames(ours: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> dic
     """Measures of each frame, [B, T]."""
     shape = ours["colours"].shape[:2]
     pair = [each["colours"].flatten(0, 1) for each in (ours, truth)]
-    scores = {"psnr": psnr(squared_error(*pair)).view(shape)}
+    scores = {"psnr": psnr(squared_error(*pair)).view(shape), "ssim": ssim(*pair).view(shape)}
     if "disparity" in ours:
         scores["absrel"] = measure_depth_error(ours["disparity"], truth["disparity"])
     if "normals" in ours:

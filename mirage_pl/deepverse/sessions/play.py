@@ -17,7 +17,7 @@ from torch import Tensor
 
 from data_modules.images import open_image
 from mirage_pl.deepverse.actions import ActionProgram
-from mirage_pl.deepverse.batch import fit_depth, fit_frames
+from mirage_pl.deepverse.batch import fit_depth, fit_frames, fit_picture
 from mirage_pl.deepverse.model.codec import invert_depth
 from mirage_pl.deepverse.model.handover import Walked
 from mirage_pl.deepverse.model.memory import Memory
@@ -25,9 +25,10 @@ from mirage_pl.deepverse.model.prompts import NUMBERS
 from mirage_pl.deepverse.model.rollout import Rollout, size_windows
 from mirage_pl.deepverse.model.sampler import Sampler
 from mirage_pl.deepverse.pictures import draw_colours, read_colours
-from mirage_pl.deepverse.sessions.real import RealWalk, find_place
+from mirage_pl.deepverse.sessions.real import RealWalk
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.evaluation.frames import psnr, squared_error, to_pixels
+from mirage_pl.engine.inputs import check_count
 from mirage_pl.engine.seams import Piece
 
 PAGE = Path(__file__).parent / "pages" / "walk"
@@ -45,6 +46,7 @@ class Play:
         rate: frames a second that the page shows.
     """
 
+    uses = ("module.net.stride", "collator.given")
     page = PAGE
 
     def __init__(
@@ -74,11 +76,11 @@ class Play:
             ValueError: no such file or place, or neither a picture nor a simulator.
         """
         if image is not None:
-            self.real, frame_HWC = None, np.array(open_image(Path(image), f"image={image}"))
+            self.real, picture = None, fit_picture(np.array(open_image(Path(image), f"image={image}")), self.size)
+            yield from self.imagine_from(picture)
         else:
-            self.real = RealWalk.open(self.trained.config, find_place(place))
-            frame_HWC = self.real.views[-1].frame_HWC
-        yield from self.imagine_from(frame_HWC)
+            self.real = RealWalk.open(self.trained.config, check_count("place", place, 0))
+            yield from self.imagine_from(self.fit_newest(self.real))
         if actions is not None:
             yield from self.step(actions)
 
@@ -94,7 +96,7 @@ class Play:
             if self.real is None:
                 raise ValueError("there is no simulator to begin anew from; give actions, such as (FN)")
             self.real.rest()
-            yield from self.imagine_from(self.real.views[-1].frame_HWC)
+            yield from self.imagine_from(self.fit_newest(self.real))
             return
         codes, started = ActionProgram.parse(actions).codes, perf_counter()
         self.rollout.go([NUMBERS[code] for code in codes])
@@ -103,10 +105,14 @@ class Play:
             self.real.go(codes)
         yield from self.show(len(codes) * self.rollout.world.stride, seconds)
 
-    def imagine_from(self, frame_HWC: NDArray[np.uint8]) -> Iterator[Piece]:
-        """Begin with a frame, and show it as it is imagined."""
+    def fit_newest(self, real: RealWalk) -> Tensor:
+        """What the simulator shows now, [1, 3, H, W]."""
+        return fit_frames(real.views[-1].frame_HWC[None], self.size)
+
+    def imagine_from(self, picture_13HW: Tensor) -> Iterator[Piece]:
+        """Begin with a picture, and show it as it is imagined."""
         started = perf_counter()
-        self.rollout.begin(draw_colours(fit_frames(frame_HWC[None], self.size)[None], torch.float32)[0, :, 0])
+        self.rollout.begin(draw_colours(picture_13HW[None], torch.float32)[0, :, 0])
         yield from self.show(1, perf_counter() - started)
 
     def show(self, frames: int, seconds: float) -> Iterator[Piece]:

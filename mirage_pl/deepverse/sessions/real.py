@@ -82,14 +82,3 @@ class RealWalk:
         there = np.linalg.inv(self.views[0].pose_44.astype(float)) @ self.views[-1].pose_44
         turned = np.degrees(np.arctan2(there[0, 2], there[2, 2]))
         return [round(float(number), 3) for number in (there[0, 3], there[2, 3], turned)]
-
-
-def find_place(place: float) -> int:
-    """The number of a place.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if place < 0 or place != int(place):
-        raise ValueError(f"place={place:g} must be 0, 1, 2 or more")
-    return int(place)

@@ -14,7 +14,7 @@ from data_modules.episodes.recording import read_episode
 from data_modules.episodes.video import Clip, enlarge, place_beside
 from data_modules.images import open_image
 from mirage_pl.deepverse.actions import ActionProgram
-from mirage_pl.deepverse.batch import fit_frames
+from mirage_pl.deepverse.batch import fit_frames, fit_picture
 from mirage_pl.deepverse.clouds import build_cloud
 from mirage_pl.deepverse.controller import draw_controller
 from mirage_pl.deepverse.model.cameras import interpolate
@@ -95,12 +95,12 @@ class Walk:
         if (image is None) == (clip is None):
             raise ValueError("give image=FILE, a picture, or clip=FILE, an .npz episode")
         codes = ActionProgram.parse(actions).codes if actions else ()
-        if image is not None:
-            frame_HWC = np.asarray(open_image(Path(image), f"image={image}"))
-        else:
-            frame_HWC = self.read_frame(Path(str(clip)), check_count("first", first, 0))
         model = self.trained.config.model
-        frames_TCHW = fit_frames(np.array(frame_HWC)[None], (model.height, model.width))
+        size = int(model.height), int(model.width)
+        if image is not None:
+            frames_TCHW = fit_picture(np.array(open_image(Path(image), f"image={image}")), size)
+        else:
+            frames_TCHW = fit_frames(self.read_frame(Path(str(clip)), check_count("first", first, 0))[None], size)
         picture_B3THW = draw_colours(frames_TCHW[None], torch.float32)
         self.codes = []
         self.rollout.begin(picture_B3THW[0, :, 0])
