@@ -1,7 +1,8 @@
 """Demonstrations out of files of episodes, as ``task.form`` says: LeRobot, HDF5, ``.npz``. Shapes: ``steps``."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from data_modules.demonstrations.steps import Step, Steps, list_places
 from data_modules.episodes.entry import Entry, naming, open_checked, parse_entry
 from data_modules.episodes.episode import Frames
 from data_modules.episodes.form import Form, as_plain
-from data_modules.episodes.listing import open_episodes
+from data_modules.episodes.listing import open_episodes, write_index
 from data_modules.files.sources import Concatenated, Source
 
 
@@ -108,7 +109,8 @@ class RecordedSteps(Steps):
         self.read = dict[int, Recorded]()
         self.numbered = {entry.where: row for row, entry in enumerate(self.entries)}
         if not self.places:
-            raise ValueError(f"{source}: no episode has {stride + 1} frames or more; lower task.stride")
+            fix = "lower task.stride" if stride > 1 else "a step is between two"
+            raise ValueError(f"{source}: no episode has {stride + 1} frames or more; {fix}")
 
     def cut(self, row: int, at: int) -> RecordedStep:
         """Cut a step out of an episode.
@@ -178,6 +180,8 @@ def read_recorded(entry: Entry, form: Form, numbers: Numbering, annotations: Ann
         ValueError: it can't be read, lacks what a policy learns from, or isn't as ``task.numbers`` says; names the row.
     """
     with naming(entry), open_checked(entry, form) as recording:
+        if recording.total < 2:
+            raise ValueError(f"{recording.name} has 1 frame; a step is between two, so leave the episode out")
         states = recording.states() if numbers.state else np.zeros((recording.total, 0), np.float32)
         actions, text = recording.actions(), entry.text or recording.text()
         there, there_are = {"states": states, "actions": actions}, ", ".join(recording.arrays.keys())
@@ -186,7 +190,7 @@ def read_recorded(entry: Entry, form: Form, numbers: Numbering, annotations: Ann
             raise ValueError(f"{recording.name} has no {missing[0]}, but {there_are}; {fix}")
         assert states is not None
         assert actions is not None
-        if not text:
+        if not text or not text.strip():
             raise ValueError(
                 f"{recording.name} doesn't say what is to be done; set task.form.keys.text, or write text into an index"
             )
@@ -256,6 +260,10 @@ class RecordedDemonstrations:
         if wrong := [each for each in files if not isinstance(each, str)]:
             raise ValueError(f"{wrong[0]} names no episodes; give a path or a list of paths: shares are for clips")
         return Concatenated([open_episodes(each, self.form) for each in files])
+
+    def copy_rows(self, file: Path, names: Collection[str], out: Path) -> None:
+        """Write some episodes of what names them as an index, see :func:`data_modules.episodes.listing.write_index`."""
+        write_index(file, self.form, names, out)
 
     def problems(self, file: Any) -> Iterator[str]:
         """Yield what is wrong with each bad row, or with its file: its numbers, words and all its frames."""

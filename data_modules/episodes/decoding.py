@@ -27,10 +27,12 @@ class Track:
     Attributes:
         times_T: when each is shown, in the video's own unit, as whole numbers.
         keys_K: numbers of the frames that are coded whole, about: as they lie in the file.
+        rate: frames a second, by the median time between two; 0: there is but one.
     """
 
     times_T: NDArray[np.int64]
     keys_K: NDArray[np.int64]
+    rate: float
 
     def skips(self, before: int, number: int) -> bool:
         """Whether a frame is reached faster from a key frame than from an earlier frame."""
@@ -135,13 +137,20 @@ def _index(file: Path, _changed_ns: int, _size: int) -> Track:
         gaps = np.unique(np.diff(times_T))
         if len(entries) == stream.frames > 1 and len(gaps) == 1 and gaps[0] > 0:  # a constant rate: nothing is read
             times_T = (stream.start_time or 0) + np.arange(len(entries)) * gaps[0]
-            return Track(times_T, np.array([number for number, entry in enumerate(entries) if entry.is_keyframe]))
+            keys_K = np.array([number for number, entry in enumerate(entries) if entry.is_keyframe])
+            return Track(times_T, keys_K, measure_rate(times_T, stream))
         packets = [packet for packet in container.demux(stream) if packet.size]
         if any(packet.pts is None for packet in packets):
             raise ValueError("its frames have no times; convert it to an mp4")
         times_T = np.sort(np.array([packet.pts for packet in packets], np.int64))
         keys = np.array([packet.pts for packet in packets if packet.is_keyframe], np.int64)
-        return Track(times_T, np.searchsorted(times_T, keys))
+        return Track(times_T, np.searchsorted(times_T, keys), measure_rate(times_T, stream))
+
+
+def measure_rate(times_T: NDArray[np.int64], stream: Any) -> float:
+    """Frames a second of a stream; 0 where its times don't say."""
+    gap = float(np.median(np.diff(times_T)) * stream.time_base) if len(times_T) > 1 and stream.time_base else 0.0
+    return 1 / gap if gap > 0 else 0.0
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Shapes: T frames of H x W pixels, S = T - 1 steps between them, A numbers of an action.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -170,7 +171,7 @@ def as_numbers(numbers: Any, kind: str, name: str) -> Numbers:
     """Return rows of finite numbers, whatever their type."""
     if numbers.dtype.kind not in "iufb":
         raise ValueError(f"{name}: {kind.split()[0]} must be numbers; these are {numbers.dtype}")
-    rows: Numbers = numbers.reshape(len(numbers), -1).astype(np.float32)
+    rows: Numbers = numbers.reshape(len(numbers), math.prod(numbers.shape[1:])).astype(np.float32)
     if bad := np.flatnonzero(~np.isfinite(rows).all(1)).tolist():
         raise ValueError(f"{name}: {kind} {bad[0]} aren't finite numbers; correct or leave out the episode")
     return rows

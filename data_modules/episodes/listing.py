@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.episodes.decoding import ENDINGS as VIDEOS
-from data_modules.episodes.entry import naming, parse_entry
+from data_modules.episodes.entry import Entry, naming, open_checked, parse_entry
 from data_modules.episodes.form import Form
 from data_modules.episodes.hdf5 import ENDINGS as HDF5
 from data_modules.episodes.hdf5 import as_numbers, list_groups
@@ -67,11 +67,17 @@ class Listed:
 
 
 class Numbered:
-    """The episodes of a LeRobot data set as rows, counted under what is to be done in them."""
+    """The episodes of a LeRobot data set as rows, counted under what is to be done in them.
+
+    Raises:
+        ValueError: it isn't whole, or has no episode; names it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.spans = list(read_folder(path).spans.values())
+        if not self.spans:
+            raise ValueError(f"{path} has no episode; give a LeRobot data set that has one")
 
     def __str__(self) -> str:
         return str(self.path)
@@ -158,16 +164,24 @@ def find_pictured(folder: Path, form: Form) -> list[Path]:
 
 def list_places(file: Path, form: Form) -> list[tuple[Path, str | None]]:
     """The episodes of a file."""
-    cameras = form.names("frames")
+    names = form.names("frames") or form.names("actions")
     if file.suffix.lower() not in HDF5:
         return [(file, None)]
-    if not cameras:
-        raise ValueError(f"{file}: task.form.keys.frames must name the array of frames")
-    return [(file, group) for group in list_groups(file, cameras[0])]
+    if not names:
+        raise ValueError(f"{file}: task.form.keys.frames or actions must name an array")
+    return [(file, group) for group in list_groups(file, names[0])]
+
+
+def find_digest(entry: Entry, form: Form) -> str | None:
+    """The digest of an episode's frames; ``None``: it has no camera."""
+    with open_checked(entry, form) as recording:
+        return digest_episode(entry.file, form, entry.at) if recording.cameras else None
 
 
 def write_index(path: Path, form: Form, names: Collection[str], out: Path) -> None:
-    """Write some episodes of what names them as an index, each with its digest; paths start from the new one.
+    """Write some episodes of what names them as an index, each with the digest of its frames, if it has any.
+
+    Paths start from the new one.
 
     Args:
         path: see :func:`open_episodes`.
@@ -184,9 +198,10 @@ def write_index(path: Path, form: Form, names: Collection[str], out: Path) -> No
             continue
         entry = parse_entry(source, row)
         with naming(entry):
-            digest = entry.digest or digest_episode(entry.file, form, entry.at)
+            digest = entry.digest or find_digest(entry, form)
+        known = {} if digest is None else {"digest": digest}
         file = os.path.relpath(entry.file.resolve(), out.parent.resolve())
-        lines.append(json.dumps(source[row] | {"episode": file, "digest": digest}, ensure_ascii=False) + "\n")
+        lines.append(json.dumps(source[row] | {"episode": file} | known, ensure_ascii=False) + "\n")
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.draft-{os.getpid()}")
     draft.write_text("".join(lines))

@@ -91,7 +91,10 @@ class Recording:
             keys = ", ".join(self.arrays.keys()) or "nothing"
             raise ValueError(f"{self.name} has no {' and no '.join(missing)}, but {keys}; set task.form.keys")
         if not self.cameras and "frames" not in self.form.optional:
-            raise ValueError(f"{self.name}: task.form.keys.frames must name the array of frames")
+            raise ValueError(
+                f"{self.name}: task.form.keys.frames must name the array of frames; what a policy learns from needs "
+                "none: task.reads=steps"
+            )
 
     @cached_property
     def cameras(self) -> Sequence[str]:

@@ -4,6 +4,7 @@ Frames are drawn larger and made small. ViZDoom's depth is a byte, so that of th
 computed; its byte says where something else is in front. Lengths are in metres, angles in degrees.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,10 @@ class Doom:
                 f"task has width={self.width}, height={self.height}, world.tics={self.tics}, idle={self.idle}; give a "
                 "width of 16, 32, 64, 80, 128 or 160 with 4 to 3 of height, and 1 tic or more"
             )
+        if not (0 < self.speed < math.inf and 0 < self.turn <= 180):
+            raise ValueError(f"task.world.speed={self.speed} must be above 0, turn={self.turn} above 0 to 180 degrees")
+        if self.brightness is not None and not 0 < self.brightness < 1:
+            raise ValueError(f"task.world.brightness={self.brightness} must be a share above 0 and below 1, or null")
         self.file = Path(self.wad or Path(vizdoom.__file__).parent / "freedoom2.wad").absolute()
         known = list_maps(self.file)
         if wrong := [name for name in self.maps or ["none"] if str(name).upper() not in known]:

@@ -126,8 +126,8 @@ def list_lumps(wad: Path) -> tuple[tuple[str, int, int], ...]:
         kind, count, at = struct.unpack_from("<4sII", content)
         lumps = [struct.unpack_from("<II8s", content, at + 16 * number) for number in range(count)]
     except (OSError, struct.error) as error:
-        name = type(error).__name__
-        raise ValueError(f"{wad} can't be read as a WAD file ({name}); correct task.world.wad") from None
+        reason = type(error).__name__ if isinstance(error, OSError) else "it has other bytes"
+        raise ValueError(f"{wad} can't be read as a WAD file ({reason}); correct task.world.wad") from None
     if kind not in (b"IWAD", b"PWAD"):
         raise ValueError(f"{wad} is no WAD file; correct task.world.wad")
     return tuple((name.rstrip(b"\0").decode("ascii", "replace").upper(), start, size) for start, size, name in lumps)

@@ -53,6 +53,10 @@ class Raycast:
                 f"task.world has height={self.height}, width={self.width} (8 or more), view={self.view} (10 to 150), "
                 f"size={self.size} (6 or more)"
             )
+        if not (0 < self.speed < 1 and 0 < self.turn <= 180):
+            raise ValueError(
+                f"task.world.speed={self.speed} must be above 0 and below 1, turn={self.turn} to 180 degrees"
+            )
         self.number, self.rooms = 0, draw_rooms(0, self.size)
         self.x = self.z = self.angle = 0.0
 

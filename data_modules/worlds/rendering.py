@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import logging
 import os
 from ctypes.util import find_library
 from functools import lru_cache
@@ -33,6 +34,7 @@ def load_mujoco() -> Any:
     """
     if not os.environ.get("MUJOCO_GL"):
         os.environ["MUJOCO_GL"] = find_way()
+    logging.getLogger("OpenGL").setLevel(logging.WARNING)  # it tells everybody that it could be faster
     try:
         import mujoco
     except ImportError as error:

@@ -105,11 +105,16 @@ class WalkEpisodes(PlayedEpisodes):
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.walks) - WALKS.keys()):
             raise ValueError(f"task.walks has unknown {unknown}; choose from {', '.join(WALKS)}")
-        if not self.walks or min(self.maps, self.new_maps, self.hold) < 1 or self.length < 2:
-            raise ValueError(
-                f"task has walks={list(self.walks)}, maps={self.maps}, new_maps={self.new_maps}, hold={self.hold} (1 "
-                f"or more) and length={self.length} (2 or more)"
-            )
+        if not self.walks:
+            raise ValueError(f"task.walks=[] names no kind of walk; choose from {', '.join(WALKS)}")
+        for name, value, least in (
+            ("maps", self.maps, 1),
+            ("new_maps", self.new_maps, 1),
+            ("hold", self.hold, 1),
+            ("length", self.length, 2),
+        ):
+            if value < least:
+                raise ValueError(f"task.{name}={value} must be {least} or more")
 
     @property
     def turns(self) -> Sequence[float | str]:

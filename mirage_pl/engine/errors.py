@@ -3,11 +3,13 @@
 import errno
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
 from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from mirage_pl.engine.place import CONF
@@ -79,10 +81,29 @@ def explain_absence(error: InterpolationKeyError) -> str:
     """Explain a key that no chosen option brings, but of which others are made: options of several families."""
     key = str(error).partition("'")[2].partition("'")[0]
     place = f", of which {error.full_key} is made" if error.full_key not in (None, key) else ""
+    if choice := next((word for word in sys.argv[1:] if chooses(word, key)), ""):
+        near = get_close_matches(key.rpartition(".")[2], list_beside(error, key), 1)
+        proposal = f"did you mean {choice.partition('=')[0]}={near[0]}?" if near else "--cfg job shows what there is"
+        return f"{choice} names {key}{place}, which isn't there; {proposal}"
     words = [word for word in sys.argv[1:] if word.startswith(("model=", "stage=", "task="))]
     partners = [partner for word in words for partner in list_partners(word)]
     fix = f"choose {' or '.join(partners)}" if partners else "choose a model=, stage= and task= of one family"
     return f"{' '.join(words) or 'this config'} brings no {key}{place}; {fix}"
+
+
+def chooses(word: str, key: str) -> bool:
+    """Whether a word of the command line gives a value that names a key beside its own."""
+    (own, _, value), (parent, _, last) = word.partition("="), key.rpartition(".")
+    return bool(parent) and value.strip("'\"") == last and own.rpartition(".")[0] == parent
+
+
+def list_beside(error: InterpolationKeyError, key: str) -> list[str]:
+    """Keys that there are in place of one that isn't there."""
+    node: Any = error.parent_node
+    while getattr(node, "_get_parent", lambda: None)() is not None:
+        node = node._get_parent()
+    parent = OmegaConf.select(node, key.rpartition(".")[0]) if isinstance(node, DictConfig) else None
+    return [str(name) for name in parent] if isinstance(parent, DictConfig) else []
 
 
 def list_partners(word: str) -> list[str]:

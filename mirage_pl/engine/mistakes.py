@@ -54,7 +54,9 @@ def explain_refusal(error: Exception, known: Iterable[str]) -> str:
     if isinstance(error, OverrideParseException):
         return explain_grammar(str(error.override), text)
     if key := re.match(r"Could not (?:override|delete from config\.) ?'([^']+)'", text):
-        return explain_run() or explain_key(key[1], text, known)
+        below = str(getattr(error.__cause__, "full_key", None) or "")  # a key within a mapping that was typed
+        wrong = below if below.startswith(f"{key[1]}.") else key[1]
+        return explain_run() or explain_key(wrong, text, known)
     if key := re.match(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"+{key[1]} is there already; write {key[1]}=… without the +"
     return " ".join(text.split())

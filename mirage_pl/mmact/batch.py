@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data_modules.demonstrations.steps import Step
 from mirage_pl.mmact.model.coder import CoderSizes
-from mirage_pl.mmact.model.templates import Observation, Templates, Written
+from mirage_pl.mmact.model.templates import OTHER_VIEWS, Observation, Templates, Written
 from mirage_pl.mmact.model.vocabulary import Vocab
 from mirage_pl.mmact.words import Words
 
@@ -139,6 +139,9 @@ class Collator:
     ) -> None:
         if text_slots is not None and text_slots < 2:
             raise ValueError(f"text_slots={text_slots} must be 2 or more, an end included, or null for no words")
+        if not 0 <= views <= len(OTHER_VIEWS):
+            there = ", ".join(OTHER_VIEWS)
+            raise ValueError(f"views={views} must be 0 to {len(OTHER_VIEWS)}: a prompt has {there}")
         self.words, self.limit, self.reserve, self.text_slots = Words(words, vocab), limit, reserve, text_slots
         self.states, self.instructions, self.views, self.paints = states, instructions, views, paints is not None
         self.places = 0 if coder is None else coder.places

@@ -209,10 +209,17 @@ def test_a_simulator_ends_with_its_process_however_that_ends(tmp_path):
 
 
 def test_what_cant_be_is_refused_in_one_line(world, tmp_path, monkeypatch):
+    (tmp_path / "plain.wad").write_text("text")
     for words, change in {
         "width=36, height=24.*give a width of 16, 32": {"width": 36},
         "4 to 3 of height": {"height": 32},
         "task.world.maps has map40, but freedoom2.wad has MAP01, MAP02": {"maps": ["map01", "map40"]},
+        r"^task.world.speed=-5 must be above 0": {"speed": -5},
+        r"turn=0 above 0 to 180 degrees": {"turn": 0},
+        r"^task.world.brightness=40 must be a share above 0 and below 1, or null": {"brightness": 40},
+        r"plain.wad can't be read as a WAD file \(it has other bytes\); correct task.world.wad": {
+            "wad": str(tmp_path / "plain.wad")
+        },
         "gone.wad can't be read as a WAD file .*task.world.wad": {"wad": str(tmp_path / "gone.wad")},
     }.items():
         with pytest.raises(ValueError, match=words) as error:

@@ -1,6 +1,7 @@
 """Rooms drawn by rays: depth against a slow march, poses against what is seen, walks, and how they are divided."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -118,6 +119,15 @@ def test_half_of_the_test_walks_are_in_maps_that_training_never_saw(tmp_path):
 def test_worlds_and_walks_that_cant_be_are_refused(tmp_path):
     with pytest.raises(ValueError, match="height=4"):
         Raycast(4, 16)
-    for change, words in (("task.walks=[fly]", "unknown \\['fly'\\]"), ("task.hold=0", "hold=0")):
+    for speed in (-0.1, 0, 5, math.nan):
+        with pytest.raises(ValueError, match="^task.world.speed=.* must be above 0 and below 1"):
+            Raycast(16, 16, speed=speed)
+    for change, words in (
+        ("task.walks=[fly]", "unknown \\['fly'\\]"),
+        ("task.walks=[]", "task.walks=\\[\\] names no kind of walk"),
+        ("task.hold=0", "task.hold=0 must be 1 or more"),
+        ("task.length=1", "task.length=1 must be 2 or more"),
+        ("task.new_maps=0", "task.new_maps=0 must be 1 or more"),
+    ):
         with pytest.raises(Exception, match=words):
             instantiate(small(tmp_path, change).task.data.maker)

@@ -1,6 +1,7 @@
 """Steps out of files of episodes: LeRobot in both versions, with cameras and words; RoboTwin; and what may be wrong."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from io import BytesIO
@@ -15,6 +16,8 @@ from PIL import Image
 
 from data_modules.demonstrations.recorded import RecordedDemonstrations
 from mirage_pl.engine.datasets import description
+from mirage_pl.engine.mistakes import check_types
+from mirage_pl.engine.place import CONF
 from tests.conftest import compose
 from tests.data_modules.test_lerobot import EPISODES, LENGTHS, VERSIONS, alike, change_info, write
 
@@ -249,6 +252,63 @@ def test_robotwin_without_words_names_the_file_and_without_sub_tasks_has_no_plan
     with pytest.raises(ValueError, match=r"instructions/episode0.json doesn't say what is to be done under 'seen'"):
         robotwin(file)[0]
     file = write_robotwin(tmp_path / "b", plans=None)
-    with pytest.raises(ValueError, match="has no subtask_text"):
-        robotwin(file)[0]
-    assert robotwin(file, form__keys__plans=None)[0].plan is None
+    assert robotwin(file)[0].plan is None
+    assert not [*robotwin(write_robotwin(tmp_path / "c", total=2, plans=None)).places[2:]]
+    with pytest.raises(ValueError, match=r"episode0.hdf5 has 1 frame; a step is between two, so leave the episode out"):
+        robotwin(write_robotwin(tmp_path / "d", total=1), stride=1).gather()
+
+
+def test_joints_are_read_as_the_task_says_that_they_are(tmp_path):
+    (line,) = [line for line in (CONF / "task/episodes/robotwin.yaml").read_text().splitlines() if "joints:" in line]
+    files = [f"task.train_file={write_robotwin(tmp_path)}", "task.val_file=null", "task.test_file=null"]
+    words = re.findall(r"task\.\S+=(?:\{.*\}|\S+)", line)
+    cfg = compose("data", "task=episodes/robotwin", "task.reads=steps", *words, *files)
+    check_types(cfg, compose("data", "task=episodes/robotwin"), words, lambda *_: False)
+    assert instantiate(cfg.task.dataset).read(cfg.task.train_file)[0].state_S.shape == (14,)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_episodes_of_one_row_without_words_or_of_another_rate_and_empty_sets_are_bad_rows(tmp_path, version):
+    def problems(name, episodes, spoil=lambda info: None):
+        folder = write(tmp_path / name, version, episodes, cameras=["top", "wrist"])
+        change_info(folder, spoil)
+        return [*open_steps().problems(str(folder))]
+
+    first, second, *_ = TWO
+    alone = replace(
+        first,
+        frames_THWC=first.frames_THWC[:1],
+        others=(first.others[0][:1],),
+        actions_SA=first.actions_SA[:0],
+        rewards_S=first.rewards_S[:0],
+        states_TN=first.states_TN[:1],
+    )
+    (line,) = problems("one", [second, alone])
+    assert line.endswith("has 1 frame; a step is between two, so leave the episode out")
+    for number, blank in enumerate(("", "  ", "\t\n")):
+        (line,) = problems(f"blank{number}", [second, replace(first, text=blank)])
+        assert "episode 1: " in line
+        assert "doesn't say what is to be done" in line
+    for number, fps in enumerate((30, 5, 12)):
+        lines = problems(f"rate{number}", [first, second], lambda info, fps=fps: info.update(fps=fps))
+        assert any(f"10 frames a second, but meta/info.json says fps={fps}" in line for line in lines)
+    empty = tmp_path / "one"
+    for file in (*empty.glob("meta/episodes*"), *empty.glob("meta/episodes*/*/*")):
+        if file.suffix == ".jsonl":
+            file.write_text("")
+        elif file.is_file():
+            pyarrow.parquet.write_table(pyarrow.parquet.read_table(file).slice(0, 0), file)
+    change_info(empty, lambda info: info.update(total_episodes=0, total_frames=0))
+    assert [*open_steps().problems(str(empty))] == [f"{empty} has no episode; give a LeRobot data set that has one"]
+
+
+@pytest.mark.parametrize("cameras", ["[]", "[top]"])
+def test_episodes_are_divided_as_steps_with_and_without_cameras(folder, tmp_path, cameras):
+    files = [f"task.train_file={folder}", "task.val_file=null", "task.test_file=null", "task.reads=steps"]
+    keys = [f"task.form.keys.frames={cameras}", "task.numbers={state: 3, action: 2}"]
+    words = ["task=episodes/lerobot", *files, *keys, "split={train: 0.5, val: 0.5}", f"out={tmp_path}"]
+    description.run(compose("data", *words))
+    parts = [open_steps(form=FORM | {"keys": KEYS | {"frames": []}}).read(str(file)) for file in tmp_path.glob("*l")]
+    assert sum(map(len, parts)) == sum(LENGTHS) - len(LENGTHS)
+    assert len({name for part in parts for name in part.identities()}) == len(LENGTHS)
+    assert all(("digest" in row) == (cameras != "[]") for part in parts for row in map(part.source.__getitem__, (0, 1)))

@@ -21,6 +21,7 @@ from mirage_pl.deepverse.evaluations.acting import ImaginedActions
 from mirage_pl.deepverse.evaluations.actions import ReadTrial
 from mirage_pl.deepverse.evaluations.other_clips import OtherClips
 from mirage_pl.deepverse.model.codec import StateCodec
+from mirage_pl.deepverse.model.mmdit import MMDiT, MmditSizes, Said
 from mirage_pl.deepverse.model.prompts import ReleasedPrompts, WordTable
 from mirage_pl.deepverse.model.sampler import Sampler
 from mirage_pl.deepverse.reading import PictureReader, PointReader
@@ -292,3 +293,15 @@ class Told:
 
     samples: tuple
     prompts_BN: torch.Tensor
+
+
+def test_a_noisy_unit_goes_past_the_layers_as_much_as_its_time_says():
+    sizes = MmditSizes(1, 2, 8, 5, 2, 6, 4, 4, 4, straight=True)
+    net, unit = MMDiT(sizes), torch.randn(2, 5, 1, 4, 4)
+    said, times = Said(torch.zeros(2, 1, 6), torch.ones(2, 1), torch.zeros(2, 4)), torch.tensor([1.0, 900.0])
+    assert net([unit, unit], times, said).abs().max() == 0
+    net.straight.linear.bias.data.copy_(torch.arange(5.0))
+    torch.testing.assert_close(net([unit, unit], times, said), unit * torch.arange(5.0).view(1, 5, 1, 1, 1))
+    torch.nn.init.normal_(net.straight.linear.weight)
+    first, second = net([unit[:1].expand(2, -1, -1, -1, -1)], times, said)
+    assert not torch.allclose(first, second)

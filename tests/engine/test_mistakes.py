@@ -31,6 +31,7 @@ def said(main, monkeypatch, capsys, *words):
 
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
 REFUSED = {
+    "trainer={max_step: 8, devices: 1}": "trainer.max_step isn't a key of the config; did you mean trainer.max_steps",
     "stage.learning_rat=1": "stage.learning_rat isn't a key of the config; did you mean stage.module.optimizer.lr=1?",
     "trainer.max_step=5": "trainer.max_step isn't a key of the config; did you mean trainer.max_steps=5?",
     "epochs=3": "epochs isn't a key of the config; did you mean trainer.max_epochs=3?",
@@ -95,6 +96,10 @@ def test_a_file_of_the_users_own_that_cannot_be_used_is_named(monkeypatch, capsy
         (
             ["stage=ivideogpt/tokenizer", "model=tiny"],
             "model=tiny brings no model.decode.*; choose model=ivideogpt/ctx",
+        ),
+        (
+            ["stage=mmact/action", "task=episodes/lerobot", "task.reads=step"],
+            "task.reads=step names task.*step.* isn't there; did you mean task.reads=steps.$",
         ),
         (
             ["stage=sft", "task=pushing"],

@@ -186,7 +186,7 @@ def test_ways_to_fill_in_stand_beside_each_other_with_what_they_cost(run):
     exact = {name for name in ways if name not in ("stale8", "confident8")}
     assert {ways[name]["deviation"]["mean"] for name in exact} == {0}
     assert ways["stale8"]["deviation"]["mean"] > 0
-    assert metrics["decoders"]["again4"]["steps"] == "4"
+    assert metrics["decoders"]["again4"]["steps"] == 4
     page = (run / "evaluation/ways/report.html").read_text()
     assert "hidden again (MaskGIT)" in page
     assert "forwards 4.000" in page

@@ -257,10 +257,31 @@ def test_a_session_tells_what_comes_next_in_words_and_as_a_picture(painted, run,
     assert use["files"] == [f"{tmp_path}/next.png"]
     assert Image.open(tmp_path / "next.png").size == (96, 32)
     assert len(use["text"].splitlines()) == 3
-    with pytest.raises(ValueError, match="reads pictures"):
+    with pytest.raises(ValueError, match=r"reads image=… \(2 picture"):
         infer.run(compose("infer", *given, f"ckpt={painted}", f'state="{" ".join(["0.1"] * 10)}"'))
     with pytest.raises(Exception, match="this run tells nothing"):
         infer.run(compose("infer", *given, f"ckpt={run}"))
+
+
+def test_pictures_of_ones_own_are_acted_on_and_what_comes_next_is_told(painted, run, tmp_path):
+    for name, color in (("a", "red"), ("b", "blue")):
+        Image.new("RGB", (40, 30), color).save(tmp_path / f"{name}.png")
+    state, both = f'state="{" ".join(["0.1"] * 10)}"', f"image=[{tmp_path}/a.png,{tmp_path}/b.png]"
+    given = [f"ckpt={painted}", f"out={tmp_path}", "instruction=go"]
+    (use,) = infer.run(compose("infer", "session=mmact/act", *given, state, both))
+    assert [len(line.split()) for line in use["text"].splitlines()] == [2] * 4
+    (use,) = infer.run(compose("infer", "session=mmact/tell", "decode_image.steps=2", *given, state, both))
+    assert use["files"] == [f"{tmp_path}/next.png"]
+    assert Image.open(tmp_path / "next.png").size == (64, 32)
+    for words, line in (
+        ([state, f"image={tmp_path}/a.png"], r"image has 1 picture\(s\), and this run reads 2"),
+        ([both], r"this run reads state=.* \(10 numbers\): give that"),
+        ([state, f"image=[{tmp_path}/a.png,{tmp_path}/none.png]"], "none.png"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            infer.run(compose("infer", "session=mmact/act", *given, *words))
+    with pytest.raises(ValueError, match="this run reads no pictures; leave image out"):
+        infer.run(compose("infer", "session=mmact/act", f"ckpt={run}", "instruction=go", state, both))
 
 
 def test_what_isnt_there_to_be_seen_is_said_with_its_row(seen, told, painted, run, tmp_path):

@@ -21,6 +21,11 @@ def test_actions_are_compared_with_those_of_demonstrations_within_their_episode(
     cfg = compose_small("train", f"data={told}")
     data = instantiate(cfg.task.dataset)
     test, mean = data.read(cfg.task.test_file), data.read(cfg.task.train_file).gather()[1].mean(0)
+    with pytest.raises(ValueError, match="needs a view, and this policy reads 0"):
+        evaluate.run(compose("evaluate", f"ckpt={run}", *given[:1], "conditions=[blank_image]", "label=none"))
+    with pytest.raises(ValueError, match="doesn't learn to code pictures; score one of stage=mmact/vq"):
+        evaluate.run(compose("evaluate", f"ckpt={run}", "evaluation=mmact/pictures", "label=none"))
+    assert metrics["decode"]["steps"] == 1
     steps = {test[place].where: test[place] for place in range(len(test))}
     for row in rows:
         step = steps[row["where"]]
@@ -33,3 +38,16 @@ def test_a_condition_that_there_isnt_and_one_without_data_are_refused():
     for conditions, file, words in ((["expert"], "x", "unknown"), (["mean"], None, "needs training data")):
         with pytest.raises(ValueError, match=words):
             Imitating(conditions, instantiate(cfg.decode), 4, instantiate(cfg.task.dataset), file)
+
+
+def test_what_a_policy_cant_be_compared_with_is_refused_before_it_plays(run):
+    for words, line in (
+        (["task.train_file=null"], "conditions=.nearest. needs training data"),
+        (["task.train_file=null", "conditions=[mean]"], "conditions=.mean. needs training data"),
+        (["conditions=[blank_image]"], "conditions=.blank_image. needs 1 view"),
+        (["conditions=[moved_objects]"], "this world can't place things elsewhere"),
+    ):
+        given = [f"ckpt={run}", "evaluation=mmact/policy", "label=never", *words]
+        with pytest.raises(ValueError, match=line):
+            evaluate.run(compose("evaluate", *given))
+    assert not [*(run / "evaluation/never").glob("**/own*")]

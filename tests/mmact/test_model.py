@@ -12,6 +12,7 @@ from mirage_pl.mmact.model.backbone import Ask, Backbone, Kept, Sizes
 from mirage_pl.mmact.model.bins import Bins, Normalizer
 from mirage_pl.mmact.model.decoding import HIDDEN, Decode
 from mirage_pl.mmact.model.masking import Masking, Schedule, draw_words
+from mirage_pl.mmact.model.network import Scales
 from mirage_pl.mmact.model.ordinal import OrdinalBackbone
 from mirage_pl.mmact.model.places import Places
 from mirage_pl.mmact.model.released import load_released
@@ -82,10 +83,24 @@ def test_an_instruction_is_cut_by_rule_and_images_never_are():
     assert cut.ids[start - 1 : start + 5] == [VOCAB["soi"], *codes, VOCAB["eoi"]]
     with pytest.raises(ValueError, match="without its instruction"):
         templates.write_action(seen, 2, [VOCAB["mask"]] * 4, limit - 8)
-    with pytest.raises(ValueError, match="3 views, but a prompt for actions of 7 numbers has 2: head, wrist"):
-        templates.write_prompt("action", Observation([], (), [codes] * 3), 7)
+    assert templates.write_prompt("action", Observation([], (), [codes] * 3), 7).count(VOCAB["soi"]) == 3
+    with pytest.raises(ValueError, match="^views=4 must be 0 to 3: a prompt has head, left, right$"):
+        templates.write_prompt("action", Observation([], (), [codes] * 4), 7)
     with pytest.raises(ValueError, match="don't fit into 20"):
         templates.write_text(seen, 2, [1] * 19, 20)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kind": "minmax"}, "^scales.action.kind=minmax must be one of none, mean_std, min_max$"),
+        ({"kind": "none", "raw": [99]}, "^scales.action.raw has 99; dimensions must be 0 to 1$"),
+        ({"kind": "none", "raw": [-1]}, "^scales.action.raw has -1; dimensions must be 0 to 1$"),
+    ],
+)
+def test_scales_that_cant_be_are_refused_by_the_key_that_names_them(options, words):
+    with pytest.raises(ValueError, match=words):
+        Scales({"state": 0, "action": 2}, {"kind": "none"}, options)
 
 
 def test_any_text_is_words_and_comes_back():

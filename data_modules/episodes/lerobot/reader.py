@@ -1,6 +1,6 @@
 """Episodes of a LeRobot data set, v2.0, v2.1 or v3.0: numbers in Parquet files, frames in videos or beside the numbers.
 
-A frame is found by its number within the episode's part of its video; times are never compared.
+A frame is found by its number within the episode's part of its video; of times the rate alone is compared.
 """
 
 import math
@@ -16,12 +16,16 @@ import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from data_modules.episodes.decoding import count_frames, decode_frames
+from data_modules.episodes.decoding import count_frames, decode_frames, index_video
 from data_modules.episodes.hdf5 import decode_picture
 from data_modules.episodes.lerobot.meta import INFO, Folder, Span, read_folder
 
 TEXT = "text"
 """The key of what is to be done, which isn't among the features."""
+TIME = "timestamp"
+"""The feature that says when a frame was taken, in seconds."""
+NEAR = 0.05
+"""Share by which rates may differ, for times are rounded."""
 KEPT = 1024
 """Parquet files whose episodes' rows are kept."""
 
@@ -68,6 +72,7 @@ class NumberedEpisode:
         if key in self.span.videos:
             file, first = self.span.videos[key]
             there, end = count_frames(file), first + self.span.length
+            self.check_rate(index_video(file).rate, file)
             if there < end or (self.folder.alone and there != end):
                 raise ValueError(
                     f"{file} has {there} frames, but episode {self.span.number} has {self.span.length} rows"
@@ -137,7 +142,18 @@ class NumberedEpisode:
     @cached_property
     def columns(self) -> dict[str, Any]:
         """The features that are numbers, read at once."""
-        return self.read([key for key in self.folder.features if key not in self.folder.cameras])
+        columns = self.read([key for key in self.folder.features if key not in self.folder.cameras])
+        if TIME in columns and self.span.length > 1:
+            gap = float(np.median(np.diff(columns[TIME].to_numpy(zero_copy_only=False))))
+            self.check_rate(1 / gap if gap > 0 else 0.0, self.span.data)
+        return columns
+
+    def check_rate(self, rate: float, file: Path) -> None:
+        """Refuse a file of another rate than the data set says; 0: the file doesn't say."""
+        said = float(self.folder.info["fps"])
+        if rate and abs(rate / said - 1) > NEAR:
+            there = f"{file} has {rate:.3g} frames a second"
+            raise ValueError(f"{there}, but {INFO} says fps={said:g}; correct it, or copy the data set anew")
 
     def read(self, keys: Sequence[str]) -> dict[str, Any]:
         """Read the episode's cells of those columns that there are: only the row groups that hold them."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data_modules.episodes.clips import Clip
 from data_modules.worlds.walking import name_action
-from mirage_pl.deepverse.evaluations.motion import measure_yaw
+from mirage_pl.deepverse.evaluations.motion import read_code
 from mirage_pl.deepverse.evaluations.prediction_trial import PredictTrial
 from mirage_pl.deepverse.model.cameras import relate
 from mirage_pl.deepverse.model.prompts import CODES
@@ -41,7 +41,7 @@ class Read:
         seed: of what is drawn.
         walks: whether actions are those of a walk, which have names.
         edge: degrees from which a unit's turn is one: half of what an action turns by.
-        reach: from which a unit's step ahead or aside is one: half of a slanted one's part.
+        reach: length from which a unit's step is one, in the unit of the poses.
 
     Raises:
         ValueError: a condition that there isn't, or not for such a model; or no unit ahead.
@@ -157,10 +157,7 @@ class ReadTrial(PredictTrial):
 
     def name_motion(self, step_44: Tensor) -> str:
         """The code of a unit's step."""
-        yaw, ends = measure_yaw(step_44), (self.evaluation.edge, self.evaluation.reach)
-        turned = step_44[:3, 3]
-        numbers = [(float(turned[2]), ends[1]), (float(turned[0]), ends[1]), (yaw, ends[0])]
-        return name_action([(number > end) - (number < -end) for number, end in numbers])
+        return read_code(step_44, self.evaluation.edge, self.evaluation.reach)
 
     def over_all(self, condition: str, rows: Sequence[Row]) -> Mapping[str, float]:
         """Nothing more."""

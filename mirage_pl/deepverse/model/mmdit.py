@@ -32,6 +32,8 @@ class MmditSizes:
         pooled_dim: numbers of a text's summary.
         table: places of the table of positions, in each direction.
         base_grid: places that its coordinates are for.
+        straight: the noisy unit goes past all layers, too, weighed by time, so that tokens needn't hold all its noise;
+            not in the release.
     """
 
     layers: int
@@ -43,6 +45,7 @@ class MmditSizes:
     pooled_dim: int
     table: int
     base_grid: int
+    straight: bool = False
 
     @property
     def width(self) -> int:
@@ -146,6 +149,7 @@ class MMDiT(nn.Module):
         )
         self.norm_out = Modulation(width, 2)
         self.proj_out = nn.Linear(width, sizes.patch**2 * sizes.channels)
+        self.straight = Modulation(width, 1, sizes.channels) if sizes.straight else None
         self.reset()
 
     @torch.no_grad()
@@ -200,4 +204,8 @@ class MMDiT(nn.Module):
         parts = self.proj_out(modulate(tokens, shift, scale)).view(
             -1, height // patch, width // patch, patch, patch, self.sizes.channels
         )
-        return parts.permute(0, 5, 1, 3, 2, 4).reshape(unit_BC1hw.shape)
+        read_BC1hw = parts.permute(0, 5, 1, 3, 2, 4).reshape(unit_BC1hw.shape)
+        if self.straight is None:
+            return read_BC1hw
+        (share_B1C,) = self.straight(condition)
+        return read_BC1hw + share_B1C.mT[..., None, None] * unit_BC1hw

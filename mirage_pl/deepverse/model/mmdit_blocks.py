@@ -16,12 +16,12 @@ NORM, PARTS_NORM = 1e-6, 1e-5
 class Modulation(nn.Module):
     """What the conditioning makes of a stream: so many vectors, as a linear layer has them."""
 
-    def __init__(self, width: int, vectors: int) -> None:
+    def __init__(self, width: int, vectors: int, made: int | None = None) -> None:
         super().__init__()
-        self.linear, self.vectors = nn.Linear(width, vectors * width), vectors
+        self.linear, self.vectors = nn.Linear(width, vectors * (made or width)), vectors
 
     def forward(self, condition_BD: Tensor) -> tuple[Tensor, ...]:
-        """Return the vectors, [B, 1, D] each."""
+        """Return the vectors, [B, 1, D] each, or as wide as was said."""
         return self.linear(F.silu(condition_BD))[:, None].chunk(self.vectors, -1)
 
 

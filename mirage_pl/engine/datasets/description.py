@@ -63,7 +63,7 @@ def convert_files(dataset: Any, files: Mapping[str, Any], folder: Path) -> None:
         ValueError: the data set has no such form.
     """
     if not isinstance(dataset, Convertible):
-        raise ValueError("convert= is for episodes; rows of this task stay in the form that they have")
+        raise ValueError("convert= is for episodes, without task.reads=steps; rows of this task stay in their form")
     for split, file in files.items():
         print(f"{folder / split}: {dataset.convert(file, folder / split)}")
 

@@ -171,11 +171,12 @@ def find_evaluation(run_folder: str, label: str) -> Path:
     """Find the evaluation folder of another run.
 
     Raises:
-        ValueError: the run hasn't been evaluated under this label.
+        ValueError: there is no such run, or it hasn't been evaluated under this label.
     """
     folder = Path(run_folder) / "evaluation" / label
+    if not (Path(run_folder) / CONFIG).is_file():
+        raise ValueError(f"compare={run_folder} is no run folder; give those of runs that were evaluated before")
     if not (folder / METRICS).is_file():
-        raise ValueError(
-            f"compare={run_folder} has no {folder}; run python -m mirage_pl.evaluate ckpt={run_folder} first"
-        )
+        command = f"python -m mirage_pl.evaluate ckpt={run_folder} label={label}"
+        raise ValueError(f"compare={run_folder} has no {folder}; run {command} first, with this one's evaluation=")
     return folder

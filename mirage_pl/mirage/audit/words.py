@@ -212,9 +212,9 @@ def lay_out_writing(result: Result, place: int) -> str:
 def describe_measure(measure: Mapping[str, Any]) -> list[str]:
     """Write a measure for each source, and chance."""
     forced, free, last = (measure[source] for source in SOURCES)
-    numbers = [forced["all"], forced["places"][0], free["all"], last["all"]]
+    first = describe_share(forced["places"][0]) if len(forced["places"]) > 1 else "–"  # of a whole block there is none
     chance = "–" if measure["chance"] is None else f"{100 * measure['chance']:.1f} %"
-    return [*map(describe_share, numbers), chance]
+    return [describe_share(forced["all"]), first, *map(describe_share, (free["all"], last["all"])), chance]
 
 
 def describe_share(number: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from data_modules.demonstrations.steps import Demonstrations, Step
 from data_modules.loading.draws import stream_seed
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Once, Row, Trial
+from mirage_pl.mmact.evaluations.decoders import describe_decoder
 from mirage_pl.mmact.model.decoding import Decoder
 
 WRONG, SILENT, BLIND, BLANK = "wrong_instruction", "no_instruction", "no_state", "blank_image"
@@ -46,16 +47,21 @@ class StepTrial(Trial):
 
     @property
     def conditions(self) -> Sequence[str]:
-        """Those that were asked for."""
+        """Those that were asked for.
+
+        Raises:
+            ValueError: another instruction where all items have the same, or pictures of a policy that reads none.
+        """
         conditions: Sequence[str] = self.evaluation.conditions
+        if WRONG in conditions and len({step.instruction for step in self.steps}) < 2:
+            others = ",".join(name for name in conditions if name != WRONG)
+            raise ValueError(f"conditions=[{WRONG}]: all items have the same instruction; give conditions=[{others}]")
+        if BLANK in conditions and not getattr(self.collate, "views", 0):
+            raise ValueError(f"conditions=[{BLANK}] needs a view, and this policy reads 0")
         return conditions
 
     def tamper(self, step: Step, condition: str) -> Step:
-        """What is seen of a step under a condition.
-
-        Raises:
-            ValueError: there is no other instruction.
-        """
+        """What is seen of a step under a condition."""
         if condition == BLIND:
             return replace(step, state_S=None)
         if condition == SILENT:
@@ -65,8 +71,6 @@ class StepTrial(Trial):
         if condition == OWN:
             return step
         others = sorted({other.instruction for other in self.steps} - {step.instruction})
-        if not others:
-            raise ValueError(f"conditions=[{WRONG}]: all items have the same instruction")
         return replace(step, instruction=others[stream_seed("other", step.where) % len(others)])
 
     def place_row(self, step: Step) -> Row:
@@ -116,11 +120,7 @@ class Asking(ABC):
             raise ValueError(f"conditions=[{self.baseline}] needs training data, and task.train_file is null")
         self.conditions, self.decode, self.per_episode = tuple(conditions), decode, per_episode
         self.demonstrations, self.train_file = demonstrations, train_file
-        self.facts: Mapping[str, Any] = {"per_episode": per_episode, "decode": self.describe_decode()}
-
-    def describe_decode(self) -> dict[str, Any]:
-        """Options of the decoder as plain values."""
-        return {name: str(value) for name, value in vars(self.decode).items()}
+        self.facts: Mapping[str, Any] = {"per_episode": per_episode, "decode": describe_decoder(decode)}
 
     @abstractmethod
     def check(self, module: Any, data: Any) -> None:

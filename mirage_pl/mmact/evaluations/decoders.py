@@ -11,10 +11,17 @@ from data_modules.demonstrations.steps import Step
 from mirage_pl.mmact.evaluations.deviation import measure_deviation
 from mirage_pl.mmact.model.decoding import Decoder
 
+Plain = bool | int | float | str | None
 TIMED = 20
 """Steps at most whose chunks are timed, one by one."""
 EXACT = {"deviation": 0.0, "departs": 0.0}
 """Of decoding that approximates nothing."""
+
+
+def describe_decoder(decode: Decoder) -> dict[str, Any]:
+    """Its kind and its options as plain values; a schedule as text."""
+    options = {name: value if isinstance(value, Plain) else str(value) for name, value in vars(decode).items()}
+    return {"kind": type(decode).__name__} | options
 
 
 def measure_departure(

@@ -12,6 +12,7 @@ from data_modules.demonstrations.steps import Step
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
 from mirage_pl.mmact.evaluations.asking import pick_places
+from mirage_pl.mmact.model.coder import CoderSizes
 from mirage_pl.mmact.model.images import read_codes
 from mirage_pl.mmact.pictures import prepare_views
 
@@ -45,7 +46,13 @@ class Recoding:
     def open(
         self, module: Any, data: Any, once: Once, split: str = "test", picks: Sequence[int] | None = None
     ) -> "RecodingTrial":
-        """Take some steps of each episode of a split, or those at ``picks``."""
+        """Take some steps of each episode of a split, or those at ``picks``.
+
+        Raises:
+            ValueError: the module codes no pictures.
+        """
+        if not isinstance(getattr(getattr(module, "net", None), "sizes", None), CoderSizes):
+            raise ValueError("this run doesn't learn to code pictures; score one of stage=mmact/vq")
         rows = data.datasets[split]
         places = pick_places(rows, self.per_episode) if picks is None else picks
         return RecodingTrial(self, module, once, rows, [rows[place] for place in places])

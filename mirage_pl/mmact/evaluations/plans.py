@@ -71,10 +71,6 @@ class Saying(Asking):
     numbers_in = "saying"
     known, baseline, trial = CONDITIONS, MAJORITY, SayingTrial
 
-    def describe_decode(self) -> dict[str, Any]:
-        """Options of the decoder, all of which are plain values."""
-        return dict(vars(self.decode))
-
     def check(self, module: Any, data: Any) -> None:
         """Refuse a module that says nothing."""
         if not hasattr(module, "write_plans"):

@@ -13,7 +13,7 @@ from data_modules.worlds.told import Told
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.evaluation.measures import estimate_interval
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
-from mirage_pl.mmact.evaluations.decoders import EXACT, measure_cost, measure_departure
+from mirage_pl.mmact.evaluations.decoders import EXACT, describe_decoder, measure_cost, measure_departure
 from mirage_pl.mmact.evaluations.loop import Play, Policy, play
 from mirage_pl.mmact.evaluations.policies import LOOKS, SEEN, Expert, Mean, Model, Nearest, Random
 from mirage_pl.mmact.evaluations.rollouts import Rollouts
@@ -74,6 +74,8 @@ class Acting:
                 "task.world=null: there is no simulator to play in; train with callbacks.scores=null, and score a run "
                 "with evaluation=mmact/imitation or mmact/plans, or in another task"
             )
+        if train_file is None and (lost := [name for name in ("mean", "nearest") if name in conditions]):
+            raise ValueError(f"conditions=[{lost[0]}] needs training data, and task.train_file is null")
         if min(exec_steps, limit, at_once) < 1:
             raise ValueError(f"exec_steps={exec_steps}, limit={limit} and at_once={at_once} must be 1 or more")
         self.conditions, self.decode, self.exec_steps, self.limit = tuple(conditions), decode, exec_steps, limit
@@ -104,11 +106,6 @@ class Acting:
         return ActingTrial(self, module, data, once, rows, episodes)
 
 
-def describe_decoder(decode: Decoder) -> dict[str, str]:
-    """Its kind and its options as texts."""
-    return {"kind": type(decode).__name__} | {name: str(value) for name, value in vars(decode).items()}
-
-
 class ActingTrial(Trial):
     """One module in some episodes.
 
@@ -136,8 +133,11 @@ class ActingTrial(Trial):
         """Those that were asked for.
 
         Raises:
-            ValueError: pictures of a policy that reads none, or another order of one.
+            ValueError: pictures of a policy that reads none, or another order of one; the nearest of no states; things
+                elsewhere in a world that can't place them there.
         """
+        if "nearest" in self.evaluation.conditions and not self.rows.numbers.state:
+            raise ValueError("conditions=[nearest] looks for the nearest state, and this task has none; leave it out")
         for name in LOOKS:
             needs = 2 if name == "swapped_views" else 1
             if name in self.evaluation.conditions and self.views < needs:
@@ -179,8 +179,7 @@ class ActingTrial(Trial):
             return Expert(), 1
         if condition == "random":
             return Random(chunk), steps
-        if self.evaluation.train_file is None:
-            raise ValueError(f"conditions=[{condition}] needs training data, and task.train_file is null")
+        assert self.evaluation.train_file is not None
         train = self.evaluation.demonstrations.read(self.evaluation.train_file)
         return (Mean(train) if condition == "mean" else Nearest(train)), steps
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+Kind = Literal["none", "mean_std", "min_max"]
+KINDS: Sequence[str] = get_args(Kind)
 LARGEST = torch.finfo(torch.float32).max
 """Where there is no bound: saved numbers are finite."""
 SMALLEST = 1e-8
@@ -49,6 +51,10 @@ class Normalizer(nn.Module):
             ``min_max``: the least is -1 and the greatest 1.
         raw: dimensions that are taken as they are all the same, such as a gripper's.
         scale: dimension -> what it is divided by, for ``none``.
+        key: of these options in a config, for errors.
+
+    Raises:
+        ValueError: a kind that there isn't, or a dimension; names its key.
     """
 
     shift_D: Tensor
@@ -60,13 +66,17 @@ class Normalizer(nn.Module):
     def __init__(
         self,
         dims: int,
-        kind: Literal["none", "mean_std", "min_max"],
+        kind: Kind,
         raw: Sequence[int] = (),
         scale: Mapping[int, float] | None = None,
+        key: str = "scales.state",
     ) -> None:
         super().__init__()
-        if wrong := [dim for dim in (*raw, *(scale or {})) if not 0 <= dim < dims]:
-            raise ValueError(f"normalize names dimension {wrong[0]}, but there are {dims}, from 0 on")
+        if kind not in KINDS:
+            raise ValueError(f"{key}.kind={kind} must be one of {', '.join(KINDS)}")
+        if wrong := [dim for dim in (*raw, *(scale or {})) if not isinstance(dim, int) or not 0 <= dim < dims]:
+            there = f"must be 0 to {dims - 1}" if dims else "must be empty, for there are none"
+            raise ValueError(f"{key}.raw has {wrong[0]}; dimensions {there}")
         self.kind, self.raw = kind, list(raw)
         self.register_buffer("shift_D", torch.zeros(dims))
         self.register_buffer("scale_D", torch.ones(dims))

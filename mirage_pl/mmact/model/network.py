@@ -27,7 +27,8 @@ class Scales(nn.Module):
 
     def __init__(self, numbers: Mapping[str, int], state: Mapping[str, Any], action: Mapping[str, Any]) -> None:
         super().__init__()
-        self.state, self.action = Normalizer(numbers["state"], **state), Normalizer(numbers["action"], **action)
+        self.state = Normalizer(numbers["state"], **state, key="scales.state")
+        self.action = Normalizer(numbers["action"], **action, key="scales.action")
 
     @property
     def fitted(self) -> bool:

@@ -15,7 +15,7 @@ from mirage_pl.engine.seams import Piece
 from mirage_pl.mmact.evaluations.loop import Play
 from mirage_pl.mmact.evaluations.policies import Model
 from mirage_pl.mmact.model.decoding import Decoder
-from mirage_pl.mmact.sessions.situation import open_episode, read_step
+from mirage_pl.mmact.sessions.situation import is_given, open_episode, read_step
 
 
 class Act:
@@ -46,26 +46,29 @@ class Act:
                 f"exec_steps={exec_steps} must be 1 to {most}, the steps of a chunk, limit={limit} 1 or more"
             )
 
-    def begin(self, instruction: str | None = None, state: str | None = None, episode: float = 0) -> Iterator[Piece]:
-        """Say which actions follow a state; or without one play an episode, and show it.
+    def begin(
+        self, instruction: str | None = None, state: str | None = None, image: Any = None, episode: float = 0
+    ) -> Iterator[Piece]:
+        """Say which actions follow a state and pictures; or without any play an episode, and show it.
 
         Args:
             instruction: what is to be done; ``None``: what the episode's own is.
             state: its numbers, with spaces between them; then an instruction is needed, where one is read.
+            image: a path, or a list of paths: what each of the run's views sees.
             episode: which one is played; another number is another one.
 
         Raises:
-            ValueError: a state that isn't numbers, or not as many as in training.
+            ValueError: see :func:`mirage_pl.mmact.sessions.situation.read_step`.
         """
         self.instruction = instruction or ""
-        if state is not None:
-            yield from self.step(state)
+        if is_given(self.trained, state, image):
+            yield from self.step(state, image)
         else:
             yield from self.play(instruction, check_count("episode", episode, 0))
 
-    def step(self, state: str) -> Iterator[Piece]:
-        """Say which actions follow a further state, under the same instruction."""
-        for action in self.choose(read_step(self.trained, self.instruction, state)):
+    def step(self, state: str | None = None, image: Any = None) -> Iterator[Piece]:
+        """Say which actions follow a further state and pictures, under the same instruction."""
+        for action in self.choose(read_step(self.trained, self.instruction, state, image)):
             yield Piece("text", " ".join(f"{number:.4f}" for number in action) + "\n")
 
     def choose(self, step: Step) -> NDArray[np.float32]:

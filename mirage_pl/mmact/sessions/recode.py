@@ -1,17 +1,15 @@
 """One use of trained image codes: a picture through them and back, beside the picture."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from data_modules.images import open_image
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.seams import Piece
 from mirage_pl.mmact.evaluations.pictures import measure_psnr, place_beside, to_levels
 from mirage_pl.mmact.pictures import prepare_views
+from mirage_pl.mmact.sessions.situation import read_pictures
 
 
 class Recode:
@@ -40,8 +38,7 @@ class Recode:
     def step(self, image: Any) -> Iterator[Piece]:
         """Show a further picture: a path, or a list of one."""
         coder = self.trained.module.net
-        frame = np.array(open_image(Path(image), "image"))
-        truth_1CSS = prepare_views([frame], coder.sizes.side)
+        truth_1CSS = prepare_views(read_pictures(image, 1), coder.sizes.side)
         codes_1n = coder.encode(truth_1CSS.to(self.trained.device))
         shown_1CSS = coder.decode(codes_1n).cpu()
         grid = codes_1n.view(coder.sizes.grid, -1).tolist()
