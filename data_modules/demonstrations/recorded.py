@@ -218,7 +218,12 @@ class RecordedDemonstrations:
         check: see :class:`RecordedSteps`.
         annotations: options of :class:`data_modules.demonstrations.annotations.Annotations`; without a file there are
             none.
+
+    Attributes:
+        suffix: of the files that :meth:`copy_rows` writes.
     """
+
+    suffix = ".jsonl"
 
     def __init__(
         self,

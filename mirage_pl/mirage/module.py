@@ -232,14 +232,15 @@ class Supervised(MirageModule):
         return losses | self.evidence_loss(predicted_ND, batch)
 
     def latent_losses(self, batch: Batch, predicted_ND: Tensor, targets_ND: Tensor) -> dict[str, Tensor]:
-        """Those of ``latent`` and ``contrast`` that have a weight."""
+        """``latent`` or ``contrast``, whichever has a weight; of neither ``latent``, so that one is asked for."""
         weights_N = None if self.still == 1 else weigh_changes(targets_ND, batch.sizes, self.still)
         places_N = batch.places_N if self.centre else None
         losses = {
             "latent": lambda: latent_cosine(predicted_ND, targets_ND, places_N, weights_N),
             "contrast": lambda: latent_contrast(predicted_ND, targets_ND, self.temperature, weights_N),
         }
-        return {name: loss() for name, loss in losses.items() if name in self.loss_weights}
+        weighed = [name for name in losses if name in self.loss_weights] or ["latent"]
+        return {name: losses[name]() for name in weighed}
 
 
 class Stage1(Supervised):

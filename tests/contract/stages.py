@@ -65,6 +65,7 @@ GENTLE = {
         [
             *("optimizer=adamw", "task.height=16", "model.height=16", "task.length=17", "given=1"),
             *("task.window={length: 9, hop: 4, align: 4}", "model.transformer={layers: 2, heads: 2, head_dim: 16}"),
+            "stage.module.loss_weights.normals=null",
         ],
     ),
     "deepverse/inverse_dynamics": [

@@ -125,7 +125,7 @@ def test_what_is_wrong_with_a_file_is_said_in_a_line(tmp_path):
     assert "demo_2 has no actions, but dones, frame_text, obs/agentview_rgb" in listed[1]
     for keys, words in (
         ({"frames": "rgb"}, "has no rgb in any group, but data/demo_0/actions"),
-        ({"frames": None}, "must name the array of frames"),
+        ({"frames": None}, "must name an array"),
         ({"frames": "obs/agentview_rgb", "actions": "obs"}, "obs is a group, not an array"),
         ({"frames": "obs/agentview_rgb", "actions": "frame_text"}, r"actions of shape \(\)"),
         ({"frames": "dones"}, "frame is no whole picture|frames of shape"),

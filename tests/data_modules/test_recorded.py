@@ -254,7 +254,7 @@ def test_robotwin_without_words_names_the_file_and_without_sub_tasks_has_no_plan
     file = write_robotwin(tmp_path / "b", plans=None)
     assert robotwin(file)[0].plan is None
     assert not [*robotwin(write_robotwin(tmp_path / "c", total=2, plans=None)).places[2:]]
-    with pytest.raises(ValueError, match=r"episode0.hdf5 has 1 frame; a step is between two, so leave the episode out"):
+    with pytest.raises(ValueError, match=r"clean_data: no episode has 2 frames or more; a step is between two"):
         robotwin(write_robotwin(tmp_path / "d", total=1), stride=1).gather()
 
 

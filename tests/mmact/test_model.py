@@ -83,9 +83,11 @@ def test_an_instruction_is_cut_by_rule_and_images_never_are():
     assert cut.ids[start - 1 : start + 5] == [VOCAB["soi"], *codes, VOCAB["eoi"]]
     with pytest.raises(ValueError, match="without its instruction"):
         templates.write_action(seen, 2, [VOCAB["mask"]] * 4, limit - 8)
-    assert templates.write_prompt("action", Observation([], (), [codes] * 3), 7).count(VOCAB["soi"]) == 3
-    with pytest.raises(ValueError, match="^views=4 must be 0 to 3: a prompt has head, left, right$"):
-        templates.write_prompt("action", Observation([], (), [codes] * 4), 7)
+    assert templates.write_prompt("action", Observation([], (), [codes] * 3), 14).count(VOCAB["soi"]) == 3
+    for views, dims, names in ((3, 7, "head, wrist"), (4, 14, "head, left, right")):
+        has = f"{views - 1}: {names}; set views={views - 1}"
+        with pytest.raises(ValueError, match=f"^{views} views, but a prompt for actions of {dims} numbers has {has}$"):
+            templates.write_prompt("action", Observation([], (), [codes] * views), dims)
     with pytest.raises(ValueError, match="don't fit into 20"):
         templates.write_text(seen, 2, [1] * 19, 20)
 

@@ -33,6 +33,6 @@ class Lengths(Stage1):
         ratio_N = predicted_ND.norm(dim=1) / targets_ND.norm(dim=1)
         return {
             "text": self.text_loss(hidden_BTD, batch),
-            "latent": self.latent_loss(predicted_ND, targets_ND, batch),
+            **self.latent_losses(batch, predicted_ND, targets_ND),
             "length": (ratio_N - 1).square().mean(),
         }

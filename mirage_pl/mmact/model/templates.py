@@ -28,7 +28,7 @@ PARTS: Mapping[Kind, Sequence[str]] = {
 VIEWS = {7: ("head", "wrist")}
 """Numbers of an action -> the names of its robot's views, in order."""
 OTHER_VIEWS = ("head", "left", "right")
-"""Of a robot with two arms: any other number of an action's numbers, or more views than two."""
+"""Of a robot with two arms: any other number of an action's numbers."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,11 @@ class Templates:
     def write_views(self, views: Sequence[Ids], dims: int) -> list[int]:
         """The ids of all images, each after its phrase."""
         names = VIEWS.get(dims, OTHER_VIEWS)
-        if len(views) > len(names):  # more than the released robot has
-            names = OTHER_VIEWS
         if len(views) > len(names):
-            raise ValueError(f"views={len(views)} must be 0 to {len(names)}: a prompt has {', '.join(names)}")
+            raise ValueError(
+                f"{len(views)} views, but a prompt for actions of {dims} numbers has {len(names)}: {', '.join(names)}; "
+                f"set views={len(names)}"
+            )
         return [
             token
             for name, codes in zip(names, views, strict=False)
