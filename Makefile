@@ -11,6 +11,7 @@ TOKENIZER := runs/pushing/ivideogpt/tiny/tokenizer-gated-seed42
 WORLD := runs/pushing/ivideogpt/tiny/world_model-gated-seed42
 WALKED := runs/raycast/deepverse/tiny
 TOLD := runs/metaworld_language/mmact/tiny
+SEEN := runs/metaworld_seen/mmact/tiny
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
@@ -86,6 +87,10 @@ demo-mmact: setup  ## a policy that is told what to do, beside a baseline, and w
 	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/regression-seed42 conditions=[wrong_instruction,no_instruction,no_state]
 	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/plans evaluation=mmact/plans decode_words.steps=1
 	$(RUN) mirage_pl.infer ckpt=$(TOLD)/action-ordinal-full-seed42 episode=3 limit=100
+	$(RUN) mirage_pl.train stage=mmact/vq task=metaworld_seen task.chunk=8 trainer.max_steps=500
+	$(RUN) mirage_pl.train stage=mmact/mix task=metaworld_seen task.chunk=8 sight=images reads_state=false 'mix={action: 1.0, text: null, image: 1.0}' text_slots=null painting=full trainer.max_steps=500 loader.batch_size=32 callbacks.scores=null run_dir=$(SEEN)/seeing
+	$(RUN) mirage_pl.evaluate ckpt=$(SEEN)/seeing evaluation=mmact/images decode_image.steps=1 label=images
+	$(RUN) mirage_pl.evaluate ckpt=$(SEEN)/seeing conditions=[blank_image]
 	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/action-ordinal-full-seed42 compare=[$(TOLD)/regression-seed42]
 
 demo-deepverse: setup  ## a world with depth that is walked through, imagined and scored: on a CPU, nothing downloaded
