@@ -90,7 +90,7 @@ demo-mmact: setup  ## a policy that is told what to do, beside a baseline, and w
 	$(RUN) mirage_pl.train stage=mmact/vq task=metaworld_seen task.chunk=8 trainer.max_steps=500
 	$(RUN) mirage_pl.train stage=mmact/mix task=metaworld_seen task.chunk=8 sight=images reads_state=false 'mix={action: 1.0, text: null, image: 1.0}' text_slots=null painting=full trainer.max_steps=500 loader.batch_size=32 callbacks.scores=null run_dir=$(SEEN)/seeing
 	$(RUN) mirage_pl.evaluate ckpt=$(SEEN)/seeing evaluation=mmact/images decode_image.steps=1 label=images
-	$(RUN) mirage_pl.evaluate ckpt=$(SEEN)/seeing conditions=[blank_image]
+	$(RUN) mirage_pl.evaluate ckpt=$(SEEN)/seeing evaluation=mmact/policy conditions=[blank_image]
 	$(RUN) mirage_pl.evaluate ckpt=$(TOLD)/action-ordinal-full-seed42 compare=[$(TOLD)/regression-seed42]
 
 demo-deepverse: setup  ## a world with depth that is walked through, imagined and scored: on a CPU, nothing downloaded
