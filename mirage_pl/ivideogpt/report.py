@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import is_loss, say_against, write_difference
+from mirage_pl.engine.evaluation.measures import is_loss, read_changes, say_against, write_difference
 from mirage_pl.engine.seams import Measure
 from mirage_pl.engine.words import PlainWords
 
@@ -35,19 +35,13 @@ def sections(results: Sequence[Any]) -> Mapping[str, str]:
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     """Say whether this checkpoint beats copying the context, and whether it needs the context."""
-    conditions = metrics.get("conditions") or {}
-    gains = {
-        name: (measure, condition["measures"]["psnr"]["difference"])
-        for name, condition in conditions.items()
-        for measure in [Measure(**metrics["measures"]["psnr"])]
-        if condition["measures"]["psnr"]["difference"].get("difference") is not None
-    }
-    sentences = []
-    if "copy_context" in gains:
-        stands = say_against(*gains["copy_context"], "copying the newest context frame")
+    if not (changes := read_changes(metrics, "psnr")):
+        return []
+    measure, sentences = Measure(**metrics["measures"]["psnr"]), []
+    if "copy_context" in changes:
+        stands = say_against(measure, changes["copy_context"], "copying the newest context frame")
         sentences.append(f"This checkpoint {stands} in PSNR.")
-    if "no_context" in gains:
-        measure, change = gains["no_context"]
+    if change := changes.get("no_context"):
         costs = "costs" if is_loss(measure, change) else "isn't shown to cost anything:"
         sentences.append(f"A gray context {costs} {' '.join(write_difference(measure, change))}.")
     return sentences

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import is_gain, is_loss, write_difference, write_value
+from mirage_pl.engine.evaluation.measures import is_gain, is_loss, read_changes, write_difference, write_value
 from mirage_pl.engine.reports.page import label_run, lay_out_cell, lay_out_table
 from mirage_pl.engine.seams import Measure
 from mirage_pl.engine.words import PlainWords
@@ -86,13 +86,8 @@ def lay_out_goals(results: Sequence[Any]) -> str:
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     """Say what this checkpoint reads, and which baselines it beats."""
-    conditions, first = metrics.get("conditions") or {}, next(iter(metrics["measures"]))
-    measure = Measure(**metrics["measures"][first])
-    changes = {
-        name: condition["measures"][first]["difference"]
-        for name, condition in conditions.items()
-        if condition["measures"][first]["difference"].get("difference") is not None
-    }
+    first = next(iter(metrics["measures"]))
+    measure, changes = Measure(**metrics["measures"][first]), read_changes(metrics, first)
     sentences = []
     for what, names in READS.items():
         costs = {name: changes[name] for name in names if name in changes}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import is_gain, is_loss, write_difference
+from mirage_pl.engine.evaluation.measures import is_gain, is_loss, read_changes, write_difference
 from mirage_pl.engine.seams import Measure
 from mirage_pl.engine.words import PlainWords
 
@@ -19,11 +19,9 @@ sections, describe_method, judge_methods = PlainWords.sections, PlainWords.descr
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     """Say what reading imagined frames costs, and whether anything is read from true ones."""
-    sentences = []
+    changes, sentences = read_changes(metrics, "error"), []
     for condition, words in (("still", "Saying that nothing is done"), ("imagined", "Reading imagined frames")):
-        scored = ((metrics.get("conditions") or {}).get(condition) or {}).get("measures") or {}
-        change = (scored.get("error") or {}).get("difference") or {}
-        if change.get("difference") is None:
+        if (change := changes.get(condition)) is None:
             continue
         measure = Measure(**metrics["measures"]["error"])
         how = "worse" if is_loss(measure, change) else "better" if is_gain(measure, change) else "not shown to differ"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import is_gain, is_loss, reverse_difference, write_difference
+from mirage_pl.engine.evaluation.measures import is_gain, is_loss, read_changes, reverse_difference, write_difference
 from mirage_pl.engine.reports.page import lay_out_note
 from mirage_pl.engine.seams import Measure
 from mirage_pl.engine.words import PlainWords
@@ -35,11 +35,9 @@ def sections(results: Sequence[Any]) -> Mapping[str, str]:
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     """Say how often acting by what is imagined succeeds, against others from the same starts."""
-    sentences = []
+    changes, sentences = read_changes(metrics, "success"), []
     for condition, name in NAMES.items():
-        scored = ((metrics.get("conditions") or {}).get(condition) or {}).get("measures") or {}
-        change = (scored.get("success") or {}).get("difference") or {}
-        if change.get("difference") is None:
+        if (change := changes.get(condition)) is None:
             continue
         measure = Measure(**metrics["measures"]["success"])
         how = "more" if is_loss(measure, change) else "less" if is_gain(measure, change) else "as"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import is_gain, is_loss, reverse_difference, write_difference
+from mirage_pl.engine.evaluation.measures import is_gain, is_loss, read_changes, reverse_difference, write_difference
 from mirage_pl.engine.reports.page import lay_out_note
 from mirage_pl.engine.seams import Measure
 from mirage_pl.engine.words import PlainWords
@@ -56,9 +56,7 @@ def write_claims(metrics: Mapping[str, Any], claims: Sequence[tuple[str, str, st
     """
     sentences = []
     for condition, name, shown, hidden in claims:
-        scored = ((metrics.get("conditions") or {}).get(condition) or {}).get("measures") or {}
-        change = (scored.get(name) or {}).get("difference") or {}
-        if change.get("difference") is None:
+        if (change := read_changes(metrics, name).get(condition)) is None:
             continue
         measure = Measure(**metrics["measures"][name])
         words = shown if is_loss(measure, change) else hidden

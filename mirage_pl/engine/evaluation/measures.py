@@ -152,6 +152,21 @@ def say_against(measure: Measure, change: Number, rival: str) -> str:
     return f"{words} {rival}: {' '.join(write_difference(measure, reverse_difference(change)))}"
 
 
+def read_changes(metrics: Mapping[str, Any], name: str) -> dict[str, Number]:
+    """Condition -> how a measure differs there from the model's own value; those for which it is known.
+
+    Args:
+        metrics: of an evaluation whose conditions are in ``conditions``.
+        name: of the measure.
+    """
+    changes = {}
+    for key, condition in (metrics.get("conditions") or {}).items():
+        number = (condition.get("measures") or {}).get(name) or {}
+        if (change := number.get("difference") or {}).get("difference") is not None:
+            changes[key] = change
+    return changes
+
+
 def is_loss(measure: Measure, difference: Number) -> bool:
     """Whether the interval lies wholly on the worse side of 0."""
     if not has_interval(difference):

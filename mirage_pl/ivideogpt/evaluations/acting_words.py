@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import is_gain, is_loss, write_difference
+from mirage_pl.engine.evaluation.measures import is_gain, is_loss, read_changes, write_difference
 from mirage_pl.engine.seams import Measure
 from mirage_pl.engine.words import PlainWords
 
@@ -17,12 +17,9 @@ sections, describe_method, judge_methods = PlainWords.sections, PlainWords.descr
 
 def verdict(metrics: Mapping[str, Any]) -> Sequence[str]:
     """Say whether the policy brings more than random actions do."""
-    random = (metrics.get("conditions") or {}).get("random")
-    if random is None:
+    if (change := read_changes(metrics, "return").get("random")) is None:
         return ()
-    measure, change = Measure(**metrics["measures"]["return"]), random["measures"]["return"]["difference"]
-    if change.get("difference") is None:
-        return ()
+    measure = Measure(**metrics["measures"]["return"])
     less = is_loss(measure, change)
     how = "less" if less else "more" if is_gain(measure, change) else "neither more nor less"
     return (f"Random actions bring {how} than this policy: {' '.join(write_difference(measure, change))}.",)
