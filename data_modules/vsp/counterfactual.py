@@ -6,8 +6,8 @@ from random import Random
 from data_modules.files.inline import encode_image
 from data_modules.images import image_size
 from data_modules.samples import Latent, Picture, Sample, Text
-from data_modules.vsp.maze import HOLE, ICE, MOVES, Grid, shortest_plan, walk
-from data_modules.vsp.pictures import draw_maze, draw_path
+from data_modules.vsp.maze import HOLE, ICE, MOVES, Grid, measure_distances, shortest_plan, walk
+from data_modules.vsp.pictures import draw_helper, draw_maze
 
 
 def block_plan(grid: Grid, plan: Sequence[str]) -> list[Grid]:
@@ -30,7 +30,13 @@ def trace_plan(grid: Grid, plan: Sequence[str]) -> list[int]:
     return [moves.get((row, column), 0) for row in range(len(grid)) for column in range(len(grid))]
 
 
-def change_maze(sample: Sample, grid: Grid, plan: Sequence[str], random: Random) -> Sample | None:
+def trace_distances(grid: Grid) -> list[int]:
+    """Return moves from each cell to the goal and 1, row by row; 0: there is no way."""
+    distances = measure_distances(grid)
+    return [distances.get((row, column), -1) + 1 for row in range(len(grid)) for column in range(len(grid))]
+
+
+def change_maze(sample: Sample, grid: Grid, plan: Sequence[str], random: Random, helper: str) -> Sample | None:
     """Ask a question about a maze whose way to the goal is blocked in one cell.
 
     Args:
@@ -38,6 +44,7 @@ def change_maze(sample: Sample, grid: Grid, plan: Sequence[str], random: Random)
         grid: its maze.
         plan: its right answer.
         random: chooses the cell.
+        helper: what its helper image shows, one of :data:`data_modules.vsp.pictures.HELPERS`.
 
     Returns:
         The question with the other maze, its helper image and its plan; ``None`` if there is no such maze, or the
@@ -50,10 +57,10 @@ def change_maze(sample: Sample, grid: Grid, plan: Sequence[str], random: Random)
         return None
     maze, cell_px = random.choice(mazes), image_size(pictures[0].path, sample.where)[0] // len(grid)
     other, image = shortest_plan(maze) or [], draw_maze(maze, cell_px)
-    shown, helper = Picture(encode_image(image)), encode_image(draw_path(image, walk(maze, other), cell_px))
+    shown, drawn = Picture(encode_image(image)), draw_helper(helper, maze, image, walk(maze, other), cell_px)
     return Sample(
         where=sample.where,
         question=tuple(shown if isinstance(part, Picture) else part for part in sample.question),
-        answer=(Latent(helper, blocks[0].size), Text(f"\\boxed{{{', '.join(other)}}}")),
+        answer=(Latent(encode_image(drawn), blocks[0].size), Text(f"\\boxed{{{', '.join(other)}}}")),
         meta={**sample.meta, "map_desc": maze},
     )

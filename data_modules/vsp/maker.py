@@ -12,7 +12,7 @@ from data_modules.maker import Maker, Plan, in_order
 from data_modules.rows.jsonl import load_samples
 from data_modules.samples import Sample
 from data_modules.vsp.maze import Grid, parse_grid, random_mazes, shortest_plan, walk
-from data_modules.vsp.pictures import draw_maze, draw_path
+from data_modules.vsp.pictures import HELPERS, draw_helper, draw_maze
 
 
 def mazes_of(file: str | Path) -> set[Grid]:
@@ -38,12 +38,13 @@ class Generator(Maker):
     """Mazes for train, val and test, disjoint by map.
 
     Attributes:
-        levels: grid sizes, 3 to 8.
+        levels: grid sizes, 3 to 16.
         per_level: rows of each split at each level.
         cell_px: pixels a cell; the benchmark draws 64.
         hole_rate: chance of a hole in each cell.
         prompt: ``text_input`` of every row; ``<image>`` is the map.
         exclude: JSONL files whose mazes are never drawn.
+        helper: what helper images show, one of :data:`data_modules.vsp.pictures.HELPERS`.
     """
 
     levels: Sequence[int]
@@ -52,14 +53,17 @@ class Generator(Maker):
     hole_rate: float
     prompt: str
     exclude: Sequence[str | Path] = ()
+    helper: str = "path"
 
     def __post_init__(self) -> None:
-        if not self.levels or not set(self.levels) <= set(range(3, 9)):
-            raise ValueError(f"task.levels={list(self.levels)} must name sizes from 3 to 8, e.g. task.levels=[3,4]")
+        if not self.levels or not set(self.levels) <= set(range(3, 17)):
+            raise ValueError(f"task.levels={list(self.levels)} must name sizes from 3 to 16, e.g. task.levels=[3,4]")
         if self.cell_px < 8 or not 0 <= self.hole_rate < 1:
             raise ValueError(
                 f"task.cell_px={self.cell_px} must be 8 or more and task.hole_rate={self.hole_rate} in [0, 1)"
             )
+        if self.helper not in HELPERS:
+            raise ValueError(f"task.helper={self.helper} is unknown; choose one of {', '.join(HELPERS)}")
         if isinstance(self.exclude, str | Path):
             raise ValueError(f"task.exclude={self.exclude} must be a list of files: task.exclude=[{self.exclude}]")
 
@@ -92,8 +96,8 @@ class Generator(Maker):
         grid: Grid = plan.content
         moves = shortest_plan(grid) or []
         image = draw_maze(grid, self.cell_px)
-        helper = draw_path(image, walk(grid, moves), self.cell_px)
-        names = [f"images/{plan.name}.png", f"images/{plan.name}_path.png"]
+        helper = draw_helper(self.helper, grid, image, walk(grid, moves), self.cell_px)
+        names = [f"images/{plan.name}.png", f"images/{plan.name}_{self.helper}.png"]
         for name, picture in zip(names, (image, helper), strict=True):
             picture.save(folder / name, compress_level=1)
         return {

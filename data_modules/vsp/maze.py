@@ -72,6 +72,20 @@ def shortest_plan(grid: Grid) -> list[str] | None:
     return None
 
 
+def measure_distances(grid: Grid) -> dict[Cell, int]:
+    """Moves from each cell to the goal around the holes; cells from which it can't be reached are left out."""
+    distances = {find(grid, GOAL): 0}
+    queue = deque(distances)
+    while queue:
+        cell = queue.popleft()
+        for move in MOVES:
+            source = step(grid, cell, move)  # moves can be undone
+            if source not in distances and grid[source[0]][source[1]] != HOLE:
+                distances[source] = distances[cell] + 1
+                queue.append(source)
+    return distances
+
+
 def walk(grid: Grid, plan: Sequence[str], rule: str = "official") -> list[Cell]:
     """Return the cells a plan visits, the start first; it ends early in a cell of :data:`ENDS`."""
     cells = [find(grid, START)]

@@ -8,10 +8,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from data_modules.images import opened
-from data_modules.vsp.maze import GOAL, HOLE, START, Cell, Grid
+from data_modules.vsp.maze import GOAL, HOLE, START, Cell, Grid, measure_distances
 
 RED = (220, 20, 20)
 LINES = (180, 200, 230)
+NEAR, FAR = (255, 240, 200), (150, 20, 90)
+HELPERS = ("path", "values")
+"""Kinds of helper images: the way to the goal as arrows, or how far away the goal is from each cell."""
 _LAYERS = {START: ("stool.png", "elf_down.png"), GOAL: ("goal.png",), HOLE: ("hole.png",)}
 
 
@@ -78,3 +81,20 @@ def draw_path(
             corner = (min(column, next_column) * cell_px, min(row, next_row) * cell_px)
             drawn.paste(sprite_rgba, corner, sprite_rgba)
     return drawn
+
+
+def draw_values(grid: Grid, cell_px: int) -> Image.Image:
+    """Draw how many moves each cell is from the goal: the darker the more, up to two sides of them; black: no way."""
+    distances, side = measure_distances(grid), len(grid)
+    canvas = Image.new("RGB", (side * cell_px, side * cell_px))
+    for (row, column), distance in distances.items():
+        share = min(1.0, distance / (2 * side))
+        color = tuple(round(near + share * (far - near)) for near, far in zip(NEAR, FAR, strict=True))
+        x, y = column * cell_px, row * cell_px
+        ImageDraw.Draw(canvas).rectangle((x, y, x + cell_px - 1, y + cell_px - 1), fill=color, outline=LINES)
+    return canvas
+
+
+def draw_helper(kind: str, grid: Grid, maze: Image.Image, cells: Sequence[Cell], cell_px: int) -> Image.Image:
+    """Draw a helper image of one of the :data:`HELPERS`, of a maze, its picture, and the cells of its plan."""
+    return draw_values(grid, cell_px) if kind == "values" else draw_path(maze, cells, cell_px)

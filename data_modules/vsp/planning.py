@@ -19,12 +19,12 @@ from data_modules.rows.drawing import GAP, captioned
 from data_modules.rows.official import OfficialRows
 from data_modules.samples import Latent, Picture, Sample, question_digest
 from data_modules.scores import Scores
-from data_modules.vsp.counterfactual import change_maze, trace_plan
+from data_modules.vsp.counterfactual import change_maze, trace_distances, trace_plan
 from data_modules.vsp.maze import ENDS, Grid, outcome, parse_grid, parse_plan, shortest_plan, walk
-from data_modules.vsp.pictures import draw_maze, draw_path
+from data_modules.vsp.pictures import HELPERS, draw_maze, draw_path
 from data_modules.vsp.thoughts import with_thoughts
 
-CHOICES = {"parser": ("lenient", "strict"), "rule": tuple(ENDS), "thoughts": ("none", "rules")}
+CHOICES = {"parser": ("lenient", "strict"), "rule": tuple(ENDS), "thoughts": ("none", "rules"), "helper": HELPERS}
 """Values of the options that are words."""
 
 CELL_PX, BLANK_PX = 28, 168
@@ -82,9 +82,10 @@ class VSP(OfficialRows):
         rule: where a walk ends, ``official`` or ``benchmark``, see :data:`data_modules.vsp.maze.ENDS`.
         thoughts: ``rules`` writes thoughts into the answers, see :func:`data_modules.vsp.thoughts.with_thoughts`;
             ``none`` leaves them as they are.
+        helper: what helper images show, see :data:`data_modules.vsp.pictures.HELPERS`; for counterfactuals and states.
 
     Raises:
-        ValueError: an unknown parser, rule or kind of thoughts.
+        ValueError: an unknown parser, rule, kind of thoughts or of helper images.
     """
 
     def __init__(
@@ -93,11 +94,12 @@ class VSP(OfficialRows):
         parser: str = "lenient",
         rule: str = "official",
         thoughts: str = "none",
+        helper: str = "path",
     ) -> None:
-        for name, given in {"parser": parser, "rule": rule, "thoughts": thoughts}.items():
+        for name, given in {"parser": parser, "rule": rule, "thoughts": thoughts, "helper": helper}.items():
             if given not in CHOICES[name]:
                 raise ValueError(f"task.{name}={given} is unknown; choose one of {', '.join(CHOICES[name])}")
-        self.parser, self.rule, self.thoughts = parser, rule, thoughts
+        self.parser, self.rule, self.thoughts, self.helper = parser, rule, thoughts, helper
         super().__init__(image_root)
 
     def read(self, file: str | Path) -> Self:
@@ -145,15 +147,16 @@ class VSP(OfficialRows):
         if "map_desc" not in sample.meta:
             return None
         grid, plan = read_plan(sample, self.parser)
-        changed = change_maze(sample, grid, plan, Random(self.identity(sample)))
+        changed = change_maze(sample, grid, plan, Random(self.identity(sample)), self.helper)
         return with_thoughts(changed) if changed and self.thoughts == "rules" else changed
 
     def states(self, sample: Sample) -> Sequence[Sequence[int]]:
-        """No move in any cell; then the plan's move in each. Of a row with one block alone."""
+        """No move in any cell; then the plan's move in each, or moves to the goal and 1. Of a row of one block."""
         if "map_desc" not in sample.meta or sum(isinstance(part, Latent) for part in sample.answer) != 1:
             return ()
-        moves = trace_plan(*read_plan(sample, self.parser))
-        return [0] * len(moves), moves
+        grid, plan = read_plan(sample, self.parser)
+        shown = trace_plan(grid, plan) if self.helper == "path" else trace_distances(grid)
+        return [0] * len(shown), shown
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the plan in ``text`` over the sample's first picture, without one over its map or alone."""

@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 
 from data_modules.images import open_image
-from data_modules.rotation.pictures import draw_board
 from data_modules.samples import Latent, Picture, Text
-from data_modules.swaps.board import ASKED, shape
-from data_modules.swaps.dataset import Tracking, read_places, read_swaps
-from data_modules.vsp.counterfactual import block_plan, trace_plan
+from data_modules.tracking.dataset import Tracking
+from data_modules.vsp.counterfactual import block_plan, trace_distances, trace_plan
 from data_modules.vsp.maze import GOAL, HOLE, ICE, START, parse_grid, parse_plan, walk
-from data_modules.vsp.pictures import draw_maze, draw_path
+from data_modules.vsp.pictures import draw_maze, draw_path, draw_values
 from data_modules.vsp.planning import VSP
-from tests.data_modules import test_swaps, test_vsp
+from tests.data_modules import test_tracking, test_vsp
 
 
 def shown(parts, kind):
@@ -28,11 +26,15 @@ def mazes(tmp_path_factory):
     return folder / "train.jsonl"
 
 
-@pytest.fixture(scope="module", params=[("none", False), ("rules", False), ("none", True), ("rules", True)])
+WRITINGS = [("none", False), ("rules", False), ("none", True), ("rules", True)]
+TRACKED = [("swaps", *writing) for writing in WRITINGS] + [(name, "rules", True) for name in test_tracking.PUZZLES]
+
+
+@pytest.fixture(scope="module", params=TRACKED)
 def boards(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("boards") / "made"
-    thoughts, numbered = request.param
-    test_swaps.maker(folder, thoughts=thoughts, numbered=numbered, swaps=[1, 5]).make()
+    puzzle, thoughts, numbered = request.param
+    folder = tmp_path_factory.mktemp("boards") / puzzle
+    test_tracking.maker(folder, puzzle, thoughts=thoughts, numbered=numbered, steps=[1, 3]).make()
     return folder / "train.jsonl"
 
 
@@ -55,6 +57,25 @@ def test_a_hole_comes_into_the_plans_way_and_another_plan_is_right(mazes):
         assert (helper == np.asarray(draw_path(maze, path, len(picture) // len(after)))).all()
         assert data.counterfactual(sample) == other, "another call draws another"
     assert changes >= len(data) // 4
+
+
+def test_values_are_moves_to_the_goal_and_follow_the_other_maze(tmp_path):
+    grid = ((START, ICE, HOLE), (HOLE, ICE, ICE), (HOLE, HOLE, GOAL))
+    assert trace_distances(grid) == [5, 4, 0, 0, 3, 2, 0, 0, 1]
+    picture = np.asarray(draw_values(grid, 8))
+    assert len({tuple(picture[8 * row + 4, 8 * column + 4]) for row in range(3) for column in range(3)}) == 6
+    assert not picture[20, 4].any()
+    test_vsp.generator(tmp_path / "made", helper="values").make()
+    data, changes = VSP(helper="values").read(tmp_path / "made" / "train.jsonl"), 0
+    for sample in data.samples:
+        for each in filter(None, (sample, data.counterfactual(sample))):
+            (helper,), maze = shown(each.answer, Latent), parse_grid(each.meta["map_desc"])
+            assert (helper == np.asarray(draw_values(maze, 16))).all()
+            assert data.states(each)[1] == trace_distances(maze)
+            changes += each is not sample
+    assert changes
+    with pytest.raises(ValueError, match="task.helper=arrows is unknown; choose one of path, values"):
+        test_vsp.generator(tmp_path / "other", helper="arrows")
 
 
 def test_a_maze_with_one_way_alone_has_no_counterfactual():
@@ -82,28 +103,31 @@ def test_a_state_of_a_maze_is_the_plans_move_in_each_cell(mazes):
         assert sum(map(bool, moves)) == len(parse_plan(sample.answer_text))
 
 
-def test_one_swap_is_exchanged_and_the_blue_cell_ends_elsewhere(boards):
-    data = Tracking().read(boards)
+def test_one_step_is_exchanged_and_the_answer_is_another(boards):
+    puzzle = test_tracking.PUZZLES[boards.parent.name]
+    data, changes = Tracking(puzzle).read(boards), 0
     for sample in data.samples:
-        other = data.counterfactual(sample)
+        if (other := data.counterfactual(sample)) is None:
+            continue
+        changes += 1
         data.check(other)
-        pairs = zip(read_swaps(sample), read_swaps(other), strict=True)
-        assert sum(set(old) != set(new) for old, new in pairs) == 1
+        pairs = zip(data.read_steps(sample), data.read_steps(other), strict=True)
+        assert sum(old != new for old, new in pairs) == 1
         assert data.grade(other, sample.answer_text).outcome == "wrong"
         assert data.grade(other, other.answer_text).outcome == "success"
         states = data.states(other)
-        assert states[0] == read_places(sample)
-        assert other.answer_text.endswith(f"\\boxed{{{'ABCDEFGHI'[states[-1].index(ASKED)]}}}")
+        assert states[0] == data.read_places(sample)
         helpers = shown(other.answer, Latent)
         assert len(helpers) == len(shown(sample.answer, Latent)) == len(states) - 1
         for helper, board in zip(helpers, states[1:], strict=True):
-            assert (helper == np.asarray(draw_board(shape(board, 3), 8))).all()
+            assert (helper == np.asarray(puzzle.draw(board, 8))).all()
         assert [type(part) for part in other.answer] == [type(part) for part in sample.answer]
         assert data.counterfactual(sample) == other, "another call draws another"
+    assert changes >= len(data) // 2
 
 
 def test_rows_that_others_have_written_have_none(boards, mazes):
-    data = Tracking().read(boards)
+    data = Tracking(test_tracking.PUZZLES[boards.parent.name]).read(boards)
     sample = data.samples[0]
     told = replace(sample, question=(*sample.question[:-1], Text("Some cells are swapped. Where is blue?")))
     fewer = replace(sample, answer=sample.answer[-1:])

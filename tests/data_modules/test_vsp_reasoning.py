@@ -258,7 +258,7 @@ def test_a_bad_row_is_named_with_its_line(folder, row, complaint):
     [
         ({"prompt": "<image>Safe?"}, r"^task.question='<image>Safe\?' doesn't give the plan; write \{plan\} where"),
         ({"thoughts": "long"}, "^task.thoughts=long is unknown; choose one of none, rules$"),
-        ({"levels": [9]}, "^task.levels"),
+        ({"levels": [17]}, "^task.levels"),
     ],
 )
 def test_impossible_settings_are_refused(tmp_path, change, complaint):

@@ -1,1 +1,0 @@
-"""Tracking: where a cell of a board is after a list of swaps."""

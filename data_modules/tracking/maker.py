@@ -1,0 +1,127 @@
+"""Make the tasks in which steps are followed: a picture of a board, a list of steps, a question about the last board.
+
+Each step has a latent block, whose helper image is the board after it. All answers are equally often right.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from data_modules.maker import Maker, Plan, in_order
+from data_modules.tracking.puzzle import Places, Puzzle, Step, follow, shape
+
+MAX_MISSES = 3000
+"""Draws without a new question that has the wanted answer after which there are taken to be no more."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A row before it is drawn."""
+
+    places: Places
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions(Maker):
+    """Questions for train, val and test; no board with its steps is in two rows.
+
+    Attributes:
+        puzzle: what they are about.
+        rows: rows of each split and number of steps.
+        steps: how many steps a question may have.
+        thoughts: ``none``, or ``rules``: the answer says after each block what there is.
+        numbered: steps have numbers, and the answer writes them before the blocks.
+        cell_px: pixels a cell.
+        prompt: ``text_input`` of every row; ``<image>`` is the board, ``{steps}`` is filled in.
+    """
+
+    puzzle: Puzzle
+    rows: Mapping[str, int]
+    steps: Sequence[int]
+    thoughts: str
+    numbered: bool
+    cell_px: int
+    prompt: str
+
+    def __post_init__(self) -> None:
+        if self.cell_px < 8:
+            raise ValueError(f"task.cell_px={self.cell_px} must be 8 or more")
+        if not self.steps or min(self.steps) < 1:
+            raise ValueError(f"task.steps={list(self.steps)} must be numbers of 1 or more, such as [2, 4, 6]")
+        if self.thoughts not in ("none", "rules"):
+            raise ValueError(f"task.thoughts={self.thoughts} must be none or rules")
+        if missing := [part for part in ("<image>", "{steps}") if self.prompt.count(part) != 1]:
+            raise ValueError(f"task.question={self.prompt!r} must hold {' and '.join(missing)} once")
+
+    def settings(self) -> dict[str, Any]:
+        """Also which puzzle it is."""
+        return super().settings() | {"puzzle": {"kind": type(self.puzzle).__name__, **asdict(self.puzzle)}}
+
+    def plans(self) -> Iterator[Plan]:
+        """Yield every question; test comes first, so that it doesn't change with the size of train.
+
+        Raises:
+            ValueError: there aren't as many questions.
+        """
+        random, met = Random(self.seed), set[Question]()
+        for split in in_order(self.rows):
+            for count in self.steps:
+                answers = self.puzzle.answers(count)
+                for number in range(self.rows[split]):
+                    question = self._new_question(random, count, answers[number % len(answers)], met)
+                    yield Plan(split, f"{split}_{count}_{number}", question)
+
+    def _new_question(self, random: Random, count: int, answer: str, met: set[Question]) -> Question:
+        for _ in range(MAX_MISSES):
+            drawn = self.puzzle.draw_question(random, count, answer)
+            if drawn is not None and (question := Question(*drawn)) not in met:
+                met.add(question)
+                return question
+        raise ValueError(
+            f"a board of size {self.puzzle.size} has too few questions of {count} step(s) for "
+            f"task.rows={dict(self.rows)}; lower them, or raise task.size or task.steps"
+        )
+
+    def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
+        """Write the pictures of the board, at the beginning and after each step."""
+        question: Question = plan.content
+        boards = [question.places, *follow(self.puzzle, question.places, question.steps)]
+        names = [f"images/{plan.name}_{number}.png" for number in range(len(boards))]
+        for name, board in zip(names, boards, strict=True):
+            self.puzzle.draw(board, self.cell_px).save(folder / name, compress_level=1)
+        return {
+            "text_input": self.prompt.replace("{steps}", write_steps(self.puzzle, question.steps, self.numbered)),
+            "text_output": write_answer(self.puzzle, boards[1:], self.thoughts, self.numbered),
+            "image_input": names[0],
+            "image_output": names[1:],
+            "map_id": plan.name,
+            "map_desc": shape(question.places),
+            "steps": question.steps,
+        }
+
+
+def write_steps(puzzle: Puzzle, steps: Sequence[Step], numbered: bool = False) -> str:
+    """Write steps: ``A E, C B``, or ``1 A E, 2 C B``."""
+    texts = [puzzle.write(step) for step in steps]
+    return ", ".join(f"{number} {text}" if numbered else text for number, text in enumerate(texts, start=1))
+
+
+def write_answer(puzzle: Puzzle, boards: Sequence[Places], thoughts: str, numbered: bool = False) -> str:
+    r"""Write ``text_output``: a block each step, with ``rules`` what there is after it; then the answer in a box.
+
+    Args:
+        puzzle: what it is about.
+        boards: the board after each step.
+        thoughts: ``none`` or ``rules``.
+        numbered: write the number of its step before each block.
+    """
+    box = f"\\boxed{{{puzzle.answer(boards[-1])}}}"
+    blocks = [f"{number}<output_image>" if numbered else "<output_image>" for number in range(1, len(boards) + 1)]
+    # the line break keeps "\boxed" a token of its own; after ">" its backslash would be torn off
+    if thoughts == "none":
+        return "".join(blocks) + ("\n" if numbered else "") + box
+    said = [f"{block} {puzzle.describe(board)}" for block, board in zip(blocks, boards, strict=True)]
+    return "<think>" + "".join(said) + f"</think>\n{box}"
