@@ -81,8 +81,11 @@ class Maker(ABC):
         recorded = json.loads(record.read_text())
         settings = json.loads(as_json(self.settings()))
         if changed := [key for key in settings if recorded.get(key) != settings[key]]:
-            was = ", ".join(f"{key}={recorded.get(key)}" for key in changed)
-            raise ValueError(f"{self.folder} was made with {was}; delete it, or choose another task.folder")
+            was, now = (", ".join(f"{key}={each.get(key)}" for key in changed) for each in (recorded, settings))
+            raise ValueError(
+                f"{self.folder} was made with {was}, and {now} is wanted; give what it was made with, choose another "
+                "task.folder, or delete it"
+            )
         return True
 
     def make(self) -> None:

@@ -220,7 +220,8 @@ def check_types(
         wanted = None if isinstance(value, ALSO.get(key, ())) else required_type(value, default)
         if wanted and not (is_number(value) and is_number(default) and takes(key, value)):
             sweep = "; for a sweep over these add -m" if isinstance(value, str) and "," in value else ""
-            raise ValueError(f"{key}={unquote(written)} must be {wanted}, as {key}={write_value(default)}{sweep}")
+            fitting = f"[{unquote(written)}]" if wanted == "a list" else write_value(default)
+            raise ValueError(f"{key}={unquote(written)} must be {wanted}, as {key}={fitting}{sweep}")
 
 
 def unquote(written: str) -> str:

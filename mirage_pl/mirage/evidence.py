@@ -6,6 +6,7 @@ Of a latent z whose helper image has features of mean p, and p_j those of other 
 Shapes: N latents, row after row, I helper images, row after row, D width.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -93,6 +94,12 @@ class Evidence:
             credit_N: of the latents, times how many an answer has; needed where ``uniform`` is below 1.
         """
         if not places.count:
+            if len(set(places.names_I)) == 1:
+                warnings.warn(
+                    "evidence: a batch holds helper images of one question alone, so there is nothing to compare them "
+                    "with, and nothing is learnt; raise loader.batch_size, or rollouts.prompts",
+                    stacklevel=2,
+                )
             return latents_ND.sum() * 0
         image_N = torch.tensor(places.image_N, device=latents_ND.device)
         dtype = exact_on(latents_ND.device)

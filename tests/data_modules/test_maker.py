@@ -39,7 +39,7 @@ def test_data_that_another_process_made_meanwhile_stay(tmp_path):
 
 
 def test_data_of_other_settings_or_none_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="was made with seed=4; delete it"):
+    with pytest.raises(ValueError, match="was made with seed=4, and seed=.* is wanted; give what"):
         Numbers(folder=tmp_path / "data", seed=3, num_workers=1, rival=4).make()
     shutil.rmtree(tmp_path / "data")
     (tmp_path / "data").mkdir()

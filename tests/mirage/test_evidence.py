@@ -46,7 +46,8 @@ def test_latents_without_an_image_or_with_no_other_row_beside_them_are_not_compa
     same = find_images([[1], [1]], [1, 1], ["a", "a"])
     assert same.count == 0
     latents = torch.randn(2, 4, requires_grad=True)
-    loss = PLAIN(latents, torch.randn(2, 4), same)
+    with pytest.warns(UserWarning, match="images of one question alone.*raise loader.batch_size"):
+        loss = PLAIN(latents, torch.randn(2, 4), same)
     loss.backward()
     assert loss.item() == 0
     assert not latents.grad.any()

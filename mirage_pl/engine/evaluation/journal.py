@@ -1,6 +1,7 @@
 """Results saved as they are computed, so that interrupted work continues where it stopped."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 
 from mirage_pl.engine.runs.folder import make_strict
+
+log = logging.getLogger(__name__)
 
 IDENTITY = "identity.json"
 
@@ -26,6 +29,8 @@ class Journal:
         self.folder, self.device = folder, device
         content = json.dumps(make_strict(identity), indent=2, sort_keys=True, allow_nan=False)
         if not (folder / IDENTITY).is_file() or (folder / IDENTITY).read_text() != content:
+            if any(folder.glob("*.pt")):
+                log.warning("%s was left by a command with other settings; it is removed, and all begins anew", folder)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             (folder / IDENTITY).write_text(content)

@@ -125,6 +125,17 @@ def write_difference(measure: Measure, difference: Number) -> tuple[str, str]:
     return add_unit(write_number(change, digits, "+"), measure), f"[{low}, {high}]"
 
 
+def write_extra(value: Any) -> str:
+    """Write a further number of a condition: a share in percent, a difference of shares in points, others plainly."""
+    if isinstance(value, Mapping):
+        if value.get("mean") is None:
+            return "–"
+        if "difference" in value:
+            return write_points(value)[0]
+        return write_percent(value)[0] if "low" in value else f"{value['mean']:.3f}"
+    return write_short(value) if isinstance(value, int | float) else str(value)
+
+
 def judge_difference(measure: Measure, difference: Number) -> str:
     """Judge a difference by its interval: ``p = 0.01: better``, ``worse``, ``not distinguishable``, ``no interval``."""
     if not has_interval(difference):

@@ -1,5 +1,6 @@
 """Score a checkpoint: each item by each measure, as the model is and under each condition."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -108,6 +109,7 @@ def score(scoring: Scoring, test: TestSet, journal: Journal, cfg: DictConfig) ->
     out, trial = scoring.out, scoring.trial
     list(trial.conditions)  # refuses what this run can't have, before anything is scored
     own = test.mark(score_own(trial, journal.folder, test))
+    check_kept(out, scoring.facts, trial.conditions)
     scoring.rows[OWN] = own
     metrics = scoring.publish(finished=False)
     publishing.draw_gallery(out / "gallery", trial, own, cfg.num_shown)
@@ -121,6 +123,23 @@ def score(scoring: Scoring, test: TestSet, journal: Journal, cfg: DictConfig) ->
         out / scoring.evaluation.numbers_in, trial, publishing.spread_evenly(len(own), cfg.num_pictured)
     )
     return scoring
+
+
+def check_kept(out: Path, facts: Mapping[str, Any], conditions: Sequence[str]) -> None:
+    """Refuse to replace finished scores of the same checkpoint by scores under fewer conditions.
+
+    Raises:
+        ValueError: names the conditions that would be lost.
+    """
+    if not (out / METRICS).is_file():
+        return
+    kept, key = json.loads((out / METRICS).read_text()), facts["conditions_in"]
+    same = kept.get("finished") and all(kept.get(name) == facts[name] for name in ("ckpt", "steps"))
+    if same and (lost := [name for name in kept.get(key) or {} if name not in conditions]):
+        raise ValueError(
+            f"{out} holds finished scores under {', '.join(lost)}, which this command leaves out; give label=NAME to "
+            f"write beside them, name them in {key}=, or remove {out}"
+        )
 
 
 def score_own(trial: Trial, folder: Path, test: TestSet) -> list[Row]:

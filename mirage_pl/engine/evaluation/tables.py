@@ -7,7 +7,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mirage_pl.engine.evaluation.measures import judge_difference, read_measures, write_difference, write_value
+from mirage_pl.engine.evaluation.measures import (
+    judge_difference,
+    read_measures,
+    write_difference,
+    write_extra,
+    write_value,
+)
 from mirage_pl.engine.evaluation.test_set import TestSet
 from mirage_pl.engine.seams import Measure, Row, Words
 
@@ -16,7 +22,10 @@ SHOWN = ("mean", "low", "high", "n", "groups", "difference", "measures")
 
 
 def show_progress(batches: Iterator[list[Row]], total: int, label: str) -> Iterator[list[Row]]:
-    """Yield the same batches while a progress bar counts their rows."""
+    """Yield the same batches while a progress bar counts their rows, on a terminal."""
+    if not Console().is_terminal:
+        yield from batches
+        return
     with Progress(transient=True) as progress:
         bar = progress.add_task(label, total=total)
         for batch in batches:
@@ -65,7 +74,7 @@ def print_conditions(metrics: Mapping[str, Any], words: Words) -> None:
         paired = number["difference"]["n"] > 0
         change = " ".join(write_difference(measure, number["difference"])) if paired else "–"
         judgement = judge_difference(measure, number["difference"]) if paired else ""
-        others = [f"{number[key]['mean']:.3f}" if key in number else "–" for key in further]
+        others = [write_extra(number[key]) if key in number else "–" for key in further]
         table.add_row(condition, *write_number(measure, number), change, judgement, *others)
     print_table(table)
     for sentence in words.verdict(metrics):

@@ -8,12 +8,12 @@ from typing import Any
 from mirage_pl.engine.evaluation.measures import (
     judge_difference,
     write_difference,
+    write_extra,
     write_number,
     write_short,
     write_value,
 )
 from mirage_pl.engine.evaluation.results import Result
-from mirage_pl.engine.evaluation.statistics import write_percent
 from mirage_pl.engine.reports.page import fold_away, lay_out_cell, lay_out_legend, lay_out_note, lay_out_table
 from mirage_pl.engine.reports.plots import draw_by
 from mirage_pl.engine.seams import Measure, Words
@@ -106,15 +106,6 @@ def describe_change(measure: Measure, number: Mapping[str, Any]) -> str:
     if not difference or difference["difference"] is None:
         return ""
     return f"{' '.join(filter(None, write_difference(measure, difference)))}, {judge_difference(measure, difference)}"
-
-
-def write_extra(value: Any) -> str:
-    """Write a further number of a condition: a share in percent, others with few digits."""
-    if isinstance(value, dict):
-        if value.get("mean") is None:
-            return "–"
-        return write_percent(value)[0] if "low" in value else f"{value['mean']:.3f}"
-    return write_short(value) if isinstance(value, int | float) else str(value)
 
 
 def lay_out_numbers(results: Sequence[Result], labels: Sequence[str], words: Words) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from mirage_pl.engine.evaluation.results import Result, read_result
 from mirage_pl.engine.evaluation.statistics import paired_difference
-from mirage_pl.engine.runs.folder import METRICS
+from mirage_pl.engine.runs.folder import CONFIG, METRICS
 from mirage_pl.engine.seams import Drawn, Once, Row
 from mirage_pl.mirage.audit.attention import share_attention
 from mirage_pl.mirage.audit.decodability import probe_states
@@ -27,9 +27,10 @@ class Audit(LatentAnswers):
         decoding: as of :class:`LatentAnswers`.
         interventions: as of :class:`LatentAnswers`.
         against: run folders of baselines, which were scored on the same questions.
+        run: run folder or checkpoint that is audited, which is no baseline.
 
     Raises:
-        ValueError: as :class:`LatentAnswers`; or a run of ``against`` hasn't been scored.
+        ValueError: as :class:`LatentAnswers`; or a run of ``against`` is none, hasn't been scored, or is audited.
     """
 
     words = "mirage_pl.mirage.audit.words"
@@ -40,8 +41,14 @@ class Audit(LatentAnswers):
         decoding: Annotated[Mapping[str, Any], Decoding],
         interventions: str | Sequence[str] | None = "all",
         against: Sequence[str] = (),
+        run: str | None = None,
     ) -> None:
         super().__init__(decoding, interventions)
+        for other in against:
+            if run is not None and Path(other).resolve() in (Path(run).resolve(), *Path(run).resolve().parents):
+                raise ValueError(
+                    f"against={other} is the run that is audited; give another one, such as one of stage=sft"
+                )
         self.against = {run: find_results(Path(run)) for run in against}
 
     def open(
@@ -72,8 +79,14 @@ class AuditTrial(LatentTrial):
         return self.count_changes(own, rows) | self.follow(condition, own, rows)
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        """Also ``audit``: ``against``, and of latents ``writing``, ``decodability`` and ``attention``."""
-        return {**super().summarize(rows), "audit": {**self.findings, "against": self.compare(rows)}}
+        """Also ``audit``: ``emitted``, the share of answers with latents, ``against``, and of latents ``writing``,
+        ``decodability`` and ``attention``.
+        """
+        emitted = sum(len(latents_nD) > 0 for latents_nD in self.probe.latents) / max(1, len(self.probe.latents))
+        return {
+            **super().summarize(rows),
+            "audit": {"emitted": emitted, **self.findings, "against": self.compare(rows)},
+        }
 
     @cached_property
     def findings(self) -> dict[str, Any]:
@@ -109,8 +122,10 @@ def find_results(run: Path) -> list[Result]:
     """Read the evaluations of a run.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or it is no run folder.
     """
+    if not (run / CONFIG).is_file():
+        raise ValueError(f"against={run} is no run folder")
     files = sorted(run.glob(f"evaluation/*/{METRICS}"))
     if not files:
         raise ValueError(f"against={run} has no evaluation; run python -m mirage_pl.evaluate ckpt={run} first")

@@ -12,7 +12,7 @@ FORMS: Mapping[str, str] = {
     "none": "markers without slots: an empty block",
     "unmarked": "slots without markers: both are read as the mean token",
     "skipped": "no block: the model may not begin one",
-    "strict": "the same, but the image is hidden from all that follows it: only latents tell of it",
+    "strict": "its own latents, but the image is hidden from all that follows it: only latents tell of it",
 }
 """What is left of a block, or of what it is read beside."""
 NAMES: Sequence[str] = (

@@ -65,7 +65,7 @@ def list_tests(metrics: Mapping[str, Any]) -> list[Test]:
     elif gain := find_measure(audit, "block_retrieved").get("gain"):
         tests.append(Test("readable", "own latents against the picture before: own helper image nearest", gain, 1))
     for each in (audit.get("against") or {}).values() if tests else ():  # a run without latents has no word
-        steps = f"after {each['steps']} steps, this one after {metrics.get('steps')}"
+        steps = f"its stage took {each['steps']} steps, this one's {metrics.get('steps')}"
         tests.append(Test("useful", f"against {each['name']} ({steps}): success", each["difference"], 1))
     adjusted = holm({str(number): test.difference["p"] for number, test in enumerate(tests)})
     return [Test(t.word, t.what, t.difference, t.sign, adjusted[str(number)]) for number, t in enumerate(tests)]

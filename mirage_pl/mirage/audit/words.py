@@ -83,14 +83,18 @@ def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> li
 
 def verdict(metrics: Mapping[str, Any]) -> list[str]:
     """Say which words are shown, and how much of what is written in teacher forcing the model writes by itself."""
-    tests = list_tests(metrics)
+    tests, audit = list_tests(metrics), metrics.get("audit") or {}
+    if audit.get("emitted") == 0:
+        return ["No answer has latents: there is nothing that could be used, useful or readable."]
     if not tests:
         return []
     shown = judge_words(tests)
     sentences = [f"Latents: {', '.join(write_word(word, holds) for word, holds in shown.items())}."]
     if shown["useful"] is None:
         sentences.append("Whether they are useful needs a baseline: against=[RUN], such as one of stage=sft.")
-    return [" ".join(sentences), *filter(None, [write_leak(metrics.get("audit") or {})])]
+    if shown["readable"] is None:
+        sentences.append("Readable needs helper images, and answers with as many latents as they should have.")
+    return [" ".join(sentences), *filter(None, [write_leak(audit)])]
 
 
 def write_word(word: str, holds: bool | None) -> str:
@@ -105,10 +109,10 @@ def write_leak(audit: Mapping[str, Any]) -> str:
     measure = find_measure(audit, name)
     places = [place for place in measure["forced"]["places"] if place["n"]] or [measure["forced"]["all"]]
     first, last = places[0], places[-1]
-    heading, _ = MEASURES[name]
+    heading, meaning = MEASURES[name]
     shares = {"in the first place of a block": first, "in the last": last} if first is not last else {"": first}
-    forced = ", ".join(f"{write_value(SHARE, each)[0]} {where}".rstrip() for where, each in shares.items())
-    parts = [f"{heading}, teacher-forced: {forced}"]
+    forced = ", ".join(f"{' '.join(write_value(SHARE, each))} {where}".rstrip() for where, each in shares.items())
+    parts = [f"{heading} ({meaning}), teacher-forced: {forced}"]
     for source, words in (("free", "free-running"), ("last", "if the picture before is copied")):
         if measure[source]["all"]["n"]:
             parts.append(f"{words}: {' '.join(write_value(SHARE, measure[source]['all']))}")

@@ -19,7 +19,6 @@ from mirage_pl.engine.evaluation.multiplicity import normal_p
 from mirage_pl.engine.seams import Measure
 from mirage_pl.mirage.audit.table import Slots
 
-MEASURE = Measure("mean")
 SAME = 1e-3
 """Two targets are the same if they differ by less than this share of what tells targets apart."""
 FAR = 0.5
@@ -169,15 +168,20 @@ def average_places(hits_RJk: Tensor) -> list[dict[str, Any]]:
 
 
 def average_rows(values: Tensor) -> dict[str, Any]:
-    """The mean over rows of the mean of each, with a bootstrap's interval; of rows that have a number."""
+    """The mean over rows of the mean of each, with an interval; of rows that have a number."""
     means_R = values.reshape(len(values), -1).double().nanmean(1)
     means_n = means_R[~means_R.isnan()]
     if not len(means_n):
         return {"mean": None, "low": None, "high": None, "n": 0}
-    return dict(estimate_interval(MEASURE, means_n.tolist()))
+    return dict(estimate_interval(find_measure(means_n), means_n.tolist()))
+
+
+def find_measure(*values_n: Tensor) -> Measure:
+    """A share where all values are 0 or 1, whose interval has a width even if all are alike; else a mean."""
+    return Measure("share" if all(bool(((each == 0) | (each == 1)).all()) for each in values_n) else "mean")
 
 
 def compare_rows(before_n: Tensor, after_n: Tensor) -> dict[str, Any]:
-    """The paired difference of rows, after less before, with ``p`` of a normal distribution."""
-    difference = dict(estimate_change(MEASURE, before_n.tolist(), after_n.tolist()))
-    return difference | {"p": normal_p(difference)}
+    """The paired difference of rows, after less before, with ``p``."""
+    difference = dict(estimate_change(find_measure(before_n, after_n), before_n.tolist(), after_n.tolist()))
+    return {"p": normal_p(difference), **difference}

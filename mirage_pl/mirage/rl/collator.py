@@ -59,6 +59,11 @@ class RolloutCollator(Collator):
             return super().__call__(samples)
         return self.learn(samples)
 
+    def check_training(self, samples: Sequence[Any]) -> None:
+        """Look for latent blocks only if what is learnt needs helper images: rewards don't."""
+        if self.helpers:
+            super().check_training(samples)
+
     def prompt_length(self, sample: Any) -> int:
         """Tokens of a question; its images are only measured."""
         return len(self._row(sample, [self.pictures.tokens(*asked) for asked in shown(sample)], answers=False).tokens)

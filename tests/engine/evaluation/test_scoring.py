@@ -101,10 +101,27 @@ def throw(folder, evaluation=None, seen=0, shown=4):
     facts = {"file": "wall", "rows": 10, "digest": "x", "train_file": "other wall", "seen": seen}
     test = TestSet(facts, frozenset(f"{number:012d}" for number in range(seen)))
     journal = Journal(folder / "unfinished", {})
-    known = {"name": "me"} | describe_evaluation(evaluation) | evaluation.facts | {"test": facts}
+    known = (
+        {"name": "me", "ckpt": "last.ckpt", "steps": 7}
+        | describe_evaluation(evaluation)
+        | evaluation.facts
+        | {"test": facts}
+    )
     scoring = Scoring(folder, evaluation, evaluation.open(None, None, journal.once), known)
     score(scoring, test, journal, OmegaConf.create({"num_shown": shown, "num_pictured": 2}))
     return scoring.publish(finished=True)
+
+
+def test_finished_scores_are_not_replaced_by_scores_under_fewer_conditions(tmp_path):
+    throw(tmp_path)
+    before = (tmp_path / "metrics.json").read_text()
+    with pytest.raises(ValueError, match=r"holds finished scores under windy, which this.*label=NAME.*conditions="):
+        throw(tmp_path, Throws(wanted=("blind",)))
+    assert (tmp_path / "metrics.json").read_text() == before
+    throw(tmp_path, Throws(wanted=("windy", "blind")))
+    trained_on = json.loads(before) | {"steps": 5}
+    (tmp_path / "metrics.json").write_text(json.dumps(trained_on))
+    assert list(throw(tmp_path, Throws(wanted=("blind",)))["conditions"]) == ["blind"], "those were of other weights"
 
 
 def read(folder):

@@ -117,6 +117,12 @@ def test_a_validation_loss_that_isnt_a_number_makes_no_best_checkpoint(tmp_path)
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == 4
 
 
+def test_a_best_checkpoint_by_what_is_not_measured_is_refused_with_what_is(tmp_path):
+    best = Best(tmp_path, filename="best", monitor="val/success")
+    with pytest.raises(ValueError, match=r"callbacks.best.monitor=val/success isn't measured.*val/loss.*best=null"):
+        train(tmp_path, new_module(Module), new_data(), [best], max_steps=2, val_check_interval=1)
+
+
 def test_sound_values_pass_and_are_forgotten():
     watch = Watch()
     for step in range(3000):

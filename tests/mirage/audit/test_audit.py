@@ -14,6 +14,7 @@ from mirage_pl.engine.evaluation.journal import Journal
 from mirage_pl.engine.evaluation.results import Result
 from mirage_pl.engine.evaluation.summary import describe_evaluation, summarize_scores
 from mirage_pl.engine.reports.evaluation import write_report
+from mirage_pl.engine.runs.folder import CONFIG
 from mirage_pl.engine.seams import Measure
 from mirage_pl.mirage.audit.evaluation import Audit, AuditTrial
 from mirage_pl.mirage.audit.interventions import AuditInterventions
@@ -123,6 +124,7 @@ def audit(tmp_path, monkeypatch, kind, module=None, against=(), name="run"):
     metrics |= summarize_scores(evaluation, trial, rows, trial.describe())
     folder = tmp_path / name / "evaluation" / "letters-audit"
     folder.mkdir(parents=True)
+    (folder.parent.parent / CONFIG).touch()
     return publishing.write_scores(folder, evaluation, metrics, rows), folder
 
 
@@ -192,8 +194,14 @@ def test_a_run_without_latents_has_no_word():
 
 
 def test_a_baseline_that_was_not_scored_or_on_other_questions_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"has no evaluation; run python -m mirage_pl.evaluate ckpt=.*nowhere first"):
+    with pytest.raises(ValueError, match=r"against=.*nowhere is no run folder"):
         Audit(DECODING, "all", [str(tmp_path / "nowhere")])
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / CONFIG).touch()
+    with pytest.raises(ValueError, match=r"has no evaluation; run python -m mirage_pl.evaluate ckpt=.*new first"):
+        Audit(DECODING, "all", [str(tmp_path / "new")])
+    with pytest.raises(ValueError, match=r"against=.*new is the run that is audited"):
+        Audit(DECODING, "all", [str(tmp_path / "new")], str(tmp_path / "new/checkpoints/last.ckpt"))
     _, folder = audit(tmp_path, monkeypatch, Deaf, name="first")
     monkeypatch.setattr(Alphabet, "identity", lambda self, sample: f"other {sample.where}")
     with pytest.raises(ValueError, match="was scored on other questions"):

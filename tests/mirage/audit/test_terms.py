@@ -53,7 +53,7 @@ def test_they_are_useful_if_every_baseline_is_worse():
     assert words(metrics(against=[change(2, 30), change(20, 20)]))["useful"] is False
     assert words(metrics(against=[change(30, 2)]))["useful"] is False
     last = list_tests(metrics(against=[change(2, 30)]) | {"steps": 5})[-1]
-    assert last.what == "against sft (after 9 steps, this one after 5): success"
+    assert last.what == "against sft (its stage took 9 steps, this one's 5): success"
 
 
 def test_they_are_readable_if_a_probe_reads_more_than_from_the_picture_before():
@@ -85,9 +85,11 @@ def test_the_verdict_says_the_words_and_how_useful_can_be_told():
     assert first.startswith("Latents: used: yes, useful: not tested, readable: yes.")
     assert "against=[RUN]" in first
     assert not others
-    assert (
-        verdict(metrics(against=[change(20, 20)]))[0] == "Latents: used: yes, useful: not shown, readable: not tested."
-    )
+    (said,) = verdict(metrics(against=[change(20, 20)]))
+    assert said.startswith("Latents: used: yes, useful: not shown, readable: not tested. Readable needs helper images")
+    assert verdict({"audit": {"emitted": 0.0}}) == [
+        "No answer has latents: there is nothing that could be used, useful or readable."
+    ]
     assert verdict({"interventions": {}, "audit": {}}) == []
 
 
@@ -100,8 +102,9 @@ def test_the_leak_is_said_by_place_beside_free_running_and_a_copy():
     audit = {"writing": {"measures": {"changed": {"forced": forced, **sources}}}}
     said = write_leak(audit)
     assert said == (
-        "Changed parts, teacher-forced: 0.0 % in the first place of a block, 90.0 % in the last; free-running: 10.0 % "
-        "[10.0, 10.0]; if the picture before is copied: 0.0 % [0.0, 0.0]."
+        "Changed parts (that show what they should, by the nearest target of all), teacher-forced: 0.0 % [0.0, 0.0] in "
+        "the first place of a block, 90.0 % [90.0, 90.0] in the last; free-running: 10.0 % [10.0, 10.0]; if the "
+        "picture before is copied: 0.0 % [0.0, 0.0]."
     )
     assert write_leak({}) == ""
     numbers = list_numbers(audit | {"decodability": {"gain": GAIN}})

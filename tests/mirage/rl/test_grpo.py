@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -153,3 +154,18 @@ def test_answers_that_need_more_memory_than_there_may_be_are_refused_by_row_befo
 def test_a_group_of_one_is_refused_with_what_is_usual(data):
     with pytest.raises(InstantiationException, match="rollouts.group=1, but an answer is compared with others"):
         build(data, "rollouts.group=1")
+
+
+def test_questions_without_helper_images_are_learnt_from_since_rewards_do_not_need_any(data, tmp_path):
+    given = Stage("grpo").compose(data, f"runs={tmp_path}", *FEW)
+    for name in ("train", "val"):
+        rows = [json.loads(line) for line in Path(given.task[f"{name}_file"]).read_text().splitlines()]
+        for row in rows:
+            row["text_output"] = row["text_output"].replace("<output_image>", "")
+            row["image_input"] = f"{given.task.folder}/{row['image_input']}"
+            del row["image_output"]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [f"task.{name}_file={tmp_path}/{name}.jsonl" for name in ("train", "val")]
+    metrics = fit.run(Stage("grpo").compose(data, f"runs={tmp_path}", *FEW, *files))
+    assert math.isfinite(metrics["train/text"])
+    assert math.isfinite(metrics["val/text"])
