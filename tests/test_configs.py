@@ -218,6 +218,26 @@ def test_help_and_cfg_answer_without_torch(verb):
 
 
 @pytest.mark.parametrize(
+    ("command", "values", "missing"),
+    [
+        ("train stage=grpo latents=sampled", ["least_emitted: 0.95", "accuracy:", "run_dir:"], ["ckpt:"]),
+        ("evaluate evaluation=audit", ["ckpt:", "compare:", "against:"], ["stage: aux", "optimizer:"]),
+        (
+            "infer session=deepverse/walk",
+            ["serve:", "port:", "actions: null"],
+            ["_target_", "stage: aux", "memory: ${mem"],
+        ),
+        ("data task=die", ["validate:", "steps: [6]"], ["stage: aux"]),
+    ],
+)
+def test_help_lists_the_values_of_the_verb_and_of_what_was_chosen(command, values, missing):
+    words = [sys.executable, "-m", *f"mirage_pl.{command} --help".split()]
+    text = subprocess.run(words, capture_output=True, text=True, cwd=REPO, check=True).stdout
+    assert [value for value in values if f"  {value}" not in text] == []
+    assert [value for value in missing if value in text] == []
+
+
+@pytest.mark.parametrize(
     "command", ["mirage_pl.report --help", "launch --help", "launch --cfg job", "launch plan --help"]
 )
 def test_what_only_answers_loads_no_torch(command):

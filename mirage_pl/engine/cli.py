@@ -25,7 +25,7 @@ from yaml import YAMLError
 
 from mirage_pl.engine.arguments import takes_value
 from mirage_pl.engine.errors import find_mistake, one_line
-from mirage_pl.engine.help import read_configs_once
+from mirage_pl.engine.help import improve_help
 from mirage_pl.engine.mistakes import (
     NO_CHOICE,
     OPTIONAL,
@@ -231,7 +231,7 @@ def guide_main(
         warnings.filterwarnings("ignore", message="provider=hydra.searchpath")  # the error after it says the same
         try:
             sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
-            read_configs_once()
+            improve_help()
             compose_and_run()
         except KeyboardInterrupt:  # in a sweep
             stop("the same command skips what is done and goes on with the rest")
