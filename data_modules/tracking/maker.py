@@ -124,4 +124,4 @@ def write_answer(puzzle: Puzzle, boards: Sequence[Places], thoughts: str, number
     if thoughts == "none":
         return "".join(blocks) + ("\n" if numbered else "") + box
     said = [f"{block} {puzzle.describe(board)}" for block, board in zip(blocks, boards, strict=True)]
-    return "<think>" + "".join(said) + f"</think>\n{box}"
+    return "<think>" + (" " if numbered else "").join(said) + f"</think>\n{box}"

@@ -12,6 +12,9 @@ from mirage_pl.engine.serving.chat import Question
 from mirage_pl.mirage.chat import Asked, Together, ask
 from mirage_pl.mirage.decoding.sampling import Decoding
 
+MOST = 512
+"""Columns of an answer where neither the command nor the run's task says how many."""
+
 
 class Answer:
     """Answer questions, each independently: the model was trained on single questions.
@@ -19,7 +22,8 @@ class Answer:
     Args:
         trained: the run.
         takes: name of each input -> its kind.
-        decoding: options of :class:`mirage_pl.mirage.decoding.sampling.Decoding`.
+        decoding: options of :class:`mirage_pl.mirage.decoding.sampling.Decoding`; with a ``max_new_tokens`` of 0 the
+            run's task says how many, else they are :data:`MOST`.
 
     Raises:
         ValueError: an option out of its range.
@@ -30,8 +34,9 @@ class Answer:
     def __init__(
         self, trained: Trained, takes: Mapping[str, str], decoding: Annotated[Mapping[str, Any], Decoding]
     ) -> None:
-        self.trained, self.takes, self.decoding = trained, takes, decoding
-        self.own = Decoding(**decoding)
+        most = decoding["max_new_tokens"] or trained.config.task.get("max_new_tokens") or MOST
+        self.trained, self.takes, self.decoding = trained, takes, {**decoding, "max_new_tokens": most}
+        self.own = Decoding(**self.decoding)
         self.pictures: list[Picture] = []
         self.longest = int(trained.module.net.architecture.text_config.max_position_embeddings)
         self.prompt = str(trained.config.task.get("prompt") or "")

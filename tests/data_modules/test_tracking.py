@@ -172,7 +172,7 @@ def asked(question):
 def test_steps_may_be_numbered_and_the_answer_says_which_one_a_block_is_after(tmp_path):
     for thoughts, expected in (
         ("none", r"12\n\\boxed{([A-I])}"),
-        ("rules", r"<think>1 [A-I]2 ([A-I])</think>\n\\boxed{\1}"),
+        ("rules", r"<think>1 [A-I] 2 ([A-I])</think>\n\\boxed{\1}"),
     ):
         maker(tmp_path / thoughts, numbered=True, thoughts=thoughts, steps=[2], rows={"train": 9}).make()
         for sample in Tracking(PUZZLES["swaps"]).read(tmp_path / thoughts / "train.jsonl").samples:

@@ -6,6 +6,7 @@ returns to text with ``<|latent_end|>``. Rows change state independently, any nu
 Shapes: B rows, T columns so far, S new columns, D width, J blocks, k latents of a block.
 """
 
+import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,8 @@ from mirage_pl.mirage.decoding.sampling import Choice, Decoding, spread
 from mirage_pl.mirage.decoding.writing import Writing
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.stock.find import find_inputs
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class Decoder:
 
     def stream(self, net: LatentVLM, prompts: Batch, decoding: Decoding) -> Iterator[str]:
         """Yield the answer to the first prompt piece by piece, then a line on each of its latents."""
-        writing, states, empty = Writing(self.tokenizer, decoding.stop), list[Tensor](), True
+        writing, states, empty, cut = Writing(self.tokenizer, decoding.stop), list[Tensor](), True, False
         for step in self.steps(net, prompts, decoding):
             if not step.written_B[0]:
                 continue
@@ -155,6 +158,9 @@ class Decoder:
             text = writing.add(int(step.tokens_B[0]))
             empty = empty and not text.strip()
             yield text
+            cut = not (step.ended_B[0] or writing.stopped)
+        if cut:
+            log.warning("the answer was cut at decoding.max_new_tokens=%d", decoding.max_new_tokens)
         text = writing.end()
         yield ("(the answer is empty)" if empty and not text.strip() else text) + "\n"
         for number, state in enumerate(states):
