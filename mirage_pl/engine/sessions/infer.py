@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     takes = cfg.session.takes
     given = {name: value for name in takes if (value := unwrap(cfg[name])) is not None}
     checkpoint = checkpoint_of(cfg.ckpt)
-    out = Path(cfg.out) if cfg.out else run_of(checkpoint) / "inference"
+    out = choose_folder(cfg.out, run_of(checkpoint) / "inference", goes_on=bool(cfg.file))
     further = text_key(list_steps(get_class(cfg.session._target_), takes)) if cfg.loop else ""
     answers = None
     if cfg.file:
@@ -60,6 +61,26 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     if cfg.loop:
         uses += converse(session, further, given, out, begun=bool(uses))
     return uses
+
+
+def choose_folder(out: str | None, own: Path, goes_on: bool) -> Path:
+    """Choose the folder of pictures, clips and answers; what an earlier command has written is never written over.
+
+    Args:
+        out: as it was given.
+        own: folder in the run folder; a command without ``out`` writes to a new one in it: 1, 2, …
+        goes_on: whether the command goes on in a folder that it has begun.
+
+    Raises:
+        ValueError: ``out`` holds something.
+    """
+    if goes_on:
+        return Path(out) if out else own
+    if out is None:
+        return next(folder for number in count(1) if not (folder := own / str(number)).exists())
+    if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
+        raise ValueError(f"out={out} is there already and isn't an empty folder; name a new one, or remove it")
+    return Path(out)
 
 
 def unwrap(value: Any) -> Any:

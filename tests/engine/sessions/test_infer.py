@@ -61,8 +61,23 @@ def test_pieces_are_printed_as_they_come(use, capsys):
 def test_pictures_go_into_the_run_folder_and_their_place_is_printed(use, tmp_path, capsys):
     Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
     use("prompt=hello", f"image=[{tmp_path / 'a.png'}]")
-    assert f"written: {tmp_path / 'run/inference/seen.png'}" in capsys.readouterr().out
-    assert Image.open(tmp_path / "run/inference/seen.png").size == (3, 2)
+    assert f"written: {tmp_path / 'run/inference/1/seen.png'}" in capsys.readouterr().out
+    assert Image.open(tmp_path / "run/inference/1/seen.png").size == (3, 2)
+
+
+def test_what_an_earlier_command_has_written_is_never_written_over(use, tmp_path, capsys):
+    Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
+    given = ("prompt=hello", f"image=[{tmp_path / 'a.png'}]")
+    for number in (1, 2):
+        use(*given)
+        assert f"written: {tmp_path / f'run/inference/{number}/seen.png'}" in capsys.readouterr().out
+    (tmp_path / "mine").mkdir()
+    use(*given, f"out={tmp_path / 'mine'}")
+    (tmp_path / "mine/seen.png").write_text("precious")
+    for taken in ("mine", "a.png"):
+        with pytest.raises(ValueError, match="is there already and isn't an empty folder; name a new one"):
+            use(*given, f"out={tmp_path / taken}")
+    assert (tmp_path / "mine/seen.png").read_text() == "precious"
 
 
 def read(tmp_path):
