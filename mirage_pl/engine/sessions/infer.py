@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,12 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     takes = cfg.session.takes
     given = {name: value for name in takes if (value := unwrap(cfg[name])) is not None}
     checkpoint = checkpoint_of(cfg.ckpt)
-    out = choose_folder(cfg.out, run_of(checkpoint) / "inference", goes_on=bool(cfg.file))
+    place = choose_place(cfg.out, run_of(checkpoint) / "inference", goes_on=bool(cfg.file))
     further = text_key(list_steps(get_class(cfg.session._target_), takes)) if cfg.loop else ""
     answers = None
     if cfg.file:
         settings = {"checkpoint": str(checkpoint), "time": checkpoint.stat().st_mtime, "session": unwrap(cfg.session)}
-        answers = Answers(out, read_requests(Path(cfg.file), takes, given), settings)
+        answers = Answers(place.folder, read_requests(Path(cfg.file), takes, given), settings)
         if not answers.left:
             return report_answers(answers)
     limits, listener = Limits(**unwrap(cfg.serving)), listen(cfg.port) if cfg.serve else None
@@ -56,31 +57,45 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
         return []
     session: Session = open_session()
     if answers is not None:
-        return answer_file(session, answers, out)
-    uses = [] if cfg.loop and further not in given else [show_pieces(session.begin(**given), given, out)]
+        return answer_file(session, answers, place)
+    uses = [] if cfg.loop and further not in given else [show_pieces(session.begin(**given), given, place)]
     if cfg.loop:
-        uses += converse(session, further, given, out, begun=bool(uses))
+        uses += converse(session, further, given, place, begun=bool(uses))
     return uses
 
 
-def choose_folder(out: str | None, own: Path, goes_on: bool) -> Path:
-    """Choose the folder of pictures, clips and answers; what an earlier command has written is never written over.
+@dataclass(frozen=True)
+class Place:
+    """Where a command writes its pictures, clips and points.
+
+    Attributes:
+        folder: that they go to.
+        kept: files in it that are an earlier command's.
+    """
+
+    folder: Path
+    kept: frozenset[Path] = frozenset()
+
+    def choose_file(self, name: str) -> Path:
+        """The file of a name; with a number where an earlier command has written one of that name."""
+        file = self.folder / name
+        numbered = (file.with_stem(f"{file.stem}-{number}") for number in count(2))
+        return next(each for each in chain([file], numbered) if each not in self.kept)
+
+
+def choose_place(out: str | None, own: Path, goes_on: bool) -> Place:
+    """Choose where to write, so that nothing of an earlier command is written over.
 
     Args:
-        out: as it was given.
+        out: folder, as it was given.
         own: folder in the run folder; a command without ``out`` writes to a new one in it: 1, 2, …
         goes_on: whether the command goes on in a folder that it has begun.
-
-    Raises:
-        ValueError: ``out`` holds something.
     """
     if goes_on:
-        return Path(out) if out else own
+        return Place(Path(out) if out else own)
     if out is None:
-        return next(folder for number in count(1) if not (folder := own / str(number)).exists())
-    if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
-        raise ValueError(f"out={out} is there already and isn't an empty folder; name a new one, or remove it")
-    return Path(out)
+        return Place(next(folder for number in count(1) if not (folder := own / str(number)).exists()))
+    return Place(Path(out), frozenset(Path(out).glob("*")))
 
 
 def unwrap(value: Any) -> Any:
@@ -88,7 +103,7 @@ def unwrap(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def show_pieces(pieces: Iterable[Piece], given: Mapping[str, Any], out: Path, prefix: str = "") -> dict[str, Any]:
+def show_pieces(pieces: Iterable[Piece], given: Mapping[str, Any], place: Place, prefix: str = "") -> dict[str, Any]:
     """Print texts as they come, save other pieces, and print where."""
     texts, files = [], []
     for piece in pieces:
@@ -96,7 +111,7 @@ def show_pieces(pieces: Iterable[Piece], given: Mapping[str, Any], out: Path, pr
             print(piece.content, end="", flush=True)
             texts.append(piece.content)
         else:
-            files.append(str(save_piece(piece, out / f"{prefix}{piece.name}")))
+            files.append(str(save_piece(piece, place.choose_file(f"{prefix}{piece.name}"))))
     if texts and not texts[-1].endswith("\n"):
         print()
     for file in files:
@@ -111,7 +126,7 @@ def save_piece(piece: Piece, file: Path) -> Path:
     return file
 
 
-def answer_file(session: Session, answers: Answers, out: Path) -> list[dict[str, Any]]:
+def answer_file(session: Session, answers: Answers, place: Place) -> list[dict[str, Any]]:
     """Begin anew with each row of a file; rows that are refused are named and skipped.
 
     Raises:
@@ -122,18 +137,18 @@ def answer_file(session: Session, answers: Answers, out: Path) -> list[dict[str,
     with answers.writing() as file:
         for request in answers.left:
             print(f"[{request.line}] ", end="")
-            answers.add(file, request, use := answer_row(session, request, out))
+            answers.add(file, request, use := answer_row(session, request, place))
             if "error" in use:
                 print(f"not answered: {use['error']}")
     return report_answers(answers)
 
 
-def answer_row(session: Session, request: Request, out: Path) -> dict[str, Any]:
+def answer_row(session: Session, request: Request, place: Place) -> dict[str, Any]:
     """Answer one row; of one that is refused return the ``error``, with file and line."""
     if request.error:
         return {"error": request.error}
     try:
-        return show_pieces(session.begin(**request.given), request.given, out, prefix=f"{request.line}-")
+        return show_pieces(session.begin(**request.given), request.given, place, prefix=f"{request.line}-")
     except ValueError as error:
         return {"error": f"{request.where}: {error}"}
 
@@ -152,7 +167,7 @@ def report_answers(answers: Answers) -> list[dict[str, Any]]:
     return uses
 
 
-def converse(session: Session, key: str, given: dict[str, Any], out: Path, begun: bool) -> Iterator[dict[str, Any]]:
+def converse(session: Session, key: str, given: dict[str, Any], place: Place, begun: bool) -> Iterator[dict[str, Any]]:
     """Answer lines of the terminal one by one; a refused line prints the reason.
 
     Raises:
@@ -162,7 +177,7 @@ def converse(session: Session, key: str, given: dict[str, Any], out: Path, begun
     while line := read_line(f"{key}> "):
         try:
             pieces = session.step(**{key: line}) if begun else session.begin(**given | {key: line})
-            yield show_pieces(pieces, {key: line}, out)
+            yield show_pieces(pieces, {key: line}, place)
         except ValueError as error:
             if not begun and str(error) == refusal:
                 raise

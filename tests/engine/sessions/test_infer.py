@@ -74,9 +74,9 @@ def test_what_an_earlier_command_has_written_is_never_written_over(use, tmp_path
     (tmp_path / "mine").mkdir()
     use(*given, f"out={tmp_path / 'mine'}")
     (tmp_path / "mine/seen.png").write_text("precious")
-    for taken in ("mine", "a.png"):
-        with pytest.raises(ValueError, match="is there already and isn't an empty folder; name a new one"):
-            use(*given, f"out={tmp_path / taken}")
+    for number in (2, 3):
+        use(*given, f"out={tmp_path / 'mine'}")
+        assert Image.open(tmp_path / f"mine/seen-{number}.png").size == (3, 2)
     assert (tmp_path / "mine/seen.png").read_text() == "precious"
 
 
