@@ -148,6 +148,16 @@ def fit_picture(frame_HWC: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(sized).movedim(-1, 0)[None].contiguous()
 
 
+def describe_fit(frame_HWC: NDArray[np.uint8], size: tuple[int, int]) -> str:
+    """Say how a picture of another shape was made to fit; empty where it is of this one."""
+    high, wide = frame_HWC.shape[:2]
+    if (high, wide) == size:
+        return ""
+    _, _, height, width = find_middle(high, wide, size)
+    cut = "" if (height, width) == (high, wide) else f"its middle, {width} x {height} pixels, is taken and "
+    return f"The picture has {wide} x {high} pixels; {cut or 'it is '}resized to {size[1]} x {size[0]}.\n"
+
+
 def fit_depth(depth_THW: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
     """Depth as a model takes it, [T, H, W]: each pixel has the depth of one of the file's, none is mixed."""
     depth = crop_middle(torch.from_numpy(depth_THW), size)

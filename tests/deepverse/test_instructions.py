@@ -250,7 +250,7 @@ def test_what_follows_a_frame_is_written_side_by_side_and_as_points_of_each_fram
         ("actions='(FN)'", "give instruction="),
         ("first=99", "first=99 must be 0 to 9"),
         ("instruction=wait", "'wait' is none of the 12 sentences"),
-        ("clip=null", "give image=FILE"),
+        ("clip=null", "give one of image=FILE"),
     ):
         with pytest.raises(ValueError, match=words):
             infer.run(compose("infer", *given, f"clip={clip}", wrong, f"out={tmp_path}/c"))

@@ -295,7 +295,10 @@ def test_a_walk_out_of_a_picture_is_written_with_what_was_done_depth_cameras_and
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)).save(tmp_path / "x.png")
     given = ["session=deepverse/walk", f"ckpt={run_of_world}/world", f"image={tmp_path}/x.png", "steps=1"]
     (use,) = infer.run(compose("infer", *given, f"out={tmp_path}/a", "actions='(FN)(FN)(fRL)(SR)'"))
-    assert use["text"].startswith("4 action(s), 17 frames")
+    fitted, walked, *_ = use["text"].splitlines()
+    assert fitted.startswith("The picture has 40 x 30 pixels; ")
+    assert fitted.endswith("resized to 16 x 16.")
+    assert walked.startswith("4 action(s), 17 frames")
     assert [file.rpartition("/")[2] for file in use["files"]] == [
         "walk.mp4",
         "colours.mp4",
@@ -307,9 +310,15 @@ def test_a_walk_out_of_a_picture_is_written_with_what_was_done_depth_cameras_and
     assert cameras["poses"].shape == (17, 4, 4)
     turned = cameras["poses"][:, :3, :3]
     np.testing.assert_allclose(turned @ turned.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (17, 3, 3)), atol=1e-4)
-    for wrong, words in (("actions='(XN)'", "step 1"), ("clip=x.npz", "image=FILE"), ("image=null", "image=FILE")):
+    for wrong, words in (
+        ("actions='(XN)'", "step 1"),
+        ("clip=x.npz", "give one of image=FILE"),
+        ("image=null", "give one of image=FILE"),
+        ("rate=0", "rate=0 must be a whole number of 1 or more"),
+        ("known=99", "known=99 must be 1 to .*, the channels of a state"),
+    ):
         with pytest.raises(ValueError, match=words):
-            infer.run(compose("infer", *given, f"out={tmp_path}/b", wrong))
+            infer.run(compose("infer", *given, f"out={tmp_path}/b", "actions='(FN)'", wrong))
 
 
 def test_a_stage_against_drift_learns_after_units_that_it_drew_itself_row_by_row(walks17, pair):

@@ -104,6 +104,8 @@ class Sampler:
         """A state without the channels that aren't used."""
         if self.known is None:
             return state
+        if not 0 < self.known <= state.shape[1]:
+            raise ValueError(f"known={self.known} must be 1 to {state.shape[1]}, the channels of a state, or null")
         return torch.cat((state[:, : self.known], torch.zeros_like(state[:, self.known :])), 1)
 
 

@@ -6,10 +6,11 @@ Shapes: U units, N = U + 1 units with the given one, T frames, H x W pixels.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from data_modules.episodes.recording import read_episode
 from data_modules.episodes.video import Clip, enlarge, place_beside
 from data_modules.images import open_image
 from mirage_pl.deepverse.actions import ActionProgram
-from mirage_pl.deepverse.batch import fit_frames
+from mirage_pl.deepverse.batch import describe_fit, fit_frames
 from mirage_pl.deepverse.model.cameras import chain, interpolate
 from mirage_pl.deepverse.model.prompts import NUMBERS
 from mirage_pl.deepverse.model.sampler import Sampler
@@ -66,7 +67,13 @@ class Imagine:
     """
 
     def __init__(
-        self, trained: Trained, takes: Mapping[str, str], sampler: Sampler, units: int, seed: int, rate: int
+        self,
+        trained: Trained,
+        takes: Mapping[str, str],
+        sampler: Sampler,
+        units: Annotated[int, Ge(1)],
+        seed: int,
+        rate: Annotated[int, Ge(1)],
     ) -> None:
         if units < 1:
             raise ValueError(f"units={units} must be 1 or more")
@@ -95,7 +102,7 @@ class Imagine:
             ValueError: no such file, or what is said doesn't fit the run.
         """
         if (image is None) == (clip is None):
-            raise ValueError("give image=FILE, a picture, or clip=FILE, an .npz episode")
+            raise ValueError("give one of image=FILE, a picture, and clip=FILE, an .npz episode")
         episode = None if clip is None else self.read_frame(Path(clip), check_count("first", first, 0))
         self.given = episode, None if image is None else Path(image)
         yield from self.step(instruction, actions)
@@ -148,7 +155,10 @@ class Imagine:
             batch = self.trained.collator.view([episode], "clip").to(self.trained.device)
             (state, _), scale = module.build(batch), find_scales(batch.depth_BTHW.float())
         else:
-            state, scale = self.imagine_first(Path(str(image)), streams), torch.ones(1, 1, 1, 1)
+            frame_HWC = np.array(open_image(Path(str(image)), f"image={image}"))
+            if fitted := describe_fit(frame_HWC, self.trained.collator.size):
+                yield Piece("text", fitted)
+            state, scale = self.imagine_first(frame_HWC, streams), torch.ones(1, 1, 1, 1)
         prompts_1U = torch.tensor([told], device=self.trained.device)
         units = world.draw_units(self.sampler, state, prompts_1U, streams)
         pictures, cameras = world.show(torch.cat((state.to(units), units), 2))
@@ -161,11 +171,10 @@ class Imagine:
         yield Piece("text", self.describe(pictures, lenses_N33[:1], told))
         yield from self.show(shown, poses_T44.cpu(), lenses_T33.cpu())
 
-    def imagine_first(self, image: Path, streams: list[torch.Generator]) -> Tensor:
+    def imagine_first(self, frame_HWC: NDArray[np.uint8], streams: list[torch.Generator]) -> Tensor:
         """The state of a picture, of which depth, normals and lens are imagined."""
         world, model = self.trained.module.world, self.trained.config.model
         world.check_size(model.height, model.width)
-        frame_HWC = np.array(open_image(image, f"image={image}"))
         frames = fit_frames(frame_HWC[None], (model.height, model.width)).to(self.trained.device)
         picture = draw_colours(frames[None], torch.float32)
         codes = world.encode(dict.fromkeys(world.written.coded, picture))

@@ -7,10 +7,11 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -50,7 +51,13 @@ class Play:
     page = PAGE
 
     def __init__(
-        self, trained: Trained, takes: Mapping[str, str], sampler: Sampler, memory: Memory, seed: int, rate: int
+        self,
+        trained: Trained,
+        takes: Mapping[str, str],
+        sampler: Sampler,
+        memory: Memory,
+        seed: int,
+        rate: Annotated[int, Ge(1)],
     ) -> None:
         self.trained, self.takes, self.rate = trained, takes, rate
         world, config = trained.module.net, trained.config

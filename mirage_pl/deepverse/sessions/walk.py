@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from data_modules.episodes.form import Form, as_plain
@@ -14,7 +16,7 @@ from data_modules.episodes.recording import read_episode
 from data_modules.episodes.video import Clip, enlarge, place_beside
 from data_modules.images import open_image
 from mirage_pl.deepverse.actions import ActionProgram
-from mirage_pl.deepverse.batch import fit_frames, fit_picture
+from mirage_pl.deepverse.batch import describe_fit, fit_frames, fit_picture
 from mirage_pl.deepverse.clouds import build_cloud
 from mirage_pl.deepverse.controller import draw_controller
 from mirage_pl.deepverse.model.cameras import interpolate
@@ -69,7 +71,7 @@ class Walk:
         sampler: Sampler,
         memory: Memory,
         seed: int,
-        rate: int,
+        rate: Annotated[int, Ge(1)],
     ) -> None:
         self.trained, self.takes, self.rate = trained, takes, rate
         world: World = trained.module.net
@@ -93,14 +95,18 @@ class Walk:
             ValueError: no such file, or a program that is none.
         """
         if (image is None) == (clip is None):
-            raise ValueError("give image=FILE, a picture, or clip=FILE, an .npz episode")
+            raise ValueError("give one of image=FILE, a picture, and clip=FILE, an .npz episode")
         codes = ActionProgram.parse(actions).codes if actions else ()
         model = self.trained.config.model
         size = int(model.height), int(model.width)
         if image is not None:
-            frames_TCHW = fit_picture(np.array(open_image(Path(image), f"image={image}")), size)
+            frame_HWC = np.array(open_image(Path(image), f"image={image}"))
+            frames_TCHW = fit_picture(frame_HWC, size)
         else:
-            frames_TCHW = fit_frames(self.read_frame(Path(str(clip)), check_count("first", first, 0))[None], size)
+            frame_HWC = self.read_frame(Path(str(clip)), check_count("first", first, 0))
+            frames_TCHW = fit_frames(frame_HWC[None], size)
+        if fitted := describe_fit(frame_HWC, size):
+            yield Piece("text", fitted)
         picture_B3THW = draw_colours(frames_TCHW[None], torch.float32)
         self.codes = []
         self.rollout.begin(picture_B3THW[0, :, 0])
