@@ -5,21 +5,21 @@
 a session in the same way. An image or clip is ``{"name": "a.png", "data": base64}``.
 """
 
+import asyncio
 import json
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from pathlib import Path
 from secrets import token_hex
-from threading import Lock
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from mirage_pl.engine.inputs import check_kind, list_steps
 from mirage_pl.engine.runs.folder import make_strict
@@ -34,7 +34,7 @@ KEPT = 64
 
 
 class Sessions:
-    """Open sessions, used one at a time.
+    """Open sessions; who uses them takes care that it is one at a time.
 
     Args:
         make: opens a session.
@@ -48,9 +48,8 @@ class Sessions:
     ) -> None:
         self.make, self.takes, self.given, self.folder = make, takes, given, folder
         self.open: OrderedDict[str, Session] = OrderedDict()
-        self.lock = Lock()
 
-    def use(self, key: str | None, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def use(self, key: str | None, request: Mapping[str, Any]) -> Generator[dict[str, Any]]:
         """Begin or continue a session and yield its pieces as JSON objects.
 
         Args:
@@ -63,21 +62,20 @@ class Sessions:
         if unknown := request.keys() - self.takes.keys():
             raise ValueError(f"unknown {', '.join(sorted(unknown))}; expected {', '.join(self.takes)}")
         given = {name: self.read_value(name, value) for name, value in request.items() if value not in (None, "", [])}
-        with self.lock:
-            if key is None:
-                key = token_hex(8)
-                session = self.open[key] = self.make()
-                if len(self.open) > KEPT:
-                    self.open.popitem(last=False)
-                pieces = session.begin(**dict(self.given) | given)
-            else:
-                if key not in self.open:
-                    raise ValueError(f"no session {key}; begin another")
-                if others := given.keys() - list_steps(type(self.open[key]), self.takes).keys():
-                    raise ValueError(f"{', '.join(sorted(others))}: given where a session begins; begin another")
-                self.open.move_to_end(key)
-                pieces = self.open[key].step(**given)
-            yield from ({"session": key} | self.write_piece(piece) for piece in pieces)
+        if key is None:
+            key = token_hex(8)
+            session = self.open[key] = self.make()
+            if len(self.open) > KEPT:
+                self.open.popitem(last=False)
+            pieces = session.begin(**dict(self.given) | given)
+        else:
+            if key not in self.open:
+                raise ValueError(f"no session {key}; begin another")
+            if others := given.keys() - list_steps(type(self.open[key]), self.takes).keys():
+                raise ValueError(f"{', '.join(sorted(others))}: given where a session begins; begin another")
+            self.open.move_to_end(key)
+            pieces = self.open[key].step(**given)
+        yield from ({"session": key} | self.write_piece(piece) for piece in pieces)
 
     def read_value(self, name: str, value: Any) -> Any:
         """Return a text or number unchanged, an upload as the path of a file, several as a list of paths.
@@ -110,8 +108,41 @@ class Sessions:
         return {"kind": piece.kind, "content": f"/files/{file.name}"}
 
 
+class Pieces(StreamingResponse):
+    """Pieces of a session as lines of JSON; a session that refuses midway has the reason in its last line.
+
+    Args:
+        first: the first piece, if there is any.
+        lines: the others.
+        done: called when the answer has ended, or the client has left.
+    """
+
+    def __init__(
+        self, first: Mapping[str, Any] | None, lines: Generator[Mapping[str, Any]], done: Callable[[], None]
+    ) -> None:
+        super().__init__(self.write(first), media_type="application/x-ndjson")
+        self.lines, self.done = lines, done
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the lines."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.lines.close()
+            self.done()
+
+    async def write(self, piece: Mapping[str, Any] | None) -> AsyncIterator[bytes]:
+        """Yield a line for each piece."""
+        try:
+            while piece is not None:
+                yield json.dumps(make_strict(piece), allow_nan=False).encode() + b"\n"
+                piece = await run_in_threadpool(next, self.lines, None)
+        except ValueError as error:
+            yield json.dumps(Refusal(str(error)).body()).encode() + b"\n"
+
+
 class Forms:
-    """Routes to sessions.
+    """Routes to sessions, which answer one request at a time; a client that leaves ends its own.
 
     Args:
         sessions: that requests use.
@@ -120,6 +151,7 @@ class Forms:
 
     def __init__(self, sessions: Sessions, limits: Limits) -> None:
         self.sessions, self.limits, self.open = sessions, limits, 0
+        self.turn = asyncio.Lock()  # who waits for it holds no thread, which the one whose turn it is needs
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -137,12 +169,18 @@ class Forms:
         try:
             body = await Incoming(request.scope, request.receive).read(self.limits.body_mib)
             lines = self.sessions.use(request.path_params.get("key"), read_object(body))
-            first = await run_in_threadpool(next, lines, None)
+            await self.turn.acquire()
+            try:
+                first = await run_in_threadpool(next, lines, None)
+            except BaseException:
+                lines.close()
+                self.turn.release()
+                raise
         except ValueError as error:
             raise Refusal(str(error), code="invalid_value") from None
         finally:
             self.open -= 1
-        return StreamingResponse(write_lines(first, lines), media_type="application/x-ndjson")
+        return Pieces(first, lines, self.turn.release)
 
     async def show(self, request: Request) -> Response:
         """Send a file of a session; no other file has such a name."""
@@ -150,12 +188,3 @@ class Forms:
         if not file.is_file():
             raise Refusal("no such file", 404, "not_found")
         return FileResponse(file)
-
-
-def write_lines(first: Mapping[str, Any] | None, lines: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
-    """Write pieces as lines of JSON; a session that refuses midway has the reason in its last line."""
-    try:
-        for line in chain([first] if first else [], lines):
-            yield json.dumps(make_strict(line), allow_nan=False).encode() + b"\n"
-    except ValueError as error:
-        yield json.dumps(Refusal(str(error)).body()).encode() + b"\n"

@@ -2,8 +2,10 @@
 
 import io
 import json
+import socket
 from base64 import b64encode
 from pathlib import Path
+from time import sleep
 
 import httpx
 import pytest
@@ -18,7 +20,7 @@ TAKES = {"prompt": "text", "image": "image", "times": "number"}
 
 
 class Counter:
-    """Counts letters, and remembers how many there were."""
+    """Counts letters, and remembers how many there were. Of a prompt that begins with a z it counts slowly."""
 
     def __init__(self):
         self.count = 0
@@ -33,6 +35,9 @@ class Counter:
         yield from self.step(prompt)
 
     def step(self, prompt=None):
+        for _ in range(8 * prompt.startswith("z")):
+            sleep(0.05)
+            yield Piece("text", "z")
         self.count += len(prompt)
         yield Piece("text", f"{len(prompt)} ")
         yield Piece("text", f"of {self.count}")
@@ -98,6 +103,24 @@ def test_a_bad_request_is_refused_and_the_server_stays_up(ask, path, request_, e
     assert status == 400
     assert error in said
     assert ask("/begin", {"prompt": "a"})[0] == 200
+
+
+def leave(address, when):
+    """Send a request that takes a while, and leave: before the first piece has come, or after."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        body = b'{"prompt": "zz"}'
+        head = f"POST /begin HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        if when == "midway":
+            assert client.recv(200)
+
+
+@pytest.mark.parametrize("when", ["at once", "midway"])
+def test_a_client_that_leaves_stops_nobody(ask, address, when):
+    for _ in range(3):
+        leave(address, when)
+    assert ask("/begin", {"prompt": "ab"})[1][-1]["content"] == "of 2"
 
 
 def test_what_a_session_began_with_is_not_given_again(ask):
