@@ -64,6 +64,18 @@ def test_a_run_says_which_key_takes_the_one_before():
     assert "stage.starts.one.run=mine" in matrix.split_arguments(given, None)[1][0][1:]
 
 
+def test_a_run_of_one_seed_is_made_once_and_those_after_it_start_there_whatever_their_seed():
+    runs = RUNS | {"one": {"set": ["stage=stage1"], "seed": 1}, "two": {"after": "one", "seed": 1}}
+    found = Matrix(runs=runs, only=["three"]).split_arguments(parsed(["seed=1,2,3"]), None)
+    assert [len(wave) for wave in found] == [1, 1, 3]
+    assert [[item for item in job if item.startswith(("seed", "init_from"))] for wave in found[1:] for job in wave] == [
+        ["seed=1", "init_from='${runs}/${study.name}/one-seed1'"],
+        *([f"seed={seed}", "init_from='${runs}/${study.name}/two-seed1'"] for seed in (1, 2, 3)),
+    ]
+    alone = Matrix(runs=runs, only=["three"]).split_arguments(parsed(["seed=3"]), None)
+    assert ["seed=1" in wave[0] for wave in alone] == [True, True, False]
+
+
 def test_only_some_runs_are_made_and_those_before_them():
     assert [len(wave) for wave in waves(["seed=1"], only=["two"])] == [1, 1]
 
@@ -78,7 +90,12 @@ def test_a_wave_is_launched_in_parts_of_the_wanted_size():
         ({}, None, "hydra.sweeper.runs is empty"),
         ({"a": {"after": "b"}}, None, r"runs.a.after=b: b is no run of the study"),
         ({"a": {"after": "b"}, "b": {"after": "a"}}, None, "comes after itself"),
-        ({"a": {"then": "b"}}, None, r"runs.a has \['then'\]; it may have set, after and into"),
+        ({"a": {"then": "b"}}, None, r"runs.a has \['then'\]; it may have set, after, into and seed"),
+        (
+            {"a": {}, "b": {"after": "a", "seed": 1}},
+            None,
+            "runs.b is of seed 1 only, and a, which it starts from, isn't",
+        ),
         ({"a": {"into": "init_from"}}, None, "runs.a has into=init_from and no after"),
         ({"a": {}}, ["b"], "only names b; the runs are a"),
     ],

@@ -19,14 +19,15 @@ class Matrix(BasicSweeper):
     """Sweep over named runs.
 
     Args:
-        runs: name -> ``set``, overrides of this run, ``after``, the name of the run whose weights it starts from, and
-            ``into``, the key that takes that run's folder: ``init_from`` without it.
+        runs: name -> ``set``, overrides of this run, ``after``, the name of the run whose weights it starts from,
+            ``into``, the key that takes that run's folder, ``init_from`` without it, and ``seed``, the one that it is
+            made with, once, whichever are swept.
         only: the runs to make, with those before them; ``None`` for all.
         params: key -> values, swept for every run, as ``seed: 1,2,3``; the command line's sweeps go before them.
         max_batch_size: most jobs launched together; ``None``: all of a wave.
 
     Raises:
-        ValueError: no runs, an unknown name, or ``after`` in a circle.
+        ValueError: no runs, an unknown name, ``after`` in a circle, or after a run of several seeds one of one seed.
     """
 
     def __init__(
@@ -41,13 +42,20 @@ class Matrix(BasicSweeper):
         if not self.runs:
             raise ValueError("hydra.sweeper.runs is empty; a study names its runs there, see conf/experiment/study")
         for name, run in self.runs.items():
-            if unknown := run.keys() - {"set", "after", "into"}:
-                raise ValueError(f"hydra.sweeper.runs.{name} has {sorted(unknown)}; it may have set, after and into")
+            if unknown := run.keys() - {"set", "after", "into", "seed"}:
+                raise ValueError(
+                    f"hydra.sweeper.runs.{name} has {sorted(unknown)}; it may have set, after, into and seed"
+                )
             if "into" in run and "after" not in run:
                 raise ValueError(
                     f"hydra.sweeper.runs.{name} has into={run['into']} and no after; say which run goes there"
                 )
-            self.line(name)
+            before = self.line(name)[1:2]
+            if "seed" in run and any(self.runs[other].get("seed") != run["seed"] for other in before):
+                raise ValueError(
+                    f"hydra.sweeper.runs.{name} is of seed {run['seed']} only, and {before[0]}, which it starts from, "
+                    "isn't; give it the same seed"
+                )
         for name in only or ():
             if name not in self.runs:
                 raise ValueError(f"hydra.sweeper.only names {name}; the runs are {', '.join(self.runs)}")
@@ -76,6 +84,7 @@ class Matrix(BasicSweeper):
         depths = {name: len(self.line(name)) for name in self.runs}
         for depth in sorted(set(depths.values())):
             jobs = [self.job(name, point, swept) for point in points for name in self.runs if depths[name] == depth]
+            jobs = [job for number, job in enumerate(jobs) if job not in jobs[:number]]
             size = max_batch_size or len(jobs)
             waves += [jobs[first : first + size] for first in range(0, len(jobs), size)]
         return waves
@@ -83,6 +92,7 @@ class Matrix(BasicSweeper):
     def job(self, name: str, point: Sequence[str], swept: Sequence[str]) -> list[str]:
         """Overrides of one job: the run's own, then those of the command line and the sweep, which win."""
         run = self.runs[name]
+        point = [f"seed={run['seed']}" if key(item) == "seed" and "seed" in run else item for item in point]
         loud = [item for item in point if key(item) in swept and key(item) not in QUIET]
         in_point = {key(item) for item in point}
         own = [item for item in run.get("set") or [] if key(item) not in in_point]
@@ -90,7 +100,8 @@ class Matrix(BasicSweeper):
         result = [*own, *point, f"study.method='{name}{tail}'"]
         into = run.get("into", "init_from")
         if (before := run.get("after")) is not None and into not in in_point:
-            result.append(f"{into}='${{runs}}/${{study.name}}/{before}{tail}-seed${{seed}}'")
+            seed = self.runs[before].get("seed", "${seed}")
+            result.append(f"{into}='${{runs}}/${{study.name}}/{before}{tail}-seed{seed}'")
         return result
 
 

@@ -24,7 +24,7 @@ from mirage_pl.deepverse.model.codec import StateCodec
 from mirage_pl.deepverse.model.mmdit import MMDiT, MmditSizes, Said
 from mirage_pl.deepverse.model.prompts import ReleasedPrompts, WordTable
 from mirage_pl.deepverse.model.sampler import Sampler
-from mirage_pl.deepverse.reading import PictureReader, PointReader
+from mirage_pl.deepverse.reading import PictureReader, PlaceReader, PointReader
 from mirage_pl.deepverse.said import Actions, Instructions
 from mirage_pl.engine import evaluate
 from mirage_pl.engine.evaluation.games import Game
@@ -106,7 +106,7 @@ def test_words_of_instructions_are_shared_and_released_texts_are_found_by_instru
         ReleasedPrompts(str(tmp_path / "texts.pt"), 8, 4, SENTENCES, "Arm")
 
 
-@pytest.mark.parametrize("kind", ["pictures", "points"])
+@pytest.mark.parametrize("kind", ["pictures", "places", "points"])
 def test_a_reader_sees_two_frames_alone_each_clip_by_itself(kind):
     torch.manual_seed(0)
     codec = StateCodec(modalities="rgbdn")
@@ -114,6 +114,8 @@ def test_a_reader_sees_two_frames_alone_each_clip_by_itself(kind):
         reader = PointReader(codec, 2, 2, [8, 8], 8)
         with pytest.raises(ValueError, match="modalities=rgb has no depth"):
             PointReader(StateCodec(modalities="rgb"), 2, 2, [8], 8)
+    elif kind == "places":
+        reader = PlaceReader(codec, 2, [8, 8], 4, 8)
     else:
         reader = PictureReader(codec, 2, (16, 16), [8, 8], 8)
     pictures = {name: torch.rand(3, 3, 5, 16, 16) for name in codec.coded}
