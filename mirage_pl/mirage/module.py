@@ -6,7 +6,7 @@ Shapes: B rows, T columns, D width.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from annotated_types import Ge, Gt, Interval, Lt
@@ -254,23 +254,17 @@ class Supervised(MirageModule):
         ``latent``: one minus cosine to the compressed helper features; ``contrast``: which of the batch's they are;
         ``code``: which code.
         """
+        weighed = [name for name in ("latent", "contrast", "code") if name in self.loss_weights] or ["latent"]
+        if not len(targets_ND):
+            return {name: predicted_ND.sum() for name in weighed}
         weights_N = None if self.still == 1 else weigh_changes(targets_ND, batch.sizes, self.still)
-        places_N = batch.places_N if self.centre else None
+        places_N, feedback = batch.places_N if self.centre else None, cast(Codes, self.net.feedback)
         losses = {
             "latent": lambda: latent_cosine(predicted_ND, targets_ND, places_N, weights_N),
             "contrast": lambda: latent_contrast(predicted_ND, targets_ND, self.temperature, weights_N),
-            "code": lambda: self.code_loss(predicted_ND, targets_ND, weights_N),
+            "code": lambda: weighted_mean(feedback.surprise(predicted_ND, targets_ND, self.temperature), weights_N),
         }
-        weighed = [name for name in losses if name in self.loss_weights] or ["latent"]
         return {name: losses[name]() for name in weighed}
-
-    def code_loss(self, predicted_ND: Tensor, targets_ND: Tensor, weights_N: Tensor | None) -> Tensor:
-        """How little hidden states say the codes of latents, in nats; 0 where there are no latents."""
-        codes = self.net.feedback
-        assert isinstance(codes, Codes)
-        if not len(targets_ND):
-            return predicted_ND.sum()
-        return weighted_mean(codes.surprise(predicted_ND, targets_ND, self.temperature), weights_N)
 
 
 class Stage1(Supervised):
