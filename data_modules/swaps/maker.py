@@ -47,7 +47,8 @@ class Swaps(Maker):
         thoughts: ``none``, or ``rules``: the answer names after each block where the blue cell is.
         numbered: swaps have numbers, and the answer writes them before the blocks.
         cell_px: pixels a cell.
-        prompt: ``text_input`` of every row; ``<image>`` is the board, ``{swaps}`` is filled in.
+        prompt: ``text_input`` of every row; ``<image>`` is the board; ``{swaps}``, and where it is ``{start}``, the
+            letter of the blue cell at the beginning, are filled in.
     """
 
     rows: Mapping[str, int]
@@ -118,6 +119,14 @@ class Swaps(Maker):
             start[place] = color
         return Question(tuple(start), tuple((names[first], names[second]) for first, second in swaps))
 
+    def fill_prompt(self, question: Question) -> str:
+        """Write a question's text."""
+        words = {"{swaps}": write_swaps(question.swaps, self.numbered), "{start}": letter(question.places.index(ASKED))}
+        text = self.prompt
+        for name, word in words.items():
+            text = text.replace(name, word)
+        return text
+
     def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
         """Write the pictures of the board, at the beginning and after each swap."""
         question: Question = plan.content
@@ -126,7 +135,7 @@ class Swaps(Maker):
         for name, board in zip(names, boards, strict=True):
             draw_board(shape(board, self.size), self.cell_px).save(folder / name, compress_level=1)
         return {
-            "text_input": self.prompt.replace("{swaps}", write_swaps(question.swaps, self.numbered)),
+            "text_input": self.fill_prompt(question),
             "text_output": write_answer(question.answers, self.thoughts, self.numbered),
             "image_input": names[0],
             "image_output": names[1:],

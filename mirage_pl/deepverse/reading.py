@@ -19,6 +19,8 @@ Result = TypeVar("Result")
 WIDTHS = {"colours": 3, "disparity": 1, "normals": 3}
 """Channels of a picture that are looked at."""
 GROUPS = 8
+SPREAD = 5.0
+"""Places are from minus this to this across a picture, so that a pixel counts."""
 
 
 class PictureReader(nn.Module):
@@ -54,10 +56,44 @@ class PictureReader(nn.Module):
             pictures: of clips.
             lens_B33: isn't used.
         """
-        frames_BTKHW = join_pictures(pictures)
-        before, after = frames_BTKHW[:, :-1], frames_BTKHW[:, 1:]
-        pairs_MKHW = torch.cat((before, after, after - before), 2).flatten(0, 1)
-        actions: Tensor = self.read(self.look(pairs_MKHW)).unflatten(0, before.shape[:2])
+        pairs_BSKHW = join_pairs(pictures)
+        actions: Tensor = self.read(self.look(pairs_BSKHW.flatten(0, 1))).unflatten(0, pairs_BSKHW.shape[:2])
+        return actions
+
+
+class PlaceReader(nn.Module):
+    """Reads an action from where things are in both frames: each map's mean place, by how strongly it answers there.
+
+    What moves by a few pixels is read from far fewer clips than by :class:`PictureReader`, which flattens maps.
+
+    Args:
+        codec: which pictures a frame has.
+        actions: A.
+        channels: of the layers, the first of which halves height and width; multiples of 8.
+        places: maps, of which each has one place.
+        hidden: numbers of the layer before the action.
+    """
+
+    def __init__(self, codec: StateCodec, actions: int, channels: Sequence[int], places: int, hidden: int) -> None:
+        super().__init__()
+        self.codec, self.actions = codec, actions
+        widths = [3 * sum(WIDTHS[name] for name in codec.coded), *channels]
+        layers = list[nn.Module]()
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            conv = nn.Conv2d(before, after, 3, 1, 1) if layers else nn.Conv2d(before, after, 5, 2, 2)
+            layers += [conv, nn.GroupNorm(GROUPS, after), nn.SiLU()]
+        self.look = nn.Sequential(*layers, nn.Conv2d(widths[-1], places, 3, 1, 1))
+        self.read = nn.Sequential(nn.Linear(2 * places, hidden), nn.SiLU(), nn.Linear(hidden, actions))
+
+    def forward(self, pictures: Maps, lens_B33: Tensor) -> Tensor:
+        """Return actions between neighbouring frames, [B, T - 1, A]; arguments as of :class:`PictureReader`."""
+        pairs_BSKHW = join_pairs(pictures)
+        maps_MPhw = self.look(pairs_BSKHW.flatten(0, 1)).float()
+        height, width = maps_MPhw.shape[2:]
+        shares_MPhw = maps_MPhw.flatten(2).softmax(2).view_as(maps_MPhw)
+        down, across = (torch.linspace(-SPREAD, SPREAD, side, device=maps_MPhw.device) for side in (height, width))
+        places_MP = torch.cat((shares_MPhw.sum(3) @ down, shares_MPhw.sum(2) @ across), 1)
+        actions: Tensor = self.read(places_MP).unflatten(0, pairs_BSKHW.shape[:2])
         return actions
 
 
@@ -128,7 +164,7 @@ class Reading(nn.Module):
         reader: learns.
     """
 
-    def __init__(self, world: World, reader: PictureReader | PointReader) -> None:
+    def __init__(self, world: World, reader: PictureReader | PlaceReader | PointReader) -> None:
         super().__init__()
         self.world, self.reader = world.requires_grad_(False).eval(), reader
 
@@ -143,7 +179,9 @@ class Reading(nn.Module):
         return self
 
 
-def join_pictures(pictures: Maps) -> Tensor:
-    """Frames with all channels that are looked at, [B, T, K, H, W]."""
+def join_pairs(pictures: Maps) -> Tensor:
+    """Neighbouring frames, one over the other, and what differs, with all that is looked at, [B, T - 1, 3 K, H, W]."""
     parts = [each[:, : WIDTHS[name]] for name, each in pictures.items()]
-    return torch.cat(parts, 1).transpose(1, 2)
+    frames_BTKHW = torch.cat(parts, 1).transpose(1, 2)
+    before, after = frames_BTKHW[:, :-1], frames_BTKHW[:, 1:]
+    return torch.cat((before, after, after - before), 2)

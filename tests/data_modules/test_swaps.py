@@ -41,6 +41,12 @@ def made(tmp_path_factory):
     return folder
 
 
+def test_a_question_names_where_blue_is_at_first_if_asked_to():
+    for question in questions(prompt="<image>0 {start}, {swaps}", numbered=True):
+        text = maker("unused", prompt="<image>0 {start}, {swaps}", numbered=True).fill_prompt(question)
+        assert text.startswith(f"<image>0 {'ABCDEFGHI'[question.places.index(1)]}, 1 ")
+
+
 def test_helper_images_show_the_board_after_each_swap_and_the_answer_where_blue_is(made):
     for split, count in (("train", 36), ("val", 18), ("test", 18)):
         data = Tracking().read(made / f"{split}.jsonl")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from data_modules.episodes.form import Form
 from data_modules.episodes.recording import read_episode
-from mirage_pl.deepverse.batch import crop_middle, fit_depth, fit_frames
+from mirage_pl.deepverse.batch import Batch, crop_middle, fit_depth, fit_frames
 from mirage_pl.deepverse.evaluations.reconstruction import Reconstruct
 from mirage_pl.deepverse.model.codec import StateCodec
 from mirage_pl.deepverse.pictures import draw_disparity, find_scales, measure_angles, measure_depth_error, read_depth
@@ -55,6 +55,19 @@ def test_copying_the_first_frame_is_scored_by_frames_and_depth_themselves(run, w
     assert [row["conditions"]["copy_first"]["psnr"] for row in rows] == pytest.approx(levels, abs=1e-3)
     assert [row["conditions"]["copy_first"]["absrel"] for row in rows] == pytest.approx(errors, abs=1e-4)
     assert metrics["conditions"]["copy_first"]["measures"]["absrel"]["mean"] == pytest.approx(np.mean(errors), abs=1e-4)
+
+
+def test_colours_are_learnt_by_each_frames_squared_error_and_depth_by_its_share(run):
+    module = load_trained(run).module.eval()
+    frames, depth = torch.randint(256, (2, 5, 3, 12, 16), dtype=torch.uint8), 1 + torch.rand(2, 5, 12, 16)
+    batch = Batch((), frames, depth, torch.zeros(2, 5, 12, 16, 3))
+    with torch.no_grad():
+        losses, (_, back) = module.losses(batch), module.reconstruct(batch)
+    truth = module.draw_pictures(batch)
+    squares = (back["colours"] - truth[:2]).square().mean((1, 3, 4))
+    torch.testing.assert_close(losses["colours"], squares.sqrt().mean(), rtol=1e-4, atol=0)
+    shares = (back["disparity"] - truth[2:]).abs() / ((truth[2:] + 1) / 2).clamp(0.1, 1)
+    torch.testing.assert_close(losses["disparity"], shares.mean())
 
 
 def test_intervals_draw_walks_maps_are_groups_and_the_page_plays_clips_beside_their_depth(run, scored):

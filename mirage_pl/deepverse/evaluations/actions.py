@@ -92,12 +92,12 @@ class ReadTrial(PredictTrial):
     def score_clips(self, clips: Sequence[Clip], condition: str) -> dict[str, Any]:
         """Score some clips: their ``rows`` and ``failures``."""
         batch, failures = self.open_clips(clips)
-        part: dict[str, Any] = {"rows": [], "failures": failures, "frames": [], "maps": {}}
-        if batch is not None:
-            with torch.no_grad():
-                part["rows"] = self.module.net(self.write_read, batch, condition)
-            part["frames"] = [torch.zeros(0)] * len(part["rows"])
-        return part
+        with torch.no_grad():
+            rows = [] if batch is None else self.module.net(self.write_read, batch, condition)
+        return {"rows": rows, "failures": failures}
+
+    def keep(self, part: dict[str, Any]) -> None:
+        """Nothing."""
 
     def write_read(self, batch: UnitBatch, condition: str) -> list[Row]:
         """Rows of ``predictions.jsonl``; intervals draw episodes, since clips of one are alike."""

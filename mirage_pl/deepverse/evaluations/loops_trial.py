@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from data_modules.episodes.clips import Clip
 from mirage_pl.deepverse.evaluations.motion import measure_angle
 from mirage_pl.deepverse.evaluations.reconstruction import draw_clip
+from mirage_pl.deepverse.evaluations.trial import ClipTrial
 from mirage_pl.deepverse.model.cameras import invert
 from mirage_pl.deepverse.model.codec import find_scale, invert_depth
 from mirage_pl.deepverse.model.handover import Walked
@@ -21,7 +22,7 @@ from mirage_pl.deepverse.model.rollout import Rollout, WindowSizes
 from mirage_pl.deepverse.model.world import World
 from mirage_pl.deepverse.pictures import FARTHEST, draw_colours, measure_depth_error, read_colours
 from mirage_pl.engine.evaluation.frames import psnr, squared_error, ssim
-from mirage_pl.engine.seams import OWN, Drawn, Once, Row, Trial
+from mirage_pl.engine.seams import OWN, Drawn, Once, Row
 
 if TYPE_CHECKING:
     from mirage_pl.deepverse.evaluations.loops import Loops
@@ -88,31 +89,19 @@ class MisledRollout(Rollout):
         return super().draw_past(replace(walked, colours_3THW=colours, disparity_THW=disparity), unit, given, scale)
 
 
-class LoopTrial(Trial):
-    """One world model on some walks.
-
-    Args:
-        evaluation: its options.
-        module: of a world model's stage.
-        data: its collator is used.
-        once: keeps scores, so that an interrupted evaluation goes on.
-        rows: the data set.
-        clips: of the walks that are the items.
-    """
+class LoopTrial(ClipTrial):
+    """One world model on some walks; arguments as of :class:`ClipTrial`, but for ``clips``: of the walks."""
 
     def __init__(
         self, evaluation: "Loops", module: Any, data: Any, once: Once, rows: Any, clips: Sequence[Clip]
     ) -> None:
-        self.evaluation, self.module, self.once, self.rows = evaluation, module, once, rows
-        self.collate = data.collate
         walks = {clip.entry.where: clip for clip in clips}
         self.walks = [
             replace(clip, first=0, window=replace(clip.window, length=clip.entry.total, step=1))
             for clip in walks.values()
         ]
+        super().__init__(evaluation, module, data, once, rows, self.walks, width=1)
         self.sizes = WindowSizes((clips[0].window.length - 1) // self.world.stride + 1, self.collate.given)
-        self.failures: list[dict[str, str]] = []
-        self.shown: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
     def world(self) -> World:
@@ -120,21 +109,14 @@ class LoopTrial(Trial):
         world: World = self.module.net
         return world
 
-    @property
-    def conditions(self) -> Sequence[str]:
-        """Those that were asked for."""
-        return self.evaluation.conditions
+    def score_clips(self, clips: Sequence[Clip], condition: str) -> dict[str, Any]:
+        """Score the only one of them."""
+        return self.score_walk(self.walks.index(clips[0]), condition)
 
-    def score(self, condition: str) -> Iterator[list[Row]]:
-        """Score the walks; those whose file can't be read are ``failures``."""
-        if condition == OWN:
-            self.failures, self.shown = [], {}
-        for place, clip in enumerate(self.walks):
-            part = self.once(f"{condition}-{place}", partial(self.score_walk, place, condition))
-            if condition == OWN:
-                self.failures += part["failures"]
-                self.shown |= {clip.where: tuple(part["shown"])} if part["shown"] else {}
-            yield part["rows"]
+    def keep(self, part: dict[str, Any]) -> None:
+        """Keep frames and depth of a walk, unless there are enough."""
+        if part["shown"]:
+            self.shown[part["rows"][0]["where"]] = tuple(part["shown"])
 
     def score_walk(self, place: int, condition: str) -> dict[str, Any]:
         """Score a walk: its ``rows``, one or none, ``failures``, and of ``own`` what was imagined."""

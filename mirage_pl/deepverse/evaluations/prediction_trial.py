@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from mirage_pl.deepverse.evaluations.prediction_conditions import (
     TURN,
 )
 from mirage_pl.deepverse.evaluations.reconstruction import AT_ONCE, draw_clip
+from mirage_pl.deepverse.evaluations.trial import ClipTrial
 from mirage_pl.deepverse.evaluations.unit_scores import LAST, find_moves, score_frames
 from mirage_pl.deepverse.evaluations.warping import measure_agreement
 from mirage_pl.deepverse.model.cameras import relate
@@ -36,7 +36,7 @@ from mirage_pl.deepverse.model.prompts import turn_prompts
 from mirage_pl.deepverse.model.world import World
 from mirage_pl.deepverse.pictures import find_scales, read_pictures
 from mirage_pl.deepverse.units import UnitBatch
-from mirage_pl.engine.seams import OWN, Drawn, Once, Row, Trial
+from mirage_pl.engine.seams import OWN, Drawn, Once, Row
 from mirage_pl.engine.training.draws import row_stream
 
 
@@ -55,24 +55,13 @@ class Seen:
     told_B: Tensor
 
 
-class PredictTrial(Trial):
-    """One world model on some clips.
-
-    Args:
-        evaluation: its options.
-        module: of a world model's stage.
-        data: its collator and batch size are used.
-        once: keeps scores, so that an interrupted evaluation goes on.
-        rows: the data set.
-        clips: the items.
-    """
+class PredictTrial(ClipTrial):
+    """One world model on some clips; arguments as of :class:`ClipTrial`."""
 
     def __init__(self, evaluation: Any, module: Any, data: Any, once: Once, rows: Any, clips: Sequence[Clip]) -> None:
-        self.evaluation, self.module, self.once, self.rows, self.clips = evaluation, module, once, rows, clips
-        self.collate, self.width = data.collate, min(AT_ONCE, data.loader.eval_batch_size)
+        width = min(AT_ONCE, data.loader.eval_batch_size)
+        super().__init__(evaluation, module, data, once, rows, clips, width)
         self.given: int = data.collate.given
-        self.failures: list[dict[str, str]] = []
-        self.shown: dict[str, tuple[Tensor, dict[str, Tensor]]] = {}
         self.others = OtherClips(clips, data.collate)
 
     @property
@@ -80,24 +69,6 @@ class PredictTrial(Trial):
         """The model."""
         world: World = self.module.world
         return world
-
-    @property
-    def conditions(self) -> Sequence[str]:
-        """Those that were asked for."""
-        return self.evaluation.conditions
-
-    def score(self, condition: str) -> Iterator[list[Row]]:
-        """Score the clips; those whose file can't be read are ``failures``."""
-        if condition == OWN:
-            self.failures, self.shown = [], {}
-        for first in range(0, len(self.clips), self.width):
-            clips = self.clips[first : first + self.width]
-            part = self.once(f"{condition}-{first}", partial(self.score_clips, clips, condition))
-            if condition == OWN:
-                self.failures += part["failures"]
-                for place, (row, frames) in enumerate(zip(part["rows"], part["frames"], strict=True)):
-                    self.shown[row["where"]] = frames, {name: maps[place] for name, maps in part["maps"].items()}
-            yield part["rows"]
 
     def score_clips(self, clips: Sequence[Clip], condition: str) -> dict[str, Any]:
         """Score some clips: their ``rows``, ``failures``, and of ``own`` what was imagined."""
@@ -113,28 +84,15 @@ class PredictTrial(Trial):
         maps = {name: list(each.half().cpu()) for name, each in seen.maps.items() if name != "colours"}
         return part | {"frames": list((seen.maps["colours"] * 255).round().to(torch.uint8).cpu()), "maps": maps}
 
-    def open_clips(self, clips: Sequence[Clip]) -> tuple[UnitBatch | None, list[dict[str, str]]]:
-        """Read clips: a batch of those that can be read, and why the others can't."""
-        readable, failures = list[Clip](), list[dict[str, str]]()
-        for clip in clips:
-            try:
-                self.check(self.collate([clip]))
-                readable.append(clip)
-            except ValueError as error:
-                failures.append({"where": clip.where, "error": str(error)})
-        return self.collate(readable).to(self.module.device) if readable else None, failures
-
-    def check(self, batch: UnitBatch) -> None:
+    def check(self, clip: Clip) -> None:
         """Refuse clips in which nothing is left to be imagined.
 
         Raises:
             ValueError: names one.
         """
-        units = batch.poses_BN44.shape[1]
+        units = self.collate([clip]).poses_BN44.shape[1]
         if units <= self.given:
-            raise ValueError(
-                f"{batch.samples[0].where}: {units} unit(s), and {self.given} are given; raise task.window.length"
-            )
+            raise ValueError(f"{clip.where}: {units} unit(s), and {self.given} are given; raise task.window.length")
 
     def count_ahead(self, batch: UnitBatch) -> int:
         """Units that are imagined: as many as asked for, or as clips have."""

@@ -1,7 +1,6 @@
 """Clips that went through their codes: colours, depth, normals. Shapes: B clips, T frames, H x W pixels, in [0, 1]."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from math import isnan
 from typing import Any
 
@@ -13,13 +12,13 @@ from data_modules.episodes.clips import Clip
 from data_modules.episodes.geometry import shade_depth
 from data_modules.episodes.normals import shade_normals
 from data_modules.episodes.video import enlarge, place_beside
-from mirage_pl.deepverse.batch import Batch
 from mirage_pl.deepverse.evaluations.geometry import NORMALS, measure_normals
+from mirage_pl.deepverse.evaluations.trial import ClipTrial
 from mirage_pl.deepverse.model.codec import Modalities, StateCodec
 from mirage_pl.deepverse.pictures import measure_depth_error, read_pictures
 from mirage_pl.engine.evaluation.conditions import check_conditions
 from mirage_pl.engine.evaluation.frames import psnr, squared_error, ssim, to_pixels
-from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row, Trial
+from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row
 
 COPY = "copy_first"
 CONDITIONS = (COPY,)
@@ -64,55 +63,33 @@ class Reconstruct:
         """Take the clips of a split, or those at ``picks``."""
         rows = data.datasets[split]
         clips = [rows[index] for index in (range(len(rows)) if picks is None else picks)]
-        return ReconstructTrial(self.conditions, module, data, once, rows, clips)
+        return ReconstructTrial(self, module, data, once, rows, clips)
 
 
-class ReconstructTrial(Trial):
-    """One VAE on some clips.
+class ReconstructTrial(ClipTrial):
+    """One VAE on some clips; arguments as of :class:`ClipTrial`; ``module.reconstruct`` works on weights in parts."""
 
-    Args:
-        conditions: what is scored besides ``own``.
-        module: its ``reconstruct`` is called, which works where weights are in parts.
-        data: its collator and batch size are used.
-        once: keeps scores, so that an interrupted evaluation goes on.
-        rows: the data set.
-        clips: the items.
-    """
-
-    def __init__(
-        self, conditions: Sequence[str], module: Any, data: Any, once: Once, rows: Any, clips: Sequence[Clip]
-    ) -> None:
-        self._conditions, self.module, self.once, self.rows, self.clips = conditions, module, once, rows, clips
-        self.collate, self.width = data.collate, min(AT_ONCE, data.loader.eval_batch_size)
-        self.failures: list[dict[str, str]] = []
+    def __init__(self, evaluation: Any, module: Any, data: Any, once: Once, rows: Any, clips: Sequence[Clip]) -> None:
+        width = min(AT_ONCE, data.loader.eval_batch_size)
+        super().__init__(evaluation, module, data, once, rows, clips, width)
         self.codes: list[Mapping[str, Tensor]] = []
-        self.shown: dict[str, tuple[Tensor, dict[str, Tensor]]] = {}
-
-    @property
-    def conditions(self) -> Sequence[str]:
-        """Those that were asked for."""
-        return self._conditions
 
     def score(self, condition: str) -> Iterator[list[Row]]:
-        """Score the clips; those whose file can't be read are ``failures``."""
+        """Score the clips."""
         if condition == OWN:
-            self.failures, self.codes, self.shown = [], [], {}
-        for first in range(0, len(self.clips), self.width):
-            clips = self.clips[first : first + self.width]
-            part = self.once(f"{condition}-{first}", partial(self.score_clips, clips, condition))
-            if condition == OWN:
-                self.failures += part["failures"]
-                self.codes += [part["codes"]] if part["rows"] else []
-                for place, (row, frames) in enumerate(zip(part["rows"], part["frames"], strict=True)):
-                    self.shown[row["where"]] = frames, {name: maps[place] for name, maps in part["maps"].items()}
-            yield part["rows"]
+            self.codes = []
+        return super().score(condition)
+
+    def keep(self, part: dict[str, Any]) -> None:
+        """Keep how codes spread, too."""
+        super().keep(part)
+        self.codes += [part["codes"]] if part["rows"] else []
 
     def score_clips(self, clips: Sequence[Clip], condition: str) -> dict[str, Any]:
         """Score some clips: their ``rows``, ``failures``, and of ``own`` codes and what came back."""
         batch, failures = self.open_clips(clips)
         if batch is None:
             return {"rows": [], "failures": failures, "frames": [], "maps": {}}
-        batch = batch.to(self.module.device)
         truth, codec = batch.frames_BTCHW.float() / 255, self.module.codec
         seen = {"colours": truth, "disparity": batch.depth_BTHW.float(), "normals": batch.normals_BTHW3.float()}
         seen = {name: seen[name] for name in codec.coded}
@@ -129,17 +106,6 @@ class ReconstructTrial(Trial):
             return part
         maps = {name: list(maps.half().cpu()) for name, maps in ours.items() if name != "colours"}
         return part | {"frames": list((ours["colours"] * 255).round().to(torch.uint8).cpu()), "maps": maps}
-
-    def open_clips(self, clips: Sequence[Clip]) -> tuple[Batch | None, list[dict[str, str]]]:
-        """Read clips: a batch of those that can be read, and why the others can't."""
-        readable, failures = list[Clip](), list[dict[str, str]]()
-        for clip in clips:
-            try:
-                self.collate.open(clip)
-                readable.append(clip)
-            except ValueError as error:
-                failures.append({"where": clip.where, "error": str(error)})
-        return self.collate(readable) if readable else None, failures
 
     def write_rows(self, clips: Sequence[Clip], ours: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> list[Row]:
         """Rows of ``predictions.jsonl``; intervals draw walks, since clips of one are alike."""

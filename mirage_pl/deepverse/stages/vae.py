@@ -23,6 +23,8 @@ to three channels; normals are x to the right, y up, z towards the viewer. `patc
 than 3, `attends: false` and `straight` aren't in the release.
 """
 INFORMATION = "information"
+STEADY = 1e-8
+"""Squared error below which a frame's root doesn't pull any harder."""
 LEAST = 0.1
 """Root of the disparity, as a share of the nearest, below which farther things don't count more."""
 
@@ -50,12 +52,16 @@ class Autoencode(BaseModule):
         return vae
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """``colours``, ``disparity``, ``normals``: absolute errors; ``information``: of a code's number, in nats."""
+        """Of ``colours`` each frame's root of the mean squared error, which PSNR is of; of others absolute errors.
+
+        ``information``: of a code's number, in nats.
+        """
         pictures_M3THW = self.draw_pictures(batch)
         codes, back_M3THW = self.net(pictures_M3THW, self.draw_noise(batch, pictures_M3THW))
         names = self.codec.coded
         errors = dict(zip(names, (back_M3THW - pictures_M3THW).abs().chunk(len(names)), strict=True))
         losses = {name: error.mean() for name, error in errors.items()}
+        losses["colours"] = (errors["colours"].square().mean((1, 3, 4)) + STEADY).sqrt().mean()
         if "disparity" in errors:
             root = ((pictures_M3THW.chunk(len(names))[1] + 1) / 2).clamp(min=LEAST, max=1)
             losses["disparity"] = (errors["disparity"] / root**self.far).mean()

@@ -29,7 +29,8 @@ class Remembered:
             inputs_B: the inputs.
         """
         rows = [self.recall(work, [each[[row]] for each in inputs_B]) for row in range(len(inputs_B[0]))]
-        return tuple(torch.cat(parts).to(inputs_B[0].device) for parts in zip(*rows, strict=True))
+        with torch.autocast("cpu", enabled=False):  # under which rows in float16 can't be joined
+            return tuple(torch.cat(parts).to(inputs_B[0].device) for parts in zip(*rows, strict=True))
 
     def recall(self, work: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> tuple[Tensor, ...]:
         """What ``work`` makes of a row."""

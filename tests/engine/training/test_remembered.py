@@ -19,3 +19,10 @@ def test_rows_are_computed_once_each_alone_whatever_else_is_in_the_batch():
     assert asked == [1, 1, 1, 1]  # the third row had no room, and is computed again
     changed = second + 1
     assert torch.equal(remembered(work, first[:1], changed[:1])[1], first[:1].sum(1) + 1)
+
+
+def test_rows_in_half_precision_are_joined_in_mixed_precision_too():
+    rows_B = torch.rand(2, 3).half()
+    with torch.autocast("cpu", torch.bfloat16):
+        (same,) = Remembered(2)(lambda each: (each,), rows_B)
+    assert torch.equal(same, rows_B)
