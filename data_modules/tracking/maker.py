@@ -35,7 +35,8 @@ class Questions(Maker):
         thoughts: ``none``, or ``rules``: the answer says after each block what there is.
         numbered: steps have numbers, and the answer writes them before the blocks.
         cell_px: pixels a cell.
-        prompt: ``text_input`` of every row; ``<image>`` is the board, ``{steps}`` is filled in.
+        prompt: ``text_input`` of every row; ``<image>`` is the board; ``{steps}``, and where it is ``{start}``, what
+            there is at the beginning, are filled in.
     """
 
     puzzle: Puzzle
@@ -85,6 +86,11 @@ class Questions(Maker):
             f"task.rows={dict(self.rows)}; lower them, or raise task.size or task.steps"
         )
 
+    def fill_prompt(self, question: Question) -> str:
+        """Write a question's text."""
+        steps, start = write_steps(self.puzzle, question.steps, self.numbered), self.puzzle.describe(question.places)
+        return self.prompt.replace("{steps}", steps).replace("{start}", start)
+
     def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
         """Write the pictures of the board, at the beginning and after each step."""
         question: Question = plan.content
@@ -93,7 +99,7 @@ class Questions(Maker):
         for name, board in zip(names, boards, strict=True):
             self.puzzle.draw(board, self.cell_px).save(folder / name, compress_level=1)
         return {
-            "text_input": self.prompt.replace("{steps}", write_steps(self.puzzle, question.steps, self.numbered)),
+            "text_input": self.fill_prompt(question),
             "text_output": write_answer(self.puzzle, boards[1:], self.thoughts, self.numbered),
             "image_input": names[0],
             "image_output": names[1:],

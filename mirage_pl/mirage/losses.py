@@ -95,9 +95,10 @@ def latent_contrast(
 ) -> Tensor:
     """How badly hidden states tell which of the batch's latents they should become.
 
-    ``KL(softmax_j cos(t_i, t_j) / T || softmax_j cos(h_i, t_j) / T)``, with hidden states h and latents t less the mean
-    of t. Unlike a cross-entropy with one right latent, it asks nobody to tell latents apart that are alike; it is 0 for
-    ``h = t``.
+    ``KL(softmax_j cos(t_i, t_j) / T || softmax_j cos(h_i, t_j) / T)``, with hidden states h and latents t of length 1,
+    less the mean of t. Of their own length, hidden states less a mean of features would all have the direction of that
+    mean, whatever they say: they are shorter by far. Unlike a cross-entropy with one right latent, it asks nobody to
+    tell latents apart that are alike; it is 0 for ``h = t``.
 
     Args:
         predicted_ND: hidden states that should become latents.
@@ -110,7 +111,7 @@ def latent_contrast(
     """
     if not len(target_ND):
         return predicted_ND.sum()
-    predicted_ND, target_ND = to_float32(predicted_ND), to_float32(target_ND.detach())
+    predicted_ND, target_ND = (normalize(to_float32(each), dim=-1) for each in (predicted_ND, target_ND.detach()))
     mean_D = target_ND.mean(0)
     units_ND = normalize(target_ND - mean_D, dim=-1)
     right_NN = (units_ND @ units_ND.T / temperature).log_softmax(-1)

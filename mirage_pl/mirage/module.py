@@ -6,7 +6,7 @@ Shapes: B rows, T columns, D width.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from annotated_types import Ge, Gt, Interval, Lt
@@ -21,9 +21,17 @@ from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.draws import draw_rows, draw_slots
 from mirage_pl.mirage.evidence import EVIDENCE, Evidence, Places, plan_images
 from mirage_pl.mirage.export.folder import write_folder
-from mirage_pl.mirage.losses import can_fuse, fused_ce, latent_contrast, latent_cosine, text_ce, weigh_changes
+from mirage_pl.mirage.losses import (
+    can_fuse,
+    fused_ce,
+    latent_contrast,
+    latent_cosine,
+    text_ce,
+    weigh_changes,
+    weighted_mean,
+)
+from mirage_pl.mirage.model.codes import Codes
 from mirage_pl.mirage.model.latents import LatentVLM
-from mirage_pl.mirage.model.recurrence import OnePass
 from mirage_pl.mirage.stock.flops import step_flops
 
 
@@ -77,7 +85,7 @@ class MirageModule(BaseModule):
         self.decoder, self.ce_chunk, self.ce_fused, self.bottleneck = decoder, ce_chunk, ce_fused, bottleneck
 
     def units(self) -> list[torch.nn.Module]:
-        """Embedding, every layer, last norm, head, the vision tower with its blocks, and queries if there are some."""
+        """Embedding, every layer, last norm, head, the vision tower with its blocks, queries and words of latents."""
         net = self.net
         words, head = net.backbone.get_input_embeddings(), net.architecture.head
         return [
@@ -87,7 +95,7 @@ class MirageModule(BaseModule):
             head,
             *net.architecture.tower_blocks,
             *net.architecture.tower,
-            *([net.recurrence.queries] if isinstance(net.recurrence, OnePass) else []),
+            *net.added,
         ]
 
     def parts(self) -> dict[str, Sequence[torch.nn.Module]]:
@@ -203,11 +211,15 @@ class Supervised(MirageModule):
 
     Args:
         centre: ``latent`` compares latents less their batch's mean, see :func:`mirage_pl.mirage.losses.latent_cosine`.
-        temperature: of ``contrast``, see :func:`mirage_pl.mirage.losses.latent_contrast`.
-        still: weight in both of latents that are as in the block before, see
+        temperature: of ``contrast``, see :func:`mirage_pl.mirage.losses.latent_contrast`, and of ``code``, see
+            :meth:`mirage_pl.mirage.model.codes.Codes.surprise`.
+        still: weight in all of latents that are as in the block before, see
             :func:`mirage_pl.mirage.losses.weigh_changes`; 1: all weigh alike.
         through: let gradients run through latents that the model writes; without, these learn from their own losses.
         options: for :class:`MirageModule`.
+
+    Raises:
+        ValueError: ``code`` has a weight, and latents aren't fed back as codes.
     """
 
     def __init__(
@@ -220,6 +232,11 @@ class Supervised(MirageModule):
     ) -> None:
         super().__init__(**options)
         self.centre, self.temperature, self.still, self.through = centre, temperature, still, through
+        if "code" in self.loss_weights and not isinstance(self.net.feedback, Codes):
+            raise ValueError(
+                "stage.module.loss_weights.code asks which code a latent is, and "
+                f"{type(self.net.feedback).__name__} has none; set feedback=snapped or feedback=words, or null"
+            )
 
     def terms(self, batch: Batch) -> dict[str, int]:
         """Number of supervised tokens (``text``) and of latents (the others)."""
@@ -227,19 +244,26 @@ class Supervised(MirageModule):
         return {name: terms.get(name, terms["latent"]) for name in self.loss_weights}
 
     def both(self, batch: Batch, hidden_BTD: Tensor, predicted_ND: Tensor, targets_ND: Tensor) -> dict[str, Tensor]:
-        """``text``: cross-entropy; ``latent``: one minus cosine to the compressed helper features; ``contrast``."""
+        """``text``: cross-entropy; and those of :meth:`latent_losses`."""
         losses = {"text": self.text_loss(hidden_BTD, batch), **self.latent_losses(batch, predicted_ND, targets_ND)}
         return losses | self.evidence_loss(predicted_ND, batch)
 
     def latent_losses(self, batch: Batch, predicted_ND: Tensor, targets_ND: Tensor) -> dict[str, Tensor]:
-        """``latent`` or ``contrast``, whichever has a weight; of neither ``latent``, so that one is asked for."""
+        """Those that have a weight; without any ``latent``, so that one is asked for.
+
+        ``latent``: one minus cosine to the compressed helper features; ``contrast``: which of the batch's they are;
+        ``code``: which code.
+        """
+        weighed = [name for name in ("latent", "contrast", "code") if name in self.loss_weights] or ["latent"]
+        if not len(targets_ND):
+            return {name: predicted_ND.sum() for name in weighed}
         weights_N = None if self.still == 1 else weigh_changes(targets_ND, batch.sizes, self.still)
-        places_N = batch.places_N if self.centre else None
+        places_N, feedback = batch.places_N if self.centre else None, cast(Codes, self.net.feedback)
         losses = {
             "latent": lambda: latent_cosine(predicted_ND, targets_ND, places_N, weights_N),
             "contrast": lambda: latent_contrast(predicted_ND, targets_ND, self.temperature, weights_N),
+            "code": lambda: weighted_mean(feedback.surprise(predicted_ND, targets_ND, self.temperature), weights_N),
         }
-        weighed = [name for name in losses if name in self.loss_weights] or ["latent"]
         return {name: losses[name]() for name in weighed}
 
 

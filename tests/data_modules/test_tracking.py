@@ -169,6 +169,13 @@ def asked(question):
     return question.places, question.steps
 
 
+@pytest.mark.parametrize("puzzle", PUZZLES)
+def test_a_question_says_what_there_is_at_first_if_it_is_asked_to(puzzle):
+    made = maker("unused", puzzle, prompt="<image>0 {start}, {steps}", numbered=True)
+    for question in (plan.content for plan in made.plans()):
+        assert made.fill_prompt(question).startswith(f"<image>0 {PUZZLES[puzzle].describe(question.places)}, 1 ")
+
+
 def test_steps_may_be_numbered_and_the_answer_says_which_one_a_block_is_after(tmp_path):
     for thoughts, expected in (
         ("none", r"12\n\\boxed{([A-I])}"),

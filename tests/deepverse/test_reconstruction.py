@@ -57,6 +57,12 @@ def test_copying_the_first_frame_is_scored_by_frames_and_depth_themselves(run, w
     assert metrics["conditions"]["copy_first"]["measures"]["absrel"]["mean"] == pytest.approx(np.mean(errors), abs=1e-4)
 
 
+def test_clips_that_arent_of_whole_units_are_refused_with_lengths_that_are(walks, tmp_path):
+    cfg = compose_small("train", *QUIET, f"data={walks}", f"run_dir={tmp_path}/run", "task.window.length=7")
+    with pytest.raises(ValueError, match=r"jsonl:\d+.*a clip of 7 frames.*give task.window.length=5 or 9"):
+        fit.run(cfg)
+
+
 def test_colours_are_learnt_by_each_frames_squared_error_and_depth_by_its_share(run):
     module = load_trained(run).module.eval()
     frames, depth = torch.randint(256, (2, 5, 3, 12, 16), dtype=torch.uint8), 1 + torch.rand(2, 5, 12, 16)

@@ -11,8 +11,9 @@ import torch
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.model.backbone import load_backbone, load_processor
+from mirage_pl.mirage.model.codes import Codes, Pads, Snapped, Words
 from mirage_pl.mirage.model.compression import Average
-from mirage_pl.mirage.model.feedback import Matched, Raw, Snapped
+from mirage_pl.mirage.model.feedback import Matched, Raw
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Sequential
 
@@ -24,7 +25,9 @@ PARTS: dict[str, Any] = {
     "jacobi": (Raw, lambda: Jacobi(2)),
     "both": (Matched, lambda: Jacobi(3)),
     "queries": (Raw, lambda: OnePass(5)),
-    "snapped": (lambda: Snapped(8, 0.5), lambda: OnePass(5)),
+    "snapped": (lambda: Snapped(codes=8, memory=0.5), lambda: OnePass(5)),
+    "pads": (Pads, Sequential),
+    "words": (lambda: Words(8, 0.5), lambda: OnePass(5)),
 }
 """Name -> how hidden states are fed back, and how a block is computed."""
 
@@ -53,9 +56,11 @@ def build_net(name: str = "raw") -> LatentVLM:
             net.recurrence.queries.weight.normal_()
         if isinstance(net.feedback, Matched):
             net.feedback.norm.fill_(4.56)
-        if isinstance(net.feedback, Snapped):
+        if isinstance(net.feedback, Codes):
             net.feedback.codes_CD.normal_(std=0.3)
             net.feedback.counts_C[1:] = 1
+        if isinstance(net.feedback, Words | Pads):
+            net.feedback.words.weight.normal_(std=0.3, generator=torch.Generator().manual_seed(5))
     return net.double()
 
 

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from mirage_pl.mirage.batch import Batch
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model import reference
-from mirage_pl.mirage.model.feedback import Matched, Snapped
+from mirage_pl.mirage.model.codes import Pads, Snapped, Words
+from mirage_pl.mirage.model.feedback import Matched
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Sequential
 
@@ -80,22 +82,64 @@ def test_decoding_feeds_back_what_the_reference_does(talkative, decoder, collato
         assert found.tokens[row] == reference.greedy_answer(talkative, alone, sizes, *ids, 14)
 
 
-def snapped(*codes):
-    feedback = Snapped(codes=4, memory=0.5)
+def snapped(*codes, length=None):
+    feedback = Snapped(codes=4, memory=0.5, length=length)
     feedback.build(2, torch.zeros(()))
     feedback.codes_CD[: len(codes)] = torch.tensor(codes).view(-1, 2)
     feedback.counts_C[: len(codes)] = 1
     return feedback
 
 
-def test_a_snapped_latent_is_the_code_nearest_in_direction_from_the_mean_of_all_codes():
+def test_a_snapped_latent_is_the_code_whose_direction_from_the_mean_of_all_the_hidden_state_has():
     feedback = snapped([1.0, 0.0], [3.0, 0.0], [2.0, 3.0])  # around [2, 1]
     assert torch.equal(feedback.mean_D, torch.tensor([2.0, 1.0]))
-    hidden = torch.tensor([[9.0, 0.0], [2.0, 1.1], [1.9, 0.8]], requires_grad=True)
+    hidden = torch.tensor([[9.0, 0.0], [0.0, 0.1], [-0.1, -0.2]], requires_grad=True)
     latents = feedback(hidden)
     assert latents.tolist() == [[3.0, 0.0], [2.0, 3.0], [1.0, 0.0]]
     latents.sum().backward()
     assert torch.equal(hidden.grad, torch.ones(3, 2)), "gradients pass straight through"
+
+
+@pytest.mark.parametrize("length", [0.01, 1.0, 100.0])
+def test_what_a_hidden_state_says_and_how_surely_depends_on_its_direction_alone(length):
+    feedback = snapped([101.0, 0.0], [103.0, 0.0], [102.0, 3.0])
+    hidden = torch.tensor([[1.0, -1.0], [0.0, 1.0]])
+    targets = torch.tensor([[103.0, 0.0], [102.0, 3.0]])
+    assert torch.equal(feedback(length * hidden), targets)
+    assert feedback.surprise(length * hidden, targets, 0.1).tolist() == pytest.approx([0, 0], abs=1e-5)
+    (least,) = feedback.surprise(length * hidden[:1], targets[1:], 0.1).tolist()
+    cosine = 2 / (2 * 5**0.5)  # right: 1, 0 and 0 of the other; said: their places change
+    assert least > cosine / 0.1 / 2
+
+
+def test_codes_are_read_at_a_length_without_what_all_have():
+    feedback = snapped([101.0, 0.0], [103.0, 0.0], [102.0, 3.0], length=0.5)
+    mean = feedback.mean_D
+    taught = feedback.encode(torch.tensor([[103.0, 0.0], [102.0, 3.0]]))
+    assert torch.equal(taught, 0.5 * torch.nn.functional.normalize(torch.tensor([[103.0, 0.0], [102.0, 3.0]]) - mean))
+    hidden = torch.tensor([[1.0, -1.0], [0.0, 1.0]])
+    assert torch.allclose(feedback(hidden), taught)
+    assert feedback.surprise(hidden, taught, 0.1).tolist() == pytest.approx([0, 0], abs=1e-5)
+
+
+def test_words_are_said_and_read_as_those_of_text():
+    feedback = Words(codes=4, memory=0.5)
+    feedback.build(2, torch.zeros(()))
+    hidden = torch.tensor([[2.0, 1.0], [0.0, -5.0]], requires_grad=True)
+    assert torch.equal(feedback(hidden), hidden), "none is known yet"
+    feedback.codes_CD[:3] = torch.tensor([[7.0, 7.0], [8.0, 7.0], [7.0, 9.0]])
+    feedback.counts_C[:3] = 1
+    with torch.no_grad():
+        feedback.words.weight[:] = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [9.0, 9.0]])
+    said = feedback(hidden)
+    assert said.tolist() == [[1.0, 0.0], [0.0, -1.0]], "the fourth word isn't in use"
+    taught = feedback.encode(torch.tensor([[7.9, 7.0], [7.0, 8.5]]))
+    assert taught.tolist() == [[0.0, 1.0], [0.0, -1.0]]
+    expected = cross_entropy(torch.tensor([[2.0, 1.0, -1.0], [0.0, -5.0, 5.0]]), torch.tensor([1, 2]), reduction="none")
+    assert torch.allclose(feedback.surprise(hidden, taught, 0.1), expected)
+    (said.sum() + taught.sum()).backward()
+    assert torch.equal(hidden.grad, torch.ones(2, 2)), "gradients pass straight through"
+    assert feedback.words.weight.grad.tolist() == [[1.0, 1.0], [1.0, 1.0], [2.0, 2.0], [0.0, 0.0]]
 
 
 def test_codes_become_the_latents_that_are_taught():
@@ -112,8 +156,21 @@ def test_codes_become_the_latents_that_are_taught():
     assert torch.equal(feedback.codes_CD, before)
 
 
-def test_snapped_latents_are_the_same_in_training_and_decoding(random_net, decoder, collator, samples):
-    net = LatentVLM(random_net.backbone, random_net.compression, OnePass(3), feedback=Snapped(4, 0.5)).double().eval()
+def test_pads_are_alike_whatever_is_said_and_taught():
+    feedback = Pads()
+    feedback.build(3, torch.zeros(()))
+    pad = feedback.words.weight[0]
+    assert torch.equal(feedback(torch.randn(2, 5, 3)), pad.expand(2, 5, 3))
+    assert torch.equal(feedback.encode(torch.randn(4, 3)), pad.expand(4, 3))
+
+
+@pytest.mark.parametrize("kind", [Snapped, Words])
+def test_codes_are_the_same_in_training_and_decoding(kind, random_net, collator, samples):
+    net = (
+        LatentVLM(random_net.backbone, random_net.compression, OnePass(3), feedback=kind(codes=4, memory=0.5))
+        .double()
+        .eval()
+    )
     torch.manual_seed(0)
     net.feedback.codes_CD.normal_()
     net.feedback.counts_C.fill_(1)

@@ -104,9 +104,9 @@ def test_centred_it_sees_only_what_tells_latents_in_the_same_place_apart():
 
 
 def test_contrast_is_the_divergence_of_what_a_prediction_and_its_latent_resemble():
-    """Of two opposite latents: cosines 1 and -1, so that softmax gives s = sigmoid(2 / T) to the right one."""
-    target = torch.tensor([[2.0, 0.0], [4.0, 0.0]])  # less their mean: opposite
-    right, wrong, between = torch.tensor([[0.0, 0.0], [9.0, 0.0]]), target.flip(0), torch.tensor([[3.0, 5.0]] * 2)
+    """Of two latents, less their mean: cosines 1 and -1, so that softmax gives s = sigmoid(2 / T) to the right one."""
+    target = torch.tensor([[6.0, 8.0], [8.0, 6.0]])  # of length 1, less their mean: opposite
+    right, wrong, between = 0.1 * target, target.flip(0), torch.tensor([[0.0, 0.0]] * 2)
     s = 1 / (1 + math.exp(-2 / 0.5))
     assert latent_contrast(right, target, 0.5).item() == pytest.approx(0, abs=1e-6)
     assert latent_contrast(wrong, target, 0.5).item() == pytest.approx((2 * s - 1) * math.log(s / (1 - s)), rel=1e-5)
@@ -119,6 +119,13 @@ def test_latents_that_are_alike_need_not_be_told_apart():
     assert latent_contrast(target, target, 0.1).item() == pytest.approx(0, abs=1e-6)
     assert latent_contrast(target[[1, 0, 2]], target, 0.1).item() == pytest.approx(0, abs=1e-6)
     assert latent_contrast(target[[2, 1, 0]], target, 0.1).item() > 1
+
+
+def test_contrast_hears_hidden_states_that_are_far_shorter_than_latents():
+    """Of features around (80, 0), and hidden states of length 0.1 that have their directions."""
+    target = torch.tensor([[80.0, 30.0], [80.0, -30.0]])
+    hidden = 0.1 * torch.tensor([[0.9, 0.4], [0.9, -0.4]])
+    assert latent_contrast(hidden, target, 0.5).item() < 0.01 < 1 < latent_contrast(hidden.flip(0), target, 0.5).item()
 
 
 def test_latents_weigh_by_how_far_they_are_from_the_block_before():

@@ -1,9 +1,13 @@
 """Stages beyond the paper's two: when they teacher-force, and what the control without latents learns from."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from data_modules.samples import Text
 from mirage_pl.mirage import module as stages
 from mirage_pl.mirage.batch import IGNORE
 from mirage_pl.mirage.collator import Collator
@@ -157,3 +161,31 @@ def test_the_losses_of_latents_are_those_with_a_weight(made, batch):
     module = made("stage=guided", f"{weights}.latent=null", f"{weights}.contrast=1")
     assert module.losses(batch).keys() == {"text", "contrast"}
     assert module.terms(batch) == {"text": batch.supervised, "contrast": 12}
+
+
+@pytest.mark.parametrize("feedback", ["snapped", "words"])
+def test_code_asks_which_code_a_latent_is(made, batch, feedback):
+    module = made("stage=stage1", f"feedback={feedback}", "stage.module.loss_weights={latent: null, code: 1.0}").train()
+    for _ in range(5):  # a code a batch is found
+        module.losses(batch)
+    losses = module.eval().losses(batch)
+    assert losses.keys() == {"text", "code"}
+    assert losses["code"] > 0
+    _, predicted_ND, targets_ND = module.net.teacher_forced(batch)
+    pairs = zip(predicted_ND[:, None], targets_ND[:, None], strict=True)
+    expected = torch.cat([module.net.feedback.surprise(*pair, 0.1) for pair in pairs])
+    assert torch.allclose(losses["code"], expected.mean())
+
+
+def test_code_needs_codes(made):
+    with pytest.raises(InstantiationException, match=r"code asks which code a latent is, and Raw has none; set"):
+        made("stage=stage1", "stage.module.loss_weights.code=1")
+
+
+def test_words_have_gradients_where_no_row_has_a_block(made, batch, collator, samples):
+    plain = collator([replace(sample, answer=(Text("a"),)) for sample in samples[:2]])
+    for stage in ("stage1", "stage2"):
+        module = made(f"stage={stage}", "feedback=words")
+        hidden_BTD = module.net.teacher_forced(plain)[0] if stage == "stage1" else module.net.recurrent(plain)
+        hidden_BTD.sum().backward()
+        assert not module.net.feedback.words.weight.grad.any()

@@ -70,7 +70,9 @@ def test_a_policy_without_a_state_is_trained_and_scored_on_a_data_set_that_has_n
     anew = ["task=episodes/lerobot", "task.chunk=4", "label=anew", *files, *blind[:2]]
     again = evaluate.run(compose("evaluate", *given, *anew, "per_episode=2"))
     assert again["off"]["all"]["n"] == 8
-    with pytest.raises(ValueError, match="doesn't score task=lerobot; give evaluation=mmact/imitation or"):
+    with pytest.raises(
+        ValueError, match="doesn't score task=lerobot and a run of stage=mmact/.*; give evaluation=mmact/imitation or"
+    ):
         evaluate.run(compose("evaluate", f"ckpt={tmp_path}/run", "evaluation=ivideogpt/reconstruction"))
     with pytest.raises(ValueError, match="this run reads no state"):
         infer.run(compose("infer", "session=mmact/act", f"ckpt={tmp_path}/run", 'state="0.1 0.2"'))

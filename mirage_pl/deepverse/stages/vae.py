@@ -68,8 +68,18 @@ class Autoencode(BaseModule):
         return losses | {INFORMATION: codes.measure_information().mean()}
 
     def draw_pictures(self, batch: Batch) -> Tensor:
-        """Colours of all clips, then disparity of all clips, then normals, as the codec has them, [K B, 3, T, H, W]."""
-        dtype = self.vae.dtype
+        """Colours of all clips, then disparity of all clips, then normals, as the codec has them, [K B, 3, T, H, W].
+
+        Raises:
+            ValueError: clips aren't of whole units.
+        """
+        frames, unit, dtype = batch.frames_BTCHW.shape[1], self.vae.sizes.time, self.vae.dtype
+        if (frames - 1) % unit:
+            fitting = (frames - 1) // unit * unit + 1
+            raise ValueError(
+                f"{batch.samples[0].where}: a clip of {frames} frames; the VAE codes one, then {unit} at a time: give "
+                f"task.window.length={fitting} or {fitting + unit}"
+            )
         pictures = [draw_colours(batch.frames_BTCHW.to(self.device), dtype)]
         if "disparity" in self.codec.coded:
             depth_BTHW = batch.depth_BTHW.to(self.device, dtype)

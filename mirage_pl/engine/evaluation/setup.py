@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -80,8 +80,9 @@ def build_evaluation(cfg: DictConfig) -> Evaluation:
     """Build the evaluation that a complete config names.
 
     Raises:
-        ValueError: a bad option; or the task needs another kind of evaluation: names it.
+        ValueError: a bad option; or the run needs another kind of evaluation: names it.
     """
+    check_kind(cfg)
     check_arguments(cfg, "evaluation")
     check_arguments(cfg, "task.data", ("collate",))
     try:
@@ -89,11 +90,21 @@ def build_evaluation(cfg: DictConfig) -> Evaluation:
     except InstantiationException as error:
         mistake = find_mistake(error)
         raise (error if mistake is None else mistake) from None
-    kinds = list_kinds(cfg.task.get("evaluation"))
-    if evaluation.name not in [kind.rpartition("/")[2] for kind in kinds]:
-        others = " or ".join(kinds)
-        raise ValueError(f"evaluation={evaluation.name} doesn't score task={cfg.task.name}; give evaluation={others}")
     return evaluation
+
+
+def check_kind(cfg: DictConfig) -> None:
+    """Refuse a kind of evaluation that isn't the task's, before values are missed that only its own has.
+
+    Raises:
+        ValueError: names those of the task.
+    """
+    kind: Any = get_class(cfg.evaluation._target_)
+    kinds, name = list_kinds(cfg.task.get("evaluation")), kind.name
+    if name not in [kind.rpartition("/")[2] for kind in kinds]:
+        stage = OmegaConf.select(cfg, "stage.name")
+        run = f"task={cfg.task.name}" + (f" and a run of stage={stage}" if stage else "")
+        raise ValueError(f"evaluation={name} doesn't score {run}; give evaluation={' or '.join(kinds)}")
 
 
 def list_kinds(named: Any) -> list[str]:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -40,12 +39,12 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
     takes = cfg.session.takes
     given = {name: value for name in takes if (value := unwrap(cfg[name])) is not None}
     checkpoint = checkpoint_of(cfg.ckpt)
-    place = choose_place(cfg.out, run_of(checkpoint) / "inference", goes_on=bool(cfg.file))
+    out = Path(cfg.out) if cfg.out else run_of(checkpoint) / "inference"
     further = text_key(list_steps(get_class(cfg.session._target_), takes)) if cfg.loop else ""
     answers = None
     if cfg.file:
         settings = {"checkpoint": str(checkpoint), "time": checkpoint.stat().st_mtime, "session": unwrap(cfg.session)}
-        answers = Answers(place.folder, read_requests(Path(cfg.file), takes, given), settings)
+        answers = Answers(out, read_requests(Path(cfg.file), takes, given), settings)
         if not answers.left:
             return report_answers(answers)
     limits, listener = Limits(**unwrap(cfg.serving)), listen(cfg.port) if cfg.serve else None
@@ -57,45 +56,11 @@ def run(cfg: DictConfig) -> list[dict[str, Any]]:
         return []
     session: Session = open_session()
     if answers is not None:
-        return answer_file(session, answers, place)
-    uses = [] if cfg.loop and further not in given else [show_pieces(session.begin(**given), given, place)]
+        return answer_file(session, answers, out)
+    uses = [] if cfg.loop and further not in given else [show_pieces(session.begin(**given), given, out)]
     if cfg.loop:
-        uses += converse(session, further, given, place, begun=bool(uses))
+        uses += converse(session, further, given, out, begun=bool(uses))
     return uses
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a command writes its pictures, clips and points.
-
-    Attributes:
-        folder: that they go to.
-        kept: files in it that are an earlier command's.
-    """
-
-    folder: Path
-    kept: frozenset[Path] = frozenset()
-
-    def choose_file(self, name: str) -> Path:
-        """The file of a name; with a number where an earlier command has written one of that name."""
-        file = self.folder / name
-        numbered = (file.with_stem(f"{file.stem}-{number}") for number in count(2))
-        return next(each for each in chain([file], numbered) if each not in self.kept)
-
-
-def choose_place(out: str | None, own: Path, goes_on: bool) -> Place:
-    """Choose where to write, so that nothing of an earlier command is written over.
-
-    Args:
-        out: folder, as it was given.
-        own: folder in the run folder; a command without ``out`` writes to a new one in it: 1, 2, …
-        goes_on: whether the command goes on in a folder that it has begun.
-    """
-    if goes_on:
-        return Place(Path(out) if out else own)
-    if out is None:
-        return Place(next(folder for number in count(1) if not (folder := own / str(number)).exists()))
-    return Place(Path(out), frozenset(Path(out).glob("*")))
 
 
 def unwrap(value: Any) -> Any:
@@ -103,20 +68,29 @@ def unwrap(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def show_pieces(pieces: Iterable[Piece], given: Mapping[str, Any], place: Place, prefix: str = "") -> dict[str, Any]:
+def show_pieces(pieces: Iterable[Piece], given: Mapping[str, Any], out: Path, prefix: str = "") -> dict[str, Any]:
     """Print texts as they come, save other pieces, and print where."""
-    texts, files = [], []
+    texts, files, places = [], [], dict[str, Path]()
     for piece in pieces:
         if piece.kind == "text":
             print(piece.content, end="", flush=True)
             texts.append(piece.content)
         else:
-            files.append(str(save_piece(piece, place.choose_file(f"{prefix}{piece.name}"))))
+            first, *rest = Path(f"{prefix}{piece.name}").parts
+            if first not in places:
+                places[first] = find_free(out / first)
+            files.append(str(save_piece(piece, places[first].joinpath(*rest))))
     if texts and not texts[-1].endswith("\n"):
         print()
     for file in files:
         print(f"written: {file}")
     return {"given": dict(given), "text": "".join(texts), "files": files}
+
+
+def find_free(place: Path) -> Path:
+    """A file or folder that isn't there yet, with a number from 2 on if it must be: what was written before stays."""
+    names = chain([place], (place.with_name(f"{place.stem}-{number}{place.suffix}") for number in count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def save_piece(piece: Piece, file: Path) -> Path:
@@ -126,7 +100,7 @@ def save_piece(piece: Piece, file: Path) -> Path:
     return file
 
 
-def answer_file(session: Session, answers: Answers, place: Place) -> list[dict[str, Any]]:
+def answer_file(session: Session, answers: Answers, out: Path) -> list[dict[str, Any]]:
     """Begin anew with each row of a file; rows that are refused are named and skipped.
 
     Raises:
@@ -137,18 +111,18 @@ def answer_file(session: Session, answers: Answers, place: Place) -> list[dict[s
     with answers.writing() as file:
         for request in answers.left:
             print(f"[{request.line}] ", end="")
-            answers.add(file, request, use := answer_row(session, request, place))
+            answers.add(file, request, use := answer_row(session, request, out))
             if "error" in use:
                 print(f"not answered: {use['error']}")
     return report_answers(answers)
 
 
-def answer_row(session: Session, request: Request, place: Place) -> dict[str, Any]:
+def answer_row(session: Session, request: Request, out: Path) -> dict[str, Any]:
     """Answer one row; of one that is refused return the ``error``, with file and line."""
     if request.error:
         return {"error": request.error}
     try:
-        return show_pieces(session.begin(**request.given), request.given, place, prefix=f"{request.line}-")
+        return show_pieces(session.begin(**request.given), request.given, out, prefix=f"{request.line}-")
     except ValueError as error:
         return {"error": f"{request.where}: {error}"}
 
@@ -167,7 +141,7 @@ def report_answers(answers: Answers) -> list[dict[str, Any]]:
     return uses
 
 
-def converse(session: Session, key: str, given: dict[str, Any], place: Place, begun: bool) -> Iterator[dict[str, Any]]:
+def converse(session: Session, key: str, given: dict[str, Any], out: Path, begun: bool) -> Iterator[dict[str, Any]]:
     """Answer lines of the terminal one by one; a refused line prints the reason.
 
     Raises:
@@ -177,7 +151,7 @@ def converse(session: Session, key: str, given: dict[str, Any], place: Place, be
     while line := read_line(f"{key}> "):
         try:
             pieces = session.step(**{key: line}) if begun else session.begin(**given | {key: line})
-            yield show_pieces(pieces, {key: line}, place)
+            yield show_pieces(pieces, {key: line}, out)
         except ValueError as error:
             if not begun and str(error) == refusal:
                 raise

@@ -14,7 +14,8 @@ from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.export import mirage_generate
 from mirage_pl.mirage.export.loading_back import check_answers
 from mirage_pl.mirage.export.official import write_official_files
-from mirage_pl.mirage.model.feedback import Matched, Raw, Snapped
+from mirage_pl.mirage.model.codes import Codes, Pads, Snapped, Words
+from mirage_pl.mirage.model.feedback import Matched, Raw
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Sequential
 
@@ -83,7 +84,10 @@ def note_latents(net: LatentVLM, decoder: Decoder, stage: str) -> None:
     Raises:
         ValueError: feedback or recurrence are no part of ours.
     """
-    for part, kinds in ((net.feedback, (Raw, Matched, Snapped)), (net.recurrence, (Sequential, Jacobi, OnePass))):
+    for part, kinds in (
+        (net.feedback, (Raw, Matched, Snapped, Words, Pads)),
+        (net.recurrence, (Sequential, Jacobi, OnePass)),
+    ):
         if type(part) not in kinds:
             raise ValueError(
                 f"{type(part).__module__}.{type(part).__name__} can't be exported: mirage_generate.py decodes with "
@@ -108,7 +112,11 @@ def write_latents(net: LatentVLM, file: Path) -> None:
     tensors = dict[str, Tensor]()
     if isinstance(net.recurrence, OnePass):
         tensors["queries"] = net.recurrence.embeds(net.recurrence.count).detach()
-    if isinstance(net.feedback, Snapped):
-        tensors |= {"codes": net.feedback.codes_CD[net.feedback.counts_C > 0], "mean": net.feedback.mean_D}
+    if isinstance(net.feedback, Codes):
+        both = {"heads": net.feedback.heads_CD, "codes": net.feedback.read_CD}
+        tensors |= {name: each_CD[net.feedback.used_C].detach() for name, each_CD in both.items()}
+    if isinstance(net.feedback, Pads):
+        pad_1D = net.feedback.words.weight.detach()
+        tensors |= {"heads": 0 * pad_1D, "codes": pad_1D}
     if tensors:
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, file)

@@ -29,7 +29,6 @@ import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn.functional import normalize
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, generation
 
 LATENTS = "mirage_latents.safetensors"
@@ -159,10 +158,10 @@ class Mirage:
         return latents_BkD
 
     def feed_back(self, hidden: Tensor) -> Tensor:
-        """The input embeddings that hidden states become: themselves, of the learned length, or the nearest code."""
+        """The input embeddings that hidden states become: themselves, of the learned length, or a code."""
         if "codes" in self.learned:
-            codes_CD, mean_D = (self.learned[name].to(hidden) for name in ("codes", "mean"))
-            return codes_CD[((hidden - mean_D) @ normalize(codes_CD - mean_D, dim=-1).T).argmax(-1)]
+            heads_CD, codes_CD = (self.learned[name].to(hidden) for name in ("heads", "codes"))
+            return codes_CD[(hidden @ heads_CD.T).argmax(-1)]
         if not self.norm:
             return hidden
         length = hidden.norm(dim=-1, keepdim=True).clamp(min=1e-6)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from mirage_pl.engine.adapters.rows import copy_rows
 from mirage_pl.mirage.batch import Batch, Images
+from mirage_pl.mirage.model.codes import Codes, Pads, Words
 from mirage_pl.mirage.model.columns import Columns, Embeds
-from mirage_pl.mirage.model.feedback import FedBack, Raw, Snapped
+from mirage_pl.mirage.model.feedback import FedBack, Raw
 from mirage_pl.mirage.model.recurrence import OnePass, Recurrence, Runs
 from mirage_pl.mirage.stock.find import find_architecture
 from mirage_pl.mirage.stock.places import find_places
@@ -51,7 +52,7 @@ class LatentVLM(nn.Module):
         self.checkpointing = checkpointing
         self.feedback = feedback or Raw()
         for part in (self.recurrence, self.feedback):
-            if isinstance(part, OnePass | Snapped):
+            if isinstance(part, OnePass | Codes | Pads):
                 part.build(self.width, next(self.backbone.parameters()))
 
     @property
@@ -140,7 +141,7 @@ class LatentVLM(nn.Module):
         return replace(images, grids=grids, known=known, pixels_PF=blank.pixels_PF, blank=True)
 
     def latent_targets(self, batch: Batch) -> Tensor:
-        """Compressed helper-image features ``[N, D]``, in the order of the batch's latent slots.
+        """Compressed helper-image features ``[N, D]``, in the order of the batch's latent slots, as they are read.
 
         Raises:
             ValueError: there are latent blocks but no helper images.
@@ -150,12 +151,18 @@ class LatentVLM(nn.Module):
             if sizes:
                 raise ValueError("stage 1 needs helper images; give image_output in the rows, or train stage=sft")
             return torch.zeros(0, self.width, device=batch.tokens_BT.device)
-        targets_ND = torch.cat(self.compress(batch.helpers, sizes))
+        targets_ND = torch.cat(self._compress(batch.helpers, sizes))
         self.feedback.observe(targets_ND)
-        return targets_ND
+        return self.feedback.encode(targets_ND)
 
     def compress(self, helpers: Images, sizes: Sequence[int]) -> list[Tensor]:
-        """Compressed features ``[k, D]`` of every helper image, each with its own k; empty for a blank one."""
+        """Compressed features ``[k, D]`` of every helper image as they are read, each with its own k; none of a blank.
+
+        What is read of them says ``feedback``.
+        """
+        return [self.feedback.encode(latents_kD) for latents_kD in self._compress(helpers, sizes)]
+
+    def _compress(self, helpers: Images, sizes: Sequence[int]) -> list[Tensor]:
         merge = self.architecture.merge
         grids = [(tiles * rows // merge, columns // merge) for tiles, rows, columns in helpers.grids]
         features = [feature[:, : self.width] for feature in self.image_features(helpers)]
@@ -184,7 +191,7 @@ class LatentVLM(nn.Module):
         if self.recurrence.apart:
             return *self.run_blocks(batch, embeds, through, true_BTD, taught_BT), targets_ND
         true_BTD = torch.where(taught_BT.unsqueeze(-1), true_BTD, inputs_BTD)
-        hidden_BTD = self.columns(batch, embeds).peek(true_BTD)
+        hidden_BTD = self.touch_added(batch, self.columns(batch, embeds).peek(true_BTD))
         return hidden_BTD, hidden_BTD[batch.before_BT], targets_ND
 
     def with_latents(self, batch: Batch, embeds: Embeds, latents_ND: Tensor) -> Tensor:
@@ -254,19 +261,24 @@ class LatentVLM(nn.Module):
                 latents_BkD = torch.where(taught_Bk1, true_BkD, latents_BkD)
         text_BSD = embeds_BTD[:, columns.start + latents_BkD.shape[1] :]
         last_BSD = columns.peek(torch.cat([latents_BkD, text_BSD], dim=1))
-        hidden_BTD = torch.cat([*columns.hidden, last_BSD], dim=1)
-        if not self.recurrence.apart:
-            return hidden_BTD, hidden_BTD[batch.before_BT]
+        hidden_BTD = self.touch_added(batch, torch.cat([*columns.hidden, last_BSD], dim=1))
         if not states:
-            return self.touch_queries(hidden_BTD), hidden_BTD[batch.before_BT]
+            return hidden_BTD, hidden_BTD[batch.before_BT]
         slots_BK = torch.cat([batch.latent_BT[:, block.start : block.stop] for block in batch.blocks], dim=1)
         return hidden_BTD, torch.cat(states, dim=1)[slots_BK]
 
-    def touch_queries(self, hidden_BTD: Tensor) -> Tensor:
-        """Give queries that a batch without blocks doesn't use zero gradients: every rank must have some."""
-        if not isinstance(self.recurrence, OnePass):
-            return hidden_BTD
-        return hidden_BTD + 0 * self.recurrence.embeds(self.recurrence.count).sum().to(hidden_BTD)
+    @property
+    def added(self) -> list[nn.Embedding]:
+        """The modules that aren't the backbone's: queries, and words of latents, if there are some."""
+        queries = [self.recurrence.queries] if isinstance(self.recurrence, OnePass) else []
+        return [*queries, *([self.feedback.words] if isinstance(self.feedback, Words | Pads) else [])]
+
+    def touch_added(self, batch: Batch, hidden_BTD: Tensor) -> Tensor:
+        """Give what a batch without blocks doesn't use zero gradients: every rank must have some."""
+        for part in [] if batch.blocks else self.added:
+            every = torch.arange(part.num_embeddings, device=hidden_BTD.device)
+            hidden_BTD = hidden_BTD + 0 * part(every).sum().to(hidden_BTD)
+        return hidden_BTD
 
     def columns(self, batch: Batch, embeds: Embeds) -> Columns:
         """Begin a pass over a batch's columns."""

@@ -196,7 +196,9 @@ def test_another_task_is_taken_as_it_is(run_folder, data):
 def test_a_task_of_another_kind_of_evaluation_is_refused_in_a_line(run_folder):
     cfg = compose("evaluate", f"ckpt={run_folder}", "task=vsp")
     OmegaConf.update(cfg, "task.evaluation", "prediction", force_add=True)
-    with pytest.raises(ValueError, match="evaluation=answers doesn't score task=vsp; give evaluation=prediction"):
+    with pytest.raises(
+        ValueError, match="evaluation=answers doesn't score task=vsp and a run of stage=.*; give evaluation=prediction"
+    ):
         evaluate.run(cfg)
     OmegaConf.update(cfg, "task.evaluation", ["prediction", "family/control"])
     with pytest.raises(ValueError, match="give evaluation=prediction or family/control"):

@@ -61,23 +61,25 @@ def test_pieces_are_printed_as_they_come(use, capsys):
 def test_pictures_go_into_the_run_folder_and_their_place_is_printed(use, tmp_path, capsys):
     Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
     use("prompt=hello", f"image=[{tmp_path / 'a.png'}]")
-    assert f"written: {tmp_path / 'run/inference/1/seen.png'}" in capsys.readouterr().out
-    assert Image.open(tmp_path / "run/inference/1/seen.png").size == (3, 2)
+    assert f"written: {tmp_path / 'run/inference/seen.png'}" in capsys.readouterr().out
+    assert Image.open(tmp_path / "run/inference/seen.png").size == (3, 2)
 
 
-def test_what_an_earlier_command_has_written_is_never_written_over(use, tmp_path, capsys):
+def test_what_an_earlier_use_wrote_is_never_overwritten(use, tmp_path, capsys):
     Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
-    given = ("prompt=hello", f"image=[{tmp_path / 'a.png'}]")
-    for number in (1, 2):
-        use(*given)
-        assert f"written: {tmp_path / f'run/inference/{number}/seen.png'}" in capsys.readouterr().out
-    (tmp_path / "mine").mkdir()
-    use(*given, f"out={tmp_path / 'mine'}")
-    (tmp_path / "mine/seen.png").write_text("precious")
-    for number in (2, 3):
-        use(*given, f"out={tmp_path / 'mine'}")
-        assert Image.open(tmp_path / f"mine/seen-{number}.png").size == (3, 2)
-    assert (tmp_path / "mine/seen.png").read_text() == "precious"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/seen.png").write_bytes(b"mine")
+    for name in ("seen-2.png", "seen-3.png"):
+        use("prompt=hello", f"image=[{tmp_path / 'a.png'}]", f"out={tmp_path / 'out'}")
+        assert f"written: {tmp_path / 'out' / name}" in capsys.readouterr().out
+    assert (tmp_path / "out/seen.png").read_bytes() == b"mine"
+
+
+def test_a_folder_of_pieces_is_another_one_for_another_use(tmp_path):
+    pictures = [Piece("picture", Image.new("RGB", (1, 1)), f"points/{number}.png") for number in range(2)]
+    for folder in ("points", "points-2"):
+        files = infer.show_pieces(pictures, {}, tmp_path)["files"]
+        assert files == [str(tmp_path / folder / f"{number}.png") for number in range(2)]
 
 
 def read(tmp_path):
