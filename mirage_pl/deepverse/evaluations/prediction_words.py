@@ -60,7 +60,7 @@ def write_claims(metrics: Mapping[str, Any], claims: Sequence[tuple[str, str, st
             continue
         measure = Measure(**metrics["measures"][name])
         words = shown if is_loss(measure, change) else hidden
-        worse = ", it is worse" if is_gain(measure, change) else ""
+        worse = "; it is worse" if is_gain(measure, change) else ""
         gain = " ".join(write_difference(measure, reverse_difference(change)))
         sentences.append(f"{words}{worse}: {gain} in {'PSNR' if name == 'psnr' else 'AbsRel of depth'}.")
     return sentences
