@@ -1,5 +1,6 @@
 """The world model: what a step learns, by hand; what is said and remembered; its scores, and a walk through it."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -332,6 +333,16 @@ def test_a_walk_out_of_a_picture_is_written_with_what_was_done_depth_cameras_and
     ):
         with pytest.raises(ValueError, match=words):
             infer.run(compose("infer", *given, f"out={tmp_path}/b", "actions='(FN)'", wrong))
+
+
+def test_a_mistyped_action_leaves_the_walk_where_it_is(run_of_world, tmp_path, monkeypatch, capsys):
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "x.png")
+    monkeypatch.setattr("sys.stdin", io.StringIO("(SL)\n(XX)\n(FN)\n"))
+    given = ["session=deepverse/walk", f"ckpt={run_of_world}/world", f"image={tmp_path}/x.png", "steps=1", "loop=true"]
+    uses = infer.run(compose("infer", *given, f"out={tmp_path}/a"))
+    assert [use["given"] for use in uses] == [{"actions": "(SL)"}, {"actions": "(FN)"}]
+    assert "2 action(s)" in uses[-1]["text"]
+    assert "step 1" in capsys.readouterr().err
 
 
 def test_a_stage_against_drift_learns_after_units_that_it_drew_itself_row_by_row(walks17, pair):
