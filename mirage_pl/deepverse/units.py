@@ -106,18 +106,19 @@ class UnitCollator:
         told, done = torch.tensor(prompts), torch.from_numpy(np.ascontiguousarray(actions))
         return *maps, poses[units], lenses[units], told, done, *seen, pose, torch.tensor(place is not None)
 
-    def view(self, frames: Sequence[Episode], where: str) -> UnitBatch:
-        """A batch of single frames, of which nothing is said and that nothing was before.
+    def view(self, clips: Sequence[Episode], where: str) -> UnitBatch:
+        """A batch of frames, or of clips of one length, of which nothing is said and that nothing was before.
 
         Raises:
             ValueError: one lacks what the modalities ask for, or its camera.
         """
         rows = list[tuple[Tensor, ...]]()
-        for frame in frames:
-            maps, poses, lenses = self.fit(frame, where)
-            seen = tuple(each[:1] for each in maps)
-            still = torch.tensor([0]), torch.zeros(0, 0)
-            rows.append((*seen, poses[:1], lenses[:1], *still, *seen, poses[:1], torch.tensor(False)))
+        for clip in clips:
+            maps, poses, lenses = self.fit(clip, where)
+            steps, units = len(maps[0]) - 1, slice(0, len(maps[0]), self.stride)
+            still = torch.zeros(steps // self.stride + 1, dtype=torch.long), torch.zeros(steps, 0)
+            before = (*(each[:1] for each in maps), poses[:1], torch.tensor(False))
+            rows.append((*maps, poses[units], lenses[units], *still, *before))
         return UnitBatch((), *(torch.stack(parts) for parts in zip(*rows, strict=True)))
 
     def fit(self, episode: Episode, where: str) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:

@@ -15,9 +15,10 @@ from PIL import Image
 
 from data_modules.episodes.episode import Episode
 from data_modules.worlds import rendering
+from data_modules.worlds.discs import Discs
 from data_modules.worlds.views import View
 from data_modules.worlds.world import WorldFailure
-from mirage_pl.deepverse.evaluations.acting import ImaginedActions
+from mirage_pl.deepverse.evaluations.acting import ExpertClips, ImaginedActions
 from mirage_pl.deepverse.evaluations.actions import ReadTrial
 from mirage_pl.deepverse.evaluations.other_clips import OtherClips
 from mirage_pl.deepverse.model.codec import StateCodec
@@ -27,6 +28,7 @@ from mirage_pl.deepverse.model.sampler import Sampler
 from mirage_pl.deepverse.reading import PictureReader, PlaceReader, PointReader
 from mirage_pl.deepverse.said import Actions, Instructions
 from mirage_pl.engine import evaluate
+from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.evaluation.games import Game
 from mirage_pl.engine.sessions import infer
 from mirage_pl.engine.training import fit
@@ -166,10 +168,24 @@ def test_a_model_that_is_told_is_scored_by_normals_points_and_another_instructio
 def test_episodes_are_played_by_what_is_imagined_beside_scripts(runs):
     given = ["evaluation=deepverse/control", "starts=3", "at_once=2", "length=6", "ahead=1", "execute=3", "steps=1"]
     metrics = evaluate.run(compose("evaluate", f"ckpt={runs}/inverse_dynamics", *given))
-    assert set(metrics["conditions"]) == {"random", "expert", "wrong_instruction"}
+    assert set(metrics["conditions"]) == {"random", "expert", "expert_clip", "wrong_instruction"}
     for wrong, words in (("execute=5", "execute=5, but ahead=1"), ("conditions=[simulator]", "simulator")):
         with pytest.raises((ValueError, InstantiationException), match=words):
             evaluate.run(compose("evaluate", f"ckpt={runs}/inverse_dynamics", *given, wrong))
+
+
+@needs_drawing
+def test_the_experts_clip_is_what_it_would_do_and_the_world_stays_as_it_was(runs):
+    module = load_trained(runs / "inverse_dynamics").module
+    world = Discs(side=16, verbs=["touch"])
+    world.reset(np.random.default_rng(0))
+    state, chooser = world.save(), ExpertClips(module, None, None, 1, 1, 0, str)
+    views = chooser.look(world)
+    np.testing.assert_array_equal(world.save(), state)
+    for view in views:
+        np.testing.assert_array_equal(view.frame_HWC, world.draw())
+        world.step(world.choose_expert_action())
+    assert len(views) == 5
 
 
 class Plans:

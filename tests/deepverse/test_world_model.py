@@ -18,6 +18,7 @@ from mirage_pl.deepverse.model.prompts import CODES, NUMBERS, PROMPTS, PromptTab
 from mirage_pl.deepverse.model.rollout import Rollout, WindowSizes
 from mirage_pl.deepverse.model.sampler import Sampler
 from mirage_pl.deepverse.pictures import draw_colours, find_scales
+from mirage_pl.deepverse.stages.world_model import weigh_moves
 from mirage_pl.engine import evaluate, export
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.sessions import infer
@@ -122,6 +123,18 @@ def test_a_steps_losses_are_squared_errors_of_directions_row_by_row(pair, monkey
         assert [alone[name].item() for name in NAMES] == pytest.approx(wanted[-1], rel=1e-4)
     losses = module.losses(batch)
     assert [losses[name].item() for name in NAMES] == pytest.approx(np.mean(wanted, 0), rel=1e-4)
+
+
+def test_what_moves_counts_more_by_its_share_and_all_places_together_the_same():
+    newest = torch.rand(2, 4, 1, 6, 8)
+    clean = newest.clone()
+    clean[0, :, :, 2, 3:5] += torch.tensor([1.0, 3.0])
+    assert weigh_moves(clean, newest, 0.0).unique().tolist() == [1]
+    weights = weigh_moves(clean, newest, 0.5)[0, 0, 0]
+    assert weights[2, 3:5].tolist() == pytest.approx([0.5 + 0.5 * 12, 0.5 + 0.5 * 36])
+    assert weights.mean().item() == pytest.approx(1)
+    assert weights[0].unique().tolist() == [0.5]
+    assert weigh_moves(clean, newest, 0.5)[1].isfinite().all()
 
 
 def take(batch, rows):

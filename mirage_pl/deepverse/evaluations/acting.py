@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.episodes.episode import Episode
-from data_modules.worlds.views import gather_views
+from data_modules.worlds.views import View, gather_views
 from data_modules.worlds.world import Vector, WorldFailure
 from mirage_pl.deepverse.model.sampler import Sampler
 from mirage_pl.deepverse.pictures import read_colours
@@ -69,7 +69,7 @@ class ImaginedActions:
             if game.failure is not None:
                 continue
             try:
-                frames, space = gather_views([game.world.look()], game.world.intrinsics_33)
+                frames, space = gather_views(self.look(game.world), game.world.intrinsics_33)
                 views.append(Episode(frames, None, None, geometry=space))
                 places.append(place)
             except WorldFailure as failure:
@@ -85,17 +85,42 @@ class ImaginedActions:
             self.plans[place] = list(actions_SA[: self.execute])
             self.imagined[place] += list(frames_THWC[: self.execute])
 
+    def look(self, world: Any) -> list[View]:
+        """What is seen before it imagines: one frame."""
+        return [world.look()]
+
+    def go_on(self, states: Tensor, told: Sequence[int], streams: Sequence[torch.Generator]) -> Tensor:
+        """States of what was seen, and of what is imagined of it."""
+        prompts_BU = torch.tensor(told, device=states.device)[:, None].expand(-1, self.ahead)
+        units = self.module.world.draw_units(self.sampler, states, prompts_BU, streams)
+        return torch.cat((states.to(units), units), 2)
+
     def imagine(
         self, views: Sequence[Episode], told: Sequence[int], streams: Sequence[torch.Generator]
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """Actions of imagined clips, [B, S, A], each -1 to 1, and their frames but the first, [B, S, H, W, 3]."""
         world, batch = self.module.world, self.collate.view(views, "the simulator").to(self.module.device)
         states, _ = self.module.build(batch)
-        prompts_BU = torch.tensor(told, device=states.device)[:, None].expand(-1, self.ahead)
-        units = world.draw_units(self.sampler, states, prompts_BU, streams)
-        pictures, _ = world.show(torch.cat((states.to(units), units), 2))
+        pictures, _ = world.show(self.go_on(states, told, streams))
         lens_B33 = batch.lenses_BN33[:, 0].float()
         actions: Tensor = self.module.net.reader(pictures, lens_B33).clamp(-1, 1)
         shown = read_colours(pictures["colours"])[:, 1:]
         frames = np.stack([to_pixels(frames_TCHW) for frames_TCHW in shown])
         return actions.double().cpu().numpy(), frames
+
+
+class ExpertClips(ImaginedActions):
+    """The same with what the expert would do next in place of what is imagined: how far reading and codes get."""
+
+    def look(self, world: Any) -> list[View]:
+        """What is seen now, and while the expert goes on; then the world is as it was."""
+        state, views = world.save(), [world.look()]
+        for _ in range(self.ahead * self.module.world.stride):
+            world.step(world.choose_expert_action())
+            views.append(world.look())
+        world.restore(state)
+        return views
+
+    def go_on(self, states: Tensor, told: Sequence[int], streams: Sequence[torch.Generator]) -> Tensor:
+        """All was seen."""
+        return states

@@ -9,18 +9,19 @@ from PIL import Image
 
 from data_modules.episodes.video import enlarge, place_beside
 from mirage_pl.deepverse.batch import fit_frames
-from mirage_pl.deepverse.evaluations.acting import ImaginedActions, Telling
+from mirage_pl.deepverse.evaluations.acting import ExpertClips, ImaginedActions, Telling
 from mirage_pl.deepverse.model.sampler import Sampler
 from mirage_pl.engine.evaluation.games import MEASURES, SCRIPTS, Chooser, Game, GamesTrial, Scripted, Starts
 from mirage_pl.engine.seams import OWN, Drawn, Measure, Once, Row
 
-OTHER, NOTHING = "wrong_instruction", "no_instruction"
+OTHER, NOTHING, READ = "wrong_instruction", "no_instruction", "expert_clip"
 TELLING: Mapping[str, Telling] = {
     OWN: lambda world: str(world.instruction),
     OTHER: lambda world: str(world.others[0]),
     NOTHING: lambda world: None,
+    READ: lambda world: None,
 }
-CONDITIONS = (*SCRIPTS, OTHER, NOTHING)
+CONDITIONS = (*SCRIPTS, READ, OTHER, NOTHING)
 EYES = 128
 """Pixels: smaller frames are shown larger."""
 
@@ -104,7 +105,8 @@ class ControlTrial(GamesTrial):
         if condition in SCRIPTS:
             return Scripted(SCRIPTS[condition])
         options = self.evaluation
-        return ImaginedActions(
+        kind = ExpertClips if condition == READ else ImaginedActions
+        return kind(
             self.module, self.collate, options.sampler, options.ahead, options.execute, options.seed, TELLING[condition]
         )
 

@@ -11,6 +11,7 @@ from mirage_pl.engine.words import PlainWords
 CONDITIONS = {
     "random": "random actions, each held for up to five steps",
     "expert": "the scripted expert, which knows where everything is",
+    "expert_clip": "what is read from the expert's own clip, out of its codes: what no imagination exceeds by much",
     "wrong_instruction": "told something else that could be done here; what should be done stays",
     "no_instruction": "told nothing",
 }
@@ -22,6 +23,7 @@ READING = (
 NAMES = {
     "random": "random actions",
     "expert": "the expert",
+    "expert_clip": "the expert's own clip",
     "wrong_instruction": "another instruction",
     "no_instruction": "no instruction",
 }

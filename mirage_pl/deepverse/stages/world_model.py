@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from mirage_pl.deepverse.model.flow import build_noise_pyramid, build_pyramid, corrupt, count_units, list_history
@@ -74,6 +74,7 @@ class LearnWorld(Encoding):
 
     Args:
         rates: what is kept from the model.
+        moving: share of the loss in training that counts places by how much they change, as :func:`weigh_moves` does.
         remembered: clips whose codes are kept, 2 bytes a number.
         measured: clips of which mean and deviation of codes are measured, where the model's codec doesn't say them.
         base: of :class:`mirage_pl.engine.training.base.BaseModule`; ``net`` is the world model; of ``loss_weights``
@@ -83,12 +84,17 @@ class LearnWorld(Encoding):
     net: World
 
     def __init__(
-        self, rates: Rates, remembered: Annotated[int, Ge(0)], measured: Annotated[int, Ge(1)], **base: Any
+        self,
+        rates: Rates,
+        moving: Annotated[float, Interval(ge=0, le=1)],
+        remembered: Annotated[int, Ge(0)],
+        measured: Annotated[int, Ge(1)],
+        **base: Any,
     ) -> None:
         wanted = (*base["net"].written.coded, RAYS)
         base["loss_weights"] = {name: weight for name, weight in base["loss_weights"].items() if name in wanted}
         super().__init__(remembered, **base)
-        self.rates, self.measured, self.names = rates, measured, wanted
+        self.rates, self.moving, self.measured, self.names = rates, moving, measured, wanted
 
     @property
     def world(self) -> World:
@@ -203,6 +209,9 @@ class LearnWorld(Encoding):
         said = net.say(prompts, memory, remembers & batch.remembered_B[list(rows)].to(states.device))
         times = torch.as_tensor(flow.stages[stage].time_of(ratio_B))
         error = (net.transformer([*history, noisy], times, said) - target).square()
+        if units > 1 and self.training:
+            newest = build_pyramid(before[:, :, units - 2 : units - 1], flow.count)
+            error = error * weigh_moves(clean[stage], newest[stage], self.moving)
         parts = *net.codec.split_codes(error).values(), net.codec.split(error)[2]
         return torch.stack([part.flatten(1).mean(1).sum() for part in parts])
 
@@ -223,3 +232,16 @@ class LearnWorld(Encoding):
         """Write a folder as the release has it, and read the weights back."""
         (folder / "README.md").write_text(CARD)
         return {f"net.{name}": weight for name, weight in write_world(self.net, folder).items()}
+
+
+def weigh_moves(clean: Tensor, newest: Tensor, share: float) -> Tensor:
+    """What places of a unit, [B, S, 1, h, w], count, [B, 1, 1, h, w]: 1 on average, whatever the share.
+
+    Args:
+        clean: the unit.
+        newest: the one before it.
+        share: of what counts by how far a place is from what it was; the rest counts alike.
+    """
+    change = (clean - newest).abs().mean(1, keepdim=True)
+    mean_B = change.mean((1, 2, 3, 4), keepdim=True)
+    return 1 + share * (change / mean_B.clamp(min=torch.finfo(change.dtype).tiny) - 1)

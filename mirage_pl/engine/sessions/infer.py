@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +70,27 @@ def unwrap(value: Any) -> Any:
 
 def show_pieces(pieces: Iterable[Piece], given: Mapping[str, Any], out: Path, prefix: str = "") -> dict[str, Any]:
     """Print texts as they come, save other pieces, and print where."""
-    texts, files = [], []
+    texts, files, places = [], [], dict[str, Path]()
     for piece in pieces:
         if piece.kind == "text":
             print(piece.content, end="", flush=True)
             texts.append(piece.content)
         else:
-            files.append(str(save_piece(piece, out / f"{prefix}{piece.name}")))
+            first, *rest = Path(f"{prefix}{piece.name}").parts
+            if first not in places:
+                places[first] = find_free(out / first)
+            files.append(str(save_piece(piece, places[first].joinpath(*rest))))
     if texts and not texts[-1].endswith("\n"):
         print()
     for file in files:
         print(f"written: {file}")
     return {"given": dict(given), "text": "".join(texts), "files": files}
+
+
+def find_free(place: Path) -> Path:
+    """A file or folder that isn't there yet, with a number from 2 on if it must be: what was written before stays."""
+    names = chain([place], (place.with_name(f"{place.stem}-{number}{place.suffix}") for number in count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def save_piece(piece: Piece, file: Path) -> Path:

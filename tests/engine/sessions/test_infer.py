@@ -65,6 +65,23 @@ def test_pictures_go_into_the_run_folder_and_their_place_is_printed(use, tmp_pat
     assert Image.open(tmp_path / "run/inference/seen.png").size == (3, 2)
 
 
+def test_what_an_earlier_use_wrote_is_never_overwritten(use, tmp_path, capsys):
+    Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/seen.png").write_bytes(b"mine")
+    for name in ("seen-2.png", "seen-3.png"):
+        use("prompt=hello", f"image=[{tmp_path / 'a.png'}]", f"out={tmp_path / 'out'}")
+        assert f"written: {tmp_path / 'out' / name}" in capsys.readouterr().out
+    assert (tmp_path / "out/seen.png").read_bytes() == b"mine"
+
+
+def test_a_folder_of_pieces_is_another_one_for_another_use(tmp_path):
+    pictures = [Piece("picture", Image.new("RGB", (1, 1)), f"points/{number}.png") for number in range(2)]
+    for folder in ("points", "points-2"):
+        files = infer.show_pieces(pictures, {}, tmp_path)["files"]
+        assert files == [str(tmp_path / folder / f"{number}.png") for number in range(2)]
+
+
 def read(tmp_path):
     return [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().split("\n")[:-1]]
 
