@@ -9,7 +9,7 @@ Shapes: N latents, row after row, I helper images, row after row, D width.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Interval
@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 
 from mirage_pl.engine.training.means import exact_on
 from mirage_pl.mirage.batch import Batch
+from mirage_pl.mirage.model.codes import Pads, Words
 
 EVIDENCE = "evidence"
 """The name of the loss."""
@@ -124,3 +125,27 @@ class Evidence:
         next_II = kinds_I[places_II] != kinds_I.unsqueeze(1)
         chosen_II = next_II & (next_II.cumsum(1) <= self.negatives)
         return torch.zeros_like(chosen_II).scatter(1, places_II, chosen_II)
+
+
+def check_stage(evidence: Evidence, stage: Any) -> None:
+    """Check that a stage can learn it.
+
+    Raises:
+        ValueError: it writes no latents, or latents that aren't features; or it has no rewards to weigh them by.
+    """
+    name, feedback = type(stage).__name__, stage.net.feedback
+    if not stage.writes_latents:
+        raise ValueError(
+            f"evidence compares the latents that a model writes, and {name} has none; "
+            "set evidence=none, or take another stage"
+        )
+    if isinstance(feedback, Words | Pads):
+        raise ValueError(
+            f"evidence compares latents with features of helper images, and {type(feedback).__name__} are none; "
+            "set evidence=none, or another feedback"
+        )
+    if evidence.uniform < 1 and not stage.gives_credit:
+        raise ValueError(
+            f"evidence.uniform={evidence.uniform:g} weighs latents by what right and wrong answers read, and "
+            f"{name} has no rewards; set it to 1, or take stage=grpo"
+        )

@@ -19,7 +19,7 @@ from mirage_pl.mirage.bottleneck import Bottleneck
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.draws import draw_rows, draw_slots
-from mirage_pl.mirage.evidence import EVIDENCE, Evidence, Places, plan_images
+from mirage_pl.mirage.evidence import EVIDENCE, Evidence, Places, check_stage, plan_images
 from mirage_pl.mirage.export.folder import write_folder
 from mirage_pl.mirage.losses import (
     can_fuse,
@@ -69,16 +69,8 @@ class MirageModule(BaseModule):
         super().__init__(**options)
         if bottleneck is not None:
             self.net.architecture.check_masks("a bottleneck")
-        if evidence is not None and not self.writes_latents:
-            raise ValueError(
-                f"evidence compares the latents that a model writes, and {type(self).__name__} has none; "
-                "set evidence=none, or take another stage"
-            )
-        if evidence is not None and evidence.uniform < 1 and not self.gives_credit:
-            raise ValueError(
-                f"evidence.uniform={evidence.uniform:g} weighs latents by what right and wrong answers read, and "
-                f"{type(self).__name__} has no rewards; set it to 1, or take stage=grpo"
-            )
+        if evidence is not None:
+            check_stage(evidence, self)
         self.evidence = evidence
         if ce_chunk is not None and ce_chunk < 1:
             raise ValueError(f"memory.ce_chunk={ce_chunk} must be 1 or more, or null for all positions at once")

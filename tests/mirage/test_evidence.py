@@ -118,3 +118,9 @@ def test_weights_by_credit_need_rewards(data):
 def test_a_stage_without_latents_refuses_it(data, stage):
     with pytest.raises(InstantiationException, match="evidence compares the latents that a model writes"):
         instantiate(Stage(stage).compose(data, "evidence=contrastive").stage.module)
+
+
+@pytest.mark.parametrize("feedback", ["words", "pads"])
+def test_latents_that_are_no_features_are_refused(data, feedback):
+    with pytest.raises(InstantiationException, match=r"evidence compares latents with features .* are none; set"):
+        instantiate(Stage("stage1").compose(data, "evidence=contrastive", f"feedback={feedback}").stage.module)
