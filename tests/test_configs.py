@@ -51,7 +51,9 @@ ALONE |= dict.fromkeys(
     ("stage=deepverse/vae",),
 )
 ALONE |= dict.fromkeys(("says/actions", "says/instruction"), ("stage=deepverse/world_model", "task=pushing_depth"))
-ALONE |= dict.fromkeys(("reader/pictures", "reader/points"), ("stage=deepverse/inverse_dynamics", "modalities=rgbdn"))
+ALONE |= dict.fromkeys(
+    ("reader/pictures", "reader/points", "reader/places"), ("stage=deepverse/inverse_dynamics", "modalities=rgbdn")
+)
 ALONE |= dict.fromkeys((*POLICIES, "sight/none", "sight/images"), ("stage=mmact/action",))
 ALONE |= {"sight/magvit": ("stage=mmact/action", "model=mmact/mmada_8b", "model.path=DIR", "coder.path=DIR")}
 """What an option can't do without."""
