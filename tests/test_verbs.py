@@ -78,7 +78,7 @@ def starting_with_a_block(monkeypatch, processor):
 def tampered(run_folder, data, *overrides):
     shrunk = ["task.per_level={train: 12, val: 4, test: 4}", "loader.eval_batch_size=3", "decoding.max_new_tokens=16"]
     return evaluate.run(
-        compose("evaluate", f"ckpt={run_folder}", f"data={data}", "label=tampered", *shrunk, *overrides)
+        compose("evaluate", f"ckpt={run_folder}", f"data={data}", *("label=tampered", *shrunk), *overrides)
     )
 
 
@@ -107,9 +107,10 @@ def test_evaluation_answers_again_with_other_latents(run_folder, data, capsys):
 
 @pytest.mark.usefixtures("starting_with_a_block")
 def test_some_interventions_are_made_or_none(run_folder, data):
-    assert list(tampered(run_folder, data, "interventions=[zero]")["interventions"]) == ["zero"]
-    assert list(tampered(run_folder, data, "interventions=none")["interventions"]) == ["none"], "an empty block"
-    assert not {"interventions", "latents"} & tampered(run_folder, data, "interventions=null").keys()
+    assert list(tampered(run_folder, data, "interventions=[zero]", "label=z")["interventions"]) == ["zero"]
+    empty = tampered(run_folder, data, "interventions=none", "label=n")
+    assert list(empty["interventions"]) == ["none"], "an empty block"
+    assert not {"interventions", "latents"} & tampered(run_folder, data, "interventions=null", "label=o").keys()
     with pytest.raises(ValueError, match="interventions=typo is unknown; choose from identity, zero, .*or all"):
         tampered(run_folder, data, "interventions=typo")
 

@@ -48,7 +48,7 @@ def test_what_a_policy_plays_is_a_data_set_that_another_is_trained_on(played, to
     assert np.abs(step.actions_HA).max() <= 1
     assert step.look()[0].shape == (96, 96, 3)
     fit.run(cfg)
-    with pytest.raises(ValueError, match="task.world=null: there is no simulator"):
+    with pytest.raises(ValueError, match="evaluation=policy doesn't score task=lerobot"):
         evaluate.run(compose("evaluate", f"ckpt={tmp_path}/run", "evaluation=mmact/policy"))
     given = ["session=mmact/act", f"ckpt={tmp_path}/run", f"out={tmp_path}"]
     with pytest.raises(ValueError, match="no simulator, so no episode can be played"):

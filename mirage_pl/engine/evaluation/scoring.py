@@ -126,7 +126,7 @@ def score(scoring: Scoring, test: TestSet, journal: Journal, cfg: DictConfig) ->
 
 
 def check_kept(out: Path, facts: Mapping[str, Any], conditions: Sequence[str]) -> None:
-    """Refuse to replace finished scores of the same checkpoint by scores under fewer conditions.
+    """Refuse to replace finished scores of a checkpoint by scores of the same kind under fewer conditions.
 
     Raises:
         ValueError: names the conditions that would be lost.
@@ -134,7 +134,7 @@ def check_kept(out: Path, facts: Mapping[str, Any], conditions: Sequence[str]) -
     if not (out / METRICS).is_file():
         return
     kept, key = json.loads((out / METRICS).read_text()), facts["conditions_in"]
-    same = kept.get("finished") and all(kept.get(name) == facts[name] for name in ("ckpt", "steps"))
+    same = kept.get("finished") and all(kept.get(name) == facts[name] for name in ("ckpt", "steps", "evaluation"))
     if same and (lost := [name for name in kept.get(key) or {} if name not in conditions]):
         raise ValueError(
             f"{out} holds finished scores under {', '.join(lost)}, which this command leaves out; give label=NAME to "
