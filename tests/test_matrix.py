@@ -124,7 +124,8 @@ def test_every_run_of_a_shipped_study_composes_into_a_folder_of_its_own(study):
             shared = ("latent_size", "compression", "feedback")
             assert all(before[key] == cfg[key] for key in shared if key in cfg), json.dumps(cfg.study.method)
             assert rows_of(before) == rows_of(cfg), "however they are served"
-        if cfg.evaluate is not None and cfg.run_dir not in before_others:
+        longer = cfg.study.method.endswith("_longer")  # at equal compute
+        if cfg.evaluate is not None and cfg.run_dir not in before_others and not longer:
             evaluated.add(steps_of(cfg, configs, folders))
     assert len(evaluated - {0}) == 1, "methods are compared at equal steps, or with what they start from"
 
