@@ -1,6 +1,5 @@
 """Score a checkpoint: each item by each measure, as the model is and under each condition."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from mirage_pl.engine.evaluation.setup import build_evaluation, complete_config
 from mirage_pl.engine.evaluation.summary import describe_evaluation, summarize_scores
 from mirage_pl.engine.evaluation.test_set import TestSet, describe_test_set, open_split
 from mirage_pl.engine.keys import check_keys
-from mirage_pl.engine.runs.config import read_config
+from mirage_pl.engine.runs.config import read_config, read_record
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
 from mirage_pl.engine.seams import OWN, Evaluation, Row, Trial
 from mirage_pl.engine.words import load_words
@@ -131,9 +130,10 @@ def check_kept(out: Path, facts: Mapping[str, Any], conditions: Sequence[str]) -
     Raises:
         ValueError: names the conditions that would be lost.
     """
-    if not (out / METRICS).is_file():
+    try:
+        kept, key = read_record(out / METRICS), facts["conditions_in"]
+    except ValueError:  # a broken file, which this command repairs
         return
-    kept, key = json.loads((out / METRICS).read_text()), facts["conditions_in"]
     same = kept.get("finished") and all(kept.get(name) == facts[name] for name in ("ckpt", "steps", "evaluation"))
     if same and (lost := [name for name in kept.get(key) or {} if name not in conditions]):
         raise ValueError(

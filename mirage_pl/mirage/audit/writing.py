@@ -173,15 +173,15 @@ def average_rows(values: Tensor) -> dict[str, Any]:
     means_n = means_R[~means_R.isnan()]
     if not len(means_n):
         return {"mean": None, "low": None, "high": None, "n": 0}
-    return dict(estimate_interval(find_measure(means_n), means_n.tolist()))
+    return dict(estimate_interval(choose_measure(means_n), means_n.tolist()))
 
 
-def find_measure(*values_n: Tensor) -> Measure:
+def choose_measure(*values_n: Tensor) -> Measure:
     """A share where all values are 0 or 1, whose interval has a width even if all are alike; else a mean."""
     return Measure("share" if all(bool(((each == 0) | (each == 1)).all()) for each in values_n) else "mean")
 
 
 def compare_rows(before_n: Tensor, after_n: Tensor) -> dict[str, Any]:
     """The paired difference of rows, after less before, with ``p``."""
-    difference = dict(estimate_change(find_measure(before_n, after_n), before_n.tolist(), after_n.tolist()))
+    difference = dict(estimate_change(choose_measure(before_n, after_n), before_n.tolist(), after_n.tolist()))
     return {"p": normal_p(difference), **difference}

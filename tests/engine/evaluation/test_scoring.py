@@ -124,6 +124,12 @@ def test_finished_scores_are_not_replaced_by_scores_under_fewer_conditions(tmp_p
     assert list(throw(tmp_path, Throws(wanted=("blind",)))["conditions"]) == ["blind"], "those were of other weights"
 
 
+def test_a_broken_file_of_scores_is_replaced(tmp_path):
+    throw(tmp_path)
+    (tmp_path / "metrics.json").write_text('{"finished": tr')
+    assert list(throw(tmp_path, Throws(wanted=("blind",)))["conditions"]) == ["blind"]
+
+
 def read(folder):
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     return json.loads((folder / "metrics.json").read_text(), parse_constant=pytest.fail), rows
