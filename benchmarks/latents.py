@@ -23,10 +23,11 @@ from benchmarks.epoch import epoch_speedup
 from benchmarks.timing import in_turns, seconds
 from benchmarks.workload import Workload, losses, step
 from mirage_pl.engine.training.allocator import keep_freed_memory
-from mirage_pl.mirage.batch import IGNORE, Row, place
+from mirage_pl.mirage.batch import IGNORE
 from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Recurrence
+from mirage_pl.mirage.placing import Row, place
 from mirage_pl.mirage.stock.flops import step_flops
 
 PEAK_TFLOPS = 790

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
-from mirage_pl.mirage.batch import IGNORE, Batch, Images, Row, place
+from mirage_pl.mirage.batch import IGNORE, Batch, Images
 from mirage_pl.mirage.decoding.generate import Decoder
 from mirage_pl.mirage.losses import latent_cosine, text_ce
 from mirage_pl.mirage.model.backbone import load_processor
 from mirage_pl.mirage.model.compression import Average
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Recurrence, Sequential
+from mirage_pl.mirage.placing import Row, place
 
 TINY = Path(__file__).resolve().parents[1] / "assets" / "tiny"
 SHAPES: dict[str, dict[str, Any]] = {

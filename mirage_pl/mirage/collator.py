@@ -1,17 +1,20 @@
 """From samples to a batch: texts as tokens (``tokens.py``), images as patches or features (``pictures.py``), placed."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from data_modules.image_check import check_image
 from data_modules.images import ImageSource
 from data_modules.samples import Latent, Picture, Sample, Text
-from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Row, cut, place
+from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Shared
 from mirage_pl.mirage.features import FeatureCache
 from mirage_pl.mirage.pictures import Pictures
+from mirage_pl.mirage.placing import Row, cut, place
 from mirage_pl.mirage.stock.find import find_inputs
 from mirage_pl.mirage.tokens import encode, encode_question
 
@@ -68,14 +71,18 @@ class Collator:
         helpers = self.helper_images(samples)[0] if self.helpers and any(map(blocks, samples)) else None
         return replace(self._build(samples, answers=True), helpers=helpers)
 
-    def prompts(self, samples: Sequence[Sample]) -> Batch:
+    def prompts(self, samples: Sequence[Sample], asked: Sequence[Hashable] | None = None) -> Batch:
         """Build a batch of questions to be answered: one text segment, padded on the left.
+
+        Args:
+            samples: the rows.
+            asked: a name of each row's question; those of the same name are run once. ``None``: each by itself.
 
         Raises:
             ValueError: an image can't be read or shown, or a text can't be written as tokens; names the row.
         """
         sizes = tuple(tuple(self._size(block) for block in blocks(sample)) for sample in samples)
-        return replace(self._build(samples, answers=False), sizes=sizes)
+        return replace(self._build(samples, answers=False, asked=asked), sizes=sizes)
 
     def helper_images(self, samples: Sequence[Sample]) -> tuple[Images, list[list[int]]]:
         """Helper images of some rows, and the latents of each block of each row.
@@ -148,23 +155,43 @@ class Collator:
         processor.image_processor = self.pictures.processors[Picture]
         return processor
 
-    def place(self, rows: Sequence[Row], grids: Sequence[tuple[int, int, int]]) -> Batch:
+    def place(self, rows: Sequence[Row], grids: Sequence[tuple[int, int, int]], heads: Sequence[int] = ()) -> Batch:
         """Place rows in columns; ``grids`` are those of their images in tokens, row after row."""
-        return place(rows, self.latent_pad, self.pad, self.image_pad, grids, self.inputs.positions)
+        return place(rows, self.latent_pad, self.pad, self.image_pad, grids, self.inputs.positions, heads)
 
-    def _build(self, samples: Sequence[Sample], answers: bool, written: Sequence[Row] = ()) -> Batch:
+    def _build(
+        self,
+        samples: Sequence[Sample],
+        answers: bool,
+        written: Sequence[Row] = (),
+        asked: Sequence[Hashable] | None = None,
+    ) -> Batch:
         """Build a batch of questions: alone, with their answers, or with what was written in their place."""
-        images = self.pictures.collect([asked for sample in samples for asked in shown(sample)])
-        grids = self.pictures.merged(images)
-        left, rows = iter(grids), []
-        for sample in samples:
-            tokens = [self.pictures.tokens(*asked, next(left)) for asked in shown(sample)]
-            rows.append(self._row(sample, tokens, answers))
+        names = range(len(samples)) if asked is None else asked
+        number = {name: question for question, name in enumerate(dict.fromkeys(names))}
+        question_B = [number[name] for name in names]
+        first_Q = [question_B.index(question) for question in range(len(number))]
+        once = [samples[row] for row in first_Q]
+        images = self.pictures.collect([each for sample in once for each in shown(sample)])
+        left = iter(self.pictures.merged(images))
+        grids_Q = [[next(left) for _ in shown(sample)] for sample in once]
+        rows_Q = [self._question(*each, answers) for each in zip(once, grids_Q, strict=True)]
+        rows = [rows_Q[question] for question in question_B]
         if written:
             pairs = zip(rows, written, strict=True)
             rows = [Row(row.tokens + end.tokens, row.labels + end.labels) for row, end in pairs]
-        batch = self.place(rows, grids)
-        return replace(batch, images=images, samples=tuple(samples))
+        grids = [grid for question in question_B for grid in grids_Q[question]]
+        heads = [len(rows_Q[question].tokens) for question in question_B]
+        batch = replace(self.place(rows, grids, [] if asked is None else heads), images=images, samples=tuple(samples))
+        if asked is None:
+            return batch
+        spared = tuple(head for row, head in enumerate(heads) if row not in first_Q)
+        return replace(batch, shared=Shared(max(heads), torch.tensor(first_Q), torch.tensor(question_B), spared))
+
+    def _question(self, sample: Sample, grids: Sequence[tuple[int, int, int]], answers: bool) -> Row:
+        """A row whose images have these grids in tokens."""
+        tokens = [self.pictures.tokens(*each, grid) for each, grid in zip(shown(sample), grids, strict=True)]
+        return self._row(sample, tokens, answers)
 
     def _row(self, sample: Sample, images: Sequence[tuple[int, ...]], answers: bool) -> Row:
         """The tokens of a row, whose images stand for these."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mirage_pl.engine.checkpoints.trained import Trained
 from mirage_pl.engine.training.base import BaseModule
-from mirage_pl.mirage.batch import IGNORE, Batch, widen
+from mirage_pl.mirage.batch import IGNORE, Batch
 from mirage_pl.mirage.bottleneck import Bottleneck
 from mirage_pl.mirage.decoding.generate import Decoder, Generation
 from mirage_pl.mirage.decoding.sampling import Decoding
@@ -32,6 +32,7 @@ from mirage_pl.mirage.losses import (
 )
 from mirage_pl.mirage.model.codes import Codes
 from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.placing import widen
 from mirage_pl.mirage.stock.flops import step_flops
 
 

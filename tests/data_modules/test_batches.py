@@ -13,7 +13,8 @@ from data_modules.loading.batches import (
     split_into_cells,
     transpose_widths,
 )
-from mirage_pl.mirage.batch import IGNORE, Row, cut, place
+from mirage_pl.mirage.batch import IGNORE
+from mirage_pl.mirage.placing import Row, cut, place
 
 PAD, LATENT, WORD = 0, 9, 1
 

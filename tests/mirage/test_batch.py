@@ -8,9 +8,10 @@ from PIL import Image
 
 from data_modules.images import open_image
 from data_modules.samples import Latent, Picture, Sample, Text
-from mirage_pl.mirage.batch import IGNORE, Row, cut, place
+from mirage_pl.mirage.batch import IGNORE
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.backbone import load_processor
+from mirage_pl.mirage.placing import Row, cut, place
 from tests.conftest import REPO
 
 PAD, LATENT = 0, 9

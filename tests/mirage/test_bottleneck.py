@@ -6,11 +6,11 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from mirage_pl.mirage.batch import widen
 from mirage_pl.mirage.bottleneck import Bottleneck, find_text
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import OnePass, Sequential
+from mirage_pl.mirage.placing import widen
 from tests.conftest import compose
 
 

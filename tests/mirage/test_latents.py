@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from data_modules.samples import Latent, Sample, Text
-from mirage_pl.mirage.batch import IGNORE, rotary_positions
+from mirage_pl.mirage.batch import IGNORE
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.losses import latent_cosine, text_ce
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Sequential
 from mirage_pl.mirage.model.reference import recurrent_row, summed_losses
+from mirage_pl.mirage.placing import rotary_positions
 
 
 @pytest.fixture(scope="module")

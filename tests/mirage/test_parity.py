@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mirage_pl.mirage.batch import IGNORE, Images, Row, place
+from mirage_pl.mirage.batch import IGNORE, Images
 from mirage_pl.mirage.losses import latent_cosine, text_ce
 from mirage_pl.mirage.model.compression import Average
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Sequential
+from mirage_pl.mirage.placing import Row, place
 
 PRECISION = 1e-5
 

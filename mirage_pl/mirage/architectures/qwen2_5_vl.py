@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mirage_pl.mirage.batch import rotary_positions
+from mirage_pl.mirage.placing import rotary_positions
 from mirage_pl.mirage.stock import inputs
 from mirage_pl.mirage.stock.architecture import Architecture, Grid, Rotary
 from mirage_pl.mirage.stock.flops import tower_forward_flops

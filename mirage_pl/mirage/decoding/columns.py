@@ -31,8 +31,12 @@ class AnswerColumns:
         self.run_R = torch.arange(len(prompts), device=prompts.tokens_BT.device)
 
     def prefill(self) -> Tensor:
-        """Run the prompts; return hidden states ``[B, D]`` of their last columns."""
-        hidden_BD = self._advance(self.columns.embeds.inputs_BTD)[:, -1].clone()
+        """Run the prompts, unless they are shared and have been run; return hidden states ``[B, D]`` of their last
+        columns.
+        """
+        asked = self.columns.hidden or [self._advance(self.columns.embeds.inputs_BTD)]
+        hidden_BD = asked[-1][:, -1].clone()
+        self._forget()
         self.columns.embeds = Embeds(hidden_BD.new_empty(0))  # has their dtype and device, not their memory
         return hidden_BD
 
@@ -65,9 +69,13 @@ class AnswerColumns:
     def _advance(self, embeds_RSD: Tensor) -> Tensor:
         """Run and keep columns, but not their hidden states: an answer reads them once."""
         hidden_RSD = self.columns.advance(embeds_RSD)
+        self._forget()
+        return hidden_RSD
+
+    def _forget(self) -> None:
+        """Keep the states of the columns so far, and no hidden states."""
         self.columns.hidden.clear()
         self.most_bytes = max(self.most_bytes, self.columns.state_bytes)
-        return hidden_RSD
 
     def _places(self, written_BS: Tensor) -> Places:
         """Where the next columns of the rows that are run stand."""

@@ -3,7 +3,7 @@
 Shapes: B rows, T columns so far, S columns of one call, D width, M image features.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import Dropout
 from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint
 
+from mirage_pl.mirage.batch import Shared
 from mirage_pl.mirage.stock.architecture import Architecture, Rotary
 from mirage_pl.mirage.stock.cache import State
 from mirage_pl.mirage.stock.places import Places
@@ -32,6 +33,11 @@ class Embeds(NamedTuple):
     deep: tuple[Tensor, ...] = ()
     row_BT: Tensor | None = None
     images_end: int = 0
+
+    def take(self, rows_b: Tensor) -> "Embeds":
+        """Those of some rows."""
+        row_bT = None if self.row_BT is None else self.row_BT[rows_b]
+        return self._replace(inputs_BTD=self.inputs_BTD[rows_b], row_BT=row_bT)
 
 
 class Columns:
@@ -59,10 +65,17 @@ class Columns:
         self.places, self.rotary_start = self.places.join(places), self.start
         self.rotary = self.architecture.rotary(self.embeds.inputs_BTD, places.positions_3BT)
 
+    def share(self, shared: Shared) -> None:
+        """Run the questions that rows share, once each."""
+        embeds, places = self.embeds.take(shared.first_Q), self.places.take(shared.first_Q).cut(0, shared.stop)
+        questions = Columns(self.architecture, places, embeds, self.checkpointing)
+        hidden_QSD = questions.advance(embeds.inputs_BTD[:, : shared.stop])
+        self.states, self.start = take_states(questions.states, shared.question_B), shared.stop
+        self.hidden = [hidden_QSD[shared.question_B]]
+
     def take(self, rows_b: Tensor) -> None:
         """Let the other rows leave, once all columns so far have been run."""
-        self.places = self.places.take(rows_b)
-        self.states = [tuple(tuple(each[rows_b] for each in piece) for piece in state) for state in self.states]
+        self.places, self.states = self.places.take(rows_b), take_states(self.states, rows_b)
 
     @property
     def state_bytes(self) -> int:
@@ -79,6 +92,10 @@ class Columns:
     def peek(self, embeds_BSD: Tensor) -> Tensor:
         """Run the next S columns without keeping them."""
         return self._run(embeds_BSD)[0]
+
+    def finish(self, embeds_BTD: Tensor) -> Tensor:
+        """Run those columns of a batch that haven't been run; return hidden states ``[B, T, D]`` of all."""
+        return torch.cat([*self.hidden, self.peek(embeds_BTD[:, self.start :])], dim=1)
 
     def _run(self, embeds_BSD: Tensor) -> tuple[Tensor, list[State]]:
         architecture, stop = self.architecture, self.start + embeds_BSD.shape[1]
@@ -120,3 +137,8 @@ class Columns:
         """What a layer's hidden states of these columns have added, ``[B, S, D]``: zeros where no image is."""
         assert self.embeds.row_BT is not None
         return embedding(self.embeds.row_BT[:, self.start : stop], self.embeds.deep[number])
+
+
+def take_states(states: Sequence[State], rows_b: Tensor) -> list[State]:
+    """States of all layers, of some rows; a row may be taken several times."""
+    return [tuple(tuple(each[rows_b] for each in piece) for piece in state) for state in states]

@@ -113,6 +113,9 @@ class LatentVLM(nn.Module):
             return Embeds(embeds_BTD)
         features_MD, *deep = torch.cat(self.image_features(images)).to(embeds_BTD.dtype).split(self.width, dim=-1)
         image_BT = batch.tokens_BT == self.architecture.image_id
+        if batch.shared is not None:
+            asks_first_B = torch.zeros_like(image_BT[:, 0]).index_fill(0, batch.shared.first_Q, True)
+            image_BT = image_BT & asks_first_B.unsqueeze(1)
         inputs_BTD = embeds_BTD.masked_scatter(image_BT.unsqueeze(-1), features_MD)
         if not deep:
             return Embeds(inputs_BTD)
@@ -191,14 +194,14 @@ class LatentVLM(nn.Module):
         if self.recurrence.apart:
             return *self.run_blocks(batch, embeds, through, true_BTD, taught_BT), targets_ND
         true_BTD = torch.where(taught_BT.unsqueeze(-1), true_BTD, inputs_BTD)
-        hidden_BTD = self.touch_added(batch, self.columns(batch, embeds).peek(true_BTD))
+        hidden_BTD = self.touch_added(batch, self.columns(batch, embeds).finish(true_BTD))
         return hidden_BTD, hidden_BTD[batch.before_BT], targets_ND
 
     def with_latents(self, batch: Batch, embeds: Embeds, latents_ND: Tensor) -> Tensor:
         """Hidden states ``[B, T, D]`` of one pass in which the slots hold these latents, in the order of the slots."""
         inputs_BTD = embeds.inputs_BTD
         inputs_BTD = inputs_BTD.masked_scatter(batch.latent_BT.unsqueeze(-1), latents_ND.to(inputs_BTD.dtype))
-        return self.columns(batch, embeds).peek(inputs_BTD)
+        return self.columns(batch, embeds).finish(inputs_BTD)
 
     def recycled(self, batch: Batch, through: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Run the recurrence, and compute what its latents should be.
@@ -281,9 +284,12 @@ class LatentVLM(nn.Module):
         return hidden_BTD
 
     def columns(self, batch: Batch, embeds: Embeds) -> Columns:
-        """Begin a pass over a batch's columns."""
+        """Begin a pass over a batch's columns; questions that rows share have been run."""
         places = find_places(batch, self.architecture.image_id)
-        return Columns(self.architecture, places, embeds, self.checkpointing)
+        columns = Columns(self.architecture, places, embeds, self.checkpointing)
+        if batch.shared is not None:
+            columns.share(batch.shared)
+        return columns
 
     def recur(self, columns: Runs, state_B1D: Tensor, k: int) -> Tensor:
         """Run a block of k latents after a hidden state; return those not yet run, ``[B, k or fewer, D]``."""

@@ -187,7 +187,7 @@ class Interventions:
         """
         batch = join_answers(self.collate, prompts, generation.tokens, without).to(prompts.tokens_BT.device)
         embeds = embed_latents(self.net, batch, latents)
-        hidden_BTD = self.net.columns(batch, embeds).peek(embeds.inputs_BTD)
+        hidden_BTD = self.net.columns(batch, embeds).finish(embeds.inputs_BTD)
         read_BT = batch.targets_BT != IGNORE
         log_shares_MV = to_float32(self.net.logits(hidden_BTD[read_BT])).log_softmax(-1)
         return list(log_shares_MV.split(read_BT.sum(1).tolist()))

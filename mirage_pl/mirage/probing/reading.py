@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from data_modules.samples import Sample
-from mirage_pl.mirage.batch import IGNORE, Batch, Row
+from mirage_pl.mirage.batch import IGNORE, Batch
 from mirage_pl.mirage.collator import Collator
 from mirage_pl.mirage.model.columns import Embeds
 from mirage_pl.mirage.model.latents import LatentVLM
+from mirage_pl.mirage.placing import Row
 
 
 def join_answers(collate: Collator, prompts: Batch, answers: Sequence[Sequence[int]], without: bool = False) -> Batch:

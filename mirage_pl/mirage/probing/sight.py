@@ -90,7 +90,7 @@ def record_attention(net: LatentVLM, batch: Batch, embeds: Embeds, of_BT: Tensor
     hooks = [layer.self_attn.register_forward_hook(keep) for layer in layers]
     try:
         with use_eager_attention(net.decoder):
-            net.columns(batch, embeds).peek(embeds.inputs_BTD)
+            net.columns(batch, embeds).finish(embeds.inputs_BTD)
     finally:
         for hook in hooks:
             hook.remove()

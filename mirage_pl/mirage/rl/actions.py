@@ -77,7 +77,8 @@ class Sampled(Replay):
     width).
 
     Args:
-        deviation: s over the root mean square of h.
+        deviation: s over the root mean square of h. The smaller, the more the rounding of h weighs: in float32 the
+            ratio of an unchanged policy is 1 to about 2e-5 over ``deviation``.
     """
 
     likely, noisy = True, True

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mirage_pl.engine.rl.batch import RolloutBatch, make_batch
 from mirage_pl.engine.rl.policy import Rollout
-from mirage_pl.mirage.batch import IGNORE, Batch, Movable, Row
+from mirage_pl.mirage.batch import IGNORE, Batch, Movable
 from mirage_pl.mirage.collator import Collator, shown
+from mirage_pl.mirage.placing import Row
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class RolloutCollator(Collator):
         """Build a batch of rollouts."""
         samples: list[Any] = [rollout.sample for rollout in rollouts]
         written = [self._written(rollout.record["tokens"], rollout.record["ended"]) for rollout in rollouts]
-        batch = replace(self._build(samples, answers=False, written=written), samples=())
+        asked = [rollout.index for rollout in rollouts]
+        batch = replace(self._build(samples, answers=False, written=written, asked=asked), samples=())
         latents_ND = torch.cat([rollout.record["latents"] for rollout in rollouts])
         if not self.helpers:
             return make_batch(rollouts, Answers(batch, latents_ND))

@@ -51,14 +51,17 @@ def read_latents(net: LatentVLM, batch: Batch, latents_ND: Tensor) -> list[Tenso
         batch: answers.
         latents_ND: theirs.
     """
-    order_T = torch.arange(batch.tokens_BT.shape[1], device=batch.tokens_BT.device)
+    width = batch.tokens_BT.shape[1]
+    order_T = torch.arange(width, device=batch.tokens_BT.device)
     behind_BTT = (
         ((batch.targets_BT != IGNORE).unsqueeze(2)) & (order_T.unsqueeze(1) > order_T) & batch.latent_BT[:, None]
     )
     sums: list[Tensor] = []
 
     def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
-        sums.append(torch.where(behind_BTT, outputs[1].float().mean(1), 0).sum(1))
+        weights_BST = outputs[1].float().mean(1)
+        if weights_BST.shape[2] == width:  # not of shared questions, which see no latent
+            sums.append(torch.where(behind_BTT[:, -weights_BST.shape[1] :], weights_BST, 0).sum(1))
 
     hooks = [net.decoder.layers[number].self_attn.register_forward_hook(keep) for number in net.architecture.attending]
     try:

@@ -71,5 +71,7 @@ class AnsweringModule(Acting, MirageModule):
 
     def flops(self, batch: Any) -> float:
         """Floating-point operations of a training step on this batch, without those of its rollouts."""
-        inputs: Any = batch.inputs if isinstance(batch, RolloutBatch) else None
-        return super().flops(batch if inputs is None else inputs.batch)
+        if not isinstance(batch, RolloutBatch):
+            return super().flops(batch)
+        inputs: Any = batch.inputs
+        return super().flops(inputs.batch) - self.net.architecture.decoder_flops(inputs.batch.shared.spared, 0)

@@ -123,7 +123,7 @@ class AnswerPolicy:
 
     def _answer(self, collate: Any, asked: Sequence[tuple[int, Any, int]], seed: int, step: int) -> Iterator[Rollout]:
         samples, device = [sample for _, sample, _ in asked], next(self.net.parameters()).device
-        prompts: Batch = collate.prompts(samples).to(device)
+        prompts: Batch = collate.prompts(samples, [index for index, _, _ in asked]).to(device)
         options = self.answering.max_new_tokens, self.answering.temperature
         decoding = [Decoding(*options, seed=stream_seed(seed, "rollout", step, number)) for _, _, number in asked]
         recorder = Recorder(decoding, samples, device, self.latents, self.banned)

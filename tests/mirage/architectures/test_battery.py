@@ -106,6 +106,29 @@ def test_a_question_is_what_the_stock_processor_and_the_stock_model_make_of_it(n
 
 
 @pytest.mark.usefixtures("exact")
+def test_a_question_that_several_rows_ask_is_run_once_with_the_same_states_gradients_and_answers(
+    net, processor, collator, rows
+):
+    asked = [0, 1, 0, 2, 4, 1, 0]
+    samples = [rows[number] for number in asked]
+    apart, shared = collator.prompts(samples), collator.prompts(samples, asked)
+    assert shared.shared.question_B.tolist() == [0, 1, 0, 2, 3, 1, 0]
+    assert sum(shared.shared.spared) == apart.num_real - collator.prompts([rows[n] for n in (0, 1, 2, 4)]).num_real
+    assert len(shared.images.grids) < len(apart.images.grids)
+    ends = [net.columns(each, net.embed(each)) for each in (apart, shared)]
+    separate_BTD = ends[0].finish(ends[0].embeds.inputs_BTD)
+    assert ends[1].start == shared.shared.stop == shared.tokens_BT.shape[1]
+    (together_BTD,) = ends[1].hidden
+    one, other = (hidden_BTD[each.real_BT] for hidden_BTD, each in ((separate_BTD, apart), (together_BTD, shared)))
+    assert same(one, other)
+    weights_MD = torch.randn(one.shape, dtype=one.dtype, generator=torch.Generator().manual_seed(0))
+    assert same(gradients(net, (one * weights_MD).sum()), gradients(net, (other * weights_MD).sum()))
+    decoder = Decoder(processor, latent_size=3)
+    answers = [decoder(net, each, Decoding(max_new_tokens=6)) for each in (apart, shared)]
+    assert answers[0].tokens == answers[1].tokens
+
+
+@pytest.mark.usefixtures("exact")
 def test_answers_without_latents_are_those_of_the_stock_models_generate(net, processor, collator, rows):
     decoder = Decoder(processor, latent_size=3)
     net_without = Mute(net.backbone, net.compression, net.recurrence).eval()

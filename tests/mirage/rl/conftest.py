@@ -13,7 +13,7 @@ from mirage_pl.mirage.rl.policy import Answering, AnswerPolicy
 VARIANTS = {
     "recompute": Recompute(),
     "replay": Replay(),
-    "sampled": Sampled(0.1),
+    "sampled": Sampled(0.2),
     "vlpo": VLPO(10.0, noise=False),
     "vlpo with noise": VLPO(0.5, noise=True),
 }

@@ -123,6 +123,29 @@ def test_text_is_as_likely_as_the_slow_reference_says(variant, make_policy, roll
     assert next(packed, None) is None
 
 
+@EVERY
+def test_answers_that_share_a_question_teach_what_they_teach_one_by_one(
+    variant, make_policy, rollout_collator, prompts
+):
+    policy = make_policy(variant)
+    rollouts = roll(policy, rollout_collator, prompts, group=3)
+    rollouts = [replace(each, record={**each.record, "latents": each.record["latents"].double()}) for each in rollouts]
+    rollouts = [rollouts[place] for place in (4, 0, 7, 2, 5, 1)]  # as a step picks them
+    weights = [weight for weight in policy.net.parameters() if weight.requires_grad]
+
+    def learn(some):
+        values = policy.logprobs(rollout_collator(some).inputs).values
+        sums = {kind: values_M.sum() for kind, values_M in values.items()}
+        found = torch.autograd.grad(sum(sums.values()), weights, allow_unused=True)
+        return sums, torch.cat([g.flatten() for g in found if g is not None])
+
+    sums, gradient = learn(rollouts)
+    singles = [learn([rollout]) for rollout in rollouts]
+    for kind, value in sums.items():
+        torch.testing.assert_close(value, sum(each[kind] for each, _ in singles), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(gradient, sum(each for _, each in singles), rtol=1e-6, atol=1e-8)
+
+
 def test_the_density_of_a_drawn_latent_is_that_of_its_normal_distribution():
     states, noise = torch.randn(3, 8, dtype=torch.float64) * 5, torch.randn(3, 8, dtype=torch.float64)
     sampled = Sampled(0.2)
@@ -173,9 +196,10 @@ def test_answers_that_have_ended_are_run_no_further_and_the_others_go_on_as_befo
     rollouts, widths = answer()
     monkeypatch.setattr(AnswerColumns, "leave", lambda self, alive: None)
     others, full = answer()
-    assert set(full) == {24}
+    assert widths[0] == full[0] == len(prompts), "a question is run once"
+    assert set(full[1:]) == {24}
     assert len(widths) == len(full)
-    assert widths == sorted(widths, reverse=True)
+    assert widths[1:] == sorted(widths[1:], reverse=True)
     assert 1 <= widths[-1] <= 6, "of 24 answers few are long"
     for one, other in zip(rollouts, others, strict=True):
         assert one.record["tokens"] == other.record["tokens"]
