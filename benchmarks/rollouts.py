@@ -2,7 +2,8 @@
 
 ``answers``: answers of Mirage's tiny model with random weights to mazes, as ``stage=grpo`` samples them; ``worlds``:
 clips of ten frames as ``stage=ivideogpt/rlvr`` imagines and grades them, with random weights. Both sides make the same
-rollouts, the one ``--batch`` at a time (of worlds whole groups), the other one by one.
+rollouts, the one ``--batch`` at a time (of worlds whole groups), the other one by one. ``questions``: a round of
+answers and a step that learns from it; a question that several answer is run once, or for each of them again.
 
 Options: ``--only``, ``--batch``, ``--prompts``, ``--repeats``, ``--json``. Times are seconds of the processor, which
 other processes hardly change, or of the clock where there is a GPU.
@@ -28,6 +29,7 @@ from benchmarks.timing import Pair, in_turns
 from data_modules.episodes.episode import Episode, write_episode
 from mirage_pl.engine.rl.policy import Rollout
 from mirage_pl.ivideogpt.rl.policy import draw_stream
+from mirage_pl.mirage.rl.collator import RolloutCollator
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUP, LENGTH, SIDE = 8, 11, 64
@@ -66,6 +68,30 @@ def compare(together: Callable[[], list[Rollout]], alone: Callable[[], list[Roll
     if same < 0.9 * len(pairs):
         raise ValueError(f"both ways must make the same rollouts, but {len(pairs) - same} of {len(pairs)} differ")
     return in_turns(together, alone, repeats, 0, perf_counter if torch.cuda.is_available() else process_time)
+
+
+class Apart(RolloutCollator):
+    """Lets each answer have its question for itself."""
+
+    def _build(self, *args: Any, asked: Any = None, **options: Any) -> Any:
+        return super()._build(*args, **options)
+
+
+def time_questions(folder: Path, prompts: int, batch: int, repeats: int) -> Pair:
+    """Answers to mazes, and their gradient."""
+    sizes = f"task.per_level={{train: {prompts}, val: 1, test: 1}}"
+    policy, collate, rows = build("stage=grpo", f"data={folder}", sizes, f"answering.batch={batch}")
+    apart = Apart(collate.processor, collate.latent_size, collate.latents, collate.helpers)
+    asked = {index: rows[index] for index in range(prompts)}
+
+    def learn(collator: RolloutCollator) -> list[Rollout]:
+        with torch.no_grad():
+            rollouts = list(policy.roll(collator, asked, GROUP, 0, 0))
+        sum(values_M.mean() for values_M in policy.logprobs(collator(rollouts).inputs).values.values()).backward()
+        policy.net.zero_grad()
+        return rollouts
+
+    return compare(partial(learn, collate), partial(learn, apart), repeats)
 
 
 def tell(rollout: Rollout) -> str:
@@ -111,11 +137,15 @@ def time_worlds(folder: Path, prompts: int, batch: int, repeats: int) -> Pair:
     return compare(together, alone, repeats)
 
 
-WORK: dict[str, Callable[[Path, int, int, int], Pair]] = {"answers": time_answers, "worlds": time_worlds}
+WORK: dict[str, Callable[[Path, int, int, int], Pair]] = {
+    "answers": time_answers,
+    "worlds": time_worlds,
+    "questions": time_questions,
+}
 
 
 def main() -> None:
-    """Print how many times longer one by one takes."""
+    """Print how many times longer the other way takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=WORK, default=list(WORK))
     parser.add_argument("--batch", type=int, default=64)
@@ -132,7 +162,7 @@ def main() -> None:
         figures.append({"name": name, "batch": options.batch, "rollouts": count, **figure})
         print(
             f"{name}, {options.batch} at a time: {pair.ratio:.2f} times ({low:.2f} to {high:.2f}); "
-            f"{count / min(pair.ours):.1f} rollouts a second, one by one {count / min(pair.theirs):.1f}",
+            f"{count / min(pair.ours):.1f} rollouts a second, the other way {count / min(pair.theirs):.1f}",
             flush=True,
         )
     if options.json:
