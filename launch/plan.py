@@ -8,11 +8,10 @@ from typing import Any
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Column, Table
 
 from launch.layouts import LAYOUTS, Cluster, Layout, Load, share
 from mirage_pl.engine.cli import verb
+from mirage_pl.engine.console import Grid, print_grid
 from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.mistakes import write_value
 from mirage_pl.engine.seams import Footprint
@@ -123,19 +122,18 @@ def read_layout(cfg: DictConfig) -> Layout:
 
 def print_plan(plan: dict[str, Any], cfg: DictConfig, batch: str) -> None:
     """Print parameters, the table, and what it means for the strategy that was chosen."""
-    parts, console = plan["parameters"], Console()
-    console = Console(width=max(console.width, 144), highlight=False)
+    parts = plan["parameters"]
     total, trained = sum(parts.values()), sum(parts[part] for part in plan["trained"])
     named = ", ".join(f"{part} {size:,}" for part, size in parts.items() if size)
-    console.print(f"{cfg.model.name}: {total:,} parameters ({named}); {trained:,} are trained")
+    print(f"{cfg.model.name}: {total:,} parameters ({named}); {trained:,} are trained")
     again = ", layers recomputed" if cfg.memory.checkpointing else ""
     unit, name_of_unit = (GIB, "GiB") if total > 1e8 else (2**20, "MiB")
     title = f"{name_of_unit} on each of {cfg.gpus} GPUs, {cfg.trainer.precision}, a batch of {batch}{again}"
-    table = Table(Column("layout", no_wrap=True), *SHOWN, "smallest cluster", title=title)
+    rows = []
     for name, row in plan["layouts"].items():
-        numbers = [f"{row[key] / unit:,.1f}" for key in SHOWN]
-        table.add_row(name, *numbers, count(row["smallest"]), style="bold" if name == plan["chosen"] else None)
-    console.print(table)
+        chosen = "\n(chosen)" if name == plan["chosen"] else ""
+        rows.append([name + chosen, *(f"{row[key] / unit:,.1f}" for key in SHOWN), count(row["smallest"])])
+    print_grid(Grid(["layout", *SHOWN, "smallest cluster"], rows), title)
     print(verdict(plan, cfg))
 
 

@@ -9,11 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
 
 from data_modules.loading.datamodule import check_disjoint
 from mirage_pl.engine.arguments import check_arguments
+from mirage_pl.engine.console import Grid, print_grid
 from mirage_pl.engine.datasets import split as data_split
 from mirage_pl.engine.datasets.sheet import write_sheet
 from mirage_pl.engine.keys import check_keys
@@ -182,12 +181,14 @@ def print_splits(splits: Mapping[str, Any], files: Mapping[str, Any], collate: A
             if collate is not None:
                 tokens[split].append(sum(collate.widths(sample)))
     names = dict.fromkeys(name for facts in facts_of.values() for name in (*facts.words, *facts.numbers))
-    table = Table("split", "rows", *("by group" if name == "group" else name for name in names), "tokens a row")
+    heads = ["split", "rows", *("by group" if name == "group" else name for name in names), "tokens a row"]
+    table = []
     for split, facts in facts_of.items():
         length = write_spread(tokens[split]) + count_overlong(tokens[split], max_length) if tokens[split] else "–"
-        table.add_row(split, str(facts.rows), *map(facts.write_fact, names), length)
+        cells = [facts.write_fact(name).replace(", ", ",\n") for name in names]
+        table.append([split, str(facts.rows), *cells, length])
     relation = "share no sample" if check_disjoint(splits) else "were not compared"
-    Console().print(table)
+    print_grid(Grid(heads, table))
     print(f"{' and '.join(splits)} {relation}" if len(splits) > 1 else "one split only: nothing to compare")
     for split, file in files.items():
         print(f"{split}: {file}")

@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
+from mirage_pl.engine.console import Grid, fits_console, join_columns, print_grid
 from mirage_pl.engine.evaluation.measures import (
     judge_difference,
     read_measures,
@@ -47,13 +47,9 @@ def print_losses(failures: Sequence[Mapping[str, str]], test: TestSet) -> None:
 
 def print_scores(metrics: Mapping[str, Any], remarks: Sequence[str]) -> None:
     """Print the measures by group, and remarks on what limits them."""
-    measures = read_measures(metrics["measures"])
-    first, *others = measures
-    table = Table("group", first, "95 % interval", *others, "n", title=str(metrics["name"]))
-    for group, number in metrics[first].items():
-        values = [write_number(measures[name], metrics[name].get(group) or {})[0] for name in others]
-        table.add_row(group, *write_number(measures[first], number), *values, str(number["n"]))
-    print_table(table)
+    print(metrics["name"])
+    for grid in build_scores(metrics):
+        print_grid(grid)
     if metrics["ungraded"]:
         rows = metrics["ungraded"]
         print(f"{rows} item(s) have nothing to be graded against; their predictions are written")
@@ -61,22 +57,42 @@ def print_scores(metrics: Mapping[str, Any], remarks: Sequence[str]) -> None:
         print(remark)
 
 
+def build_scores(metrics: Mapping[str, Any]) -> list[Grid]:
+    """Build the table of all measures by group; where that is too wide, one of the first and one of the others."""
+    measures = read_measures(metrics["measures"])
+    (first, numbers), *others = ((name, metrics[name]) for name in measures)
+    cells = [[group, join_lines(*write_number(measures[first], number))] for group, number in numbers.items()]
+    main = Grid(["group", f"{first}\n[95 % interval]"], cells)
+    counts = Grid(["n"], [[str(number["n"])] for number in numbers.values()])
+    rest = Grid(
+        [name for name, _ in others],
+        [
+            [write_number(measures[name], by_group.get(group) or {})[0] for name, by_group in others]
+            for group in numbers
+        ],
+    )
+    whole = join_columns(join_columns(main, rest), counts)
+    if fits_console(whole):
+        return [whole]
+    return [join_columns(main, counts), join_columns(Grid(["group"], [[group] for group in numbers]), rest)]
+
+
 def print_conditions(metrics: Mapping[str, Any], words: Words) -> None:
     """Print each condition against the model's own scores, and the family's verdict on this checkpoint."""
     conditions: Mapping[str, Any] = metrics.get(metrics["conditions_in"]) or {}
     if not conditions:
         return
-    measures = read_measures(metrics["measures"])
-    name, measure = next(iter(measures.items()))
+    name, measure = next(iter(read_measures(metrics["measures"]).items()))
     further = list(dict.fromkeys(key for number in conditions.values() for key in number if key not in SHOWN))
-    table = Table(metrics["conditions_in"], name, "95 % interval", "against its own", "", *further)
+    rows = []
     for condition, number in conditions.items():
         paired = number["difference"]["n"] > 0
-        change = " ".join(write_difference(measure, number["difference"])) if paired else "–"
+        change = join_lines(*write_difference(measure, number["difference"])) if paired else "–"
         judgement = judge_difference(measure, number["difference"]) if paired else ""
         others = [write_extra(number[key]) if key in number else "–" for key in further]
-        table.add_row(condition, *write_number(measure, number), change, judgement, *others)
-    print_table(table)
+        rows.append([condition, join_lines(*write_number(measure, number)), change, judgement, *others])
+    heads = [metrics["conditions_in"], f"{name}\n[95 % interval]", "against its own", "judgement", *further]
+    print_grid(Grid(heads, rows))
     for sentence in words.verdict(metrics):
         print(sentence)
 
@@ -86,7 +102,6 @@ def write_number(measure: Measure, number: Mapping[str, Any]) -> tuple[str, str]
     return ("–", "") if number.get("mean") is None else write_value(measure, number)
 
 
-def print_table(table: Table) -> None:
-    """Print a table, 140 columns wide if the output isn't a terminal."""
-    console = Console()
-    (console if console.is_terminal else Console(width=140)).print(table)
+def join_lines(value: str, interval: str) -> str:
+    """Put an interval below its value."""
+    return f"{value}\n{interval}".rstrip()

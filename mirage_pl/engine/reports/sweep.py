@@ -1,16 +1,16 @@
 """The summary of a sweep: what tells its runs apart, one table, and one plot. Imports no torch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Column, Table
 
+from mirage_pl.engine.console import Grid, print_grid
 from mirage_pl.engine.evaluation.measures import read_measures
 from mirage_pl.engine.reports.axes import find_axes, list_measures, list_settings, write_setting
 from mirage_pl.engine.runs.folder import CONFIG, METRICS, write_json
@@ -89,15 +89,25 @@ def print_results(results: Mapping[str, Mapping[str, Any]]) -> None:
     axes = list(dict.fromkeys(name for result in results.values() for name in result.get("axes", ())))
     metrics = [name for name in SHOWN if any(name in result for result in results.values())]
     metrics += list_measures(results.values())
-    table = Table(Column("run", overflow="fold"), *axes, *metrics, title="sweep")
-    for folder, result in results.items():
+    shared, names = shorten_names(list(results))
+    rows = []
+    for run, result in zip(names, results.values(), strict=True):
         places = [write_setting(result.get("axes", {}).get(name, "")) for name in axes]
         numbers = [f"{result[name]:.4g}" if isinstance(result.get(name), int | float) else "" for name in metrics]
-        table.add_row(folder, *places, *numbers)
-    Console().print(table)
+        rows.append([run, *places, *numbers])
+    print_grid(Grid(["run", *axes, *metrics], rows), f"sweep of runs in {shared}" if shared else "sweep")
     for folder, result in results.items():
         if "failed" in result:
             print(f"failed: {folder}: {result['failed']}")
+
+
+def shorten_names(folders: Sequence[str]) -> tuple[str, list[str]]:
+    """Find the folder that holds all of some folders, and name each within it; empty if that is the current one."""
+    paths = [Path(folder).absolute() for folder in folders]
+    shared = Path(commonpath([path.parent for path in paths])) if paths else Path.cwd()
+    if Path.cwd().is_relative_to(shared):
+        return "", list(folders)
+    return shorten_folder(str(shared)), [str(path.relative_to(shared)) for path in paths]
 
 
 def shorten_folder(folder: str) -> str:

@@ -6,10 +6,7 @@ They are built from ``results.json`` alone, so that they can be built again with
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
-
+from mirage_pl.engine.console import Grid, print_grid
 from mirage_pl.engine.evaluation.measures import (
     Number,
     judge_difference,
@@ -271,15 +268,9 @@ def render_markdown(content: Table) -> str:
 
 
 def print_table(content: Table, title: str) -> None:
-    """Print a table, 200 columns wide if the output isn't a terminal."""
-    rich_table = RichTable(title=title)
-    rich_table.add_column(no_wrap=True)
-    for head in content.heads:
-        rich_table.add_column(Text(head.value))
-    for row in list_cells(content, "\n"):
-        rich_table.add_row(*map(Text, row))  # Text: a name in brackets isn't markup
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(rich_table)
+    """Print a table."""
+    heads = [head.value for head in content.heads]
+    print_grid(Grid(["", *heads], list_cells(content, "\n")), title)
 
 
 def list_cells(content: Table, between: str) -> list[list[str]]:

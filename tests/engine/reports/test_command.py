@@ -129,7 +129,8 @@ def test_the_page_loads_nothing_and_the_markdown_links_to_pictures_that_are_ther
     assert {"val/success", "train/text"} <= set(Reader(page).texts)
 
 
-def test_what_was_left_out_stands_on_page_markdown_and_console(tmp_path, capsys):
+def test_what_was_left_out_stands_on_page_markdown_and_console(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     method(tmp_path, "sft", 0.5)
     make_run(tmp_path / "later-seed1")
     answer(make_run(tmp_path / "[bold]-seed1"), answers(0.5, 1))

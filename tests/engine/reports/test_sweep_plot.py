@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from mirage_pl.engine.reports import command as report
 from mirage_pl.engine.reports.axes import find_axes, list_measures, list_settings
-from mirage_pl.engine.reports.sweep import summarize_runs
+from mirage_pl.engine.reports.sweep import print_results, shorten_names, summarize_runs
 from mirage_pl.engine.reports.sweep_plot import draw_sweep
 from mirage_pl.engine.seams import Measure
 from tests.conftest import compose
@@ -151,6 +151,27 @@ def test_a_sweep_shows_the_first_measure_whatever_it_is_called(tmp_path, capsys)
     assert "test/psnr" in capsys.readouterr().out
     figure = draw_sweep(list(results.values()), {"psnr": Measure("mean", "higher", "dB")})
     assert figure.axes[1].get_title(loc="left") == "test/psnr, dB (higher is better)"
+
+
+def test_names_of_a_sweeps_runs_are_not_broken_on_a_narrow_console(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    runs = tmp_path / "runs" / "study"
+    numbers = {f"val/measure_{place}": place / 8 for place in range(9)}
+    results = {str(runs / f"stage1-curriculum-seed{seed}"): numbers | {"axes": {"seed": seed}} for seed in range(4)}
+    print_results(results)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"sweep of runs in {runs}\n")
+    assert all(f" {Path(run).name} " in printed for run in results)
+    assert all(f" {name} " in printed and f" {number:.4g} " in printed for name, number in numbers.items())
+    assert max(map(len, printed.splitlines()[1:])) <= 80
+
+
+def test_runs_in_the_current_folder_or_far_apart_keep_their_whole_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shorten_names(["a", "b"]) == ("", ["a", "b"])
+    assert shorten_names(["runs/x/a", "runs/y/a"]) == ("runs", ["x/a", "y/a"])
+    assert shorten_names(["runs/a", "/elsewhere/b"]) == ("", ["runs/a", "/elsewhere/b"])
+    assert shorten_names([]) == ("", [])
 
 
 def test_what_is_logged_in_validation_alone_is_a_measure():
