@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
 from mirage_pl.engine.arguments import check_arguments
+from mirage_pl.engine.evaluation.setup import complete_config
 from mirage_pl.engine.training.trial import PARTS
 from tests.conftest import REPO, compose
 
@@ -111,6 +112,18 @@ def test_every_option_composes_and_its_arguments_fit_the_signatures(group):
 def test_every_experiment_composes_and_its_arguments_fit_the_signatures():
     assert len(names := options("experiment")) > 5
     assert not [mistake for name in names for mistake in unfit("train", f"experiment={name}")]
+
+
+@pytest.mark.parametrize("name", options("evaluation"))
+def test_results_of_a_kind_of_evaluation_have_a_folder_of_their_own(name):
+    cfg, kind = compose("evaluate", "ckpt=RUN", f"evaluation={name}"), name.rpartition("/")[2]
+    own = OmegaConf.create({"stage": {"name": "it"}, "task": {"evaluation": [name, "toy/other"]}})
+    other = OmegaConf.create({"stage": {"evaluation": "toy/other"}, "task": {"evaluation": [name]}})
+    cfg.task = {"name": "maze"}
+    places = [complete_config(cfg, run, Path("run")).label for run in (own, other)]
+    assert places == ["maze", f"maze-{kind}"]
+    cfg.label = "mine"
+    assert complete_config(cfg, other, Path("run")).label == "mine"
 
 
 def test_what_people_choose_from_is_there():

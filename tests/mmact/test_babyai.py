@@ -28,6 +28,7 @@ def test_a_policy_of_seven_actions_is_trained_played_and_asked_what_it_is_about(
     assert {json.loads(row)["group"] for row in rows} <= set(cfg.task.levels)
     said = evaluate.run(compose("evaluate", f"ckpt={tmp_path}/run", "evaluation=mmact/plans", "conditions=[]"))
     assert said["exact"]["all"]["n"] > 4
+    assert {folder.name for folder in (tmp_path / "run/evaluation").iterdir()} == {"babyai", "babyai-plans"}
     other = [
         f"ckpt={run}",
         "evaluation=mmact/policy",

@@ -29,3 +29,7 @@ def test_a_policy_of_both_is_trained_played_and_asked_what_it_is_about(tmp_path)
     assert {word for row in rows for word in json.loads(row)["goal"].split(", ")} <= {"left", "right", "near", "far"}
     said = evaluate.run(compose("evaluate", f"ckpt={tmp_path}/run", "evaluation=mmact/plans", "conditions=[]"))
     assert said["exact"]["all"]["n"] > 3
+    assert {folder.name for folder in (tmp_path / "run/evaluation").iterdir()} == {
+        "metaworld_language",
+        "metaworld_language-plans",
+    }

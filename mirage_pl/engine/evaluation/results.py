@@ -85,7 +85,9 @@ class Result:
     @property
     def remedy(self) -> str:
         """The command that repairs a bad folder."""
-        return f"run python -m mirage_pl.evaluate ckpt={self.run} task={self.folder.name} again"
+        return (
+            f"run python -m mirage_pl.evaluate ckpt={self.run} label={self.folder.name} again, with its other options"
+        )
 
     def by_group(self, measure: str) -> Mapping[str, Mapping[str, Any]]:
         """Group -> interval of a measure, ``all`` last; groups without a graded row are left out."""

@@ -46,6 +46,7 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], No
     check_keys(cfg, "evaluate")
     check_label(folder / "evaluation", cfg.label)
     evaluation = build_evaluation(cfg)
+    check_other_kind(folder / "evaluation" / cfg.label, evaluation)
     trained = load_trained(cfg.ckpt, cfg.accelerator)
     out = trained.folder / "evaluation" / cfg.label
     others = [find_evaluation(other, cfg.label) for other in cfg.compare]
@@ -75,6 +76,28 @@ def check_label(folder: Path, label: str) -> None:
     place = (folder / label).resolve()
     if place == folder.resolve() or not place.is_relative_to(folder.resolve()):
         raise ValueError(f"label={label} leads out of {folder}; give a plain name, as label=mine")
+
+
+def check_other_kind(out: Path, evaluation: Evaluation) -> None:
+    """Refuse to replace finished scores by those of another kind of evaluation.
+
+    Raises:
+        ValueError: names the kind that would be lost.
+    """
+    kept = read_kept(out)
+    if kept.get("finished") and kept.get("evaluation") != evaluation.name:
+        raise ValueError(
+            f"{out} holds finished scores of another kind, evaluation={kept.get('evaluation')}, which this "
+            f"{evaluation.name} would replace; give label=NAME to write beside them, or remove {out}"
+        )
+
+
+def read_kept(out: Path) -> dict[str, Any]:
+    """Read the scores that a folder holds; none where it holds a broken file, which is replaced."""
+    try:
+        return read_record(out / METRICS)
+    except ValueError:
+        return {}
 
 
 @dataclass
@@ -130,10 +153,7 @@ def check_kept(out: Path, facts: Mapping[str, Any], conditions: Sequence[str]) -
     Raises:
         ValueError: names the conditions that would be lost.
     """
-    try:
-        kept, key = read_record(out / METRICS), facts["conditions_in"]
-    except ValueError:  # a broken file, which this command repairs
-        return
+    kept, key = read_kept(out), facts["conditions_in"]
     same = kept.get("finished") and all(kept.get(name) == facts[name] for name in ("ckpt", "steps", "evaluation"))
     if same and (lost := [name for name in kept.get(key) or {} if name not in conditions]):
         raise ValueError(

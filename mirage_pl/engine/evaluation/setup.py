@@ -32,7 +32,8 @@ def complete_config(cfg: DictConfig, config: DictConfig, folder: Path) -> DictCo
         folder: the run folder.
 
     Returns:
-        A config whose ``task`` is complete, with every value that it refers to: from ``cfg``, else from the run.
+        A config whose ``task`` is complete, with every value that it refers to: from ``cfg``, else from the run; with
+        the ``ending`` of its label, so that kinds of evaluation don't replace each other's results.
 
     Raises:
         ValueError: ``cfg.task`` sets a key that the run's own task doesn't have.
@@ -43,9 +44,19 @@ def complete_config(cfg: DictConfig, config: DictConfig, folder: Path) -> DictCo
     if cfg.data is None:
         typed.pop("data")
     task = find_own_task(cfg.task, folder) if cfg.task.get("own") else cfg.task
-    merged = OmegaConf.merge(trained, typed, {"task": task})
+    merged = OmegaConf.merge(trained, typed, {"task": task, "ending": name_ending(cfg, config)})
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def name_ending(cfg: DictConfig, config: DictConfig) -> str:
+    """The ending of an evaluation's label: none for the kind that the run is scored by as a rule, else ``-KIND``.
+
+    A kind has the name of its class, or its own where it shares the class or that name with another.
+    """
+    evaluation: Any = get_class(cfg.evaluation._target_)
+    kind = str(cfg.get("kind") or evaluation.name)
+    return "" if kind == find_kind(config).rpartition("/")[2] else f"-{kind}"
 
 
 def find_own_task(overrides: DictConfig, folder: Path) -> DictConfig:

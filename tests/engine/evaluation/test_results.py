@@ -17,7 +17,7 @@ def test_a_missing_file_is_named_with_the_command_that_makes_it(tmp_path: Path, 
     folder = evaluation(tmp_path, "sft", "yyn")
     (folder / name).unlink()
     with pytest.raises(
-        ValueError, match=f"{name} does not exist; run python -m mirage_pl.evaluate ckpt=.*/sft task=vsp again"
+        ValueError, match=f"{name} does not exist; run python -m mirage_pl.evaluate ckpt=.*/sft label=vsp again, with"
     ):
         read_result(folder)
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mirage_pl.engine.evaluation.journal import Journal
-from mirage_pl.engine.evaluation.scoring import Scoring, score
+from mirage_pl.engine.evaluation.scoring import Scoring, check_other_kind, score
 from mirage_pl.engine.evaluation.summary import describe_evaluation
 from mirage_pl.engine.evaluation.test_set import TestSet
 from mirage_pl.engine.seams import Measure, Trial
@@ -124,9 +124,22 @@ def test_finished_scores_are_not_replaced_by_scores_under_fewer_conditions(tmp_p
     assert list(throw(tmp_path, Throws(wanted=("blind",)))["conditions"]) == ["blind"], "those were of other weights"
 
 
+def test_finished_scores_are_not_replaced_by_those_of_another_kind(tmp_path):
+    throw(tmp_path)
+    before, other = (tmp_path / "metrics.json").read_text(), Throws()
+    check_other_kind(tmp_path, other)
+    other.name = "catches"
+    with pytest.raises(ValueError, match=r"another kind, evaluation=throws, which this catches .*give label=NAME"):
+        check_other_kind(tmp_path, other)
+    (tmp_path / "metrics.json").write_text(json.dumps(json.loads(before) | {"finished": False}))
+    check_other_kind(tmp_path, other)
+    check_other_kind(tmp_path / "elsewhere", other)
+
+
 def test_a_broken_file_of_scores_is_replaced(tmp_path):
     throw(tmp_path)
     (tmp_path / "metrics.json").write_text('{"finished": tr')
+    check_other_kind(tmp_path, Throws())
     assert list(throw(tmp_path, Throws(wanted=("blind",)))["conditions"]) == ["blind"]
 
 
