@@ -24,7 +24,8 @@ from mirage_pl.engine.seams import Measure
 Number = Mapping[str, Any]
 """An interval or a difference."""
 
-
+DECIMALS = 6
+"""A number is written with so many decimals at most; smaller ones have an exponent."""
 TAKEN = frozenset(
     ["name", "command", "task", "ckpt", "evaluation", "measures", "conditions_in", "numbers_in", "words", "test"]
     + ["ungraded", "failures", "finished", "seconds", "seeds", "pooled", "by_seed", "difference", "differences"]
@@ -111,18 +112,18 @@ def write_value(measure: Measure, interval: Number) -> tuple[str, str]:
 def write_difference(measure: Measure, difference: Number) -> tuple[str, str]:
     """Write a difference with its unit, and its interval: ``("+2.3 points", "[-1.1, +5.7]")``.
 
-    An end just below 0 is written -0.0, which shows that the interval excludes 0.
+    0 has no sign: ends of +0.0 and -0.0 show that the interval just excludes it.
     """
+    change = difference["difference"]
     if not has_interval(difference):
-        change = difference["difference"]
-        share = f"{100 * change + 0.0:+.1f} points"
-        return (share if measure.kind == "share" else add_unit(write_number(change, sign="+"), measure)), ""
+        points = f"{write_signed(round(100 * change, 1), 1)} points"
+        return (points if measure.kind == "share" else add_unit(write_signed(change), measure)), ""
     if measure.kind == "share":
         return write_points(difference)
     digits = count_digits(difference)
-    low, high = (write_number(difference[key], digits, "+") for key in ("low", "high"))
-    change = round(difference["difference"], 8 if digits is None else digits) + 0.0  # no -0.0
-    return add_unit(write_number(change, digits, "+"), measure), f"[{low}, {high}]"
+    low, high = (write_signed(difference[key], digits) for key in ("low", "high"))
+    rounded = change if digits is None else round(change, digits)
+    return add_unit(write_signed(rounded, digits), measure), f"[{low}, {high}]"
 
 
 def write_extra(value: Any) -> str:
@@ -132,7 +133,7 @@ def write_extra(value: Any) -> str:
             return "–"
         if "difference" in value:
             return write_points(value)[0]
-        return write_percent(value)[0] if "low" in value else f"{value['mean']:.3f}"
+        return write_percent(value)[0] if "low" in value else write_number(value["mean"])
     return write_short(value) if isinstance(value, int | float) else str(value)
 
 
@@ -198,8 +199,8 @@ def has_interval(number: Number) -> bool:
 
 
 def add_unit(number: str, measure: Measure) -> str:
-    """Append the unit to a number."""
-    return f"{number} {measure.unit}".rstrip()
+    """Append the unit to a number; the sign of degrees touches it."""
+    return f"{number}{'' if measure.unit.startswith('°') else ' '}{measure.unit}".rstrip()
 
 
 def count_digits(number: Number) -> int | None:
@@ -213,8 +214,23 @@ def write_short(value: float) -> str:
     return f"{value:,.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
-def write_number(value: float, digits: int | None = None, sign: str = "") -> str:
-    """Write a number with the given decimals; with four significant digits if ``digits`` is ``None`` or above 8."""
-    if digits is None or digits > 8:
-        return f"{value:{sign},.4g}" if 1e-4 <= abs(value) < 1e4 or value == 0 else f"{value:{sign}.4g}"
-    return f"{value:{sign},.{digits}f}"
+def write_number(value: float, digits: int | None = None) -> str:
+    """Write a number with the given decimals, see :func:`format_number`; what is rounded to 0 has no sign."""
+    return format_number(value if digits is None else round(value, digits) + 0.0, digits)
+
+
+def write_signed(value: float, digits: int | None = None) -> str:
+    """Write a difference, or an end of its interval, with its sign, which 0 alone hasn't; see :func:`format_number`."""
+    return format_number(value, digits, "+") if value else format_number(0.0, digits)
+
+
+def format_number(value: float, digits: int | None, sign: str = "") -> str:
+    """Format a number with the given decimals; if they are ``None`` or too many, with four significant digits or whole.
+
+    An exponent is left to what is below 0.0001, or a million and more.
+    """
+    if digits is not None and digits <= DECIMALS:
+        return f"{value:{sign},.{digits}f}"
+    if 999.95 <= abs(value) < 1e6:
+        return f"{value:{sign},.0f}"
+    return f"{value:{sign}.4g}"

@@ -242,10 +242,10 @@ def write_percent(share: Mapping[str, float]) -> tuple[str, str]:
 def write_points(difference: Mapping[str, float]) -> tuple[str, str]:
     """Write a difference and its interval: ``("+2.3 points", "[-1.1, +5.7]")``.
 
-    An end just below 0 is written -0.0, which shows that the interval excludes 0.
+    0 has no sign: ends of +0.0 and -0.0 show that the interval just excludes it.
     """
-    value = f"{round(100 * difference['difference'], 1) + 0.0:+.1f}"
-    low, high = (f"{100 * difference[key] + 0.0:+.1f}" for key in ("low", "high"))
+    numbers = (round(100 * difference["difference"], 1), 100 * difference["low"], 100 * difference["high"])
+    value, low, high = (f"{number:+.1f}" if number else "0.0" for number in numbers)
     return f"{value} points", f"[{low}, {high}]"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from mirage_pl.engine.evaluation.measures import write_number
+from mirage_pl.engine.evaluation.measures import add_unit, write_number
 from mirage_pl.engine.evaluation.results import Result
 from mirage_pl.engine.reports.page import MEDIA, embed_medium, find_medium, lay_out_paragraphs
 from mirage_pl.engine.seams import Measure
@@ -80,7 +80,7 @@ def write_other_measures(result: Result, row: Mapping[str, Any]) -> str:
 
 def write_score(measure: Measure, value: float) -> str:
     """Write the score of one item with its unit."""
-    return escape(f"{write_number(value)} {measure.unit}".rstrip())
+    return escape(add_unit(write_number(value), measure))
 
 
 def lay_out_text(text: Any) -> str:

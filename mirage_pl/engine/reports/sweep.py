@@ -93,7 +93,7 @@ def print_results(results: Mapping[str, Mapping[str, Any]]) -> None:
     rows = []
     for run, result in zip(names, results.values(), strict=True):
         places = [write_setting(result.get("axes", {}).get(name, "")) for name in axes]
-        numbers = [f"{result[name]:.4g}" if isinstance(result.get(name), int | float) else "" for name in metrics]
+        numbers = [f"{result[name]:.4g}" if isinstance(result.get(name), int | float) else "–" for name in metrics]
         rows.append([run, *places, *numbers])
     print_grid(Grid(["run", *axes, *metrics], rows), f"sweep of runs in {shared}" if shared else "sweep")
     for folder, result in results.items():

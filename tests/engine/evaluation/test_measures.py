@@ -10,8 +10,10 @@ from mirage_pl.engine.evaluation.measures import (
     is_loss,
     judge_difference,
     read_measures,
+    reverse_difference,
     say_against,
     write_difference,
+    write_extra,
     write_short,
     write_value,
 )
@@ -19,6 +21,7 @@ from mirage_pl.engine.evaluation.statistics import STUDENT, Z, over_seeds, seeds
 from mirage_pl.engine.seams import Measure
 
 SHARE, FEWER = Measure("share"), Measure("share", "lower")
+ANGLE = Measure("mean", "lower", "°")
 DECIBEL, DISTANCE, SET = Measure("mean", "higher", "dB"), Measure("mean", "lower"), Measure("set", "lower")
 
 
@@ -43,6 +46,13 @@ def difference(mean, half, **more):
         (SHARE, {"mean": 0.76}, ("76.0 %", "")),
         (DISTANCE, {"mean": 0.0}, ("0", "")),
         (DISTANCE, {"mean": 3.2e-7}, ("3.2e-07", "")),
+        (DISTANCE, {"mean": 12345.6}, ("12,346", "")),
+        (DISTANCE, {"mean": 999.97}, ("1,000", "")),
+        (DISTANCE, number(-1e-5, 0.02), ("0.000", "[-0.020, 0.020]")),
+        (DISTANCE, number(1.23e-5, 1e-7), ("1.23e-05", "[1.22e-05, 1.24e-05]")),
+        (DECIBEL, number(22.5, 4e-8), ("22.5 dB", "[22.5, 22.5]")),
+        (SHARE, number(1.0, 0.0), ("100.0 %", "[100.0, 100.0]")),
+        (ANGLE, number(20.4, 0.3), ("20.40°", "[20.10, 20.70]")),
     ],
 )
 def test_a_number_has_its_unit_and_as_many_digits_as_its_interval_allows(measure, interval, words):
@@ -54,12 +64,24 @@ def test_a_number_has_its_unit_and_as_many_digits_as_its_interval_allows(measure
     [
         (SHARE, difference(-0.142, 0.1), ("-14.2 points", "[-24.2, -4.2]")),
         (DECIBEL, difference(-0.42, 0.2), ("-0.42 dB", "[-0.62, -0.22]")),
-        (DISTANCE, difference(-0.0001, 0.01), ("+0.000", "[-0.010, +0.010]")),
+        (DECIBEL, difference(-0.0156, 0.0085), ("-0.0156 dB", "[-0.0241, -0.0071]")),
+        (DISTANCE, difference(-0.0001, 0.01), ("0.000", "[-0.010, +0.010]")),
+        (DISTANCE, difference(0.2, 0.2), ("+0.20", "[0.00, +0.40]")),
+        (DISTANCE, difference(0.2, 0.1999), ("+0.20", "[+0.00, +0.40]")),
+        (DISTANCE, difference(-0.2, 0.1999), ("-0.20", "[-0.40, -0.00]")),
+        (DECIBEL, difference(0.0, 0.0), ("0 dB", "[0, 0]")),
+        (DECIBEL, difference(-0.0, 0.0), ("0 dB", "[0, 0]")),
+        (DECIBEL, difference(0.5, 0.0), ("+0.5 dB", "[+0.5, +0.5]")),
+        (DECIBEL, difference(1e-9, 4e-7), ("0 dB", "[-3.99e-07, +4.01e-07]")),
+        (SHARE, difference(0.0, 0.0), ("0.0 points", "[0.0, 0.0]")),
+        (SHARE, difference(0.0, 0.02), ("0.0 points", "[-2.0, +2.0]")),
+        (SHARE, {"difference": 0.0, "low": None, "high": None, "n": 1}, ("0.0 points", "")),
+        (SET, {"difference": 0.0, "low": None, "high": None, "n": 1}, ("0", "")),
         (SET, {"difference": -10.0, "low": None, "high": None, "n": 1}, ("-10", "")),
         (SHARE, {"difference": -0.1, "low": None, "high": None, "n": 1}, ("-10.0 points", "")),
     ],
 )
-def test_a_difference_has_a_sign_and_a_unit(measure, change, words):
+def test_a_difference_has_a_sign_unless_it_is_0_and_a_unit(measure, change, words):
     assert write_difference(measure, change) == words
 
 
@@ -126,6 +148,21 @@ def test_a_rival_is_beaten_only_where_the_interval_says_so():
     assert say_against(DECIBEL, behind, "copying").startswith("beats copying: +2.0")
     assert say_against(DISTANCE, behind, "copying").startswith("is worse than copying: +2.0")
     assert say_against(DECIBEL, difference(-2.0, 2.5), "copying").startswith("isn't shown to beat copying: +2.0")
+
+
+def test_a_further_number_of_a_condition_keeps_what_is_small_and_drops_what_says_nothing():
+    means = [0.00004, 0.4, 153.4821, 8.0, 12345.6, 0.0]
+    written = [write_extra({"mean": mean, "n": 3}) for mean in means]
+    assert written == ["4e-05", "0.4", "153.5", "8", "12,346", "0"]
+    assert write_extra({"mean": None, "n": 0}) == "–"
+    assert write_extra({"mean": 0.25, "low": 0.1, "high": 0.4, "n": 3}) == "25.0 %"
+
+
+def test_the_other_side_of_a_difference_is_the_same_number_with_the_other_sign():
+    change = {"difference": -0.0156, "low": -0.0235, "high": -0.0066, "n": 9}
+    assert write_difference(DECIBEL, change) == ("-0.0156 dB", "[-0.0235, -0.0066]")
+    assert write_difference(DECIBEL, reverse_difference(change)) == ("+0.0156 dB", "[+0.0066, +0.0235]")
+    assert write_difference(DECIBEL, reverse_difference(difference(0.0, 0.0))) == ("0 dB", "[0, 0]")
 
 
 def test_a_short_number_has_no_exponent_where_people_write_none():

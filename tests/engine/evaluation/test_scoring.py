@@ -293,7 +293,7 @@ def test_a_condition_that_scores_other_items_is_an_error(tmp_path):
 def test_the_console_has_every_measure_and_every_condition(tmp_path, capsys):
     throw(tmp_path)
     printed = capsys.readouterr().out
-    for word in ("hit", "distance", "widest", "left", "right", "80.0 %", "blind", "windy", "-40.0 points", "0.400"):
+    for word in ("hit", "distance", "widest", "left", "right", "80.0 %", "blind", "windy", "-40.0 points", "0.4 "):
         assert word in printed
     assert "worse" in printed
 

@@ -122,8 +122,8 @@ def test_paired_difference_refuses_sides_of_different_length_and_none_at_all() -
 def test_numbers_are_written_in_percent_and_points() -> None:
     assert write_percent({"mean": 0.815, "low": 0.7742, "high": 0.85}) == ("81.5 %", "[77.4, 85.0]")
     assert write_points({"difference": 0.023, "low": -0.011, "high": 0.0571}) == ("+2.3 points", "[-1.1, +5.7]")
-    assert write_points({"difference": -0.0002, "low": -0.1, "high": -0.0001}) == ("+0.0 points", "[-10.0, -0.0]")
-    assert write_points({"difference": 0.0, "low": -0.0, "high": 0.0}) == ("+0.0 points", "[+0.0, +0.0]")
+    assert write_points({"difference": -0.0002, "low": -0.1, "high": -0.0001}) == ("0.0 points", "[-10.0, -0.0]")
+    assert write_points({"difference": 0.0, "low": -0.0, "high": 0.0}) == ("0.0 points", "[0.0, 0.0]")
 
 
 @pytest.mark.parametrize(

@@ -69,4 +69,4 @@ def test_conditions_with_their_differences_and_what_else_differs_fit_a_narrow_co
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 80
     cells = {cell for table in read_tables(printed) for row in table for cell in row}
-    assert {*CONDITIONS, "moved", "12.03 dB", "[11.53, 12.53]", "-0.0156 dB", "[-0.0235, -0.0066]", "0.250"} <= cells
+    assert {*CONDITIONS, "moved", "12.03 dB", "[11.53, 12.53]", "-0.0156 dB", "[-0.0235, -0.0066]", "0.25"} <= cells

@@ -82,7 +82,7 @@ def test_the_verdict_of_one_run_is_its_success_with_the_interval(tmp_path: Path)
     [
         ("y" * 40, "n" * 40, r"\+100\.0 points \[[^]]*\] against sft \(p &lt; 0\.001: better\)"),
         ("n" * 40, "y" * 40, r"-100\.0 points \[[^]]*\] against sft \(p &lt; 0\.001: worse\)"),
-        ("yyyn" * 10, "yyny" * 10, r"\+0\.0 points \[-[^]]*\+[^]]*\] against sft \(p = 1\.00: not distinguishable\)"),
+        ("yyyn" * 10, "yyny" * 10, r"0\.0 points \[-[^]]*\+[^]]*\] against sft \(p = 1\.00: not distinguishable\)"),
     ],
 )
 def test_the_verdict_is_honest_whatever_the_sign(tmp_path: Path, mine: str, theirs: str, words: str) -> None:
