@@ -248,6 +248,7 @@ class Supervised(MirageModule):
         ``code``: which code.
         """
         weighed = [name for name in ("latent", "contrast", "code") if name in self.loss_weights] or ["latent"]
+        predicted_ND = self.net.feedback.compared(predicted_ND)
         if not len(targets_ND):
             return {name: predicted_ND.sum() for name in weighed}
         weights_N = None if self.still == 1 else weigh_changes(targets_ND, batch.sizes, self.still)

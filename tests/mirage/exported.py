@@ -16,6 +16,7 @@ from mirage_pl.mirage.model.compression import Average
 from mirage_pl.mirage.model.feedback import Matched, Raw
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Sequential
+from mirage_pl.mirage.model.writer import Writer
 
 TINY = str(Path(__file__).resolve().parents[2] / "assets" / "tiny")
 SIZE = 3
@@ -27,6 +28,7 @@ PARTS: dict[str, Any] = {
     "queries": (Raw, lambda: OnePass(5)),
     "snapped": (lambda: Snapped(codes=8, memory=0.5), lambda: OnePass(5)),
     "pads": (Pads, Sequential),
+    "writer": (lambda: Writer(7), Sequential),
     "words": (lambda: Words(8, 0.5), lambda: OnePass(5)),
 }
 """Name -> how hidden states are fed back, and how a block is computed."""
@@ -59,6 +61,8 @@ def build_net(name: str = "raw") -> LatentVLM:
         if isinstance(net.feedback, Codes):
             net.feedback.codes_CD.normal_(std=0.3)
             net.feedback.counts_C[1:] = 1
+        if isinstance(net.feedback, Writer):
+            net.feedback.correction.up_DH.normal_(std=0.3, generator=torch.Generator().manual_seed(5))
         if isinstance(net.feedback, Words | Pads):
             net.feedback.words.weight.normal_(std=0.3, generator=torch.Generator().manual_seed(5))
     return net.double()

@@ -18,6 +18,7 @@ from mirage_pl.mirage.model.codes import Codes, Pads, Snapped, Words
 from mirage_pl.mirage.model.feedback import Matched, Raw
 from mirage_pl.mirage.model.latents import LatentVLM
 from mirage_pl.mirage.model.recurrence import Jacobi, OnePass, Sequential
+from mirage_pl.mirage.model.writer import Writer
 
 USAGE = """---
 library_name: transformers
@@ -85,7 +86,7 @@ def note_latents(net: LatentVLM, decoder: Decoder, stage: str) -> None:
         ValueError: feedback or recurrence are no part of ours.
     """
     for part, kinds in (
-        (net.feedback, (Raw, Matched, Snapped, Words, Pads)),
+        (net.feedback, (Raw, Matched, Snapped, Words, Pads, Writer)),
         (net.recurrence, (Sequential, Jacobi, OnePass)),
     ):
         if type(part) not in kinds:
@@ -118,5 +119,7 @@ def write_latents(net: LatentVLM, file: Path) -> None:
     if isinstance(net.feedback, Pads):
         pad_1D = net.feedback.words.weight.detach()
         tensors |= {"heads": 0 * pad_1D, "codes": pad_1D}
+    if isinstance(net.feedback, Writer):
+        tensors |= {name: weight.detach() for name, weight in net.feedback.correction.named_parameters()}
     if tensors:
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, file)

@@ -158,10 +158,13 @@ class Mirage:
         return latents_BkD
 
     def feed_back(self, hidden: Tensor) -> Tensor:
-        """The input embeddings that hidden states become: themselves, of the learned length, or a code."""
+        """The input embeddings that hidden states become: themselves, corrected, of the learned length, or a code."""
         if "codes" in self.learned:
             heads_CD, codes_CD = (self.learned[name].to(hidden) for name in ("heads", "codes"))
             return codes_CD[(hidden @ heads_CD.T).argmax(-1)]
+        if "down_HD" in self.learned:
+            inner = torch.nn.functional.gelu(hidden.to(self.learned["down_HD"]) @ self.learned["down_HD"].T)
+            hidden = hidden + (inner @ self.learned["up_DH"].T).to(hidden)
         if not self.norm:
             return hidden
         length = hidden.norm(dim=-1, keepdim=True).clamp(min=1e-6)
@@ -269,8 +272,7 @@ def open_image(source: Any) -> Image.Image:
         image = Image.fromarray(((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert("RGB")
-    layer = image.convert("RGBA")
-    page = Image.new("RGB", layer.size, "white")
+    page, layer = Image.new("RGB", image.size, "white"), image.convert("RGBA")
     page.paste(layer, mask=layer.getchannel("A"))
     return page
 

@@ -19,6 +19,10 @@ class Raw(nn.Module):
         """What is read of latents that stage 1 teaches: themselves."""
         return targets_ND
 
+    def compared(self, hidden: Tensor) -> Tensor:
+        """What losses compare with latents that stage 1 teaches: hidden states themselves."""
+        return hidden
+
     def forward(self, hidden: Tensor) -> Tensor:
         """Return hidden states unchanged."""
         return hidden

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from mirage_pl.engine.adapters.rows import copy_rows
 from mirage_pl.mirage.batch import Batch, Images
-from mirage_pl.mirage.model.codes import Codes, Pads, Words
+from mirage_pl.mirage.model.added import build_added, list_added, touch
 from mirage_pl.mirage.model.columns import Columns, Embeds
 from mirage_pl.mirage.model.feedback import FedBack, Raw
-from mirage_pl.mirage.model.recurrence import OnePass, Recurrence, Runs
+from mirage_pl.mirage.model.recurrence import Recurrence, Runs
 from mirage_pl.mirage.stock.find import find_architecture
 from mirage_pl.mirage.stock.places import find_places
 
@@ -51,9 +51,7 @@ class LatentVLM(nn.Module):
         self.compression, self.recurrence = compression, recurrence
         self.checkpointing = checkpointing
         self.feedback = feedback or Raw()
-        for part in (self.recurrence, self.feedback):
-            if isinstance(part, OnePass | Codes | Pads):
-                part.build(self.width, next(self.backbone.parameters()))
+        build_added((self.recurrence, self.feedback), self.width, next(self.backbone.parameters()))
 
     @property
     def decoder(self) -> Any:
@@ -271,17 +269,13 @@ class LatentVLM(nn.Module):
         return hidden_BTD, torch.cat(states, dim=1)[slots_BK]
 
     @property
-    def added(self) -> list[nn.Embedding]:
-        """The modules that aren't the backbone's: queries, and words of latents, if there are some."""
-        queries = [self.recurrence.queries] if isinstance(self.recurrence, OnePass) else []
-        return [*queries, *([self.feedback.words] if isinstance(self.feedback, Words | Pads) else [])]
+    def added(self) -> list[nn.Module]:
+        """The modules that aren't the backbone's: queries, and what feedback learns, if there are some."""
+        return list_added(self.recurrence, self.feedback)
 
     def touch_added(self, batch: Batch, hidden_BTD: Tensor) -> Tensor:
         """Give what a batch without blocks doesn't use zero gradients: every rank must have some."""
-        for part in [] if batch.blocks else self.added:
-            every = torch.arange(part.num_embeddings, device=hidden_BTD.device)
-            hidden_BTD = hidden_BTD + 0 * part(every).sum().to(hidden_BTD)
-        return hidden_BTD
+        return hidden_BTD if batch.blocks else touch(self.added, hidden_BTD)
 
     def columns(self, batch: Batch, embeds: Embeds) -> Columns:
         """Begin a pass over a batch's columns; questions that rows share have been run."""
