@@ -60,7 +60,7 @@ ALONE |= {"sight/magvit": ("stage=mmact/action", "model=mmact/mmada_8b", "model.
 """What an option can't do without."""
 ALONE |= dict.fromkeys(("agent/drqv2", "agent/drqv2_tiny"), ("stage=ivideogpt/drqv2",))
 ALONE |= {f"latents/{name}": ("stage=grpo",) for name in ("recompute", "replay", "sampled", "vlpo")}
-ALONE |= dict.fromkeys(("privilege/helper", "privilege/noise"), ("stage=distill",))
+ALONE |= dict.fromkeys(("privilege/helper", "privilege/noise", "privilege/shown"), ("stage=distill",))
 ALONE |= dict.fromkeys(("reference/none", "reference/copy", "reference/adapter_off"), ("stage=grpo",))
 INTERFACE = (
     "model",

@@ -104,6 +104,7 @@ class Batch(Movable):
         most_supervised: the largest ``supervised`` of all ranks' batches in this step; 0 if it isn't needed.
         blind_BT: true where a column doesn't attend to images; ``None``: all do.
         shared: questions that rows have in common; ``None``: each row is run by itself.
+        told: the same answers to questions that show their helper images; ``None`` if nobody is told.
     """
 
     tokens_BT: Tensor
@@ -121,6 +122,7 @@ class Batch(Movable):
     most_supervised: int = 0
     blind_BT: Tensor | None = None
     shared: Shared | None = None
+    told: "Batch | None" = None
 
     def __len__(self) -> int:
         return len(self.tokens_BT)

@@ -4,13 +4,16 @@ import logging
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 
 from data_modules.image_check import check_image
 from data_modules.images import ImageSource
 from data_modules.samples import Latent, Picture, Sample, Text
+from mirage_pl.engine.training.draws import row_stream
 from mirage_pl.mirage.batch import IGNORE, LATENT_TOKENS, Batch, Images, Shared
 from mirage_pl.mirage.features import FeatureCache
 from mirage_pl.mirage.pictures import Pictures
@@ -36,6 +39,8 @@ class Collator:
         helpers: decode helper images (stage 1 needs them).
         pixels: bounds of images, see :class:`mirage_pl.mirage.pictures.Pictures`.
         features: cache of a frozen tower's features, which :class:`mirage_pl.mirage.prefill.Prefill` fills.
+        revealed: share of the rows to train on whose question shows their helper images, too: always the same rows.
+            ``None``: of none.
 
     Raises:
         ValueError: ``latent_size`` below 1, or bad ``pixels``.
@@ -49,6 +54,7 @@ class Collator:
         helpers: bool,
         pixels: Mapping[str, Mapping[str, int | None]] | None = None,
         features: FeatureCache | None = None,
+        revealed: Annotated[float, Interval(ge=0, le=1)] | None = None,
     ) -> None:
         if not isinstance(latent_size, int) or latent_size < 1:
             raise ValueError(
@@ -56,7 +62,7 @@ class Collator:
             )
         self.processor, self.latent_size, self.latents, self.helpers = processor, latent_size, latents, helpers
         self.inputs, self.tokenizer = find_inputs(processor), processor.tokenizer
-        self.pictures = Pictures(self.inputs, pixels or {}, features)
+        self.pictures, self.revealed = Pictures(self.inputs, pixels or {}, features), revealed
         self.latent_pad, self.latent_start, self.latent_end = self.tokenizer.convert_tokens_to_ids(list(LATENT_TOKENS))
         self.end, self.pad, self.image_pad = self.inputs.end, self.tokenizer.pad_token_id, self.inputs.image_id
 
@@ -69,7 +75,7 @@ class Collator:
         for sample in samples:
             self._check_answer(sample)
         helpers = self.helper_images(samples)[0] if self.helpers and any(map(blocks, samples)) else None
-        return replace(self._build(samples, answers=True), helpers=helpers)
+        return replace(self._build(list(map(self.lesson, samples)), answers=True), helpers=helpers)
 
     def prompts(self, samples: Sequence[Sample], asked: Sequence[Hashable] | None = None) -> Batch:
         """Build a batch of questions to be answered: one text segment, padded on the left.
@@ -83,6 +89,17 @@ class Collator:
         """
         sizes = tuple(tuple(self._size(block) for block in blocks(sample)) for sample in samples)
         return replace(self._build(samples, answers=False, asked=asked), sizes=sizes)
+
+    def lesson(self, sample: Sample) -> Sample:
+        """A row as it is trained on."""
+        if not self.revealed:
+            return sample
+        draw = torch.rand((), generator=row_stream(0, f"revealed, {Path(sample.where).name}", 0)).item()
+        return reveal(sample) if draw < self.revealed else sample
+
+    def seen(self, sample: Sample) -> Sample:
+        """A row with all images that are shown of its question when it is trained on."""
+        return self.lesson(sample)
 
     def helper_images(self, samples: Sequence[Sample]) -> tuple[Images, list[list[int]]]:
         """Helper images of some rows, and the latents of each block of each row.
@@ -100,7 +117,8 @@ class Collator:
 
     def widths(self, sample: Sample) -> tuple[int, ...]:
         """Tokens of a training row's segments (text, latent, text, …); images are only measured, not decoded."""
-        row = self._row(sample, [self.pictures.tokens(*asked) for asked in shown(sample)], answers=True)
+        lesson = self.lesson(sample)
+        row = self._row(lesson, [self.pictures.tokens(*asked) for asked in shown(lesson)], answers=True)
         return tuple(len(segment.tokens) for segment in cut(row, self.latent_pad))
 
     def problem(self, sample: Sample, answers: bool = True, max_length: int | None = None) -> str | None:
@@ -128,7 +146,13 @@ class Collator:
     def images(self, sample: Sample, answers: bool = True) -> list[ImageSource]:
         """The images that a batch with this sample decodes: the question's, and if they are used helper images."""
         helpers = blocks(sample) if answers and self.helpers else []
-        return [picture.path for picture, _ in shown(sample)] + [block.path for block in helpers]
+        pictures = shown(self.seen(sample) if answers else sample)
+        return [picture.path for picture, _ in pictures] + [block.path for block in helpers]
+
+    @property
+    def needs_blocks(self) -> bool:
+        """Whether something is learnt of latent blocks or helper images."""
+        return bool(self.latents or self.helpers or self.revealed)
 
     def check_training(self, samples: Sequence[Sample]) -> None:
         """Look for latent blocks in the rows that are trained on; say how many have none.
@@ -136,7 +160,7 @@ class Collator:
         Raises:
             ValueError: not one has any, though the stage learns them.
         """
-        if not (self.latents or self.helpers):
+        if not self.needs_blocks:
             return
         stride = -(-len(samples) // MOST_COUNTED)
         rows = [samples[index] for index in range(0, len(samples), max(stride, 1))]
@@ -239,3 +263,8 @@ def shown(sample: Sample) -> list[tuple[Picture, str]]:
 def blocks(sample: Sample) -> list[Latent]:
     """The latent blocks of an answer."""
     return [part for part in sample.answer if isinstance(part, Latent)]
+
+
+def reveal(sample: Sample) -> Sample:
+    """A row whose helper images are shown at the end of its question."""
+    return replace(sample, question=(*sample.question, *(Picture(block.path) for block in blocks(sample))))

@@ -85,7 +85,7 @@ def missing(
     kinds = (Picture, Latent) if collate.helpers else (Picture,)
     images: dict[Any, dict[Any, tuple[Picture | Latent, str]]] = {}
     for sample in samples:
-        for part in (*sample.question, *sample.answer):
+        for part in (*collate.seen(sample).question, *sample.answer):
             if isinstance(part, kinds):
                 images.setdefault(id(collate.pictures.processors[type(part)]), {})[part.path] = part, sample.where
     every = [list(found.values()) for found in images.values()]

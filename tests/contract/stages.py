@@ -47,7 +47,7 @@ ANSWERING = [  # rounds of three steps, so that a run is killed and goes on with
 """Short answers by chance."""
 GENTLE = {
     "grpo": [*ANSWERING, "rewards.format.pattern='[A-M]'"],  # answers by chance differ in that
-    "distill": ANSWERING,
+    **dict.fromkeys(("distill", "distill_text"), ANSWERING),
     "deepverse/vae": [
         "stage.module.loss_weights.normals=null"
     ],  # depth, but no normals, is what its clips are coded of

@@ -75,6 +75,25 @@ def test_the_baseline_sees_the_same_answer_without_latents(processor, samples):
     assert len(batch.segments) == 1
 
 
+def test_a_share_of_rows_is_trained_on_with_helper_images_in_the_question(processor, samples):
+    plain = Collator(processor, latent_size=2, latents=False, helpers=False)
+    some = Collator(processor, latent_size=2, latents=False, helpers=False, revealed=0.5)
+    every = Collator(processor, latent_size=2, latents=False, helpers=False, revealed=1)
+    rows = [replace(samples[0], where=f"train.jsonl:{number}") for number in range(60)]
+    told = [some.lesson(row) == every.lesson(row) for row in rows]
+    assert 20 < sum(told) < 40
+    assert told == [some.lesson(replace(row, where=f"/elsewhere/{row.where}")).question != row.question for row in rows]
+    for row, is_told in zip(rows[:6], told, strict=False):
+        batch, helper = some([row]), next(part for part in row.answer if isinstance(part, Latent))
+        shown = plain([replace(row, question=(*row.question, Picture(helper.path)))] if is_told else [row])
+        assert torch.equal(batch.tokens_BT, shown.tokens_BT)
+        assert torch.equal(batch.images.pixels_PF, shown.images.pixels_PF)
+        assert some.widths(row) == (batch.tokens_BT.shape[1],)
+        assert (helper.path in some.images(row)) == is_told
+        assert torch.equal(some.prompts([row]).tokens_BT, plain.prompts([row]).tokens_BT)
+        assert helper.path not in some.images(row, answers=False)
+
+
 def test_an_image_takes_one_token_a_cell_at_28_pixels(processor, samples):
     collator = Collator(processor, latent_size=1, latents=False, helpers=False)
     batch = collator.prompts(samples[:2])

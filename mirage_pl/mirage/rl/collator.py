@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data_modules.samples import Sample
 from mirage_pl.engine.rl.batch import RolloutBatch, make_batch
 from mirage_pl.engine.rl.policy import Rollout
 from mirage_pl.mirage.batch import IGNORE, Batch, Movable
-from mirage_pl.mirage.collator import Collator, shown
+from mirage_pl.mirage.collator import Collator, reveal, shown
 from mirage_pl.mirage.placing import Row
 
 
@@ -52,18 +53,39 @@ class RolloutCollator(Collator):
 
     Targets of a rollout are the tokens that the policy chose: neither latents nor the end of a block, which comes by
     itself, but the end of the answer if it was chosen.
+
+    Args:
+        shows: also build the same answers to questions that show their helper images, as ``told``.
+        options: for :class:`mirage_pl.mirage.collator.Collator`.
+
+    Raises:
+        ValueError: ``revealed`` is set: it is for rows to train on, and here answers are.
     """
+
+    def __init__(self, shows: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.shows = shows
+        if self.revealed:
+            raise ValueError(
+                f"stage.collator.revealed={self.revealed:g} is for stages that train on rows, and this one trains on "
+                "its own answers; set it to null, and privilege=shown for a twin that is shown helper images"
+            )
 
     def __call__(self, samples: Sequence[Any]) -> Any:
         """Build a batch of rows as :class:`Collator` does, or of rollouts."""
-        if not isinstance(samples[0], Rollout):
-            return super().__call__(samples)
-        return self.learn(samples)
+        if isinstance(samples[0], Rollout):
+            return self.learn(samples)
+        batch = super().__call__(samples)
+        return replace(batch, told=self._build(list(map(reveal, samples)), answers=True)) if self.shows else batch
 
-    def check_training(self, samples: Sequence[Any]) -> None:
-        """Look for latent blocks only if what is learnt needs helper images: rewards don't."""
-        if self.helpers:
-            super().check_training(samples)
+    def seen(self, sample: Sample) -> Sample:
+        """A row with all images that anyone is shown of its question."""
+        return reveal(sample) if self.shows else sample
+
+    @property
+    def needs_blocks(self) -> bool:
+        """Whether what is learnt needs helper images: rewards don't."""
+        return self.helpers or self.shows
 
     def prompt_length(self, sample: Any) -> int:
         """Tokens of a question; its images are only measured."""
@@ -75,6 +97,9 @@ class RolloutCollator(Collator):
         written = [self._written(rollout.record["tokens"], rollout.record["ended"]) for rollout in rollouts]
         asked = [rollout.index for rollout in rollouts]
         batch = replace(self._build(samples, answers=False, written=written, asked=asked), samples=())
+        if self.shows:
+            told = self._build(list(map(reveal, samples)), answers=False, written=written, asked=asked)
+            batch = replace(batch, told=replace(told, samples=()))
         latents_ND = torch.cat([rollout.record["latents"] for rollout in rollouts])
         if not self.helpers:
             return make_batch(rollouts, Answers(batch, latents_ND))

@@ -39,12 +39,14 @@ class Answering:
         temperature: of the policy itself, in rollouts and in the loss; 1 is the model's own distribution.
         batch: most answers that are decoded at a time.
         cache_gib: most memory of their keys and values.
+        latents: ``False``: answers are text alone; else a latent block opens wherever the model opens one.
     """
 
     max_new_tokens: Annotated[int, Ge(1)]
     temperature: Annotated[float, Gt(0)] = 1.0
     batch: Annotated[int, Ge(1)] = 64
     cache_gib: Annotated[float, Gt(0)] = 4.0
+    latents: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class AnswerPolicy:
         self.answering, self.chunk = answering, chunk
         self.kinds: Sequence[str] = (TEXT, LATENT) if latents.likely else (TEXT,)
         self.banned = [decoder.latent_pad, net.architecture.image_id]
+        self.banned += [decoder.latent_start] if answering.latents is False else []
 
     # Rollouts
 

@@ -1,7 +1,8 @@
 """Self-distillation on one's own answers: a twin that sees the helper image says which tokens should have come.
 
-No reward is needed: the model answers with its own latents; a moving average of it, given true latents in their places,
-scores the same tokens; and the model is drawn to what the twin finds likely (Visual-OPSD, put on latents; ours).
+No reward is needed: the model answers, with its own latents or in text alone; a moving average of it, given true
+latents in their places or helper images in the question, scores the same tokens; and the model is drawn to what the
+twin finds likely (Visual-OPSD; put on latents ours).
 
 Shapes: B rows, T columns, M chosen tokens, N latents, D width, V vocabulary.
 """
@@ -22,7 +23,7 @@ from mirage_pl.mirage.rl.actions import Replay
 from mirage_pl.mirage.rl.collator import Answers
 from mirage_pl.mirage.rl.module import AnsweringModule
 from mirage_pl.mirage.rl.policy import Answering, AnswerPolicy
-from mirage_pl.mirage.rl.privilege import Helper, Noise
+from mirage_pl.mirage.rl.privilege import Privilege
 from mirage_pl.mirage.rl.recording import allowed_logs
 
 DIVERGENCE = "divergence"
@@ -48,7 +49,7 @@ class SelfDistill(AnsweringModule):
         latents: Replay,
         answering: Answering,
         divergence: Divergence,
-        privilege: Helper | Noise,
+        privilege: Privilege,
         decay: Annotated[float, Ge(0), Lt(1)],
         **options: Any,
     ) -> None:
@@ -122,12 +123,10 @@ class SelfDistill(AnsweringModule):
 
     def compare(self, hidden_BTD: Tensor, answers: Answers) -> Tensor:
         """The mean divergence at the tokens of answers, given the model's hidden states."""
-        batch = answers.batch
         with torch.no_grad():
-            latents_ND = self.privilege(self.twin, batch, answers.planned, answers.latents_ND)
-            twin_BTD = self.twin.with_latents(batch, self.twin.embed(batch), latents_ND)
-        chosen_BT = batch.targets_BT != IGNORE
-        pair = twin_BTD[chosen_BT], hidden_BTD[chosen_BT]
+            seen, latents_ND = self.privilege(self.twin, answers)
+            twin_BTD = self.twin.with_latents(seen, self.twin.embed(seen), latents_ND)
+        pair = twin_BTD[seen.targets_BT != IGNORE], hidden_BTD[answers.batch.targets_BT != IGNORE]
         if self.ce_chunk is None:
             return self.diverge(*pair).mean()
         count = max(1, -(-len(pair[0]) // self.ce_chunk))
