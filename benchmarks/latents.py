@@ -1,8 +1,7 @@
 """The latent engine against the plain ways of doing the same: ``python -m benchmarks.latents``.
 
 Every figure is a ratio of two sides timed in turns in this process (memory: in a process each); medians of at least
-five. ``--json`` prints one object, with the keys of the table's first column. Options: ``--device``, ``--shape``,
-``--repeats``, ``--only KEY``.
+five. ``--json`` prints an object by the table's first column. See ``--help``.
 """
 
 import argparse

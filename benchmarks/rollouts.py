@@ -81,7 +81,9 @@ def time_questions(folder: Path, prompts: int, batch: int, repeats: int) -> Pair
     """Answers to mazes, and their gradient."""
     sizes = f"task.per_level={{train: {prompts}, val: 1, test: 1}}"
     policy, collate, rows = build("stage=grpo", f"data={folder}", sizes, f"answering.batch={batch}")
-    apart = Apart(collate.processor, collate.latent_size, collate.latents, collate.helpers)
+    apart = Apart(
+        processor=collate.processor, latent_size=collate.latent_size, latents=collate.latents, helpers=collate.helpers
+    )
     asked = {index: rows[index] for index in range(prompts)}
 
     def learn(collator: RolloutCollator) -> list[Rollout]:

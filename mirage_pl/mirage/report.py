@@ -33,7 +33,7 @@ NUMBERS = {
     "norm": "mean norm of latents",
     "norm_of_embeddings": "mean norm of token embeddings",
     "norm_of_targets": "mean norm of compressed helper features",
-    "retrieved": "share whose own helper image is the nearest of all; by chance 1 in n",
+    "retrieved": "share whose own helper image is the nearest of all; by chance 1 in n, more where some are the same",
     "changed": "share of answers whose text differs",
     "flips": "share of answers that change, of those with another question's latents",
     "follows": "share of answers that would be right for the question that the latents belong to",
@@ -170,8 +170,8 @@ def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> li
         (False, False): "Latents not shown to be used",
     }
     uses = {
-        True: "and the method better than the baseline",
-        False: "but the method not shown to be better than the baseline",
+        True: "the method better than the baseline",
+        False: "the method not shown to be better than the baseline",
         None: "in the baseline itself",
     }
     sentences = []
@@ -179,7 +179,10 @@ def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> li
         for useful, more in uses.items():
             names = [name for name, each in tampered.items() if (find_costs(each), each["useful"]) == (need, useful)]
             if names:
-                sentences.append(f"{words}, {more}: {', '.join(f'{n} ({list_costs(tampered[n])})' for n in names)}.")
+                link = "" if useful is None else "and " if useful == any(need) else "but "
+                sentences.append(
+                    f"{words}, {link}{more}: {', '.join(f'{n} ({list_costs(tampered[n])})' for n in names)}."
+                )
     if tampered and not any(method["used"] and method["useful"] for method in tampered.values()):
         sentences.append(
             "No method's latents are shown to be both used (zeroing them and taking another sample's both cost "

@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> dict[str, Any]:
     command = shlex.join(["python", "-m", "mirage_pl.report", *arguments])
     findings = compute_findings(study, options.baseline, options.words)
     results = {**findings, "made": {"command": command, "git": describe_environment()["git"]}}
-    page = write_study(options.out or study.root / "report", study, results, options.words)
+    page = write_study(options.out or study.root / "report" / study.label, study, results, options.words)
     print_table(build_main_table(results), f"{results['task']}, evaluations named {results['label']}")
     if (differences := build_differences_table(results)).rows:
         print_table(differences, f"difference from {results['baseline']} on the same rows")

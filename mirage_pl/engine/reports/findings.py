@@ -21,16 +21,14 @@ from mirage_pl.engine.evaluation.measures import (
 )
 from mirage_pl.engine.evaluation.statistics import (
     Array,
-    bootstrap,
-    bootstrap_change,
-    bootstrap_difference,
     over_seeds,
     seeds_difference,
     wilson,
 )
 from mirage_pl.engine.evaluation.summary import NOTHING
+from mirage_pl.engine.reports.estimates import estimate, estimate_change, estimate_difference
 from mirage_pl.engine.reports.study import Method, Study
-from mirage_pl.engine.seams import Words
+from mirage_pl.engine.seams import Measure, Words
 from mirage_pl.engine.words import load_words
 
 MethodNumbers = Mapping[str, Any]
@@ -115,7 +113,7 @@ def average_measure(method: Method, measure: str) -> dict[str, Number]:
         graded = find_graded(values_SQ)
         members = {group: places[graded[places]] for group, places in method.groups.items()}
         return {
-            group: bootstrap(values_SQ[:, places], method.units_Q[places])
+            group: estimate(method.measures[measure], values_SQ[:, places], method.units_Q[places])
             for group, places in members.items()
             if len(places)
         }
@@ -136,7 +134,9 @@ def compare_methods(method: Method, base: Method, measure: str) -> dict[str, Num
         graded = find_graded(ours_SQ, theirs_SQ)
         members = {group: places[graded[places]] for group, places in method.groups.items()}
         return {
-            group: bootstrap_difference(theirs_SQ[:, places], ours_SQ[:, places], method.units_Q[places])
+            group: estimate_difference(
+                method.measures[measure], theirs_SQ[:, places], ours_SQ[:, places], method.units_Q[places]
+            )
             for group, places in members.items()
             if len(places)
         }
@@ -181,7 +181,9 @@ def describe_conditions(method: Method) -> dict[str, dict[str, Any]]:
     conditions: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(name for pairs in scored.values() for name in pairs):
         pairs = {measure: by_name[name] for measure, by_name in scored.items() if name in by_name}
-        numbers = {measure: describe_change(*pair, method.units_Q) for measure, pair in pairs.items()}
+        numbers = {
+            measure: describe_change(method.measures[measure], *pair, method.units_Q) for measure, pair in pairs.items()
+        }
         graded = {measure: number for measure, number in numbers.items() if number}
         own = graded.pop(method.first, NOTHING | {"difference": None})
         if graded or own["n"]:
@@ -189,13 +191,14 @@ def describe_conditions(method: Method) -> dict[str, dict[str, Any]]:
     return conditions
 
 
-def describe_change(own_SQ: Array, changed_SQ: Array, units_Q: Array) -> dict[str, Any]:
+def describe_change(measure: Measure, own_SQ: Array, changed_SQ: Array, units_Q: Array) -> dict[str, Any]:
     """Compute the interval under a condition, and the ``difference`` from own; empty if nothing was graded."""
     graded = ~np.isnan(own_SQ).any(axis=0)
     if not graded.any():
         return {}
     own_SQ, changed_SQ, units_Q = own_SQ[:, graded], changed_SQ[:, graded], units_Q[graded]
-    return bootstrap(changed_SQ, units_Q) | {"difference": bootstrap_change(own_SQ, changed_SQ, units_Q)}
+    changed = estimate(measure, changed_SQ, units_Q)
+    return {**changed, "difference": estimate_change(measure, own_SQ, changed_SQ, units_Q)}
 
 
 def average_numbers(numbers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -248,6 +251,12 @@ def name_best(results: Mapping[str, Any]) -> str:
     best, method = next(iter(results["methods"].items()))
     if (number := method[name].get("all")) is None:
         return "Nothing could be graded."
+    alike = [
+        other
+        for other, each in results["methods"].items()
+        if each[name].get("all") and each[name]["all"]["mean"] == number["mean"]
+    ]
+    best = best if len(alike) == 1 else f"{', '.join(alike)} alike"
     seeds = len(method["seeds"])
     value = " ".join(filter(None, write_value(measure, number)))
     over = {"share": f" of {number['n']} rows", "mean": f" over {number['n']} rows", "set": ""}[measure.kind]

@@ -17,6 +17,6 @@ def build_parser() -> ArgumentParser:
     )
     line.add_argument("--baseline", metavar="METHOD", help="compare with this method (default: sft or direct_sft)")
     line.add_argument("--label", metavar="NAME", help="evaluations to read, where runs have several: evaluation/NAME")
-    line.add_argument("--out", type=Path, metavar="DIR", help="default: report/ in the folder that holds all runs")
+    line.add_argument("--out", type=Path, metavar="DIR", help="default: report/LABEL in the folder that holds all runs")
     line.add_argument("--words", metavar="MODULE", help="your own family's words: my_family.report")
     return line

@@ -33,7 +33,9 @@ OWN = "its own"
 CURVES = "curves"
 INTERVALS = (
     "Brackets are 95 % intervals of a bootstrap over test rows and training seeds; with a single seed, over "
-    "rows alone. Rows that aren't independent, such as the clips of an episode, are drawn together."
+    "rows alone, of shares Wilson's and of their differences Newcombe's. Where all answers are alike, which a "
+    "bootstrap takes for certain, they are Wilson's as well. Rows that aren't independent, such as the clips of an "
+    "episode, are drawn together."
 )
 SIMULATED = (
     "In simulations of shares with 3 seeds and 400 rows they contained the true value 99 times in 100 where seeds "

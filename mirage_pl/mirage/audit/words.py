@@ -216,7 +216,7 @@ def lay_out_writing(result: Result, place: int) -> str:
 def describe_measure(measure: Mapping[str, Any]) -> list[str]:
     """Write a measure for each source, and chance."""
     forced, free, last = (measure[source] for source in SOURCES)
-    first = describe_share(forced["places"][0]) if len(forced["places"]) > 1 else "–"  # of a whole block there is none
+    first = describe_share(forced["places"][0])
     chance = "–" if measure["chance"] is None else f"{100 * measure['chance']:.1f} %"
     return [describe_share(forced["all"]), first, *map(describe_share, (free["all"], last["all"])), chance]
 

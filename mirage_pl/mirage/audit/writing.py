@@ -21,6 +21,8 @@ from mirage_pl.mirage.audit.table import Slots
 
 SAME = 1e-3
 """Two targets are the same if they differ by less than this share of what tells targets apart."""
+NOTHING = 1e-5
+"""Vectors that differ from their mean by less than this share of their length are the same but for rounding."""
 FAR = 0.5
 """Least distance of a target from its rivals for a slot to count, relative to the slot of the row that differs most."""
 
@@ -43,10 +45,10 @@ def judge_writing(slots: Slots) -> dict[str, Any]:
         "block_retrieved": {name: retrieve(flat(each), flat(slots.true_RJkD)) for name, each in slots.sources.items()},
     }
     chances = {
-        "retrieved": 1 / len(here_RJk),
+        "retrieved": average_rows(find_luck(slots.true_RJkD))["mean"],
         "told_apart": 1 / 3 if has_any(slots.changed_RJkD) else 1 / 2,
         "changed": average_rows(by_luck_RJk)["mean"],
-        "block_retrieved": 1 / len(here_RJk),
+        "block_retrieved": average_rows(find_luck(flat(slots.true_RJkD)))["mean"],
     }
     measures = {
         name: {"chance": chances.get(name), **summarize_hits(each)}
@@ -79,8 +81,9 @@ def each_place(*tables_RJkD: Tensor) -> Iterator[tuple[int, int, Tensor]]:
 
 
 def less_mean(vectors_nD: Tensor) -> Tensor:
-    """Vectors less their mean."""
-    return vectors_nD - vectors_nD.mean(0)
+    """Vectors less their mean; zeros for one that is the mean but for rounding, and so says nothing."""
+    apart_nD = vectors_nD - vectors_nD.mean(0)
+    return apart_nD * (apart_nD.norm(dim=1) > NOTHING * vectors_nD.norm(dim=1)).unsqueeze(1)
 
 
 def retrieve(written_RJkD: Tensor, true_RJkD: Tensor) -> Tensor:
@@ -90,11 +93,26 @@ def retrieve(written_RJkD: Tensor, true_RJkD: Tensor) -> Tensor:
     """
     hits_RJk = torch.full(written_RJkD.shape[:3], float("nan"))
     for block, place, rows_n in each_place(written_RJkD, true_RJkD):
-        targets_nD = less_mean(true_RJkD[rows_n, block, place])
-        nearest_n = find_nearest(less_mean(written_RJkD[rows_n, block, place]), targets_nD)
-        apart_n = (targets_nD[nearest_n] - targets_nD).norm(dim=1)
-        hits_RJk[rows_n, block, place] = (apart_n <= SAME * targets_nD.norm(dim=1)).float()
+        targets_nD, vectors_nD = (less_mean(each[rows_n, block, place]) for each in (true_RJkD, written_RJkD))
+        apart_n = (targets_nD[find_nearest(vectors_nD, targets_nD)] - targets_nD).norm(dim=1)
+        near_n = (apart_n <= SAME * targets_nD.norm(dim=1)) & says(vectors_nD)
+        hits_RJk[rows_n, block, place] = near_n.float()
     return hits_RJk
+
+
+def find_luck(true_RJkD: Tensor) -> Tensor:
+    """How often a target drawn at random among those of all rows is the own one, or the same; NaN: no target."""
+    luck_RJk = torch.full(true_RJkD.shape[:3], float("nan"))
+    for block, place, rows_n in each_place(true_RJkD):
+        targets_nD = less_mean(true_RJkD[rows_n, block, place])
+        same_nn = torch.cdist(targets_nD, targets_nD) <= SAME * targets_nD.norm(dim=1).unsqueeze(1)
+        luck_RJk[rows_n, block, place] = same_nn.float().mean(1)
+    return luck_RJk
+
+
+def says(vectors_nD: Tensor) -> Tensor:
+    """Whether vectors less their mean are anything but zeros."""
+    return (vectors_nD != 0).any(1)
 
 
 def find_nearest(vectors_nD: Tensor, targets_CD: Tensor) -> Tensor:
@@ -144,9 +162,10 @@ def judge_states(slots: Slots) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
             here_RJ = known_RJk[:, :, place] & ~written_RJkD[:, :, place, 0].isnan()
             targets_nD = less_mean(slots.true_RJkD[:, :, place][here_RJ])
             if len(targets_nD):
-                nearest_n = find_nearest(less_mean(written_RJkD[:, :, place][here_RJ]), targets_nD)
+                vectors_nD = less_mean(written_RJkD[:, :, place][here_RJ])
                 shown_n = slots.states_RJP[:, :, place][here_RJ]
-                right_RJk[:, :, place][here_RJ] = (shown_n[nearest_n] == shown_n).float()
+                right_n = (shown_n[find_nearest(vectors_nD, targets_nD)] == shown_n) & says(vectors_nD)
+                right_RJk[:, :, place][here_RJ] = right_n.float()
                 luck_RJk[:, :, place][here_RJ] = (shown_n.unsqueeze(1) == shown_n).float().mean(1)
         changed[name] = torch.where(moved_RJk, right_RJk, float("nan"))
         whole_RJ1 = right_RJk.nan_to_num(0).amin(2, keepdim=True)

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+TIE = 1e-9
+"""Cosines in double precision that differ by less are the same."""
+
 
 def compare_within(latents: Sequence[Tensor]) -> Tensor:
     """Cosine of every pair of latents of the same row, for all rows."""
@@ -64,8 +67,15 @@ def compute_spectrum(latents: Sequence[Tensor]) -> Tensor:
 
 
 def find_retrieved(latents: Sequence[Tensor], targets: Sequence[Tensor]) -> list[bool]:
-    """Whether each row's latents are nearest to its own helper image, among the helper images of all rows."""
-    return [int(cosines_R.argmax()) == row for row, cosines_R in enumerate(compare_with_targets(latents, targets))]
+    """Whether each row's latents are nearest to its own helper image, among the helper images of all rows.
+
+    Another row's image that is the same counts as its own. Latents that are the same in all rows are near to none.
+    """
+    cosines_RR = compare_with_targets(latents, targets)
+    if not len(cosines_RR):
+        return []
+    nearest_R = cosines_RR.amax(1)
+    return ((cosines_RR.diagonal() > nearest_R - TIE) & (nearest_R > 0)).tolist()
 
 
 def compare_with_targets(latents: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:

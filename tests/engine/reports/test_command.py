@@ -37,7 +37,8 @@ def method(root, name, share, zero=None, shuffled=None, seeds=(1, 2, 3), **metri
 
 def made(root, *options):
     found = report.run([str(root), *options])
-    return found, (root / "report" / "report.html").read_text(), (root / "report" / "results.md").read_text()
+    folder = root / "report" / found["label"]
+    return found, (folder / "report.html").read_text(), (folder / "results.md").read_text()
 
 
 def test_the_report_says_which_latents_are_used_and_useful(tmp_path):
@@ -104,7 +105,7 @@ def test_results_are_means_over_seeds_with_their_parts(tmp_path):
     assert found["baseline"] == "direct_sft"
     assert found["methods"]["direct_sft"]["difference"] is None
     assert found["test"] == {"digest": "d", "seen": 0, "rows": 4}
-    assert json.loads((tmp_path / "report" / "results.json").read_text()) == found
+    assert json.loads((tmp_path / "report" / found["label"] / "results.json").read_text()) == found
     text = " ".join(Reader(page).texts)
     for shown in ("1.5 GPU hours", "NVIDIA H100", "76.0 %", "abc123", "train seed=9", "seeds 75.0, 25.0"):
         assert shown in text
@@ -121,7 +122,7 @@ def test_the_page_loads_nothing_and_the_markdown_links_to_pictures_that_are_ther
     assert not {tag for tag, _ in Reader(page).tags} & {"script", "link", "img", "iframe"}
     linked = re.findall(r"\]\((.*?)\)", markdown)
     assert linked == ["success.png", "interventions.png", "curves.png"]
-    files = {file.name for file in (tmp_path / "report").iterdir()}
+    files = {file.name for file in (tmp_path / "report" / found["label"]).iterdir()}
     assert files == {*linked, "report.html", "results.json", "results.md"}
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len({line.replace(r"\|", "").count("|") for line in rows[:4]}) == 1, "a name's | doesn't make a column"
@@ -138,7 +139,7 @@ def test_what_was_left_out_stands_on_page_markdown_and_console(tmp_path, capsys,
     printed = capsys.readouterr().out
     command = f"run python -m mirage_pl.evaluate ckpt={tmp_path}/later-seed1 task=vsp"
     assert all(command in text for text in (page, markdown, printed, *found["notes"]))
-    assert printed.splitlines()[-1] == f"report: {tmp_path}/report/report.html"
+    assert printed.splitlines()[-1] == f"report: {tmp_path}/report/vsp/report.html"
     assert "│ [bold] " in printed
     assert "┃ against [bold] " in printed
 

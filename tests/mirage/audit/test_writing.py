@@ -1,6 +1,6 @@
 """Which target is it: constructed writers, judged by slots whose right answer is known."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -74,15 +74,31 @@ def test_what_is_given_away_in_teacher_forcing_is_seen_by_place(slots):
 
 def test_the_same_vector_for_all_is_near_to_none_and_noise_is_at_chance(slots):
     constant = torch.ones_like(slots.true_RJkD)
-    judged = judge_writing(replace(slots, forced_RJkD=constant))
-    assert means(judged, "forced")["told_apart"] == 0.0
-    assert means(judged, "forced")["block_retrieved"] <= 0.1
+    rounding = 1e-7 * torch.randn(slots.true_RJkD.shape, generator=torch.Generator().manual_seed(2))
+    for same in (constant, constant + rounding):
+        judged = judge_writing(replace(slots, forced_RJkD=same, free_RJkD=same))
+        assert set(means(judged, "forced").values()) == {0.0}
+        assert judged["measures"]["told_apart"]["gain"]["difference"] <= 0.0
     noise = torch.randn(slots.true_RJkD.shape, generator=torch.Generator().manual_seed(1))
     judged = judge_writing(replace(slots, free_RJkD=noise))
     assert means(judged, "free")["told_apart"] == pytest.approx(judged["measures"]["told_apart"]["chance"], abs=0.2)
     assert means(judged, "free")["block_retrieved"] < 0.1
     assert judged["measures"]["changed"]["chance"] == pytest.approx(1 / KINDS, abs=0.02)
     assert means(judged, "free")["changed"] == pytest.approx(1 / KINDS, abs=0.12)
+
+
+def test_chance_of_repeated_boards_is_how_often_they_come(slots):
+    """Every board stands in a quarter of the rows."""
+    rows = torch.arange(ROWS) % 4
+    few = Slots(*(getattr(slots, f.name)[rows] for f in fields(Slots)))
+    noise = torch.randn(few.true_RJkD.shape, generator=torch.Generator().manual_seed(1))
+    judged = judge_writing(replace(few, free_RJkD=noise))
+    for name in ("retrieved", "block_retrieved"):
+        assert judged["measures"][name]["chance"] >= 0.25
+        expected = judged["measures"][name]["chance"]
+        assert means(judged, "free")[name] == pytest.approx(expected, abs=0.15)
+        assert means(judged, "forced")[name] == 1.0
+    assert judge_writing(slots)["measures"]["block_retrieved"]["chance"] < 0.05
 
 
 def test_a_shift_and_a_scale_that_all_latents_share_change_nothing(slots):

@@ -32,7 +32,7 @@ class Eager(LatentVLM):
 
 @pytest.fixture(scope="session")
 def rollout_collator(processor):
-    return RolloutCollator(processor, latent_size=3, latents=True, helpers=False)
+    return RolloutCollator(processor=processor, latent_size=3, latents=True, helpers=False)
 
 
 @pytest.fixture
