@@ -183,8 +183,8 @@ def copy_weights(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], f
         more = f" (and {len(mismatches) - 1} more)" if len(mismatches) > 1 else ""
         raise ValueError(
             f"ckpt {file} is of another model{describe_origin(file)}: {name} is {shape_of(weights, name)} there and "
-            f"{shape_of(targets, name)} here{more}; choose the stage= and model= it was trained with, or name in "
-            "stage.starts what is taken and what is fresh"
+            f"{shape_of(targets, name)} here{more}; choose the stage=, the model= and the options of the model it "
+            "was trained with, or name in stage.starts what is taken and what is fresh"
         )
     for name in [name for name in targets if name not in fresh]:
         with torch.no_grad(), whole(targets[name], change=True) as weight:

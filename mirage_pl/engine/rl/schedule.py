@@ -56,8 +56,8 @@ class Schedule:
         if self.size % rows:
             raise ValueError(
                 f"rollouts.prompts={self.prompts} times rollouts.group={self.group} are {self.size} answers, which "
-                f"don't go into whole steps of {rows}; change loader.batch_size (times devices and "
-                "trainer.accumulate_grad_batches) or these"
+                f"don't go into whole steps of {rows} (loader.batch_size, times devices and "
+                f"trainer.accumulate_grad_batches); change these, or set loader.batch_size={self.size} on one device"
             )
         return self.size // rows
 
