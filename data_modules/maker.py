@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from glob import has_magic
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from rich.progress import track
 
@@ -47,6 +49,8 @@ class Maker(ABC):
     """
 
     subfolder: ClassVar[str] = "images"
+    keys: ClassVar[Mapping[str, str]] = {"seed": "data_seed"}
+    """Setting -> key below ``task`` by which a user sets it, where they differ."""
 
     folder: Path
     seed: int
@@ -80,13 +84,21 @@ class Maker(ABC):
             return False
         recorded = json.loads(record.read_text())
         settings = json.loads(as_json(self.settings()))
-        if changed := [key for key in settings if recorded.get(key) != settings[key]]:
-            was, now = (", ".join(f"{key}={each.get(key)}" for key in changed) for each in (recorded, settings))
+        if changed := list(compare(recorded, settings)):
+            keys = [self.name_key(path) for path, *_ in changed]
+            was, now = (
+                ", ".join(f"{key}={write_value(values[side])}" for key, (_, *values) in zip(keys, changed, strict=True))
+                for side in (0, 1)
+            )
             raise ValueError(
                 f"{self.folder} was made with {was}, and {now} is wanted; give what it was made with, choose another "
                 "task.folder, or delete it"
             )
         return True
+
+    def name_key(self, path: Sequence[str]) -> str:
+        """What a user types to set something, by its place in :meth:`settings`: ``task.rows.train``."""
+        return ".".join(("task", self.keys.get(path[0], path[0]), *path[1:]))
 
     def make(self) -> None:
         """Draw everything beside ``folder`` and rename at the end, so that a kill leaves nothing incomplete.
@@ -114,6 +126,10 @@ class Maker(ABC):
 
     def _write(self, folder: Path) -> None:
         plans = list(self.plans())
+        if twice := find_repeat([plan.name for plan in plans]):
+            raise ValueError(
+                f"two rows would be named {twice}, and have the same files; the task's maker must tell them apart"
+            )
         rows: dict[str, list[str]] = {plan.split: [] for plan in plans}
         processes, context = self.num_workers or os.cpu_count(), get_context("forkserver")
         with ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
@@ -125,6 +141,90 @@ class Maker(ABC):
 
     def _line(self, plan: Plan, folder: Path) -> str:
         return json.dumps(self.draw(plan, folder), allow_nan=False) + "\n"
+
+
+class Makes(Protocol):
+    """What :func:`make_missing` needs of a maker."""
+
+    def makes(self, files: Iterable[Any]) -> bool:
+        """Return whether it makes any of these files."""
+        ...
+
+    def is_made(self) -> bool:
+        """Return whether the data exists."""
+        ...
+
+    def make(self) -> None:
+        """Make it."""
+        ...
+
+
+def make_missing(maker: Makes | None, files: Iterable[Any]) -> None:
+    """Make a task's files where they are missing; a user's own files are never made.
+
+    Args:
+        maker: of the task; ``None``: it makes none.
+        files: what the splits read.
+
+    Raises:
+        ValueError: the data is there, but one of its files isn't.
+    """
+    made = [file for file in files if maker is not None and maker.makes([file])]
+    if maker is None or not made:
+        return
+    if not maker.is_made():
+        maker.make()
+    for file in map(Path, made):
+        if not (file.exists() or has_magic(str(file))):
+            raise ValueError(
+                f"{file} is missing, and {file.parent} was made before; delete that folder, and the same command makes it "
+                "anew; or correct the path, or set it to null"
+            )
+
+
+def compare(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Yield what differs: its keys from the outermost on, what is recorded, what is wanted; ``None``: it isn't there.
+
+    Only what is wanted at the top counts: data may be older than a setting.
+    """
+    for key in wanted:
+        was, now = recorded.get(key), wanted[key]
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            both = {**dict.fromkeys(was), **now}
+            yield from (((key, *path), old, new) for path, old, new in compare(was, both))
+        elif was != now:
+            yield (key,), was, now
+
+
+def write_value(value: Any) -> str:
+    """A setting as it is typed on a command line."""
+    if isinstance(value, str | Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {write_value(each)}' for key, each in value.items())}}}"
+    if isinstance(value, Sequence):
+        return f"[{','.join(map(write_value, value))}]"
+    return json.dumps(value)
+
+
+def find_repeat(values: Sequence[Hashable]) -> Any:
+    """The first of some values that is there again; ``None``: each is there once."""
+    return next((value for value, times in Counter(values).items() if times > 1), None)
+
+
+def check_repeats(key: str, values: Sequence[Hashable]) -> None:
+    """Refuse a list in which something is named again, where that can't mean anything.
+
+    Args:
+        key: what a user types.
+        values: its value.
+
+    Raises:
+        ValueError: something is named more than once; names it.
+    """
+    if (twice := find_repeat(values)) is not None:
+        once = write_value(list(dict.fromkeys(values)))
+        raise ValueError(f"{key}={write_value(values)} names {twice} more than once; name each once: {key}={once}")
 
 
 def plain(node: Any) -> Any:

@@ -197,7 +197,10 @@ def open_source(path: str | Path) -> Source:
     if suffix is None:
         raise ValueError(f"{file} is none of {', '.join(_OPENERS)}; rename or convert it")
     if not file.is_file():
-        raise ValueError(f"data file {file} does not exist; make it with python -m mirage_pl.data, or correct the path")
+        raise ValueError(
+            f"data file {file} does not exist; correct the path, or, where the task makes its data, make it with "
+            "python -m mirage_pl.data, without validate=true"
+        )
     try:
         source = _OPENERS[suffix](file)
     except ValueError as error:

@@ -1,7 +1,7 @@
 """The one LightningDataModule: data sets by split, one collator."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
 import pytorch_lightning as pl
@@ -12,25 +12,10 @@ from data_modules.loading.batches import Batches, EpochBatches, TokenBatches
 from data_modules.loading.loader import Loading, ResumableLoader
 from data_modules.loading.served import Collated, Placed, Served, draw_sample
 from data_modules.loading.usable import usable
+from data_modules.maker import Makes, make_missing
 from data_modules.samples import Sample
 
 log = logging.getLogger(__name__)
-
-
-class Maker(Protocol):
-    """Makes missing data."""
-
-    def makes(self, files: Iterable[str]) -> bool:
-        """Return whether it makes any of these files."""
-        ...
-
-    def is_made(self) -> bool:
-        """Return whether the data exists."""
-        ...
-
-    def make(self) -> None:
-        """Make it."""
-        ...
 
 
 class Collate(Protocol):
@@ -123,7 +108,7 @@ class DataModule(pl.LightningDataModule):
         collate: Collate,
         loader: Loading,
         seed: Annotated[int, Interval(ge=0, le=2**32 - 1)],
-        maker: Maker | None = None,
+        maker: Makes | None = None,
     ) -> None:
         super().__init__()
         self.dataset, self.files, self.collate = dataset, files, collate
@@ -153,9 +138,7 @@ class DataModule(pl.LightningDataModule):
 
     def prepare(self, *splits: str) -> None:
         """Make missing data of these splits if the task can; a user's own files are never made."""
-        files = [file for split in splits if (file := self.files[split]) is not None]
-        if self.maker is not None and self.maker.makes(files) and not self.maker.is_made():
-            self.maker.make()
+        make_missing(self.maker, [file for split in splits if (file := self.files[split]) is not None])
 
     def setup(self, stage: str) -> None:
         """Read the splits this stage needs and prove them disjoint."""

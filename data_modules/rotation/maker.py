@@ -12,9 +12,9 @@ from math import prod
 from pathlib import Path
 from random import Random
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, ClassVar
 
-from data_modules.maker import Maker, Plan, in_order
+from data_modules.maker import Maker, Plan, check_repeats, in_order
 from data_modules.rotation.pictures import COLORS, draw_board
 from data_modules.rotation.polyomino import DEGREES, Board, mirror, random_pieces, turn
 
@@ -91,6 +91,8 @@ class Rotations(Maker):
         prompt: ``text_input`` of every row; ``<image>`` is the piece, ``{turn}`` and ``{candidates}`` are filled in.
     """
 
+    keys: ClassVar[Mapping[str, str]] = Maker.keys | {"prompt": "question"}
+
     rows: Mapping[str, int]
     size: int
     cells: Sequence[int]
@@ -106,6 +108,8 @@ class Rotations(Maker):
     def __post_init__(self) -> None:
         self._check_pieces()
         self._check_questions()
+        for key in ("cells", "turns", "distractors"):
+            check_repeats(f"task.{key}", getattr(self, key))
 
     def _check_pieces(self) -> None:
         if not 2 <= self.size <= 8 or not 1 <= self.colors <= len(COLORS) or self.cell_px < 8:

@@ -1,15 +1,16 @@
 """What the tasks of official rows (``jsonl.py``) share: all rows are checked at the start, images are opened later."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Self
 
 from data_modules.files.sources import path_of
+from data_modules.maker import SETTINGS
 from data_modules.rows.jsonl import load_samples, problems
 from data_modules.rows.questions import Questions
-from data_modules.samples import Problem, Sample
+from data_modules.samples import Picture, Problem, Sample
 
 
 class OfficialRows(Questions):
@@ -47,8 +48,15 @@ class OfficialRows(Questions):
             )
 
     def problems(self, file: str | Path, problem: Problem = lambda sample: None) -> Iterator[str]:
-        """Yield what is wrong with every bad row of a file; every image is decoded."""
-        return problems(path_of(file), self.image_root, self.check, problem)
+        """Yield what is wrong with every bad row of a file; every image is decoded.
+
+        A picture that stands for another board in a row before is bad, too, as is a ``map_id`` of made data that is
+        there again, since its pictures are named by it.
+        """
+        twins = Twins((path_of(file).parent / SETTINGS).is_file())
+        return problems(
+            path_of(file), self.image_root, self.check, lambda sample: problem(sample) or twins.find(sample)
+        )
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -63,3 +71,31 @@ class OfficialRows(Questions):
         Raises:
             ValueError: the row can't be graded.
         """
+
+
+class Twins:
+    """Rows that claim the same picture files for something else, found one after the other.
+
+    Args:
+        made: whether rows are made by a task, so that no two have the same ``map_id``.
+    """
+
+    def __init__(self, made: bool) -> None:
+        self.made = made
+        self.boards = dict[Hashable, tuple[object, str]]()
+        self.names = dict[str, str]()
+
+    def find(self, sample: Sample) -> str | None:
+        """Say which row before it a row contradicts; ``None``: none."""
+        where, name, board = sample.where, sample.meta.get("map_id"), sample.meta.get("map_desc")
+        if self.made and name is not None and (before := self.names.setdefault(str(name), where)) != where:
+            return (
+                f"{where}: map_id {name} is that of {before}, too, so one has the other's pictures; make the data anew"
+            )
+        picture = next((part for part in sample.question if isinstance(part, Picture)), None)
+        if picture is None or board is None:
+            return None
+        shown, before = self.boards.setdefault(picture.path, (board, where))
+        if shown == board:
+            return None
+        return f"{where}: {picture.path} is the picture of another map_desc in {before}; give each board a picture of its own"

@@ -40,6 +40,7 @@ class Folding(Puzzle):
     """
 
     kinds, sizes, form = HOLE, range(3, 9), "[0] up, [1] right, [2] down or [3] left, and the cells of the fold: [1, 2]"
+    takes_room = True
 
     def answers(self, count: int) -> Sequence[str]:
         """Numbers of holes that at least one question in :data:`RARE` ends with."""

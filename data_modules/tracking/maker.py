@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
-from data_modules.maker import Maker, Plan, in_order
+from data_modules.maker import Maker, Plan, check_repeats, in_order, write_value
 from data_modules.tracking.puzzle import Places, Puzzle, Step, follow, shape
 
 MAX_MISSES = 3000
@@ -31,13 +31,15 @@ class Questions(Maker):
     Attributes:
         puzzle: what they are about.
         rows: rows of each split and number of steps.
-        steps: how many steps a question may have.
+        steps: how many steps a question may have, each number once.
         thoughts: ``none``, or ``rules``: the answer says after each block what there is.
         numbered: steps have numbers, and the answer writes them before the blocks.
         cell_px: pixels a cell.
         prompt: ``text_input`` of every row; ``<image>`` is the board; ``{steps}``, and where it is ``{start}``, what
             there is at the beginning, are filled in.
     """
+
+    keys: ClassVar[Mapping[str, str]] = Maker.keys | {"prompt": "question"}
 
     puzzle: Puzzle
     rows: Mapping[str, int]
@@ -52,6 +54,7 @@ class Questions(Maker):
             raise ValueError(f"task.cell_px={self.cell_px} must be 8 or more")
         if not self.steps or min(self.steps) < 1:
             raise ValueError(f"task.steps={list(self.steps)} must be numbers of 1 or more, such as [2, 4, 6]")
+        check_repeats("task.steps", self.steps)
         if self.thoughts not in ("none", "rules"):
             raise ValueError(f"task.thoughts={self.thoughts} must be none or rules")
         if missing := [part for part in ("<image>", "{steps}") if self.prompt.count(part) != 1]:
@@ -60,6 +63,12 @@ class Questions(Maker):
     def settings(self) -> dict[str, Any]:
         """Also which puzzle it is."""
         return super().settings() | {"puzzle": {"kind": type(self.puzzle).__name__, **asdict(self.puzzle)}}
+
+    def name_key(self, path: Sequence[str]) -> str:
+        """A puzzle's own values are keys of the task; which one it is, is ``task.puzzle``."""
+        if path[0] != "puzzle":
+            return super().name_key(path)
+        return super().name_key(path[:1] if path[1:] == ("kind",) else path[1:])
 
     def plans(self) -> Iterator[Plan]:
         """Yield every question; test comes first, so that it doesn't change with the size of train.
@@ -76,14 +85,26 @@ class Questions(Maker):
                     yield Plan(split, f"{split}_{count}_{number}", question)
 
     def _new_question(self, random: Random, count: int, answer: str, met: set[Question]) -> Question:
+        found = False
         for _ in range(MAX_MISSES):
             drawn = self.puzzle.draw_question(random, count, answer)
             if drawn is not None and (question := Question(*drawn)) not in met:
                 met.add(question)
                 return question
-        raise ValueError(
-            f"a board of size {self.puzzle.size} has too few questions of {count} step(s) for "
-            f"task.rows={dict(self.rows)}; lower them, or raise task.size or task.steps"
+            found = found or drawn is not None
+        raise ValueError(self._explain_lack(count, answer, found))
+
+    def _explain_lack(self, count: int, answer: str, found: bool) -> str:
+        """Say what helps where no new question is found, though others with its answer were or weren't."""
+        size, sizes = self.puzzle.size, self.puzzle.sizes
+        larger = ["raise task.size"] * (size < sizes[-1])
+        if not found:
+            remedies = " or ".join([*larger, "lower task.steps"])
+            return f"no board of size {size} that takes {count} step(s) and ends with {answer} was found; {remedies}"
+        steps = "take other task.steps" if self.puzzle.takes_room else "raise task.steps"
+        return (
+            f"a board of size {size} has too few questions of {count} step(s) for task.rows={write_value(self.rows)}; "
+            f"{', '.join(['lower these', *larger])} or {steps}"
         )
 
     def fill_prompt(self, question: Question) -> str:

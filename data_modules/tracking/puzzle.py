@@ -34,12 +34,15 @@ class Puzzle(ABC):
     """What a step is in a row's ``steps``."""
     asks_place: ClassVar[bool] = False
     """Whether answers are letters of places."""
+    takes_room: ClassVar[bool] = False
+    """Whether steps use up the board, so that with more of them there aren't always more questions."""
 
     size: int
 
     def __post_init__(self) -> None:
         if self.size not in self.sizes:
-            raise ValueError(f"task.size={self.size} must be {self.sizes[0]} to {self.sizes[-1]}")
+            wanted = f"{self.sizes[0]} to {self.sizes[-1]}" if len(self.sizes) > 1 else str(self.sizes[0])
+            raise ValueError(f"task.size={self.size} must be {wanted}")
 
     @abstractmethod
     def answers(self, count: int) -> Sequence[str]:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data_modules.maker import Maker, Plan, in_order
+from data_modules.maker import Maker, Plan, check_repeats, in_order
 from data_modules.rows.jsonl import load_samples
 from data_modules.samples import Sample
 from data_modules.vsp.maze import Grid, parse_grid, random_mazes, shortest_plan, walk
@@ -38,7 +38,7 @@ class Generator(Maker):
     """Mazes for train, val and test, disjoint by map.
 
     Attributes:
-        levels: grid sizes, 3 to 16.
+        levels: grid sizes, 3 to 16, each once.
         per_level: rows of each split at each level.
         cell_px: pixels a cell; the benchmark draws 64.
         hole_rate: chance of a hole in each cell.
@@ -58,6 +58,7 @@ class Generator(Maker):
     def __post_init__(self) -> None:
         if not self.levels or not set(self.levels) <= set(range(3, 17)):
             raise ValueError(f"task.levels={list(self.levels)} must name sizes from 3 to 16, e.g. task.levels=[3,4]")
+        check_repeats("task.levels", self.levels)
         if self.cell_px < 8 or not 0 <= self.hole_rate < 1:
             raise ValueError(
                 f"task.cell_px={self.cell_px} must be 8 or more and task.hole_rate={self.hole_rate} in [0, 1)"

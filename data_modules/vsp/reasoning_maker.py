@@ -9,13 +9,13 @@ The helper image is the board after the last move that is made: at the goal, in 
 the player.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from data_modules.maker import Plan, in_order
 from data_modules.vsp.boards import draw_board
@@ -126,6 +126,8 @@ class ReasoningGenerator(Generator):
         prompt: ``text_input`` of every row; ``<image>`` is the map, ``{plan}`` the moves.
         thoughts: ``none``, or ``rules``, see :func:`write_answer`.
     """
+
+    keys: ClassVar[Mapping[str, str]] = Generator.keys | {"prompt": "question"}
 
     thoughts: str = "none"
 

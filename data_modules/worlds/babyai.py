@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from data_modules.maker import check_repeats
 from data_modules.worlds.rendering import check_side
 from data_modules.worlds.world import SEEDS, Vector, WorldFailure
 
@@ -62,6 +63,7 @@ class BabyAI:
             raise ValueError(
                 f"task.levels={list(self.levels)}, things={self.things}, depth={self.depth}: give 1 or more of each"
             )
+        check_repeats("task.levels", self.levels)
         self.simulators = {level: open_level(level) for level in self.levels}
         self.level = self.levels[0]
         self.reset(np.random.default_rng(0))

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.maker import check_repeats
 from data_modules.worlds.doom_game import WIDTHS, Game, load_vizdoom
 from data_modules.worlds.doom_map import DoomMap, list_maps, read_map
 from data_modules.worlds.doom_space import cast_rays
@@ -88,6 +89,7 @@ class Doom:
         if wrong := [name for name in self.maps or ["none"] if str(name).upper() not in known]:
             names = ", ".join(known) or "no map in Doom's form"
             raise ValueError(f"task.world.maps has {wrong[0]}, but {self.file.name} has {names}")
+        check_repeats("task.world.maps", [str(name).upper() for name in self.maps])  # or a new map is a known one
         self.game, self.name = Game(self.file, self.width * self.factor), str(self.maps[0]).upper()
         try:
             self.game.start(self.name)

@@ -16,6 +16,20 @@ from data_modules.worlds.world import WorldFailure
 
 TRIES = 3
 """Simulators that are started for an episode at most, if they break down."""
+SHARED = (
+    "side",
+    "width",
+    "height",
+    "scene",
+    "scenes",
+    "entries",
+    "levels",
+    "things",
+    "depth",
+    "new_missions",
+    "options",
+)
+"""Options of worlds that are set by keys of the task; the others are keys of ``task.world``."""
 Played = TypeVar("Played")
 OPENED: dict[str, Any] = {}
 """Settings -> the world of this process: some take long to open."""
@@ -45,6 +59,14 @@ class PlayedEpisodes(Maker):
         kind: Any = self.world.func
         options = {key: value for key, value in self.world.keywords.items() if key not in getattr(kind, "WHERE", ())}
         return super().settings() | {"world": {"name": f"{kind.__module__}.{kind.__qualname__}"} | options}
+
+    def name_key(self, path: Sequence[str]) -> str:
+        """A world's options are keys of ``task.world``, those in :data:`SHARED` of the task."""
+        if path[0] != "world" or len(path) < 2:
+            return super().name_key(path)
+        if path[1] in SHARED:
+            return super().name_key(path[2:] if path[1] == "options" else path[1:])
+        return super().name_key(["world", "_target_"] if path[1] == "name" else path)
 
     def make(self) -> None:
         """Make them; that the world can be opened is found out before a process is started."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.maker import check_repeats
 from data_modules.worlds.metaworld import MetaWorld
 from data_modules.worlds.rendering import check_side
 from data_modules.worlds.world import Vector, WorldFailure
@@ -148,6 +149,8 @@ class MetaWorldLanguage:
                 f"task.scenes={list(self.scenes)} must name one or more, and task.world.entries={list(self.entries)} "
                 f"numbers from 0 to {OBSERVED - 1}"
             )
+        check_repeats("task.scenes", self.scenes)
+        check_repeats("task.world.entries", self.entries)
         self.scene = self.scenes[0]
         self.simulator = self.take()
         self.reset(np.random.default_rng(0))  # before that nothing is measured

@@ -35,6 +35,7 @@ from mirage_pl.engine.mistakes import (
     list_keys,
     list_value_overrides,
 )
+from mirage_pl.engine.options import OWN, explain_no_option
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.runs.identity import hash_variant
@@ -86,7 +87,7 @@ register_plugins()
 def register_own_task() -> None:
     """Register ``task=own``: the task that the run was trained on, with every key open to overrides."""
     node = OmegaConf.create({"own": True}, flags={"struct": False})
-    ConfigStore.instance().store(group="task", name="own", node=node)
+    ConfigStore.instance().store(group="task", name=OWN, node=node)
 
 
 register_own_task()
@@ -231,6 +232,8 @@ def guide_main(
         warnings.filterwarnings("ignore", message="provider=hydra.searchpath")  # the error after it says the same
         try:
             sys.argv[1:] = [NONE.get(word, word) for word in prepare(sys.argv[1:])]
+            if line := explain_no_option(config, sys.argv[1:]):
+                fail(line)
             improve_help()
             compose_and_run()
         except KeyboardInterrupt:  # in a sweep

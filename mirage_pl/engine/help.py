@@ -11,6 +11,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 
+from mirage_pl.engine.options import is_offered
 from mirage_pl.engine.place import CONF
 
 GROUPS = {"evaluate": ("task", "evaluation", "decoding"), "infer": ("session", "decoding"), "data": ("task",)}
@@ -54,14 +55,18 @@ def list_values_too() -> None:
         hydra = HydraConfig.get()
         verb = str(hydra.job.config_name).removesuffix(".yaml")
         own = GROUPS.get(verb, ())
+        known = self.config_loader.get_group_options
+
+        def offer(group_name: str, *more: Any, **named: Any) -> list[str]:
+            return [option for option in known(group_name, *more, **named) if is_offered(group_name, option, verb)]
 
         def list_own(predicate: Callable[[str], bool], *more: Any) -> str:
             return list_groups(self, lambda group: predicate(group) and fits(group), *more)
 
         def fits(group: str) -> bool:
-            return not own or group.partition("/")[0] in own
+            return is_offered(group, "", verb) and (not own or group.partition("/")[0] in own)
 
-        self.format_config_groups = list_own
+        self.format_config_groups, self.config_loader.get_group_options = list_own, offer
         typed = {word.partition("=")[0] for word in sys.argv[1:]}
         chosen = [
             CONF / group / f"{option}.yaml"

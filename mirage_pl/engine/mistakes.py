@@ -14,6 +14,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from mirage_pl.engine.errors import explain_absence
+from mirage_pl.engine.options import list_options
 from mirage_pl.engine.place import CONF
 
 ALIKE = 0.7
@@ -72,9 +73,7 @@ def explain_option(error: MissingConfigException) -> str:
         name = f"{folder}/{name}"
     if not group:
         return f"--config-name={name} doesn't exist; leave it out"
-    files = sorted((CONF / group).rglob("*.yaml"))
-    ours = [file.relative_to(CONF / group).with_suffix("").as_posix() for file in files]
-    options = sorted({*(error.options or ()), *ours})
+    options = list_options(group, error.options or ())
     near = nearest(name.replace("/", "."), [option.replace("/", ".") for option in options], 0.6)
     proposal = f"did you mean {' or '.join(option.replace('.', '/') for option in near)}? " if near else ""
     if "," in name:
@@ -96,8 +95,7 @@ def explain_choice() -> str:
     pairs = [word.partition("=")[::2] for word in sys.argv[1:] if "=" in word]
     unnamed = ((key, value) for key, value in pairs if (CONF / key).is_dir() and UNNAMED.fullmatch(value))
     group, value = next(unnamed, ("", ""))
-    options = [file.relative_to(CONF / group).with_suffix("").as_posix() for file in (CONF / group).rglob("*.yaml")]
-    return f"{group}={value} is no option; choose from {', '.join(sorted(options))}"
+    return f"{group}={value} is no option; choose from {', '.join(list_options(group))}"
 
 
 def explain_yaml(error: YAMLError) -> str:

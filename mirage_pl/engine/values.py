@@ -15,6 +15,7 @@ from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 LISTS = (list, tuple, set, frozenset, Sequence, Iterable, Collection)
 """Types for which a list is given."""
 WORDS = {NoneType: "null", bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+ITEMS = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
 def fits(value: Any, annotation: Any) -> bool:
@@ -115,7 +116,9 @@ def describe(annotation: Any) -> str:
     """What an annotation asks for, in words: ``a whole number of 1 or more, or null``."""
     kind, options = get_origin(annotation) or annotation, get_args(annotation)
     if kind is Annotated:
-        return " ".join([describe(options[0]), *describe_rules(list_rules(options[1:]))])
+        rules = list_rules(options[1:])
+        counted = (get_origin(options[0]) or options[0]) in LISTS and any(isinstance(rule, MaxLen) for rule in rules)
+        return " ".join([describe(list if counted else options[0]), *describe_rules(rules)])
     if kind in (Union, UnionType):
         written = [option for option in options if not is_built(option)] or options
         parts = dict.fromkeys(describe(option) for option in written if option not in (None, NoneType))
@@ -123,7 +126,10 @@ def describe(annotation: Any) -> str:
     if kind is Literal:
         return f"one of {', '.join(map(str, options))}"
     if kind in LISTS:
-        return f"a list of {len(options)}" if is_fixed(kind, options) else "a list"
+        if is_fixed(kind, options):
+            return f"a list of {len(options)}"
+        items = ITEMS.get(options[0]) if options else None
+        return f"a list of {items}" if items else "a list"
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return "keys with their values, in braces"
     if isinstance(kind, type) and issubclass(kind, os.PathLike):

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from data_modules.loading.datamodule import check_disjoint
+from data_modules.maker import make_missing
 from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.console import Grid, print_grid
 from mirage_pl.engine.datasets import split as data_split
@@ -38,7 +39,7 @@ def run(cfg: DictConfig) -> None:
     files = check_config(cfg)
     dataset: Any = instantiate(cfg.task.dataset)
     if not cfg.validate:
-        make_files(instantiate(cfg.task.data.maker), files)
+        make_missing(instantiate(cfg.task.data.maker), files.values())
     out = None if cfg.out is None else Path(cfg.out)
     if cfg.validate:
         print_bad_rows(dataset, files, instantiate(cfg.collator), cfg.loader.max_length)
@@ -94,12 +95,6 @@ def describe_data(cfg: DictConfig, splits: Mapping[str, Any], files: Mapping[str
     if cfg.sheet:
         page, picture = write_sheet(Path(cfg.sheet), cfg.task.name, splits, cfg.num_shown, cfg.seed)
         print(f"sheet: {page}, {picture}")
-
-
-def make_files(maker: Any, files: Mapping[str, Any]) -> None:
-    """Make the task's generated files that are missing."""
-    if maker is not None and maker.makes(files.values()) and not maker.is_made():
-        maker.make()
 
 
 def print_bad_rows(dataset: Any, files: Mapping[str, Any], collate: Any, max_length: int | None) -> None:
