@@ -177,8 +177,8 @@ def make_missing(maker: Makes | None, files: Iterable[Any]) -> None:
     for file in map(Path, made):
         if not (file.exists() or has_magic(str(file))):
             raise ValueError(
-                f"{file} is missing, and {file.parent} was made before; delete that folder, and the same command makes it "
-                "anew; or correct the path, or set it to null"
+                f"{file} is missing, though {file.parent} was made before; delete that folder, and the same command "
+                "makes it anew, or correct the path (null: no such split)"
             )
 
 

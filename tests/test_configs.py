@@ -242,7 +242,7 @@ def test_help_and_cfg_answer_without_torch(verb):
             ["serve:", "port:", "actions: null"],
             ["_target_", "stage: aux", "memory: ${mem"],
         ),
-        ("data task=die", ["validate:", "steps: [6]"], ["stage: aux"]),
+        ("data task=die", ["validate:", "steps: [6]"], ["stage: aux", ", own,", "task/made:"]),
     ],
 )
 def test_help_lists_the_values_of_the_verb_and_of_what_was_chosen(command, values, missing):

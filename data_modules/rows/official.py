@@ -98,4 +98,4 @@ class Twins:
         shown, before = self.boards.setdefault(picture.path, (board, where))
         if shown == board:
             return None
-        return f"{where}: {picture.path} is the picture of another map_desc in {before}; give each board a picture of its own"
+        return f"{where}: {picture.path} shows another map_desc in {before}; give each board a picture of its own"

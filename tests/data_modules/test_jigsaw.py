@@ -167,7 +167,7 @@ def test_the_same_settings_make_the_same_bytes_and_test_does_not_depend_on_the_s
     of_test = [file for file in files if "test" in file.name]
     assert all((tmp_path / "smaller" / file).read_bytes() == (made / file).read_bytes() for file in of_test)
     assert generator(made, photos=photos).is_made()
-    with pytest.raises(ValueError, match=r"was made with photos=.*, and photos=None is wanted; give what"):
+    with pytest.raises(ValueError, match=r"was made with task.photos=.*, and task.photos=null is wanted; give what"):
         generator(made).is_made()
 
 

@@ -257,10 +257,14 @@ def test_a_letter_or_a_number_is_read_from_the_last_box():
         (lambda: Swaps(size=3, colors=3, moving=0), "task.moving=0 must be above 0"),
         (lambda: Sliding(size=3, colors=5), "task.colors=5 must be 1 to 4"),
         (lambda: Walker(size=3, moving=1.5), "task.moving=1.5 must be above 0 and at most 1"),
-        (lambda: Die(size=4), "task.size=4 must be 3 to 3"),
+        (lambda: Die(size=4), "task.size=4 must be 3$"),
         (lambda: Folding(size=2), "task.size=2 must be 3 to 8"),
         (lambda: maker("unused", cell_px=4), "task.cell_px=4 must be 8 or more"),
         (lambda: maker("unused", steps=[]), r"task.steps=\[\] must be numbers of 1 or more"),
+        (
+            lambda: maker("unused", steps=[3, 2, 3]),
+            r"task.steps=\[3,2,3\] names 3 more than once; .*: task.steps=\[3,2\]",
+        ),
         (lambda: maker("unused", thoughts="free"), "task.thoughts=free must be none or rules"),
         (lambda: maker("unused", prompt="Do {steps}."), "must hold <image> once"),
     ],
@@ -271,8 +275,15 @@ def test_settings_that_make_no_questions_are_refused(change, words):
 
 
 def test_more_questions_than_there_are_are_refused_with_what_to_do():
-    with pytest.raises(ValueError, match=r"too few questions of 1 step\(s\).*raise task.size or task.steps"):
+    few = r"too few questions of 1 step\(s\) for task.rows={train: \d+}"
+    with pytest.raises(ValueError, match=rf"size 3 has {few}; lower these or raise task.steps$"):
         questions("die", steps=[1], rows={"train": 100})
+    with pytest.raises(ValueError, match=rf"size 4 has {few}; lower these, raise task.size or take other task.steps$"):
+        questions("folding", steps=[1], rows={"train": 2000})
+    with pytest.raises(
+        ValueError, match=r"no board of size 4 that takes 20 step\(s\) .*; raise task.size or lower task.st"
+    ):
+        questions("folding", steps=[20], rows={"train": 2})
 
 
 @pytest.mark.parametrize(
@@ -297,6 +308,46 @@ def test_a_bad_row_is_named_with_what_was_expected(swaps, change, words):
     with pytest.raises(ValueError, match=rf"bad.jsonl:1.*{words}"):
         Tracking(PUZZLES["swaps"]).read(file)
     file.unlink()
+
+
+def test_rows_that_share_a_picture_of_two_boards_are_found_when_data_is_checked(made, tmp_path):
+    file, data = made / "twins.jsonl", Tracking(PUZZLES[made.name])
+    first, *_, last = map(json.loads, (made / "train.jsonl").read_text().splitlines())
+    assert not list(data.problems(made / "train.jsonl"))
+    file.write_text("\n".join(map(json.dumps, (first, last | {"map_id": first["map_id"]}))))
+    assert [re.sub(".*/", "", line) for line in data.problems(file)] == [
+        "twins.jsonl:1, too, so one has the other's pictures; make the data anew"
+    ]
+    pictures = {"image_input": first["image_input"], "map_desc": last["map_desc"]}
+    file.write_text("\n".join(map(json.dumps, (first, last | pictures, first | {"map_id": "other"}))))
+    assert first["map_desc"] != last["map_desc"]
+    [line] = data.problems(file)
+    assert re.search(r"twins.jsonl:2: \S*png shows another map_desc in .*twins.jsonl:1; give each board", line)
+    own = tmp_path / "own.jsonl"
+    absolute = {
+        "image_input": str(made / first["image_input"]),
+        "image_output": [str(made / x) for x in first["image_output"]],
+    }
+    own.write_text("\n".join(json.dumps(first | absolute) for _ in range(2)))
+    assert not list(data.problems(own)), "rows that a task didn't make may have one name"
+    file.unlink()
+
+
+RULES = {
+    "swaps": "Each swap exchanges what two cells hold",
+    "sliding": "the tile that can move that way slides into the gap",
+    "walker": "left and right are quarter turns on the spot",
+    "die": "north, which is up, tips it over that edge",
+    "folding": "Unfolding 2 right adds two columns of cells at its right edge",
+}
+
+
+@pytest.mark.parametrize("task", PUZZLES)
+def test_a_question_says_the_rule_which_no_pretrained_model_can_know(task):
+    made = instantiate(compose("data", f"task={task}", "task.rows={test: 2}").task.data.maker)
+    asked = made.fill_prompt(next(iter(made.plans())).content)
+    assert RULES[task] in asked
+    assert "{" not in asked.replace("\\boxed{}", "")
 
 
 @pytest.mark.parametrize(

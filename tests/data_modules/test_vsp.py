@@ -194,7 +194,7 @@ def test_excluded_mazes_are_a_setting_by_their_content_and_data_made_before_ther
     (tmp_path / "old" / "made.json").write_text(json.dumps(record))
     assert generator(tmp_path / "old").is_made()
     excluded = generator(tmp_path / "old", exclude=[made / "test.jsonl"])
-    with pytest.raises(ValueError, match="was made with exclude=None"):
+    with pytest.raises(ValueError, match="was made with task.exclude=null"):
         excluded.is_made()
     (tmp_path / "moved.jsonl").write_text("".join(reversed((made / "test.jsonl").open().readlines())))
     assert generator(tmp_path, exclude=[tmp_path / "moved.jsonl"]).settings() == excluded.settings()

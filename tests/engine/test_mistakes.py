@@ -14,6 +14,7 @@ from mirage_pl.engine import cli
 from mirage_pl.engine.arguments import takes_value
 from mirage_pl.engine.errors import find_mistake
 from mirage_pl.engine.mistakes import check_types, nearest
+from mirage_pl.engine.options import is_offered
 from tests.conftest import compose
 
 
@@ -47,6 +48,9 @@ REFUSED = {
     "stage": "stage has no value; write stage=VALUE",
     "stage=": "stage= has no value; choose from auxiliary",
     "task=vps": "task=vps doesn't exist; did you mean vsp",
+    "task=own": "task=own is the task of a run, which evaluate finds by its ckpt=; name a task; choose from babyai, ",
+    "task=vsp,own": "task=own is the task of a run",
+    "task=made/vsp": "task=made/vsp is what tasks are made of, and none itself; choose from babyai, ",
     "model=tniy": "model=tniy doesn't exist; did you mean tiny? choose from",
     "experiment=study/mian": "experiment=study/mian doesn't exist; did you mean study/main?",
     "seed = 3": "write seed=3",
@@ -61,6 +65,14 @@ REFUSED = {
 @pytest.mark.parametrize(("override", "line"), REFUSED.items())
 def test_an_override_that_cannot_be_is_answered_with_what_could(monkeypatch, capsys, override, line):
     assert line in said(train.main, monkeypatch, capsys, override)
+
+
+def test_what_is_no_value_is_not_offered(monkeypatch, capsys):
+    offered = said(train.main, monkeypatch, capsys, "task=vps").partition("choose from ")[2].split(", ")
+    assert "vsp" in offered
+    assert "own" not in offered
+    assert not [option for option in offered if option.startswith("made/")]
+    assert is_offered("task", "own", "evaluate")
 
 
 @pytest.mark.parametrize(
