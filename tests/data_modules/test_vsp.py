@@ -59,7 +59,7 @@ def test_the_same_settings_make_the_same_bytes_and_test_mazes_do_not_depend_on_t
 
 def test_data_made_with_other_settings_is_never_taken_for_this(made):
     assert generator(made).is_made()
-    with pytest.raises(ValueError, match=r"made with levels=\[3, 4\]"):
+    with pytest.raises(ValueError, match=r"made with task.levels=\[3,4\], and task.levels=\[5\] is wanted"):
         generator(made, levels=[5]).is_made()
 
 
@@ -69,7 +69,7 @@ def test_a_failed_run_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("levels", [[], [2], [3, 17]])
+@pytest.mark.parametrize("levels", [[], [2], [3, 17], [3, 4, 3]])
 def test_impossible_levels_are_refused(tmp_path, levels):
     with pytest.raises(ValueError, match="task.levels"):
         generator(tmp_path, levels=levels)

@@ -14,7 +14,7 @@ from mirage_pl.engine import cli
 from mirage_pl.engine.arguments import takes_value
 from mirage_pl.engine.errors import find_mistake
 from mirage_pl.engine.mistakes import check_types, nearest
-from mirage_pl.engine.options import is_offered
+from mirage_pl.engine.options import explain_no_option, is_offered
 from tests.conftest import compose
 
 
@@ -49,7 +49,6 @@ REFUSED = {
     "stage=": "stage= has no value; choose from auxiliary",
     "task=vps": "task=vps doesn't exist; did you mean vsp",
     "task=own": "task=own is the task of a run, which evaluate finds by its ckpt=; name a task; choose from babyai, ",
-    "task=vsp,own": "task=own is the task of a run",
     "task=made/vsp": "task=made/vsp is what tasks are made of, and none itself; choose from babyai, ",
     "model=tniy": "model=tniy doesn't exist; did you mean tiny? choose from",
     "experiment=study/mian": "experiment=study/mian doesn't exist; did you mean study/main?",
@@ -73,6 +72,14 @@ def test_what_is_no_value_is_not_offered(monkeypatch, capsys):
     assert "own" not in offered
     assert not [option for option in offered if option.startswith("made/")]
     assert is_offered("task", "own", "evaluate")
+    assert "task=own is the task of a run" in str(explain_no_option("train", ["-m", "task=vsp,own"]))
+    for verb, word in (
+        ("evaluate", "task=own"),
+        ("train", "task=vsp,jigsaw"),
+        ("train", "stage=own"),
+        ("train", "own"),
+    ):
+        assert explain_no_option(verb, [word]) is None
 
 
 @pytest.mark.parametrize(
