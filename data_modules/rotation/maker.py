@@ -91,7 +91,7 @@ class Rotations(Maker):
         prompt: ``text_input`` of every row; ``<image>`` is the piece, ``{turn}`` and ``{candidates}`` are filled in.
     """
 
-    keys: ClassVar[Mapping[str, str]] = Maker.keys | {"prompt": "question"}
+    keys: ClassVar[Mapping[str, str]] = {**Maker.keys, "prompt": "question"}
 
     rows: Mapping[str, int]
     size: int

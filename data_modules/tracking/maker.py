@@ -39,7 +39,7 @@ class Questions(Maker):
             there is at the beginning, are filled in.
     """
 
-    keys: ClassVar[Mapping[str, str]] = Maker.keys | {"prompt": "question"}
+    keys: ClassVar[Mapping[str, str]] = {**Maker.keys, "prompt": "question"}
 
     puzzle: Puzzle
     rows: Mapping[str, int]

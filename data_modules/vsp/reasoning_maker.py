@@ -127,7 +127,7 @@ class ReasoningGenerator(Generator):
         thoughts: ``none``, or ``rules``, see :func:`write_answer`.
     """
 
-    keys: ClassVar[Mapping[str, str]] = Generator.keys | {"prompt": "question"}
+    keys: ClassVar[Mapping[str, str]] = {**Generator.keys, "prompt": "question"}
 
     thoughts: str = "none"
 
