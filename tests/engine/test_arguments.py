@@ -28,7 +28,7 @@ REFUSED = {
     "stage.module.net=null": "stage.module.net=null must be",
     "stage.freeze=null": "stage.freeze=null must be a list",
     "task.levels=null": "task.levels=null must be a list",
-    "task.levels=[1.5]": "task.levels=[1.5] must be a list of whole numbers",
+    "task.levels=[1.5]": r"task.levels=\[1.5\] must be a list of whole numbers",
     f"{LR}=null": f"{LR}=null must be a number",
     "runs=null": "runs=null must be a text",
     "data=null": "data=null must be a text",
