@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from glob import has_magic
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from rich.progress import track
 
@@ -141,45 +140,6 @@ class Maker(ABC):
 
     def _line(self, plan: Plan, folder: Path) -> str:
         return json.dumps(self.draw(plan, folder), allow_nan=False) + "\n"
-
-
-class Makes(Protocol):
-    """What :func:`make_missing` needs of a maker."""
-
-    def makes(self, files: Iterable[Any]) -> bool:
-        """Return whether it makes any of these files."""
-        ...
-
-    def is_made(self) -> bool:
-        """Return whether the data exists."""
-        ...
-
-    def make(self) -> None:
-        """Make it."""
-        ...
-
-
-def make_missing(maker: Makes | None, files: Iterable[Any]) -> None:
-    """Make a task's files where they are missing; a user's own files are never made.
-
-    Args:
-        maker: of the task; ``None``: it makes none.
-        files: what the splits read.
-
-    Raises:
-        ValueError: the data is there, but one of its files isn't.
-    """
-    made = [file for file in files if maker is not None and maker.makes([file])]
-    if maker is None or not made:
-        return
-    if not maker.is_made():
-        maker.make()
-    for file in map(Path, made):
-        if not (file.exists() or has_magic(str(file))):
-            raise ValueError(
-                f"{file} is missing, though {file.parent} was made before; delete that folder, and the same command "
-                "makes it anew, or correct the path (null: no such split)"
-            )
 
 
 def compare(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

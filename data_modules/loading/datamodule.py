@@ -12,7 +12,7 @@ from data_modules.loading.batches import Batches, EpochBatches, TokenBatches
 from data_modules.loading.loader import Loading, ResumableLoader
 from data_modules.loading.served import Collated, Placed, Served, draw_sample
 from data_modules.loading.usable import usable
-from data_modules.maker import Makes, make_missing
+from data_modules.missing import Makes, make_missing
 from data_modules.samples import Sample
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from data_modules.maker import Maker, Plan, compare, make_missing, write_value
+from data_modules.maker import Maker, Plan, compare, write_value
+from data_modules.missing import make_missing
 from data_modules.worlds.babyai import BabyAI
 from data_modules.worlds.metaworld_language import MetaWorldLanguage
 from mirage_pl.engine.arguments import resolve

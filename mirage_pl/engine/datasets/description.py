@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from data_modules.loading.datamodule import check_disjoint
-from data_modules.maker import make_missing
+from data_modules.missing import make_missing
 from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.console import Grid, print_grid
 from mirage_pl.engine.datasets import split as data_split
