@@ -11,15 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from mirage_pl.engine.evaluation import measures
 from mirage_pl.engine.evaluation.measures import Number
-from mirage_pl.engine.evaluation.statistics import (
-    Array,
-    bootstrap,
-    bootstrap_change,
-    bootstrap_difference,
-    paired_difference,
-    wilson,
-)
+from mirage_pl.engine.evaluation.statistics import Array, bootstrap, bootstrap_change, bootstrap_difference, wilson
 from mirage_pl.engine.seams import Measure
 
 
@@ -34,7 +28,7 @@ def estimate(measure: Measure, values_SQ: Array, units_Q: Array) -> Number:
     if measure.kind != "share":
         return bootstrap(values_SQ, units_Q)
     if len(values_SQ) == 1 and are_apart(units_Q):
-        return wilson(int(values_SQ.sum()), values_SQ.shape[1])
+        return measures.estimate_interval(measure, values_SQ[0].tolist())
     if not is_constant(values_SQ):
         return bootstrap(values_SQ, units_Q)
     units = count_units(units_Q)
@@ -46,7 +40,7 @@ def estimate_difference(measure: Measure, theirs_SQ: Array, ours_SQ: Array, unit
     if measure.kind != "share":
         return bootstrap_difference(theirs_SQ, ours_SQ, units_Q)
     if len(theirs_SQ) == len(ours_SQ) == 1 and are_apart(units_Q):
-        return pair(theirs_SQ[0], ours_SQ[0])
+        return pair(measure, theirs_SQ[0], ours_SQ[0])
     if not (is_constant(theirs_SQ) or is_constant(ours_SQ)):
         return bootstrap_difference(theirs_SQ, ours_SQ, units_Q)
     # what is all alike isn't correlated with anything
@@ -61,16 +55,16 @@ def estimate_difference(measure: Measure, theirs_SQ: Array, ours_SQ: Array, unit
 
 def estimate_change(measure: Measure, own_SQ: Array, changed_SQ: Array, units_Q: Array) -> Number:
     """The difference of the same runs under a condition: changed less own."""
-    apart = are_apart(units_Q)
-    if measure.kind != "share" or not apart or (len(own_SQ) > 1 and not is_constant(changed_SQ - own_SQ)):
+    if measure.kind != "share" or not are_apart(units_Q) or (len(own_SQ) > 1 and not is_constant(changed_SQ - own_SQ)):
         return bootstrap_change(own_SQ, changed_SQ, units_Q)
-    seeds = [pair(*each) for each in zip(own_SQ, changed_SQ, strict=True)]
+    seeds = [pair(measure, *each) for each in zip(own_SQ, changed_SQ, strict=True)]
     return seeds[0] | {"low": min(each["low"] for each in seeds), "high": max(each["high"] for each in seeds)}
 
 
-def pair(before_Q: Array, after_Q: Array) -> dict[str, Any]:
-    """Newcombe's interval of one seed's answers to the same questions."""
-    return {key: each for key, each in paired_difference(before_Q.tolist(), after_Q.tolist()).items() if key != "p"}
+def pair(measure: Measure, before_Q: Array, after_Q: Array) -> dict[str, Any]:
+    """The change of one seed's answers as ``evaluate`` has it, without the test."""
+    change = measures.estimate_change(measure, before_Q, after_Q)
+    return {key: each for key, each in change.items() if key != "p"}
 
 
 def is_constant(values_SQ: Array) -> bool:

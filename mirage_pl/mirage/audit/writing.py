@@ -105,7 +105,8 @@ def find_luck(true_RJkD: Tensor) -> Tensor:
     luck_RJk = torch.full(true_RJkD.shape[:3], float("nan"))
     for block, place, rows_n in each_place(true_RJkD):
         targets_nD = less_mean(true_RJkD[rows_n, block, place])
-        same_nn = torch.cdist(targets_nD, targets_nD) <= SAME * targets_nD.norm(dim=1).unsqueeze(1)
+        apart_nn = torch.cdist(targets_nD, targets_nD, compute_mode="donot_use_mm_for_euclid_dist")
+        same_nn = apart_nn <= SAME * targets_nD.norm(dim=1).unsqueeze(1)
         luck_RJk[rows_n, block, place] = same_nn.float().mean(1)
     return luck_RJk
 
