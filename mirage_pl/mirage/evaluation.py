@@ -142,8 +142,15 @@ class LatentTrial(AnswersTrial):
         return [*super().remark(rows), *nothing]
 
     def describe(self) -> Mapping[str, Any]:
-        """Numbers about the latents as vectors; empty if no answer has latents."""
-        return self.probe.describe() if self.evaluation.looks and self.probe.names else {}
+        """Columns of an answer, and numbers about its latents as vectors; empty if latents aren't looked at."""
+        if not self.evaluation.looks:
+            return {}
+        return self.count_columns() | (self.probe.describe() if self.probe.names else {})
+
+    def count_columns(self) -> dict[str, Any]:
+        """``columns``: mean length of an answer in tokens and latents; empty without answers."""
+        columns = [len(tokens) for batch in self.batches for tokens in batch.generation.tokens]
+        return {"columns": sum(columns) / len(columns)} if columns else {}
 
     def pictures(self, rows: Sequence[int]) -> Iterator[tuple[str, Drawn]]:
         """Draw the latents: ``geometry``, ``plane``, and ``row-<number>`` of some rows."""

@@ -26,6 +26,7 @@ CONDITIONS = {
 }
 """What stands in place of the latents."""
 NUMBERS = {
+    "columns": "mean length of an answer: tokens and latents",
     "rows": "answers with latents",
     "cosine_within": "mean cosine of two latents of a sample",
     "cosine_across": "mean cosine of the latents in one place of two samples",

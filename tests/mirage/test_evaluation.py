@@ -36,8 +36,8 @@ class Alphabet:
 
 
 class Generation:
-    def __init__(self, texts):
-        self.texts = texts
+    def __init__(self, texts, tokens):
+        self.texts, self.tokens = texts, tokens
 
     def describe(self, row):
         return {"finished": self.texts[row] != "x"}
@@ -52,7 +52,8 @@ class Module:
         self.texts = texts
 
     def generate(self, prompts, **decoding):
-        return Generation([self.texts[int(sample.where[-1])] for sample in prompts])
+        numbers = [int(sample.where[-1]) for sample in prompts]
+        return Generation([self.texts[number] for number in numbers], [[7] * (number + 1) for number in numbers])
 
 
 class Prompts(list):
@@ -137,7 +138,7 @@ def test_all_or_some_or_none_are_made(tamper, wanted, names):
     metrics, rows, trial = tamper(wanted)
     assert list(metrics.get("interventions", {})) == names
     assert list(rows[0].get("interventions", {})) == names
-    assert metrics.get("latents", {}) == ({} if wanted is None else {"norm": 2.0})
+    assert metrics.get("latents", {}) == ({} if wanted is None else {"columns": 3.0, "norm": 2.0})
     assert len(list(trial.pictures([0, 3]))) == (0 if wanted is None else 2)
 
 
@@ -170,7 +171,8 @@ def test_a_bad_option_of_decoding_is_refused_before_anything_is_loaded():
 @pytest.mark.parametrize("wanted", ["all", "zero", []])
 def test_without_latents_there_is_nothing_to_tamper_with_and_it_is_said(tamper, wanted):
     metrics, rows, trial = tamper(wanted, Silent())
-    assert not {"interventions", "latents"} & metrics.keys()
+    assert "interventions" not in metrics
+    assert metrics["latents"] == {"columns": 3.0}, "answers of 1, 2, 3, 4 and 5 columns"
     assert trial.remark(rows)[-1] == "no answer has latents, so there is nothing to intervene in"
 
 

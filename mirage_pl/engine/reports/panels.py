@@ -4,14 +4,14 @@ Pass them to :func:`mirage_pl.engine.reports.plots.render_svg` on a page and :fu
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from mirage_pl.engine.evaluation.measures import Number
+from mirage_pl.engine.evaluation.measures import Number, has_interval
 from mirage_pl.engine.evaluation.statistics import Array
 from mirage_pl.engine.reports.page import choose_color, choose_line
 from mirage_pl.engine.reports.plots import (
@@ -22,12 +22,14 @@ from mirage_pl.engine.reports.plots import (
     scale_axis,
     style_axes,
     thin_curve,
+    write_title,
 )
 from mirage_pl.engine.runs.curves import Curve
 from mirage_pl.engine.seams import Measure
 
 COLUMNS = 5
 """Panels in a row."""
+ENDS = ("low", "high")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,54 @@ def draw_panels(panels: Mapping[str, Mapping[str, Bar]], measure: Measure) -> Fi
     first = figure.axes[0]
     first.set_ylim(len(names) - 0.4, -0.6)  # the first name stands above
     scale_axis(first, "x", measure, 3)
+    return figure
+
+
+def number_groups(groups: Iterable[str]) -> tuple[str, dict[str, int]]:
+    """Find what groups that are called ``level_3`` or ``steps_4`` count: its name, and each group's number.
+
+    Returns:
+        ``("level", {"level_3": 3, ...})``, without ``all``; an empty name unless three groups or more count one thing.
+    """
+    found = {group: re.fullmatch(r"(.+)_(\d+)", group) for group in groups if group != "all"}
+    matches = {group: match for group, match in found.items() if match}
+    names = {match[1] for match in matches.values()}
+    if len(matches) < max(3, len(found)) or len(names) > 1:
+        return "", {}
+    return names.pop(), {group: int(match[2]) for group, match in matches.items()}
+
+
+def draw_levels(counted: str, levels: Mapping[int, Mapping[str, Bar]], name: str, measure: Measure) -> Figure:
+    """Draw a measure over what groups count, such as the steps of a puzzle: a line a method, with its intervals.
+
+    Args:
+        counted: what groups count, below the axis.
+        levels: number -> name in the legend -> mean and interval.
+        name: of the measure.
+        measure: what is drawn.
+    """
+    names = list(dict.fromkeys(name for bars in levels.values() for name in bars))
+    legend = 0.2 * -(-len(names) // 3)
+    width, height = 6.4, 3.2 + legend
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0.6 / width, (0.55 + legend) / height, 1 - 0.8 / width, 2.3 / height))
+    style_axes(axes)
+    apart = 0.4 * (max(levels) - min(levels)) / (len(levels) - 1) / (5 + len(names))
+    for place, method in enumerate(names):
+        bars = {number: bars[method] for number, bars in sorted(levels.items()) if method in bars}
+        at = np.array(list(bars)) + (place - (len(names) - 1) / 2) * apart
+        numbers = [bar.number for bar in bars.values()]
+        errors = [[abs(each[end] - each["mean"]) if has_interval(each) else 0.0 for each in numbers] for end in ENDS]
+        color, means = next(iter(bars.values())).color, [each["mean"] for each in numbers]
+        axes.plot(
+            at, means, "o", color=color, linestyle=choose_line(place), linewidth=1.6, markersize=3.5, label=method
+        )
+        axes.errorbar(at, means, yerr=errors, fmt="none", ecolor=color, elinewidth=1.1, capsize=2.5)
+    axes.set_title(write_title(name, measure), fontsize=10, color=INK, loc="left", parse_math=False)
+    axes.set_xlabel(counted.replace("_", " "), color=INK, parse_math=False)
+    axes.set_xticks(sorted(levels))
+    scale_axis(axes, "y", measure)
+    figure.legend(loc="lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 

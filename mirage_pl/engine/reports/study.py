@@ -4,6 +4,7 @@ Shapes: S seeds (the runs of a method), Q items, such as questions.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,7 +49,8 @@ class Method:
     def groups(self) -> dict[str, Array]:
         """Group -> positions of its items; ``all`` comes last."""
         names = np.array([row["group"] for row in self.results[0].rows])
-        return {str(name): np.flatnonzero(names == name) for name in np.unique(names)} | {"all": np.arange(len(names))}
+        ordered = sorted(map(str, np.unique(names)), key=split_numbers)
+        return {name: np.flatnonzero(names == name) for name in ordered} | {"all": np.arange(len(names))}
 
     @cached_property
     def units_Q(self) -> Array:
@@ -82,6 +84,11 @@ class Method:
             if scores:
                 pairs[name] = own_SQ[complete], np.array(scores)
         return pairs
+
+
+def split_numbers(name: str) -> list[str | int]:
+    """Sort key: ``steps_2`` comes before ``steps_10``."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
 
 
 @dataclass(frozen=True)

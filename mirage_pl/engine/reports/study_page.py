@@ -21,7 +21,7 @@ from mirage_pl.engine.reports.page import (
     write_file,
     write_page,
 )
-from mirage_pl.engine.reports.panels import Bar, draw_bands, draw_panels, render_png
+from mirage_pl.engine.reports.panels import Bar, draw_bands, draw_levels, draw_panels, number_groups, render_png
 from mirage_pl.engine.reports.plots import is_of_learning, render_svg, sort_curves
 from mirage_pl.engine.reports.study import Study
 from mirage_pl.engine.runs.curves import Curve
@@ -31,6 +31,7 @@ from mirage_pl.engine.words import load_words
 
 OWN = "its own"
 CURVES = "curves"
+BY = "by_"
 INTERVALS = (
     "Brackets are 95 % intervals of a bootstrap over test rows and training seeds; with a single seed, over "
     "rows alone, of shares Wilson's and of their differences Newcombe's. Where all answers are alike, which a "
@@ -79,7 +80,11 @@ def write_study(folder: Path, study: Study, results: Mapping[str, Any], words: s
     write_json(folder / "results.json", results)
     write_file(folder / "results.md", write_markdown(results, list(figures), family).encode())
     first = study.methods[0].first
-    by_group = render_svg(figures[first], describe_picture(results, first)) if first in figures else ""
+    by_group = "".join(
+        render_svg(figure, describe_picture(results, name))
+        for name, figure in figures.items()
+        if name == first or name.startswith(BY)
+    )
     sections = {
         "Results": tables.render_html(tables.build_main_table(results), places) + lay_out_note(explain_table(results)),
         "Left out": lay_out_paragraphs(results["notes"]),
@@ -120,6 +125,8 @@ def describe_picture(results: Mapping[str, Any], name: str) -> str:
     first = next(iter(results["measures"]))
     if name == CURVES:
         return "Learning curves"
+    if name.startswith(BY):
+        return f"{first} by {name.removeprefix(BY)}"
     return f"{first} by group" if name == first else f"{first} under other conditions"
 
 
@@ -154,6 +161,10 @@ def draw_figures(results: Mapping[str, Any], curves: Mapping[str, Mapping[int, S
             numbers = {OWN: method[first]["all"]} | scored
             by_condition[name] = {key: Bar(number, colors[name]) for key, number in numbers.items()}
     figures = {first: draw_panels(by_group, measure)} if by_group else {}
+    counted, numbers = number_groups(by_group)
+    if counted:
+        bars = {number: by_group[group] for group, number in numbers.items()}
+        figures[BY + counted] = draw_levels(counted, bars, first, measure)
     if by_condition:
         figures[results["conditions_in"]] = draw_panels(by_condition, measure)
     if main := {tag: curves[tag] for tag in (f"val/{first}", "val/loss") if tag in curves}:

@@ -110,8 +110,8 @@ class AuditTrial(LatentTrial):
         return {run: compare_runs(run, results, rows) for run, results in self.evaluation.against.items()}
 
     def describe(self) -> Mapping[str, Any]:
-        """The few numbers of :func:`mirage_pl.mirage.audit.terms.list_numbers`: no cosines, which alone say little."""
-        return list_numbers(self.findings)
+        """Columns, and :func:`mirage_pl.mirage.audit.terms.list_numbers`: no cosines, which alone say little."""
+        return self.count_columns() | list_numbers(self.findings)
 
     def pictures(self, rows: Sequence[int]) -> Iterator[tuple[str, Drawn]]:
         """No pictures of what latents see."""

@@ -31,6 +31,7 @@ CONDITIONS = {
     **FORMS,
 }
 NUMBERS = {
+    "columns": report.NUMBERS["columns"],
     "forced": "share of latents that are right, teacher-forced: of changed parts, or, without states, told apart",
     "forced_first": "of these, those that are first in a block",
     "free": "the same, free-running",

@@ -57,7 +57,8 @@ class Generation:
 
     def describe(self, row: int) -> dict[str, Any]:
         """What a predictions file says of one answer."""
-        return {"text": self.texts[row], "latents": len(self.latents[row]), "finished": self.finished[row]}
+        counts = {"columns": len(self.tokens[row]), "latents": len(self.latents[row])}
+        return {"text": self.texts[row], **counts, "finished": self.finished[row]}
 
 
 class Decoder:

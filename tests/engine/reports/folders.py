@@ -118,12 +118,13 @@ def answer(
     interventions: Mapping[str, str] | None = None,
     label: str = "vsp",
     questions: str = "q",
+    levels: int = 2,
     **metrics: Any,
 ) -> Path:
     """Write an evaluation: of ``right`` every character is an answer, ``y`` if it is right; levels take turns."""
     rows: list[dict[str, Any]] = []
     for index, letter in enumerate(right):
-        row = {"id": f"{questions}{index}", "where": f"test.jsonl:{index + 1}", "group": f"level_{3 + index % 2}"}
+        row = {"id": f"{questions}{index}", "where": f"test.jsonl:{index + 1}", "group": f"level_{3 + index % levels}"}
         row |= {**graded(letter == "y"), "outcome": "success" if letter == "y" else "hole"}
         rows.append(row | {"text": "", "truth": str(run)})
     tampered = {name: [graded(letter == "y") for letter in others] for name, others in (interventions or {}).items()}

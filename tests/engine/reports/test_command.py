@@ -111,6 +111,15 @@ def test_results_are_means_over_seeds_with_their_parts(tmp_path):
         assert shown in text
 
 
+def test_groups_that_count_something_are_a_curve_on_the_page_and_beside_the_markdown(tmp_path):
+    answer(make_run(tmp_path / "mirage-seed1"), answers(0.5, 0), levels=9)
+    found, page, markdown = made(tmp_path)
+    assert list(found["methods"]["mirage"]["success"]) == [*(f"level_{number}" for number in range(3, 12)), "all"]
+    assert re.findall(r"!\[(.*?)\]\((.*?)\)", markdown)[1] == ("success by level", "by_level.png")
+    assert (tmp_path / "report" / found["label"] / "by_level.png").is_file()
+    assert "success by level" in page
+
+
 def test_the_page_loads_nothing_and_the_markdown_links_to_pictures_that_are_there(tmp_path):
     method(tmp_path, "mirage", 0.8, 0.2, 0.3, seeds=(1, 2))
     run = answer(make_run(tmp_path / "named", seed=3, method=f"a|b {EVIL}"), answers(0.5, 0))

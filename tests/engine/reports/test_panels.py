@@ -3,7 +3,16 @@
 import numpy as np
 
 from mirage_pl.engine.reports.page import COLORS, LINES, label_run
-from mirage_pl.engine.reports.panels import COLUMNS, Bar, draw_bands, draw_panels, render_png, summarize_seeds
+from mirage_pl.engine.reports.panels import (
+    COLUMNS,
+    Bar,
+    draw_bands,
+    draw_levels,
+    draw_panels,
+    number_groups,
+    render_png,
+    summarize_seeds,
+)
 from mirage_pl.engine.reports.plots import render_svg
 from mirage_pl.engine.seams import Measure
 
@@ -84,3 +93,26 @@ def test_panels_of_a_mean_are_points_on_one_scale_that_all_of_them_fill():
     assert all(len(axes.patches) == 0 for axes in figure.axes)
     low, high = figure.axes[1].get_xlim()
     assert -25 < low < -22 < 6 < high < 9
+
+
+def test_groups_that_count_one_thing_have_its_numbers():
+    steps = ["steps_1", "steps_2", "steps_10"]
+    assert number_groups(["all", *steps]) == ("steps", dict(zip(steps, (1, 2, 10), strict=True)))
+    assert number_groups(["level_3", "level_4", "all"]) == ("", {}), "two points are no curve"
+    assert number_groups([*steps, "unseen"]) == ("", {})
+    assert number_groups(["steps_1", "level_2", "steps_3"]) == ("", {})
+
+
+def test_levels_are_a_line_a_method_over_what_is_counted_with_their_intervals():
+    share = {"mean": 0.5, "low": 0.25, "high": 1.0}
+    levels = {4: {"a": Bar(share, "#ff0000")}, 1: {"a": Bar(share | {"mean": 0.75}, "#ff0000")}}
+    levels[2] = {"a": Bar(share, "#ff0000"), "b": Bar({"mean": 0.1}, "#0000ff")}
+    figure = draw_levels("steps", levels, "success", SHARE)
+    (axes,) = figure.axes
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert [round(x) for x in lines["a"].get_xdata()] == [1, 2, 4]
+    assert list(lines["a"].get_ydata()) == [0.75, 0.5, 0.5]
+    assert list(lines["b"].get_ydata()) == [0.1], "a method that was given other groups too"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    assert (axes.get_xlabel(), list(axes.get_xticks())) == ("steps", [1, 2, 4])
+    assert render_png(figure).startswith(b"\x89PNG")
