@@ -79,8 +79,9 @@ class Tracking(OfficialRows):
         return f"steps_{len(self.read_steps(sample))}"
 
     def identity(self, sample: Sample) -> str:
-        """Digest of board and steps, 12 hex digits."""
-        return sha256(json.dumps([self.read_places(sample), self.read_steps(sample)]).encode()).hexdigest()[:12]
+        """Digest of board and steps, 12 hex digits; the same for steps that do the same."""
+        steps = [self.puzzle.normalize(step) for step in self.read_steps(sample)]
+        return sha256(json.dumps([self.read_places(sample), steps]).encode()).hexdigest()[:12]
 
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer by what its box holds."""

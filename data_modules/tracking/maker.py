@@ -24,9 +24,33 @@ class Question:
     steps: tuple[Step, ...]
 
 
+class Met:
+    """The questions so far; of those that are held out, what they mean, so that train has them in no other writing."""
+
+    def __init__(self, puzzle: Puzzle) -> None:
+        self.puzzle = puzzle
+        self.written, self.meant = set[Question](), set[Question]()
+
+    def add(self, question: Question, held_out: bool) -> None:
+        """Remember a question."""
+        self.written.add(question)
+        if held_out:
+            self.meant.add(self.normalize(question))
+
+    def __contains__(self, question: Question) -> bool:
+        """Whether there is one like it."""
+        return question in self.written or self.normalize(question) in self.meant
+
+    def normalize(self, question: Question) -> Question:
+        """One writing in place of all that mean the same."""
+        return Question(question.places, tuple(self.puzzle.normalize(step) for step in question.steps))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Questions(Maker):
-    """Questions for train, val and test; no board with its steps is in two rows.
+    """Questions for train, val and test, each in one row; none is in two splits.
+
+    Where steps can be written in several ways (``A E`` and ``E A``), train may have a question in each of them.
 
     Attributes:
         puzzle: what they are about.
@@ -76,20 +100,20 @@ class Questions(Maker):
         Raises:
             ValueError: there aren't as many questions.
         """
-        random, met = Random(self.seed), set[Question]()
+        random, met = Random(self.seed), Met(self.puzzle)
         for split in in_order(self.rows):
             for count in self.steps:
                 answers = self.puzzle.answers(count)
                 for number in range(self.rows[split]):
                     question = self._new_question(random, count, answers[number % len(answers)], met)
+                    met.add(question, held_out=split != "train")
                     yield Plan(split, f"{split}_{count}_{number}", question)
 
-    def _new_question(self, random: Random, count: int, answer: str, met: set[Question]) -> Question:
+    def _new_question(self, random: Random, count: int, answer: str, met: Met) -> Question:
         found = False
         for _ in range(MAX_MISSES):
             drawn = self.puzzle.draw_question(random, count, answer)
             if drawn is not None and (question := Question(*drawn)) not in met:
-                met.add(question)
                 return question
             found = found or drawn is not None
         raise ValueError(self._explain_lack(count, answer, found))

@@ -76,6 +76,10 @@ class Puzzle(ABC):
     def write(self, step: Step) -> str:
         """A step in words."""
 
+    def normalize(self, step: Step) -> Step:
+        """One step in place of all that do the same, so that a question in other words is known to be the same."""
+        return step
+
     @abstractmethod
     def draw(self, places: Places, cell_px: int) -> Image.Image:
         """The picture of a board, ``cell_px`` pixels a cell."""

@@ -71,6 +71,10 @@ class Swaps(Puzzle):
         """``A E``."""
         return f"{letter(step[0])} {letter(step[1])}"
 
+    def normalize(self, step: Step) -> Step:
+        """``A E`` for ``E A``."""
+        return min(step), max(step)
+
     def draw(self, places: Places, cell_px: int) -> Image.Image:
         """Coloured cells."""
         return draw_board(shape(places), cell_px)

@@ -1,6 +1,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -217,6 +218,29 @@ def test_no_question_is_met_twice_and_splits_share_none(swaps):
     check_disjoint(splits)
     with pytest.raises(ValueError, match="18 sample.s. of other are in test too"):
         check_disjoint({"test": splits["test"], "other": splits["test"]})
+
+
+def test_what_is_held_out_is_in_train_in_no_other_writing():
+    """On two cells by two there are 12 questions of a swap that moves the blue one, and two ways to write each."""
+    maker_of = Questions(**{**maker("unused").__dict__, "puzzle": Swaps(size=2, colors=1, moving=1.0), "steps": [1]})
+    plans = list(replace(maker_of, rows={"train": 16, "test": 4}).plans())
+    meant = {split: [mean(plan.content) for plan in plans if plan.split == split] for split in ("train", "test")}
+    assert len(set(meant["test"])) == 4, "each is asked once at test"
+    assert not set(meant["test"]) & set(meant["train"])
+    with pytest.raises(ValueError, match="too few questions of 1 step"):
+        list(replace(maker_of, rows={"train": 17, "test": 4}).plans())
+
+
+def mean(question):
+    """What a question of swaps means."""
+    return question.places, tuple(tuple(sorted(step)) for step in question.steps)
+
+
+def test_questions_that_mean_the_same_are_known_to_be_the_same(swaps):
+    data = Tracking(PUZZLES["swaps"])
+    first = data.read(swaps / "test.jsonl")[0]
+    turned = replace(first, meta=first.meta | {"steps": [step[::-1] for step in first.meta["steps"]]})
+    assert data.identity(turned) == data.identity(first)
 
 
 def test_an_answer_is_graded_by_its_box_within_the_group_of_its_steps(made):
