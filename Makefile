@@ -17,7 +17,7 @@ SEEN := runs/metaworld_seen/mmact/tiny
 PRETRAIN := runs/vsp_reading/tiny/pretrain-seed42
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-vla-eval test-slurm demo demo-from-scratch demo-ivideogpt demo-mmact demo-deepverse pretrain docs picture constraints clean
+.PHONY: help setup format check test test-slow test-gpu gpu-report test-lmms-eval test-vla-eval test-slurm demo demo-from-scratch demo-ivideogpt demo-mmact demo-deepverse pretrain docs pictures constraints clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -116,8 +116,9 @@ docs: setup  ## build the site into site/, and stop at a broken link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "site: site/index.html"
 
-picture: setup  ## draw docs/method.png
+pictures: setup  ## draw docs/method.png and docs/tasks.png
 	$(RUN) docs.draw_method
+	$(RUN) docs.draw_tasks
 
 constraints: setup  ## write the installed versions into constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override integrations/lmms_eval/overrides.txt --editable '.[dev,docs,optuna,lmms-eval,vla-eval]'

@@ -1,4 +1,4 @@
-"""Draw ``docs/method.png``, the method in one picture: ``make picture``, or ``python -m docs.draw_method``.
+"""Draw ``docs/method.png``, the method in one picture: ``make pictures``, or ``python -m docs.draw_method``.
 
 Coordinates are pixels of a picture 900 wide, y downwards; it is saved at twice that size.
 """
@@ -34,10 +34,16 @@ UP, DOWN = 46, 77
 
 
 class Sheet:
-    """A white page to draw boxes, arrows and pictures on."""
+    """A white page to draw boxes, arrows and pictures on.
 
-    def __init__(self) -> None:
-        self.figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=200)
+    Args:
+        width: of the page, in the pixels that everything on it is measured in.
+        height: likewise.
+    """
+
+    def __init__(self, width: int = WIDTH, height: int = HEIGHT) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / 100, height / 100), dpi=200)
         FigureCanvasAgg(self.figure)
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.axis("off")
@@ -80,7 +86,7 @@ class Sheet:
 
     def save(self, file: Path) -> None:
         """Write a PNG of 256 colours."""
-        self.axes.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0), aspect="auto")
+        self.axes.set(xlim=(0, self.width), ylim=(self.height, 0), aspect="auto")
         self.figure.savefig(file, facecolor="white")
         with Image.open(file) as image:
             image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)

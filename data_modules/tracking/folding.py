@@ -96,13 +96,13 @@ class Folding(Puzzle):
         return str(places.count(HOLE))
 
     def describe(self, places: Places) -> str:
-        """The letters of the places with holes; beyond 26 places their numbers."""
-        holes = [place for place, cell in enumerate(places) if cell == HOLE]
-        return " ".join(letter(place) if len(places) <= 26 else str(place) for place in holes)
+        """Row and column of each hole, from the upper left: ``A2 C1``."""
+        holes = [divmod(place, side(places)) for place, cell in enumerate(places) if cell == HOLE]
+        return " ".join(f"{letter(row)}{column + 1}" for row, column in holes)
 
     def write(self, step: Step) -> str:
-        """``2 right``."""
-        return f"{step[1]} {SIDES[step[0]]}"
+        """``right by 2``: a number in front would be taken for that of the step."""
+        return f"{SIDES[step[0]]} by {step[1]}"
 
     def draw(self, places: Places, cell_px: int) -> Image.Image:
         """White paper with black holes on a grey table."""

@@ -100,6 +100,8 @@ GENTLE = {
 APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided", "writer")}
 APART["writing"] = [f"stage.module.{change}" for change in ("centre=false", "loss_weights={latent: 1, contrast: null}")]
 """Stage -> what makes its rows count each for itself: these compare latents with others of their batch."""
+PARTS = {"writer": [["recurrence=queries"]]}
+"""Stage -> further runs of it, with another part that learns."""
 SAME = {"pretrain": ["model.random_weights=false"]}
 """Stage -> what makes its runs begin with the same weights: ZeRO-3 skips what torch draws as a module is made, before
 transformers draws what stays, so that a seed gives it other random weights."""
@@ -124,10 +126,12 @@ class Stage:
     Attributes:
         name: as ``stage=`` has it.
         search: what finds its configs.
+        parts: what it has beyond its defaults.
     """
 
     name: str
     search: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
@@ -143,14 +147,14 @@ class Stage:
             *SAME.get(self.name, ()),
             *SHORT,
         ]
-        return [*self.search, f"stage={self.name}", *small, f"data={data}", *more]
+        return [*self.search, f"stage={self.name}", *self.parts, *small, f"data={data}", *more]
 
     def compose(self, data: Path, *more: str) -> Any:
         """The config of a small run."""
         return compose("train", *self.overrides(data, *more))
 
     def __str__(self) -> str:
-        return self.name
+        return " ".join((self.name, *self.parts))
 
 
 def find_stages() -> list[Stage]:
@@ -159,7 +163,8 @@ def find_stages() -> list[Stage]:
     names = [
         (file.relative_to(folder).with_suffix(""), search) for folder, search in places for file in yaml_in(folder)
     ]
-    return [Stage(str(name), search) for name, search in names]
+    stages = [Stage(str(name), search) for name, search in names]
+    return stages + [Stage(name, (), tuple(parts)) for name, others in PARTS.items() for parts in others]
 
 
 def yaml_in(folder: Path) -> list[Path]:

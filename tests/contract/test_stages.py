@@ -106,7 +106,7 @@ every_stage, small_stages_always = with_stages(), with_stages(pytest.mark.slow)
 
 @every_stage
 def test_it_composes_and_its_arguments_fit_the_signatures(stage):
-    assert not [*unfit("train", *stage.search, f"stage={stage.name}")]
+    assert not [*unfit("train", *stage.search, f"stage={stage.name}", *stage.parts)]
 
 
 @every_stage

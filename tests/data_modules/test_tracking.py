@@ -13,7 +13,7 @@ from data_modules.samples import Latent, Picture, Text
 from data_modules.tracking.dataset import Tracking, read_answer
 from data_modules.tracking.die import EAST, NORTH, POSITIONS, TOP, Die, roll
 from data_modules.tracking.folding import HOLE, Folding
-from data_modules.tracking.maker import Questions
+from data_modules.tracking.maker import Questions, write_answer
 from data_modules.tracking.puzzle import follow
 from data_modules.tracking.sliding import BLUE, GAP, Sliding
 from data_modules.tracking.swaps import Swaps
@@ -149,7 +149,7 @@ def test_unfolding_mirrors_holes_at_the_fold():
     assert puzzle.apply(places, (1, 2)) == (0, 0, 0, 0) + (1, HOLE, HOLE, 1) + (1, 1, 1, 1) + (0, 0, 0, 0)
     assert puzzle.apply(places, (0, 1)) == (1, HOLE, 0, 0) + (1, HOLE, 0, 0) + (1, 1, 0, 0) + (0, 0, 0, 0)
     assert puzzle.apply(places, (2, 1)) == (0, 0, 0, 0) + (1, HOLE, 0, 0) + (1, 1, 0, 0) + (1, 1, 0, 0)
-    assert puzzle.describe(puzzle.apply(places, (1, 2))) == "F G"
+    assert puzzle.describe(puzzle.apply(places, (1, 2))) == "B2 B3"
     assert puzzle.answers(1) == ["1", "2"]
 
 
@@ -191,6 +191,20 @@ def test_steps_may_be_numbered_and_the_answer_says_which_one_a_block_is_after(tm
             assert [
                 text[-1:] for text, part in zip(texts, sample.answer[1:], strict=False) if isinstance(part, Latent)
             ] == ["1", "2"]
+
+
+@pytest.mark.parametrize("puzzle", PUZZLES)
+def test_numbers_of_steps_cant_be_taken_for_a_part_of_what_is_done(puzzle):
+    made = maker("unused", puzzle, prompt="<image>{steps}", steps=[2], numbered=True)
+    for question in (plan.content for plan in made.plans()):
+        assert re.fullmatch(r"<image>1 [^\d ].*, 2 [^\d ].*", made.fill_prompt(question))
+
+
+def test_thoughts_about_holes_cant_be_taken_for_numbers_of_steps():
+    places = (0,) * 4 + (1, HOLE, 0, 0) + (1, 1, 0, 0) + (0,) * 4
+    boards = follow(PUZZLES["folding"], places, [(1, 1), (2, 1)])
+    text = write_answer(PUZZLES["folding"], boards, "rules", numbered=True).replace("<output_image>", "")
+    assert text == "<think>1 B2 B3 2 B2 B3</think>\n\\boxed{2}"
 
 
 def test_answers_are_right_equally_often(made):
@@ -362,7 +376,7 @@ RULES = {
     "sliding": "the tile that can move that way slides into the gap",
     "walker": "left and right are quarter turns on the spot",
     "die": "north, which is up, tips it over that edge",
-    "folding": "Unfolding 2 right adds two columns of cells at its right edge",
+    "folding": "Unfolding right by 2 adds two columns of cells at its right edge",
 }
 
 

@@ -29,6 +29,7 @@ PARTS: dict[str, Any] = {
     "snapped": (lambda: Snapped(codes=8, memory=0.5), lambda: OnePass(5)),
     "pads": (Pads, Sequential),
     "writer": (lambda: Writer(7), Sequential),
+    "both_written": (lambda: Writer(7), lambda: OnePass(5)),
     "words": (lambda: Words(8, 0.5), lambda: OnePass(5)),
 }
 """Name -> how hidden states are fed back, and how a block is computed."""

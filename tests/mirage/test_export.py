@@ -5,13 +5,22 @@ from copy import copy
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from safetensors import safe_open
 
+from data_modules.samples import Picture
+from mirage_pl.engine import export
+from mirage_pl.engine.checkpoints.trained import load_trained
+from mirage_pl.engine.training import fit
 from mirage_pl.mirage.collator import Collator
+from mirage_pl.mirage.decoding.sampling import Decoding
 from mirage_pl.mirage.export.folder import write_folder
 from mirage_pl.mirage.export.loading_back import check_answers
 from mirage_pl.mirage.export.mirage_generate import Mirage
 from mirage_pl.mirage.model.feedback import Raw
+from tests.conftest import compose
+from tests.contract.stages import Stage
+from tests.mirage.architectures.test_export import open_blocks
 from tests.mirage.exported import build_net, describe, export_net, parts
 
 
@@ -108,3 +117,44 @@ def test_feedback_of_the_users_own_cannot_be_carried_over(tmp_path):
     with pytest.raises(ValueError, match="Halved can't be exported: mirage_generate.py decodes with Raw or Matched"):
         write_folder(tmp_path, *describe(net), "5GB")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def finished(data, tmp_path):
+    """Trains a stage; then its blocks open now and then, and a writer adds more than a few steps teach it."""
+
+    def train(stage):
+        quiet = ["callbacks.scores=null", "callbacks.best=null", "trainer.limit_val_batches=0"]
+        fit.run(cfg := stage.compose(data, f"run_dir={tmp_path}/run", *quiet))
+        rows = instantiate(cfg.task.dataset).read(cfg.task.test_file).samples[:4]
+        file = tmp_path / "run" / "checkpoints" / "last.ckpt"
+        checkpoint, run = torch.load(file, weights_only=True), load_trained(str(file))
+        weights = checkpoint["state_dict"]
+        if (up_DH := weights.get("net.feedback.correction.up_DH")) is not None:
+            up_DH.normal_(std=0.3, generator=torch.Generator().manual_seed(5))
+            run.module.load_state_dict(weights)
+        talkative, _ = open_blocks(run.module.net, run.module.decoder, run.collator.prompts(rows))
+        weights["net.backbone.lm_head.weight"].copy_(talkative.architecture.head.weight)
+        torch.save(checkpoint, file)
+        return load_trained(str(file)), rows
+
+    return train
+
+
+EXPORTED = [Stage("writer", parts=("recurrence=queries",)), Stage("writer"), Stage("distill_text"), Stage("stage2")]
+
+
+@pytest.mark.parametrize(
+    "stage", [EXPORTED[0], *(pytest.param(s, marks=pytest.mark.slow) for s in EXPORTED[1:])], ids=str
+)
+def test_an_exported_run_gives_the_greedy_answers_that_the_run_gives(finished, tmp_path, stage):
+    run, rows = finished(stage)
+    out = export.run(compose("export", f"ckpt={run.folder}", f"out={tmp_path}/out"))
+    ours = run.module.decoder(run.module.net, run.collator.prompts(rows), Decoding(20))
+    texts = ["".join("<image>" if isinstance(p, Picture) else p.text for p in row.question) for row in rows]
+    images = [[part.path for part in row.question if isinstance(part, Picture)] for row in rows]
+    theirs = Mirage.load(out, "cpu").generate(texts, images, max_new_tokens=20)
+    assert [answer.tokens for answer in theirs] == ours.tokens
+    assert [answer.text for answer in theirs] == ours.texts
+    for answer, latents in zip(theirs, ours.latents, strict=True):
+        assert all(torch.allclose(*pair, rtol=1e-3, atol=1e-3) for pair in zip(answer.latents, latents, strict=True))

@@ -152,11 +152,16 @@ def stateful(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SHOWN = ["trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.limit_val_batches=1.0"]
+SHOWN += ["evaluate={interventions: []}", "callbacks.scores.num_items=4"]
+WRITTEN = ["stage=writer", "recurrence=queries", "stage.starts=null"]
 UNEVEN = {
     "blocks": ("blocks", "stage=stage2"),
     "images": ("images", "stage=stage1", "stage.freeze=[]"),
     "uncached": ("images", "stage=guided", "stage.module.centre=false", "features=null"),
     "lean": ("blocks", "stage=stage2", *LEAN),
+    "writer": ("blocks", "stage=writer"),
+    "queries": ("blocks", *WRITTEN, "recurrence.count=6"),
 }
 """Stages and options whose batches, of the files called first, differ in what they ask of the network."""
 WHOLE, HALVED, SINGLE = "loader.batch_size=4", "loader.batch_size=2", "loader.batch_size=1"
@@ -232,9 +237,8 @@ def runs(
     make(1, "states_alone", *states, HALVED)
     for name, strategy in {"zero3": ZERO3, "fsdp2": FSDP2}.items():
         make(2, f"states_{name}", *states, SINGLE, *strategy)
-    shown = [first, "trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.limit_val_batches=1.0"]
-    shown += ["evaluate={interventions: []}", "callbacks.scores.num_items=4"]
-    make(1, "answers_alone", *shown, WHOLE, quiet=QUIET[:1])
-    for name, strategy in {"zero3": ZERO3, "fsdp2": FSDP2}.items():
-        make(2, f"answers_{name}", *shown, HALVED, *strategy, quiet=QUIET[:1])
+    for kind, stage in {"answers": [first], "written": WRITTEN}.items():
+        make(1, f"{kind}_alone", *stage, *SHOWN, WHOLE, quiet=QUIET[:1])
+        for name, strategy in {"zero3": ZERO3, "fsdp2": FSDP2}.items():
+            make(2, f"{kind}_{name}", *stage, *SHOWN, HALVED, *strategy, quiet=QUIET[:1])
     return Runs(folder, legs, {name: ["alone"] for name in legs if name.startswith("second_")})

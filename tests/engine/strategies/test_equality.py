@@ -43,15 +43,17 @@ def test_stage_2_from_another_runs_weights_learns_the_same(runs, name):
     assert_same(runs[f"second_{name}"], runs["second_alone"], STEPS, lr=2e-6)
 
 
-OFTEN = [("blocks", "zero3"), ("images", "fsdp2"), ("uncached", "zero3"), ("blocks", "zero2")]
-EVERYWHERE = [(kind, name) for kind in ("blocks", "images") for name in ("ddp", "zero2")]
+OFTEN = [("blocks", "zero3"), ("images", "fsdp2"), ("uncached", "zero3"), ("blocks", "zero2"), ("queries", "ddp")]
+EVERYWHERE = [(kind, name) for kind in ("blocks", "images", "writer", "queries") for name in ("ddp", "zero2")]
 EVERYWHERE += [(kind, name) for kind in UNEVEN for name in ("zero3", "fsdp2")]
 REST = [pair for pair in EVERYWHERE if pair not in OFTEN]
 
 
 @pytest.mark.parametrize(("kind", "name"), [*OFTEN, *slow(*REST)])
 def test_ranks_whose_rows_differ_in_blocks_or_images_learn_what_one_process_does(runs, kind, name):
-    """No latents beside three blocks in stage 2; no image beside two, with a tower that learns or one that is asked."""
+    """No latents beside three blocks, in stage 2 or where a writer or queries learn alone; no image beside two, with a
+    tower that learns or one that is asked.
+    """
     assert_same(runs[f"{kind}_{name}"], runs[f"{kind}_alone"], 8)
 
 
@@ -68,11 +70,13 @@ def test_a_run_of_two_ranks_continues_with_bitwise_the_losses_that_would_have_co
     assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
 
 
-@pytest.mark.parametrize("name", ["zero3", *slow("fsdp2")])
-def test_ranks_that_hold_parts_of_the_weights_validate_and_answer_as_one_process(runs, name):
+@pytest.mark.parametrize(
+    ("kind", "name"), [("answers", "zero3"), *slow(("answers", "fsdp2"), ("written", "zero3"), ("written", "fsdp2"))]
+)
+def test_ranks_that_hold_parts_of_the_weights_validate_and_answer_as_one_process(runs, kind, name):
     metrics, expected = (
-        json.loads((runs[run] / "metrics.json").read_text()) for run in (f"answers_{name}", "answers_alone")
+        json.loads((runs[run] / "metrics.json").read_text()) for run in (f"{kind}_{name}", f"{kind}_alone")
     )
     assert metrics["val/loss"] == pytest.approx(expected["val/loss"], rel=1e-5)
     assert metrics["val/success"] == expected["val/success"]
-    assert (runs[f"answers_{name}"] / "evaluation").is_dir()
+    assert (runs[f"{kind}_{name}"] / "evaluation").is_dir()
