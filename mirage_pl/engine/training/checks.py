@@ -34,7 +34,14 @@ def list_reached(cfg: DictConfig, metrics: Mapping[str, Any]) -> list[str]:
 def describe_end(cfg: DictConfig, metrics: Mapping[str, Any], folder: Path) -> str:
     """Say of a finished run which limits end it, and how to go on."""
     limits = " and ".join(f"trainer.{name}" for name in list_reached(cfg, metrics))
-    return f"finished at step {metrics['step']}; to go on raise {limits} with run_dir={folder}"
+    return f"{describe_losses(metrics)}; to go on raise {limits} with run_dir={folder}"
+
+
+def describe_losses(metrics: Mapping[str, Any]) -> str:
+    """Say at which step a run ended, and its last losses."""
+    losses = [(name, metrics.get(name)) for name in ("train/loss", "val/loss")]
+    words = [f"{name} {loss:.4g}" for name, loss in losses if isinstance(loss, int | float)]
+    return "  ".join([f"finished at step {metrics['step']}", *words])
 
 
 def check_config(cfg: DictConfig) -> None:

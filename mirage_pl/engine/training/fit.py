@@ -26,7 +26,7 @@ from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.strategies.deepspeed import splitting
 from mirage_pl.engine.strategies.ready import check_machine, check_resume, check_whole
 from mirage_pl.engine.training.allocator import keep_freed_memory
-from mirage_pl.engine.training.checks import check_config, describe_end, finished_metrics
+from mirage_pl.engine.training.checks import check_config, describe_end, describe_losses, finished_metrics
 from mirage_pl.engine.training.lightning import name_stop_iterations, settle_epochs
 from mirage_pl.engine.training.trial import check_parts
 
@@ -155,6 +155,7 @@ def save_results(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[s
     trainer.save_checkpoint(folder / LAST, weights_only=False)
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
+        say(describe_losses(metrics))
         if not trainer.fast_dev_run:
             say(f"run folder: {folder}")
     return metrics
