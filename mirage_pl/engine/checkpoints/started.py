@@ -20,7 +20,7 @@ from mirage_pl.engine.checkpoints.adapted import (
 from mirage_pl.engine.checkpoints.weights import check_rest, checkpoint_of, load_weights, read_checkpoint
 from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.identity import is_below
-from mirage_pl.engine.runs.origins import describe_start, locate_run
+from mirage_pl.engine.runs.origins import describe_start, explain_short, locate_run
 from mirage_pl.engine.runs.starts import read_starts
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None
     }
     for place in fetched.values():
         log.info("%s from %s", "fetching frozen weights" if resumed else "starting", describe_start(str(place)))
+        if not resumed and (short := explain_short(str(place))):
+            log.warning(short)
     if adapter is not None:
         load_adapter(cfg, folder, module, resumed, adapter)
         if drawn and not resumed:

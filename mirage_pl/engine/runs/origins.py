@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from mirage_pl.engine.runs.candidates import read_candidate
+import yaml
+
+from mirage_pl.engine.help import list_parts
+from mirage_pl.engine.place import CONF
+from mirage_pl.engine.runs.candidates import Candidate, is_cut_short, read_candidate
 from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
@@ -11,12 +15,43 @@ from mirage_pl.engine.runs.starts import Start, read_starts
 
 def describe_start(path: str) -> str:
     """A start in words: the run and how many of its steps it took."""
+    run = read_start_run(path)
+    return str(run).replace(str(run.folder), path, 1) if run else f"{path} (which tells nothing of its steps)"
+
+
+def explain_short(path: str) -> str:
+    """Say of a start that it took fewer steps than its stage does by default, or saw a part of its data; else nothing.
+
+    Its own config doesn't tell where it was shortened by ``stage.max_steps``.
+    """
+    if (run := read_start_run(path)) is None:
+        return ""
+    due = max(run.steps_due, read_default_steps(str(run.config.stage.name))) if run.steps_due else 0
+    if is_cut_short(run.config):
+        short = "saw only a part of its data"
+    elif run.steps < due:
+        short = f"took {run.steps} of the {due} steps of its stage"
+    else:
+        return ""
+    return f"{path} {short}; was it meant as a start? init_from= names another"
+
+
+def read_default_steps(stage: str) -> int:
+    """Steps of a stage as its file says; 0: it is no stage of ours, or says none."""
+    for file in list_parts(CONF / "stage" / f"{stage}.yaml"):
+        steps = (yaml.safe_load(file.read_text()).get("stage") or {}).get("max_steps")
+        if isinstance(steps, int):
+            return steps
+    return 0
+
+
+def read_start_run(path: str) -> Candidate | None:
+    """The finished run of a start; ``None`` if it can't be read."""
     folder = folder_of(Path(path))
     try:
-        run = read_candidate(folder) if (folder / METRICS).is_file() else None
+        return read_candidate(folder) if (folder / METRICS).is_file() else None
     except ValueError:
-        run = None
-    return str(run).replace(str(folder), path, 1) if run else f"{path} (which tells nothing of its steps)"
+        return None
 
 
 def folder_of(start: Path) -> Path:
