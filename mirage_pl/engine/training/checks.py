@@ -3,17 +3,27 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from omegaconf import DictConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.cli import sweep_launcher
 from mirage_pl.engine.keys import check_keys
 from mirage_pl.engine.runs.config import read_record
+from mirage_pl.engine.runs.entry import count_processes
 from mirage_pl.engine.runs.folder import METRICS, is_finished
 from mirage_pl.engine.training.trainer import check_trainer
 
 log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Rounds(Protocol):
+    """How often a policy acts, and how many steps it then takes."""
+
+    def steps(self, rows: int) -> int:
+        """Steps of a round, of so many rollouts each; ``ValueError`` if rollouts don't go into whole steps."""
 
 
 def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
@@ -78,3 +88,17 @@ def check_place(run_dir: str) -> None:
             f"run_dir={run_dir} is the current folder, or above it, and a run needs a folder of its own; give another, "
             "as run_dir=runs/mine"
         )
+
+
+def check_rounds(cfg: DictConfig) -> None:
+    """Refuse rounds that can't be, if a run has rounds; where devices are chosen by the machine training itself counts.
+
+    Raises:
+        ValueError: a group of one, or rollouts that don't go into whole steps.
+    """
+    node = OmegaConf.select(cfg, "stage.module.rollouts")
+    if not isinstance(node, DictConfig):
+        return
+    rounds, processes = instantiate(node), count_processes(cfg)
+    if isinstance(rounds, Rounds) and processes is not None:
+        rounds.steps(int(cfg.loader.batch_size) * processes * int(cfg.trainer.accumulate_grad_batches))
