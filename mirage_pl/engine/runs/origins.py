@@ -1,8 +1,10 @@
 """Where the runs lie that a run has taken weights from, and what they are. Imports no torch."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from mirage_pl.engine.help import list_parts
 from mirage_pl.engine.place import CONF
@@ -11,6 +13,9 @@ from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
 from mirage_pl.engine.runs.starts import Start, read_starts
+
+OFTEN_OTHER = ("task.name", "seed", "lora.name")
+"""Keys in which a start often differs on purpose, so that nothing is said of them."""
 
 
 def describe_start(path: str) -> str:
@@ -34,6 +39,37 @@ def explain_short(path: str) -> str:
     else:
         return ""
     return f"{path} {short}; was it meant as a start? init_from= names another"
+
+
+def explain_other(cfg: DictConfig, start: Start, path: str) -> str:
+    """Say of a start that it was trained for another use than this run's weights; nothing where it can't be read.
+
+    A run that is named needs none of the values by which others are found, and one that is found none of ``liked``.
+
+    Args:
+        cfg: of the run that takes its weights.
+        start: says which values they share; as do the starts that the other run had.
+        path: of the other run.
+    """
+    try:
+        other = read_config(folder_of(Path(path)) / CONFIG)
+        nodes = [start, *read_starts(other).values()]
+    except ValueError:
+        return ""
+    keys = {key: None for node in nodes for key in (*node.alike, *node.liked) if key not in OFTEN_OTHER}
+    theirs, ours = ({key: OmegaConf.select(config, key) for key in keys} for config in (other, cfg))
+    differing = [key for key in keys if None not in (theirs[key], ours[key]) and theirs[key] != ours[key]]
+    if not differing:
+        return ""
+    had, has = (", ".join(write_pair(key, values[key]) for key in differing) for values in (theirs, ours))
+    return (
+        f"{path} was trained with {had}, and this run has {has}; set the same, unless its weights are meant for another"
+    )
+
+
+def write_pair(key: str, value: Any) -> str:
+    """A key and its value; of a part of a config the key alone."""
+    return f"{key}={value}" if isinstance(value, str | int | float) else f"another {key}"
 
 
 def read_default_steps(stage: str) -> int:
