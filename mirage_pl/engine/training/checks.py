@@ -50,7 +50,7 @@ def describe_end(cfg: DictConfig, metrics: Mapping[str, Any], folder: Path) -> s
 def describe_losses(metrics: Mapping[str, Any]) -> str:
     """Say at which step a run ended, and its last losses."""
     losses = [(name, metrics.get(name)) for name in ("train/loss", "val/loss")]
-    words = [f"{name} {loss:.4g}" for name, loss in losses if isinstance(loss, int | float)]
+    words = [f"{name} {loss + 0.0:.4g}" for name, loss in losses if isinstance(loss, int | float)]
     return "  ".join([f"finished at step {metrics['step']}", *words])
 
 
