@@ -68,7 +68,9 @@ class RunProgress(ProgressBar):
     def figures(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
         """Values that the module logged for the progress bar."""
         metrics = {name: value for name, value in self.get_metrics(trainer, pl_module).items() if name != "v_num"}
-        return "  ".join(f"{name} {value:.3g}" for name, value in metrics.items() if isinstance(value, int | float))
+        return "  ".join(
+            f"{name} {value + 0.0:.3g}" for name, value in metrics.items() if isinstance(value, int | float)
+        )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""

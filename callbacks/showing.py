@@ -59,7 +59,7 @@ def write_cell(value: Any) -> str:
     """A value as a cell shows it."""
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)
 
 
 def write_markdown(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -1,6 +1,7 @@
 """``--help``: in half the time, and with the values that a verb and the chosen options have, as their files say."""
 
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from mirage_pl.engine.options import is_offered
 from mirage_pl.engine.place import CONF
+from mirage_pl.engine.wrapping import wrap_help
 
 GROUPS = {"evaluate": ("task", "evaluation", "decoding"), "infer": ("session", "decoding"), "data": ("task",)}
 """What a verb chooses from; every other one chooses from all groups."""
@@ -28,7 +30,7 @@ _BLOCK = re.compile(r"^(?=[a-z]\w*:)", re.MULTILINE)
 
 
 def improve_help() -> None:
-    """Let ``--help`` list values, and halve its time."""
+    """Let ``--help`` list values, wrapped to the console, and halve its time."""
     if "--help" in sys.argv:
         read_configs_once()
         list_values_too()
@@ -74,7 +76,8 @@ def list_values_too() -> None:
             if group in typed or group in own
         ]
         files = dict.fromkeys(part for file in (CONF / f"{verb}.yaml", *chosen) for part in list_parts(file))
-        return "\n".join([write_help(self, *given, **named), *filter(None, map(write_values, files))])
+        parts = [write_help(self, *given, **named), *filter(None, map(write_values, files))]
+        return wrap_help("\n".join(parts), shutil.get_terminal_size().columns)
 
     Hydra.get_help = write_more  # type: ignore[method-assign]
 

@@ -121,6 +121,8 @@ def explain_key(key: str, text: str, known: Iterable[str]) -> str:
     """Propose keys for one that doesn't exist."""
     given = re.search(rf"use \+{re.escape(key)}(=.*)", text)
     value = given[1] if given else ""
+    if takers := list_takers(key):
+        return f"{key}= chooses for {', '.join(takers)} and what is built on these; leave it out, or take one of them"
     keys_there = [*known]
     near, beside = nearest(key, keys_there), list_siblings(key, keys_there)
     if near and not (beside and all(is_elsewhere(name, key) for name in near)):
@@ -153,6 +155,19 @@ def is_elsewhere(name: str, key: str) -> bool:
     last, leaf = key.rpartition(".")[2], name.rpartition(".")[2]
     same = leaf in (last, initials(last)) or last == initials(leaf)
     return name.split(".")[0] != key.split(".")[0] and not same
+
+
+def list_takers(group: str) -> list[str]:
+    """What takes an option of a group into its config, as it is chosen; empty: there is no such group."""
+    if not (CONF / group).is_dir():
+        return []
+    entry = re.compile(rf"^ *- /?{re.escape(group)}: ", re.MULTILINE)
+    files = [
+        file.relative_to(CONF).with_suffix("")
+        for file in sorted(CONF.rglob("*.yaml"))
+        if entry.search(file.read_text())
+    ]
+    return [f"{file.parts[0]}={'/'.join(file.parts[1:])}" if file.parts[1:] else f"conf/{file}.yaml" for file in files]
 
 
 def nearest(key: str, known: Iterable[str], alike: float = ALIKE) -> list[str]:

@@ -1,6 +1,7 @@
 """Load the weights that a run starts from."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from mirage_pl.engine.checkpoints.adapted import (
 from mirage_pl.engine.checkpoints.weights import check_rest, checkpoint_of, load_weights, read_checkpoint
 from mirage_pl.engine.runs.entry import recorded_starts
 from mirage_pl.engine.runs.identity import is_below
-from mirage_pl.engine.runs.origins import describe_start, locate_run
-from mirage_pl.engine.runs.starts import read_starts
+from mirage_pl.engine.runs.origins import describe_start, explain_other, explain_short, locate_run
+from mirage_pl.engine.runs.starts import Start, read_starts
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None
     }
     for place in fetched.values():
         log.info("%s from %s", "fetching frozen weights" if resumed else "starting", describe_start(str(place)))
+    if not resumed:
+        warn_of_starts(cfg, {str(place): starts[name] for name, place in fetched.items()})
     if adapter is not None:
         load_adapter(cfg, folder, module, resumed, adapter)
         if drawn and not resumed:
@@ -58,6 +61,13 @@ def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None
         module.strict_loading = False  # what the checkpoint lacks has been loaded
         if resumed:
             check_rest(module, checkpoint_of(resumed), module.apart)
+
+
+def warn_of_starts(cfg: DictConfig, starts: Mapping[str, Start]) -> None:
+    """Warn of starts, by place, that were cut short, or trained for another use than this run's."""
+    for place, start in starts.items():
+        for line in filter(None, (explain_short(place), explain_other(cfg, start, place))):
+            log.warning(line)
 
 
 def load_adapter(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None, adapter: Adapter) -> None:

@@ -70,6 +70,7 @@ class AnswersTrial(Trial):
     Attributes:
         batches: filled while ``own`` is scored.
         samples: scored samples by ``where``.
+        graded: measures that the data set has graded.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class AnswersTrial(Trial):
         self.failures: list[dict[str, str]] = []
         self.batches: list[Batch] = []
         self.samples: dict[str, Any] = {}
+        self.graded: set[str] = set()
 
     def score(self, condition: str) -> Iterator[list[Row]]:
         """Answer and grade, batch by batch; questions that can't be asked are listed in ``failures`` and skipped."""
@@ -125,6 +127,7 @@ class AnswersTrial(Trial):
         """Grade one answer; where the data set holds no truth, its measures are ``None``."""
         scores: Scores = self.dataset.grade(sample, text)
         self.samples[sample.where] = sample
+        self.graded.update(scores.values)
         values = measure_answer(scores, self.measures)
         facts = {"where": sample.where, "id": self.dataset.identity(sample), "group": scores.group}
         truth = sample.answer_text if sample.answer else None
@@ -133,9 +136,14 @@ class AnswersTrial(Trial):
         return facts | values | {"outcome": outcome} | texts
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        """Count answers by outcome (``outcomes``) and those cut at ``max_new_tokens`` (``cut``); see ``every_time``."""
+        """Count answers by outcome (``outcomes``) and those cut at ``max_new_tokens`` (``cut``); see ``every_time``.
+
+        ``hidden`` names measures that say the same as ``success``, as the data set doesn't grade them.
+        """
         outcomes = Counter(row["outcome"] for row in rows)
-        return {"outcomes": dict(outcomes), "cut": sum(not row["finished"] for row in rows)} | count_every_time(rows)
+        counts = {"outcomes": dict(outcomes), "cut": sum(not row["finished"] for row in rows)}
+        same = [name for name in ("optimal",) if name in self.measures and name not in self.graded]
+        return counts | ({"hidden": same} if same else {}) | count_every_time(rows)
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
         """Say how many answers were cut, and how many questions were right each time that they were asked."""

@@ -210,13 +210,14 @@ def count_digits(number: Number) -> int | None:
 
 
 def write_short(value: float) -> str:
-    """Write a number with three significant digits, or whole: ``0.123``, ``1,000``."""
+    """Write a number with three significant digits, or whole: ``0.123``, ``1,000``; 0 has no sign."""
+    value += 0.0
     return f"{value:,.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def write_number(value: float, digits: int | None = None) -> str:
     """Write a number with the given decimals, see :func:`format_number`; what is rounded to 0 has no sign."""
-    return format_number(value if digits is None else round(value, digits) + 0.0, digits)
+    return format_number((value if digits is None else round(value, digits)) + 0.0, digits)
 
 
 def write_signed(value: float, digits: int | None = None) -> str:

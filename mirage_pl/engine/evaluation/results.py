@@ -58,6 +58,16 @@ class Result:
         return next(iter(self.measures))
 
     @property
+    def shown(self) -> Mapping[str, Measure]:
+        """The measures that say something of this task's items."""
+        return {name: measure for name, measure in self.measures.items() if name not in self.hidden}
+
+    @property
+    def hidden(self) -> Sequence[str]:
+        """The other measures, which the task doesn't grade."""
+        return self.metrics.get("hidden") or ()
+
+    @property
     def conditions(self) -> Mapping[str, Mapping[str, Any]]:
         """Condition -> the first measure's interval, ``groups`` and ``difference`` from own; ``measures``; and more."""
         return self.metrics.get(self.conditions_in) or {}

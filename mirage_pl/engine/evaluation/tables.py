@@ -60,7 +60,9 @@ def print_scores(metrics: Mapping[str, Any], remarks: Sequence[str]) -> None:
 def build_scores(metrics: Mapping[str, Any]) -> list[Grid]:
     """Build the table of all measures by group; where that is too wide, one of the first and one of the others."""
     measures = read_measures(metrics["measures"])
-    (first, numbers), *others = ((name, metrics[name]) for name in measures)
+    (first, numbers), *others = (
+        (name, metrics[name]) for name in measures if name not in (metrics.get("hidden") or ())
+    )
     cells = [[group, join_lines(*write_number(measures[first], number))] for group, number in numbers.items()]
     main = Grid(["group", f"{first}\n[95 % interval]"], cells)
     counts = Grid(["n"], [[str(number["n"])] for number in numbers.values()])

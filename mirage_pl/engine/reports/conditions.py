@@ -32,7 +32,7 @@ def lay_out_conditions(results: Sequence[Result], labels: Sequence[str], words: 
     names = order_names(words.CONDITIONS, (result.conditions for result in scored.values()))
     heads = [lay_out_cell(name, words.CONDITIONS.get(name, "")) for name in names]
     labels_html = [labels[place] for place in scored]
-    first, *others = results[0].measures
+    first, *others = results[0].shown
     rows = [
         (head, [describe_condition(run, name) for run in scored.values()])
         for head, name in zip(heads, names, strict=True)
@@ -82,7 +82,7 @@ def describe_condition(result: Result, name: str) -> str:
     condition = result.conditions.get(name)
     if condition is None:
         return "–"
-    numbers = {measure: find_condition(result, name, measure) for measure in list(result.measures)[1:]}
+    numbers = {measure: find_condition(result, name, measure) for measure in list(result.shown)[1:]}
     lines = [f"{each} {write_value(result.measures[each], number)[0]}" for each, number in numbers.items() if number]
     lines += [f"{key} {write_extra(value)}" for key, value in condition.items() if key not in STANDARD]
     return describe_measure(result, name, result.first, ", ".join(lines))

@@ -100,22 +100,22 @@ def lay_out_groups(results: Sequence[Result], labels: Sequence[str]) -> str:
     """Lay out the first measure by group, the others over all items, and leads; the rest is folded away."""
     first, *others = results
     rows, more = build_group_rows(results, first.first), ""
-    for name in list(first.measures)[1:]:
+    for name in list(first.shown)[1:]:
         rows += build_group_rows(results, name)[-1:]
         more += fold_away(
             f"{name} by group", lay_out_table(labels, build_group_rows(results, name)) + plot_groups(results, name)
         )
-    for name in first.measures:
+    for name in first.shown:
         rows += build_lead_rows(results, labels, name)
     unpaired = [
         explain_unpaired(first, other)
         for other in others
         if first.items != other.items or first.measures != other.measures
     ]
-    kinds = dict.fromkeys(each.kind for each in first.measures.values())
+    kinds = dict.fromkeys(each.kind for each in first.shown.values())
     reading = f"Brackets are 95 % intervals over test items: {'; '.join(INTERVALS[kind] for kind in kinds)}. They say "
     reading += "nothing about other training seeds."
-    reading = " ".join([reading, *(each.meaning for each in first.measures.values() if each.meaning)])
+    reading = " ".join([reading, *(each.meaning for each in first.shown.values() if each.meaning)])
     return (
         lay_out_table(labels, rows)
         + lay_out_paragraphs(unpaired)
@@ -183,7 +183,7 @@ def explain_unpaired(first: Result, other: Result) -> str:
 def lay_out_curves(results: Sequence[Result], labels: Sequence[str]) -> str:
     """Draw the runs' scalars over training; those that aren't about learning are folded away."""
     scalars = {place: read_curves(result.run) for place, result in enumerate(results)}
-    curves = sort_curves(scalars, results[0].measures)
+    curves = sort_curves(scalars, results[0].measures, results[0].hidden)
     plots = {tag: draw_curves(tag, by_run, find_measure(tag, results[0].measures)) for tag, by_run in curves.items()}
     main = "".join(plot for tag, plot in plots.items() if is_of_learning(tag))
     rest = "".join(plot for tag, plot in plots.items() if not is_of_learning(tag))

@@ -62,7 +62,7 @@ def compute_findings(study: Study, baseline: str | None = None, words: str | Non
         "task": study.task,
         "label": study.label,
         "evaluation": first.metrics.get("evaluation"),
-        "measures": {name: asdict(measure) for name, measure in first.measures.items()},
+        "measures": {name: asdict(measure) for name, measure in first.shown.items()},
         "conditions_in": first.conditions_in,
         "numbers_in": first.numbers_in,
         "words": first.metrics.get("words"),

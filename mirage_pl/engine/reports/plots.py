@@ -4,7 +4,7 @@ The page has the legend of runs; plots have none.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from html import escape
 from io import StringIO
 from typing import Any, Literal, TypeVar
@@ -134,13 +134,14 @@ def find_measure(tag: str, measures: Mapping[str, Measure]) -> Measure | None:
 
 
 def sort_curves(
-    scalars: Mapping[int, Mapping[str, Logged]], measures: Mapping[str, Measure]
+    scalars: Mapping[int, Mapping[str, Logged]], measures: Mapping[str, Measure], hidden: Container[str] = ()
 ) -> dict[str, dict[int, Logged]]:
     """Group what was logged by tag, in the order of a report: measures, losses, their sums, then all other tags.
 
     Args:
         scalars: place of the run in the report -> tag -> what was logged.
         measures: by name.
+        hidden: measures that the task doesn't grade.
 
     Returns:
         Tag -> place of the run -> what was logged. The sum of a single loss equals that loss and is left out, and so is
@@ -154,6 +155,8 @@ def sort_curves(
 
     by_tag: dict[str, dict[int, Logged]] = {}
     for tag in sorted({tag for curves in scalars.values() for tag in curves}, key=order):
+        if tag.rpartition("/")[2] in hidden:
+            continue
         curves = {place: logged[tag] for place, logged in scalars.items() if tag in logged}
         if is_of_learning(tag) and find_measure(tag, measures) is None and not any(map(list_nonzero, curves.values())):
             continue

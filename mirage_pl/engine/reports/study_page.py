@@ -71,9 +71,9 @@ def write_study(folder: Path, study: Study, results: Mapping[str, Any], words: s
     folder.mkdir(parents=True, exist_ok=True)
     family = load_words(results["words"], words)
     places = {name: place for place, name in enumerate(results["methods"])}
-    curves = sort_curves(
-        {place: gather_curves(method.runs) for place, method in enumerate(study.methods)}, study.methods[0].measures
-    )
+    gathered = {place: gather_curves(method.runs) for place, method in enumerate(study.methods)}
+    scored = study.methods[0].results[0]
+    curves = sort_curves(gathered, scored.measures, scored.hidden)
     figures = draw_figures(results, curves)
     for name, figure in figures.items():
         write_file(folder / f"{name}.png", render_png(figure))

@@ -26,7 +26,7 @@ from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.strategies.deepspeed import splitting
 from mirage_pl.engine.strategies.ready import check_machine, check_resume, check_whole
 from mirage_pl.engine.training.allocator import keep_freed_memory
-from mirage_pl.engine.training.checks import check_config, describe_end, finished_metrics
+from mirage_pl.engine.training.checks import check_config, check_rounds, describe_end, describe_losses, finished_metrics
 from mirage_pl.engine.training.lightning import name_stop_iterations, settle_epochs
 from mirage_pl.engine.training.trial import check_parts
 
@@ -44,6 +44,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if cfg.evaluate is not None:
         compose_evaluation(cfg, Path(cfg.run_dir))
     check_machine(cfg)
+    if last_checkpoint(Path(cfg.run_dir)) is None:
+        check_rounds(cfg)
     if cfg.trainer.fast_dev_run:
         return rehearse(cfg)
     make_folder(Path(cfg.run_dir))
@@ -87,6 +89,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     if resumed:
         cfg.run_dir = str(folder)  # its name is made of what share_rows changes
         share_rows(cfg, folder)
+        check_rounds(cfg)
         check_data(cfg, folder)
     metrics = fit(cfg, folder, resumed)
     score_run(cfg, folder)
@@ -155,6 +158,7 @@ def save_results(trainer: Any, folder: Path, facts: Mapping[str, Any]) -> dict[s
     trainer.save_checkpoint(folder / LAST, weights_only=False)
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
+        say(describe_losses(metrics))
         if not trainer.fast_dev_run:
             say(f"run folder: {folder}")
     return metrics

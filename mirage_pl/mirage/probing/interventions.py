@@ -171,7 +171,8 @@ class Interventions:
                 other = self.read(prompts, generation, fit_slots(latents[rows], generation.latents))
             for p_MV, q_MV in zip(own, other, strict=True):
                 if len(p_MV):
-                    divergences.append(float((p_MV.exp() * (p_MV - q_MV)).sum(-1).mean()))
+                    moved_M = (p_MV.exp() * (p_MV - q_MV)).sum(-1).clamp(min=0)  # rounding alone is below 0
+                    divergences.append(float(moved_M.mean()))
         return divergences
 
     def read(

@@ -8,9 +8,13 @@ from torch import Tensor
 
 from mirage_pl.engine.rl.acting import Acting
 from mirage_pl.engine.rl.batch import RolloutBatch
+from mirage_pl.engine.runs.identity import is_below
 from mirage_pl.mirage.evidence import EVIDENCE, Places, find_images
 from mirage_pl.mirage.module import MirageModule
 from mirage_pl.mirage.rl.policy import AnswerPolicy
+
+WRITERS = ("feedback", "recurrence")
+"""Parts of the network that write latents, and read none."""
 
 
 class AnsweringModule(Acting, MirageModule):
@@ -36,6 +40,22 @@ class AnsweringModule(Acting, MirageModule):
             )
 
     policy: AnswerPolicy
+
+    def on_fit_start(self) -> None:
+        """Begin as all that learn from rollouts do.
+
+        Raises:
+            ValueError: latents are constants, and nothing but what writes them would learn.
+        """
+        latents = self.policy.latents
+        if self.evidence is None and not (latents.anew or latents.likely):
+            learning = [name for name, weight in self.net.named_parameters() if weight.requires_grad]
+            if learning and all(is_below(name, WRITERS) for name in learning):
+                raise ValueError(
+                    "latents=replay gives what writes latents no gradient, and stage.freeze leaves nothing else to "
+                    f"learn (net.{learning[0]} is trained); set latents=recompute, or freeze less"
+                )
+        super().on_fit_start()
 
     def alike(self, batch: Any, most: Callable[[Sequence[int]], list[int]]) -> Any:
         """Match the rank with the most latent columns, as in other stages."""

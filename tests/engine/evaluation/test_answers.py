@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
+from data_modules.scores import Scores
 from mirage_pl.engine import evaluate
-from mirage_pl.engine.evaluation.answers import ask_batch, count_every_time
+from mirage_pl.engine.evaluation.answers import MEASURES, AnswersTrial, ask_batch, count_every_time
 from mirage_pl.engine.evaluation.setup import add_kind, complete_config, find_kind, list_kinds
 from mirage_pl.engine.evaluation.statistics import wilson
 from mirage_pl.engine.training import fit
@@ -247,3 +249,19 @@ def test_a_question_that_is_asked_several_times_counts_once_and_has_to_be_right_
     assert count_every_time([*rows, {"id": "a", "success": None}])["every_time"] == wilson(1, 2)
     assert count_every_time([*rows, {"id": "c", "success": True}]) == {}, "one that is asked once"
     assert count_every_time([{"id": "a", "success": None}]) == count_every_time([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "hidden"),
+    [({"success": True}, {"hidden": ["optimal"]}), ({"success": True, "optimal": False}, {})],
+)
+def test_a_measure_that_the_task_does_not_grade_is_hidden_and_its_values_stay_those_of_success(values, hidden):
+    dataset = SimpleNamespace(grade=lambda sample, text: Scores(values, "success", "all"), identity=lambda sample: "a")
+    data = SimpleNamespace(collate=None, datasets={"test": dataset}, loader=SimpleNamespace(eval_batch_size=1))
+    evaluation = SimpleNamespace(measures=MEASURES, decoding={})
+    trial = AnswersTrial(evaluation, None, data, None, "test", [0])
+    sample = SimpleNamespace(where="a:1", answer=None, question=())
+    row = trial.grade_answer(sample, "yes") | {"finished": True}
+    assert row["optimal"] == values.get("optimal", True)
+    summary = trial.summarize([row])
+    assert {name: summary[name] for name in summary if name == "hidden"} == hidden

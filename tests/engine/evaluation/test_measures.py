@@ -151,9 +151,9 @@ def test_a_rival_is_beaten_only_where_the_interval_says_so():
 
 
 def test_a_further_number_of_a_condition_keeps_what_is_small_and_drops_what_says_nothing():
-    means = [0.00004, 0.4, 153.4821, 8.0, 12345.6, 0.0]
+    means = [0.00004, 0.4, 153.4821, 8.0, 12345.6, 0.0, -0.0]
     written = [write_extra({"mean": mean, "n": 3}) for mean in means]
-    assert written == ["4e-05", "0.4", "153.5", "8", "12,346", "0"]
+    assert written == ["4e-05", "0.4", "153.5", "8", "12,346", "0", "0"]
     assert write_extra({"mean": None, "n": 0}) == "–"
     assert write_extra({"mean": 0.25, "low": 0.1, "high": 0.4, "n": 3}) == "25.0 %"
 
@@ -166,8 +166,8 @@ def test_the_other_side_of_a_difference_is_the_same_number_with_the_other_sign()
 
 
 def test_a_short_number_has_no_exponent_where_people_write_none():
-    written = [write_short(value) for value in (1000.0, 999.4, 999.6, 12345, -1024.0, 0.12345, 12.345, 0, 2e7)]
-    assert written == ["1,000", "999", "1,000", "12,345", "-1,024", "0.123", "12.3", "0", "2e+07"]
+    written = [write_short(value) for value in (1000.0, 999.4, 999.6, 12345, -1024.0, 0.12345, 12.345, 0, -0.0, 2e7)]
+    assert written == ["1,000", "999", "1,000", "12,345", "-1,024", "0.123", "12.3", "0", "0", "2e+07"]
 
 
 def test_a_measure_may_not_have_the_name_of_what_stands_beside_it():

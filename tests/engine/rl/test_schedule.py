@@ -2,7 +2,11 @@
 
 import pytest
 
+from mirage_pl.engine.errors import find_mistake
 from mirage_pl.engine.rl.schedule import Schedule, draw_prompts
+from mirage_pl.engine.training import fit
+from mirage_pl.engine.training.checks import check_rounds
+from tests.conftest import compose
 
 
 def picked(schedule, rows, kept, parts=1, steps=None):
@@ -42,6 +46,38 @@ def test_rollouts_that_do_not_go_into_whole_steps_are_refused_with_both_numbers(
 def test_a_group_of_one_is_refused_as_the_config_is_read():
     with pytest.raises(ValueError, match=r"rollouts\.group=1"):
         Schedule(group=1)
+
+
+@pytest.mark.parametrize("stage", ["grpo", "distill", "ivideogpt/rlvr"])
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("rollouts.group=1",), "rollouts.group=1, but an answer is compared with others"),
+        (
+            ("rollouts.prompts=3", "rollouts.group=4", "loader.batch_size=8"),
+            "12 answers, which don't go into whole steps of",
+        ),
+        (
+            ("rollouts.prompts=4", "rollouts.group=4", "loader.batch_size=4", "trainer.accumulate_grad_batches=3"),
+            "16 answers, which don't go into whole steps of 12",
+        ),
+    ],
+)
+def test_rounds_that_cannot_be_are_refused_before_anything_is_loaded_or_made(tmp_path, stage, words, line):
+    cfg = compose("train", f"stage={stage}", f"run_dir={tmp_path}/run", "trainer.accelerator=cpu", *words)
+    with pytest.raises(Exception, match=line) as refused:
+        fit.run(cfg)
+    assert line in str(find_mistake(refused.value))
+    assert not (tmp_path / "run").exists()
+
+
+def test_rounds_are_counted_over_processes_and_left_to_training_where_the_machine_chooses_them():
+    words = ["stage=grpo", "rollouts.prompts=4", "rollouts.group=4", "loader.batch_size=16"]
+    check_rounds(compose("train", *words))
+    check_rounds(compose("train", *words, "trainer.devices=auto"))
+    check_rounds(compose("train", "stage=sft", "loader.batch_size=3"))
+    with pytest.raises(ValueError, match="16 answers, which don't go into whole steps of 32"):
+        check_rounds(compose("train", *words, "trainer.devices=2"))
 
 
 def test_prompts_come_all_before_any_comes_again_and_never_twice_in_a_round():

@@ -234,8 +234,12 @@ def test_a_run_that_did_not_take_its_steps_is_nobodys_start_unless_it_is_named(t
     with caplog.at_level(logging.INFO):
         train(tmp_path, "world", codec=CODEC)
         train(tmp_path, "world", f"init_from={short}", "run_dir=${runs}/tried", codec=CODEC)
-    lines = [record.getMessage() for record in caplog.records if "starting from" in record.getMessage()]
-    assert lines == [f"starting from {real} (4 of 4 steps)", f"starting from {short} (2 of 4 steps)"]
+    lines = [record.getMessage() for record in caplog.records if record.name.endswith("started")]
+    assert lines == [
+        f"starting from {real} (4 of 4 steps)",
+        f"starting from {short} (2 of 4 steps)",
+        f"{short} took 2 of the 4 steps of its stage; was it meant as a start? init_from= names another",
+    ]
 
 
 def test_a_run_cut_short_may_start_from_one_that_is_so_that_a_recipe_can_be_tried_through(tmp_path):

@@ -7,8 +7,10 @@ import pytest
 from mirage_pl.engine.checkpoints.trained import load_trained
 from mirage_pl.engine.evaluate import compose_evaluation
 from mirage_pl.engine.evaluation.scoring import check_label
+from mirage_pl.engine.training import fit
 from mirage_pl.engine.training.checks import describe_end, list_reached
 from tests.conftest import compose
+from tests.engine.runs.tiny import tiny_config
 
 ENDS = [
     (("trainer.max_steps=3",), {"step": 3, "epoch": 0}, "raise trainer.max_steps with"),
@@ -27,6 +29,15 @@ def test_a_finished_run_names_the_limits_that_it_has_reached(words, metrics, lin
     cfg = compose("train", "stage=sft", *words)
     assert line in describe_end(cfg, metrics, Path("runs/this"))
     assert not list_reached(cfg, {"step": 2, "epoch": 0})
+
+
+def test_a_run_says_its_last_losses_however_short_it_was_and_again_when_it_is_there_already(tmp_path, capsys):
+    cfg = tiny_config(tmp_path, "tokenizer", "trainer.max_steps=2", "trainer.log_every_n_steps=10")
+    metrics = fit.run(cfg)
+    line = f"finished at step 2  train/loss {metrics['train/loss']:.4g}"
+    assert capsys.readouterr().out == f"{line}\nrun folder: {cfg.run_dir}\n"
+    fit.run(cfg)
+    assert capsys.readouterr().out.startswith(f"{line}; to go on raise trainer.max_steps with run_dir=")
 
 
 @pytest.mark.parametrize(

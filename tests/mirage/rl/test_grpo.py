@@ -169,3 +169,22 @@ def test_questions_without_helper_images_are_learnt_from_since_rewards_do_not_ne
     metrics = fit.run(Stage("grpo").compose(data, f"runs={tmp_path}", *FEW, *files))
     assert math.isfinite(metrics["train/text"])
     assert math.isfinite(metrics["val/text"])
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [("grpo", ["latents=replay"]), ("distill", ["latents=replay"]), ("grpo", ["latents=replay", "recurrence=queries"])],
+)
+def test_a_writer_of_latents_that_are_held_as_they_were_would_learn_nothing(data, tmp_path, stage, words):
+    frozen = ["feedback=writer", "stage.freeze=[net.backbone]"]
+    cfg = Stage(stage).compose(data, f"runs={tmp_path}", *FEW, *frozen, *words)
+    cfg.stage.starts = None
+    with pytest.raises(ValueError, match=r"latents=replay gives what writes latents no gradient.*latents=recompute"):
+        fit.run(cfg)
+
+
+def test_a_writer_learns_from_rewards_where_latents_are_computed_again(data, tmp_path):
+    frozen = ["feedback=writer", "stage.freeze=[net.backbone]", "latents=recompute"]
+    cfg = Stage("grpo").compose(data, f"runs={tmp_path}", *FEW, *frozen)
+    cfg.stage.starts = None
+    assert fit.run(cfg)["step"] == 2
