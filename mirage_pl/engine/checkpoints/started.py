@@ -64,9 +64,10 @@ def load_starts(cfg: DictConfig, folder: Path, module: Any, resumed: Path | None
 
 
 def warn_of_starts(cfg: DictConfig, starts: Mapping[str, Start]) -> None:
-    """Warn of starts, by place, that were cut short, or trained for another use than this run's."""
+    """Warn of starts, by place, that were trained for another use than this run's, or found though cut short."""
     for place, start in starts.items():
-        for line in filter(None, (explain_short(place), explain_other(cfg, start, place))):
+        short = explain_short(place) if start.run is None else ""  # one that is named is meant
+        for line in filter(None, (short, explain_other(cfg, start, place))):
             log.warning(line)
 
 
