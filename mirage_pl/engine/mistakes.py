@@ -121,6 +121,9 @@ def explain_key(key: str, text: str, known: Iterable[str]) -> str:
     """Propose keys for one that doesn't exist."""
     given = re.search(rf"use \+{re.escape(key)}(=.*)", text)
     value = given[1] if given else ""
+    group, _, within = key.partition("/")
+    if within and (CONF / key).is_dir():
+        return f"{key} is a group within {group}; write {group}={within}/{value.removeprefix('=') or 'OPTION'}"
     if takers := list_takers(key):
         return f"{key}= chooses for {', '.join(takers)} and what is built on these; leave it out, or take one of them"
     keys_there = [*known]

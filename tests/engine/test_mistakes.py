@@ -39,6 +39,8 @@ REFUSED = {
     "lodaer.batch_size=4": "did you mean loader.batch_size=4",
     "modle=tiny": "modle isn't a key of the config; did you mean model=tiny?",
     "hydra/lanucher=slurm": "did you mean hydra/launcher=slurm?",
+    "experiment/study=main": "experiment/study is a group within experiment; write experiment=study/main",
+    "stage/mmact=action": "stage/mmact is a group within stage; write stage=mmact/action",
     "stage.zzz=1": "stage.zzz isn't a key of the config; stage has ",
     "zzz=1": "zzz isn't a key of the config; --cfg job shows all keys",
     "callbacks.generations=null": "callbacks.generations isn't a key of the config; callbacks has average, best, ",

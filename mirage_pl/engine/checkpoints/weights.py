@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mirage_pl.engine.checkpoints.parts import whole, whole_shape
 from mirage_pl.engine.checkpoints.zero3 import FIRST, read_whole_weights
+from mirage_pl.engine.place import CONF
 from mirage_pl.engine.runs.config import read_config
 from mirage_pl.engine.runs.folder import CONFIG, LAST
 from mirage_pl.engine.runs.identity import is_below
@@ -183,8 +184,8 @@ def copy_weights(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], f
         more = f" (and {len(mismatches) - 1} more)" if len(mismatches) > 1 else ""
         raise ValueError(
             f"ckpt {file} is of another model{describe_origin(file)}: {name} is {shape_of(weights, name)} there and "
-            f"{shape_of(targets, name)} here{more}; choose the stage=, the model= and the options of the model it "
-            "was trained with, or name in stage.starts what is taken and what is fresh"
+            f"{shape_of(targets, name)} here{more}; choose {name_choices(name)} it was trained with ({CONFIG} beside "
+            "its checkpoints), or name in stage.starts what is taken and what is fresh"
         )
     for name in [name for name in targets if name not in fresh]:
         with torch.no_grad(), whole(targets[name], change=True) as weight:
@@ -223,6 +224,12 @@ def has_part(module: nn.Module, name: str) -> bool:
     for parent in parents:
         module = getattr(module, parent, None)  # type: ignore[assignment]
     return hasattr(module, last)
+
+
+def name_choices(weight: str) -> str:
+    """Name the choices that a weight's shape may depend on: first the group of the part it is in, if there is one."""
+    groups = [part for part in weight.split(".")[:-1] if (CONF / part).is_dir()]
+    return f"the {', '.join(f'{group}=' for group in [*groups, 'stage', 'model'])} and the options of the model"
 
 
 def describe_origin(file: Path) -> str:

@@ -21,7 +21,9 @@ SHOWN = ("step", "train/loss", "val/loss")
 
 
 class Summary(Callback):
-    """Summarize all runs of a sweep, wherever their jobs ran, into ``sweep.json`` and ``sweep.png`` in ``runs``.
+    """Summarize all runs of a sweep, wherever their jobs ran, into ``sweep.json`` and ``sweep.png``.
+
+    They lie in ``runs``, those of a study beside its runs.
 
     A sweep with a failed run then ends with exit code 1.
     """
@@ -42,7 +44,7 @@ class Summary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Read what the runs wrote, and summarize it."""
-        summarize_runs(self.runs, Path(config.runs))
+        summarize_runs(self.runs, Path(config.runs, OmegaConf.select(config, "study.name") or ""))
         if any(self.runs.values()):
             print("the same command repeats the failed runs and skips those that are done")
             raise SystemExit(1)
