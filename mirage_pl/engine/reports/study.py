@@ -6,7 +6,7 @@ Shapes: S seeds (the runs of a method), Q items, such as questions.
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -135,8 +135,12 @@ def read_study(paths: Sequence[Path], label: str | None = None) -> Study:
     if not evaluated:
         raise ValueError(f"none of {len(folders)} runs has a whole evaluation named {label}: {notes[0]}")
     check_alike([result for _, result in evaluated])
+    shared, others = share_measures([result for _, result in evaluated])
+    if others:
+        notes += (f"{', '.join(others)}: not measured of every run, so runs aren't compared by it",)
     root = Path(os.path.commonpath([folder.parent for folder in folders]))
-    return Study(root, evaluated[0][1].task, label, group_methods(evaluated), notes)
+    methods = group_methods([(run, replace(result, measures=shared)) for run, result in evaluated])
+    return Study(root, evaluated[0][1].task, label, methods, notes)
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -189,7 +193,7 @@ def list_gaps(runs: Sequence[Run], label: str) -> list[str]:
 
 
 def check_alike(results: Sequence[Result]) -> None:
-    """Check that results can be paired: one task, the same measures, the same items.
+    """Check that results can be paired: one task, ranked by the same measure, the same items.
 
     Raises:
         ValueError: names two runs, their difference, and the remedy.
@@ -201,12 +205,19 @@ def check_alike(results: Sequence[Result]) -> None:
         if other.task != first.task:
             tasks = f"{first.run} was tested on {first.task}, and {other.run} on {other.task}"
             raise ValueError(f"one report needs one task: {tasks}; {remedy}")
-        if other.measures != first.measures:
+        if other.first != first.first or other.measures[other.first] != first.measures[first.first]:
             names = f"{first.run} has {', '.join(first.measures)}, and {other.run} {', '.join(other.measures)}"
-            raise ValueError(f"one report needs the same measures, of the same kinds: {names}; {remedy}")
+            raise ValueError(f"one report needs the same measure first, of the same kind: {names}; {remedy}")
         if [row["id"] for row in other.rows] != ids:
             sizes = f"{first.run} has {len(ids)} rows, and {other.run} {len(other.rows)} that are not the same"
             raise ValueError(f"one report needs one test set: {sizes}; {remedy}")
+
+
+def share_measures(results: Sequence[Result]) -> tuple[dict[str, Measure], list[str]]:
+    """Find the measures that all results have, of the same kinds; and the names of the others."""
+    first = results[0].measures
+    shared = {name: each for name, each in first.items() if all(other.measures.get(name) == each for other in results)}
+    return shared, [*dict.fromkeys(name for other in results for name in other.measures if name not in shared)]
 
 
 def group_methods(evaluated: Iterable[tuple[Run, Result]]) -> tuple[Method, ...]:

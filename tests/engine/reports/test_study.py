@@ -211,13 +211,17 @@ def test_methods_are_ranked_by_the_first_measure_in_its_direction(tmp_path):
     ], "less fvd is better"
 
 
-def test_runs_with_other_measures_are_refused_by_name(tmp_path):
+def test_runs_are_compared_by_the_measures_that_all_have_and_ranked_by_one(tmp_path):
     score_clips(make_run(tmp_path / "a-seed1"))
     file = score_clips(make_run(tmp_path / "b-seed1")) / "metrics.json"
     content = json.loads(file.read_text())
-    file.write_text(json.dumps(content | {"measures": {"psnr": content["measures"]["psnr"]}}))
+    file.write_text(json.dumps(content | {"measures": {name: content["measures"][name] for name in ("psnr", "fvd")}}))
+    study = read_study([tmp_path])
+    assert [list(method.measures) for method in study.methods] == [["psnr", "fvd"]] * 2
+    assert study.notes[-1] == "lpips, return: not measured of every run, so runs aren't compared by it"
+    file.write_text(json.dumps(content | {"measures": {"fvd": content["measures"]["fvd"]}}))
     with pytest.raises(
-        ValueError, match=r"the same measures.*: .*a-seed1 has psnr, lpips, return, fvd, and .*b.* psnr;"
+        ValueError, match=r"the same measure first.*: .*a-seed1 has psnr, lpips, return, fvd, and .*b.* fvd;"
     ):
         read_study([tmp_path])
 
