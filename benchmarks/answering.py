@@ -12,7 +12,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -41,7 +41,7 @@ class Answering:
         parts = [self.samples[first : first + at_once] for first in range(0, len(self.samples), at_once)]
         return [self.module.generate(self.collate.prompts(part), **self.decoding) for part in parts]
 
-    @property
+    @cached_property
     def columns(self) -> float:
         """Mean length of an answer."""
         lengths = [len(tokens) for generation in self.ask(len(self.samples)) for tokens in generation.tokens]

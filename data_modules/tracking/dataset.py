@@ -20,7 +20,7 @@ from data_modules.rows.official import OfficialRows
 from data_modules.samples import Picture, Sample
 from data_modules.scores import Scores
 from data_modules.tracking.counterfactual import change_steps
-from data_modules.tracking.puzzle import Places, Puzzle, Step, follow, frame_place, side
+from data_modules.tracking.puzzle import Places, Puzzle, Step, follow, frame_place, normalize_steps, side
 
 
 class Tracking(OfficialRows):
@@ -80,7 +80,7 @@ class Tracking(OfficialRows):
 
     def identity(self, sample: Sample) -> str:
         """Digest of board and steps, 12 hex digits; the same for steps that do the same."""
-        steps = [self.puzzle.normalize(step) for step in self.read_steps(sample)]
+        steps = normalize_steps(self.puzzle, self.read_steps(sample))
         return sha256(json.dumps([self.read_places(sample), steps]).encode()).hexdigest()[:12]
 
     def grade(self, sample: Sample, text: str) -> Scores:

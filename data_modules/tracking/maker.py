@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from data_modules.maker import Maker, Plan, check_repeats, in_order, write_value
-from data_modules.tracking.puzzle import Places, Puzzle, Step, follow, shape
+from data_modules.tracking.puzzle import Places, Puzzle, Step, follow, normalize_steps, shape
 
 MAX_MISSES = 3000
 """Draws without a new question that has the wanted answer after which there are taken to be no more."""
@@ -43,7 +43,7 @@ class Met:
 
     def normalize(self, question: Question) -> Question:
         """One writing in place of all that mean the same."""
-        return Question(question.places, tuple(self.puzzle.normalize(step) for step in question.steps))
+        return Question(question.places, normalize_steps(self.puzzle, question.steps))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,6 +117,11 @@ def follow(puzzle: Puzzle, places: Places, steps: Sequence[Step]) -> list[Places
     return boards[1:]
 
 
+def normalize_steps(puzzle: Puzzle, steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Steps in one writing in place of all that mean the same."""
+    return tuple(puzzle.normalize(step) for step in steps)
+
+
 def side(places: Places) -> int:
     """Cells along a side of a board."""
     return round(len(places) ** 0.5)

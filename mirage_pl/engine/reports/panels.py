@@ -102,7 +102,7 @@ def draw_levels(counted: str, levels: Mapping[int, Mapping[str, Bar]], name: str
         name: of the measure.
         measure: what is drawn.
     """
-    names = list(dict.fromkeys(name for bars in levels.values() for name in bars))
+    names = list(dict.fromkeys(method for bars in levels.values() for method in bars))
     legend = 0.2 * -(-len(names) // 3)
     width, height = 6.4, 3.2 + legend
     figure = Figure(figsize=(width, height))
