@@ -6,6 +6,9 @@ from typing import Any
 
 from mirage_pl.engine.evaluation.statistics import Z
 
+LEVEL = 0.05
+"""A p below it is called a difference."""
+
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
     """Adjust the p of several tests for being several (Holm 1979, Scandinavian Journal of Statistics 6:65-70).
@@ -14,7 +17,7 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
         p: by name of the test.
 
     Returns:
-        By name, in the same order: below 0.05 are those that stay true if all are claimed together at 5 %.
+        By name, in the same order: below :data:`LEVEL` are those that stay true if all are claimed together at 5 %.
     """
     adjusted, least = dict(p), 0.0
     for number, name in enumerate(sorted(p, key=lambda name: p[name])):

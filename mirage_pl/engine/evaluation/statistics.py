@@ -155,7 +155,8 @@ def bootstrap_difference(a_SQ: Array, b_SQ: Array, units_Q: Sequence[Any] | Arra
         units_Q: as of :func:`bootstrap`.
 
     Returns:
-        ``difference``, ``low``, ``high``, and ``n``, the number of questions; no interval for a single unit.
+        ``difference``, ``low``, ``high``, and ``n``, the number of questions; no interval for a single unit. With an
+        interval ``p``, two-sided: twice the share of draws that lie on the other side of 0.
 
     Raises:
         ValueError: no answers, or a different number of questions.
@@ -173,7 +174,9 @@ def bootstrap_difference(a_SQ: Array, b_SQ: Array, units_Q: Sequence[Any] | Arra
     )
     bounds = b_SQ.min() - a_SQ.max(), b_SQ.max() - a_SQ.min()
     low, high = np.clip(np.quantile(draws_B, (0.025, 0.975)), *bounds)
-    return interval | {"low": float(low), "high": float(high)}
+    beyond = min(int((draws_B <= 0).sum()), int((draws_B >= 0).sum()))
+    p = min(1.0, 2 * (beyond + 1) / (DRAWS + 1))  # what was seen is one more draw, so that it is never 0
+    return interval | {"low": float(low), "high": float(high), "p": p}
 
 
 def bootstrap_change(before_SQ: Array, after_SQ: Array, units_Q: Sequence[Any] | Array | None = None) -> dict[str, Any]:
@@ -249,13 +252,18 @@ def write_points(difference: Mapping[str, float]) -> tuple[str, str]:
     return f"{value} points", f"[{low}, {high}]"
 
 
+def write_p(p: float) -> str:
+    """Write a p: ``0.25``, ``0.031``, ``< 0.001``."""
+    return "< 0.001" if p < 0.001 else f"{p:.{2 if p >= 0.095 else 3}f}"
+
+
 def judge_interval(difference: Mapping[str, float]) -> str:
     """Say ``better`` or ``worse`` if the interval excludes 0, else ``not distinguishable``; higher is better.
 
     With a ``p`` it is written first, and a difference whose interval excludes 0 although p >= 0.05 is ``borderline``.
     """
     p = difference.get("p")
-    prefix = "" if p is None else "p < 0.001: " if p < 0.001 else f"p = {p:.{2 if p >= 0.095 else 3}f}: "
+    prefix = "" if p is None else f"p {'' if p < 0.001 else '= '}{write_p(p)}: "
     if difference["low"] <= 0 <= difference["high"]:
         return f"{prefix}not distinguishable"
     return f"{prefix}{'borderline ' if p and p >= 0.05 else ''}{'better' if difference['low'] > 0 else 'worse'}"

@@ -7,12 +7,12 @@ Shapes: S seeds, Q questions.
 """
 
 from math import hypot
-from typing import Any
 
 import numpy as np
 
 from mirage_pl.engine.evaluation import measures
 from mirage_pl.engine.evaluation.measures import Number
+from mirage_pl.engine.evaluation.multiplicity import normal_p
 from mirage_pl.engine.evaluation.statistics import Array, bootstrap, bootstrap_change, bootstrap_difference, wilson
 from mirage_pl.engine.seams import Measure
 
@@ -36,11 +36,11 @@ def estimate(measure: Measure, values_SQ: Array, units_Q: Array) -> Number:
 
 
 def estimate_difference(measure: Measure, theirs_SQ: Array, ours_SQ: Array, units_Q: Array) -> Number:
-    """The difference of two methods over the same questions: ours less theirs, each with its own seeds."""
+    """The difference of two methods over the same questions: ours less theirs, each with its own seeds; with ``p``."""
     if measure.kind != "share":
         return bootstrap_difference(theirs_SQ, ours_SQ, units_Q)
     if len(theirs_SQ) == len(ours_SQ) == 1 and are_apart(units_Q):
-        return pair(measure, theirs_SQ[0], ours_SQ[0])
+        return measures.estimate_change(measure, theirs_SQ[0], ours_SQ[0])
     if not (is_constant(theirs_SQ) or is_constant(ours_SQ)):
         return bootstrap_difference(theirs_SQ, ours_SQ, units_Q)
     # what is all alike isn't correlated with anything
@@ -50,21 +50,17 @@ def estimate_difference(measure: Measure, theirs_SQ: Array, ours_SQ: Array, unit
         return {"difference": difference, "low": None, "high": None, "n": ours["n"]}
     below = hypot(ours["mean"] - ours["low"], theirs["high"] - theirs["mean"])
     above = hypot(ours["high"] - ours["mean"], theirs["mean"] - theirs["low"])
-    return {"difference": difference, "low": difference - below, "high": difference + above, "n": ours["n"]}
+    found = {"difference": difference, "low": difference - below, "high": difference + above, "n": ours["n"]}
+    return found | {"p": normal_p(found)}
 
 
 def estimate_change(measure: Measure, own_SQ: Array, changed_SQ: Array, units_Q: Array) -> Number:
     """The difference of the same runs under a condition: changed less own."""
     if measure.kind != "share" or not are_apart(units_Q) or (len(own_SQ) > 1 and not is_constant(changed_SQ - own_SQ)):
         return bootstrap_change(own_SQ, changed_SQ, units_Q)
-    seeds = [pair(measure, *each) for each in zip(own_SQ, changed_SQ, strict=True)]
-    return seeds[0] | {"low": min(each["low"] for each in seeds), "high": max(each["high"] for each in seeds)}
-
-
-def pair(measure: Measure, before_Q: Array, after_Q: Array) -> dict[str, Any]:
-    """The change of one seed's answers as ``evaluate`` has it, without the test."""
-    change = measures.estimate_change(measure, before_Q, after_Q)
-    return {key: each for key, each in change.items() if key != "p"}
+    seeds = [measures.estimate_change(measure, *each) for each in zip(own_SQ, changed_SQ, strict=True)]
+    kept = {key: each for key, each in seeds[0].items() if key != "p"}
+    return kept | {"low": min(each["low"] for each in seeds), "high": max(each["high"] for each in seeds)}
 
 
 def is_constant(values_SQ: Array) -> bool:

@@ -19,6 +19,7 @@ from mirage_pl.engine.evaluation.measures import (
     write_difference,
     write_value,
 )
+from mirage_pl.engine.evaluation.multiplicity import LEVEL, holm
 from mirage_pl.engine.evaluation.statistics import (
     Array,
     over_seeds,
@@ -67,11 +68,20 @@ def compute_findings(study: Study, baseline: str | None = None, words: str | Non
         "numbers_in": first.numbers_in,
         "words": first.metrics.get("words"),
         "baseline": baseline,
-        "methods": {method.name: describe_method(method, base, family) for method in study.methods},
+        "methods": correct({method.name: describe_method(method, base, family) for method in study.methods}),
         "notes": list(study.notes),
         "test": describe_test(study),
     }
     return {"verdict": draw_verdict(results, family), **results}
+
+
+def correct(methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Add to each method's difference from the baseline over all items ``adjusted``: its p after Holm's correction."""
+    leads = {name: (method["difference"] or {}).get("all") or {} for name, method in methods.items()}
+    adjusted = holm({name: lead["p"] for name, lead in leads.items() if "p" in lead})
+    for name, p in adjusted.items():
+        leads[name]["adjusted"] = p
+    return methods
 
 
 def describe_method(method: Method, base: Method, words: Words) -> dict[str, Any]:
@@ -280,4 +290,13 @@ def stand_against(results: Mapping[str, Any]) -> str:
         kind = kind if has_interval(lead) else "without an interval"
         kinds[kind].append(f"{name} {' '.join(filter(None, write_difference(measure, lead)))}")
     parts = [f"{kind}: {', '.join(entries)}" for kind, entries in kinds.items() if entries]
-    return f"Against {results['baseline']} – {'; '.join(parts)}." if parts else ""
+    return f"Against {results['baseline']} – {'; '.join(parts)}.{say_corrected(leads)}" if parts else ""
+
+
+def say_corrected(leads: Mapping[str, Number]) -> str:
+    """Say which differences hold together, of several that have a p."""
+    adjusted = {name: lead["adjusted"] for name, lead in leads.items() if "adjusted" in lead}
+    if len(adjusted) < 2:
+        return ""
+    holding = ", ".join(name for name, p in adjusted.items() if p < LEVEL) or "none"
+    return f" After Holm's correction for {len(adjusted)} comparisons these differ, p < {LEVEL}: {holding}."

@@ -46,6 +46,9 @@ JUDGED = (
     "Better or worse: the interval of the difference, paired by row, excludes 0. Cost and steps include the runs that "
     "a run took weights from."
 )
+CORRECTED = (
+    "P, Holm: two-sided, by the bootstrap, of single seeds McNemar's; corrected for all methods that are compared."
+)
 DETAILS = "The difference from the baseline. Seeds: the measure of each seed alone."
 POOLED = (
     " Pooled: Wilson's interval of all seeds' answers, taken as independent, which answers to one question are not."
@@ -117,7 +120,8 @@ def explain_table(results: Mapping[str, Any]) -> str:
         [f"For {', '.join(sets)}, one number for the whole set, they are Student's over seeds alone."] if sets else []
     )
     simulated = [SIMULATED] if any(measure.kind == "share" for measure in measures.values()) else []
-    return " ".join([INTERVALS, *simulated, *of_sets, JUDGED, *meanings])
+    corrected = [CORRECTED] if tables.count_corrected(results) > 1 else []
+    return " ".join([INTERVALS, *simulated, *of_sets, JUDGED, *corrected, *meanings])
 
 
 def describe_picture(results: Mapping[str, Any], name: str) -> str:

@@ -16,7 +16,7 @@ from mirage_pl.engine.evaluation.measures import (
     write_short,
     write_value,
 )
-from mirage_pl.engine.evaluation.statistics import write_percent
+from mirage_pl.engine.evaluation.statistics import write_p, write_percent
 from mirage_pl.engine.reports.findings import MethodNumbers
 from mirage_pl.engine.reports.page import label_run, lay_out_cell, lay_out_table
 from mirage_pl.engine.seams import Measure, Words
@@ -46,11 +46,13 @@ def build_main_table(results: Mapping[str, Any]) -> Table:
     methods, measures = results["methods"], read_measures(results["measures"])
     first, *others = measures
     _, *groups = list_groups(results)
+    corrected = count_corrected(results)
     heads = [
         Entry("seeds"),
         Entry(first, "", describe_direction(measures[first])),
         *map(Entry, groups),
         Entry(f"against {results['baseline']}"),
+        *([Entry("p, Holm", "", f"for {corrected} comparisons")] if corrected > 1 else []),
         *(Entry(name, "", describe_direction(measures[name])) for name in others),
         *map(Entry, ("cost a run", "steps", "paper")),
     ]
@@ -62,6 +64,7 @@ def build_main_table(results: Mapping[str, Any]) -> Table:
             write_measure(method[first], "all", measures[first])._replace(more=seeds),
             *(write_measure(method[first], group, measures[first]) for group in groups),
             write_lead(method["difference"], "all", measures[first]),
+            *([write_corrected(method)] if corrected > 1 else []),
             *(write_other_measure(method, other, measures[other]) for other in others),
             write_cost(method),
             UNKNOWN if method["steps"] is None else Entry(f"{method['steps']:,.0f}"),
@@ -187,6 +190,18 @@ def write_lead(differences: Mapping[str, Number] | None, group: str, measure: Me
     if not differences or group not in differences:
         return UNKNOWN
     return Entry(*write_difference(measure, differences[group]), judge_difference(measure, differences[group]))
+
+
+def count_corrected(results: Mapping[str, Any]) -> int:
+    """Count the differences from the baseline over all items whose p were corrected together."""
+    leads = [(method["difference"] or {}).get("all") or {} for method in results["methods"].values()]
+    return sum("adjusted" in lead for lead in leads)
+
+
+def write_corrected(method: MethodNumbers) -> Entry:
+    """Write the p of the difference from the baseline, after Holm's correction."""
+    lead = (method["difference"] or {}).get("all") or {}
+    return Entry(write_p(lead["adjusted"])) if "adjusted" in lead else UNKNOWN
 
 
 def write_cost(method: MethodNumbers) -> Entry:

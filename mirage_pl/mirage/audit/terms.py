@@ -1,16 +1,15 @@
 """The words used, useful and readable: what each means, and whether a run has shown it. Imports no torch.
 
 Each word rests on differences with intervals. It holds if every one of them has an interval that excludes 0 on the
-right side, and a p below :data:`LEVEL` after Holm's correction over all tests of the run.
+right side, and a p below 0.05 after Holm's correction over all tests of the run.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mirage_pl.engine.evaluation.multiplicity import holm
+from mirage_pl.engine.evaluation.multiplicity import LEVEL, holm
 
-LEVEL = 0.05
 WORDS: Mapping[str, str] = {
     "used": "with zeros in their place, and with another sample's latents, fewer answers are right",
     "useful": "more answers are right than those of each baseline (against=), question by question",

@@ -9,6 +9,7 @@ from typing import Any
 
 from mirage_pl.engine.evaluation.measures import write_difference, write_value
 from mirage_pl.engine.evaluation.results import Result
+from mirage_pl.engine.evaluation.statistics import write_p
 from mirage_pl.engine.reports.page import label_run, lay_out_cell, lay_out_legend, lay_out_note, lay_out_table
 from mirage_pl.engine.seams import Measure
 from mirage_pl.mirage import report
@@ -156,14 +157,9 @@ def lay_out_words(result: Result, place: int) -> str:
 def describe_test(test: Test) -> list[str]:
     """Write a test's difference, its p, that after correction, and the word that rests on it."""
     difference = lay_out_cell(*write_difference(SHARE, test.difference))
-    numbers = [write_p(test.difference["p"]), write_p(test.adjusted)]
+    numbers = [escape(write_p(p)) for p in (test.difference["p"], test.adjusted)]
     shown = "shown" if test.holds else "not shown"
     return [difference, *numbers, f"{test.word}: {shown}" if test.word else shown]
-
-
-def write_p(p: float) -> str:
-    """Write a p with three decimals."""
-    return "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def lay_out_strength(result: Result, place: int) -> str:

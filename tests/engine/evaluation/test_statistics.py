@@ -237,6 +237,21 @@ def test_a_single_unit_says_nothing_about_others_and_has_no_interval(num_seeds, 
     assert bootstrap_units(values_SQ[0], units or ["a"])["low"] is None
 
 
+def test_p_of_a_difference_is_below_a_twentieth_just_where_its_interval_excludes_none() -> None:
+    rng = np.random.default_rng(0)
+    shown = []
+    for shift in np.linspace(-0.2, 0.2, 21):
+        ours_SQ, theirs_SQ = rng.random((3, 100)) < 0.5 + shift, rng.random((3, 100)) < 0.5
+        found = bootstrap_difference(theirs_SQ, ours_SQ)
+        shown.append(found["p"] < 0.05)
+        assert shown[-1] == (found["low"] > 0 or found["high"] < 0)
+    assert shown[0]
+    assert shown[-1]
+    assert not all(shown)
+    assert bootstrap_difference(np.zeros((3, 50)), np.ones((3, 50)))["p"] == pytest.approx(2 / 2001)
+    assert bootstrap_difference(theirs_SQ, theirs_SQ)["p"] > 0.9
+
+
 def test_intervals_of_simulated_studies_hold_the_truth_about_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     hits = []

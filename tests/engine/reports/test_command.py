@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mirage_pl import report as report_verb
+from mirage_pl.engine.evaluation.multiplicity import holm
 from mirage_pl.engine.reports import command as report
 from mirage_pl.engine.reports.findings import draw_verdict
 from mirage_pl.engine.reports.study_page import write_markdown
@@ -109,6 +110,28 @@ def test_results_are_means_over_seeds_with_their_parts(tmp_path):
     text = " ".join(Reader(page).texts)
     for shown in ("1.5 GPU hours", "NVIDIA H100", "76.0 %", "abc123", "train seed=9", "seeds 75.0, 25.0"):
         assert shown in text
+
+
+def test_differences_from_the_baseline_are_corrected_for_being_several(tmp_path):
+    for name, share in {"sft": 0.4, "alike": 0.42, "ahead": 0.9, "same": 0.4}.items():
+        method(tmp_path, name, share)
+    found, page, markdown = made(tmp_path)
+    leads = {name: found["methods"][name]["difference"]["all"] for name in ("alike", "ahead", "same")}
+    p = {name: lead["p"] for name, lead in leads.items()}
+    assert {name: lead["adjusted"] for name, lead in leads.items()} == holm(p)
+    assert leads["ahead"]["adjusted"] == pytest.approx(3 * p["ahead"])
+    assert leads["ahead"]["adjusted"] < 0.05 < p["same"]
+    assert "After Holm's correction for 3 comparisons these differ, p < 0.05: ahead." in found["verdict"][1]
+    for text in (page, markdown):
+        assert "p, Holm" in text
+        assert "McNemar" in text
+
+
+def test_one_comparison_needs_no_correction(tmp_path):
+    for name, share in {"sft": 0.4, "ahead": 0.9}.items():
+        method(tmp_path, name, share)
+    found, page, markdown = made(tmp_path)
+    assert "Holm" not in page + markdown + "".join(found["verdict"])
 
 
 def test_groups_that_count_something_are_a_curve_on_the_page_and_beside_the_markdown(tmp_path):
