@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
-UNSEEN = logging.getLogger("unseen")
+UNSEEN = logging.getLogger("console")
 """Writes to the run's log alone."""
 
 

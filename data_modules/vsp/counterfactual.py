@@ -5,9 +5,16 @@ from random import Random
 
 from data_modules.files.inline import encode_image
 from data_modules.images import image_size
-from data_modules.samples import Latent, Picture, Sample, Text
-from data_modules.vsp.maze import HOLE, ICE, MOVES, Grid, measure_distances, shortest_plan, walk
-from data_modules.vsp.pictures import draw_helper, draw_maze
+from data_modules.rows.jsonl import OUTPUT_IMAGE, interleave
+from data_modules.samples import Latent, Picture, Sample
+from data_modules.vsp.maze import GOAL, HOLE, ICE, MOVES, Grid, choose_moves, measure_distances, shortest_plan, walk
+from data_modules.vsp.pictures import draw_helpers, draw_maze
+
+
+def write_answer(helper: str, plan: Sequence[str]) -> str:
+    r"""Write ``text_output``: ``\boxed{RIGHT, DOWN}``; before it the blocks of a policy, each after its number."""
+    blocks = "".join(f"{number}{OUTPUT_IMAGE}" for number in range(1, len(plan) + 1)) + "\n"
+    return f"{blocks if helper == 'policy' else ''}\\boxed{{{', '.join(plan)}}}"
 
 
 def block_plan(grid: Grid, plan: Sequence[str]) -> list[Grid]:
@@ -36,6 +43,21 @@ def trace_distances(grid: Grid) -> list[int]:
     return [distances.get((row, column), -1) + 1 for row in range(len(grid)) for column in range(len(grid))]
 
 
+def trace_policy(grid: Grid) -> list[list[int]]:
+    """Return where to move from each cell, row by row, before the first image of a policy and in each.
+
+    0: a hole; 1: not known yet; 2: the goal; 3 to 6: a move in the order of ``MOVES``.
+    """
+    distances, moves = measure_distances(grid), choose_moves(grid)
+    numbers = {cell: 3 + list(MOVES).index(move) for cell, move in moves.items()}
+    cells = [(row, column) for row in range(len(grid)) for column in range(len(grid))]
+    plain = {cell: {HOLE: 0, GOAL: 2}.get(grid[cell[0]][cell[1]], 1) for cell in cells}
+    return [
+        [numbers[cell] if distances.get(cell, 0) in range(1, reach + 1) else plain[cell] for cell in cells]
+        for reach in range(len(shortest_plan(grid) or ()) + 1)
+    ]
+
+
 def change_maze(sample: Sample, grid: Grid, plan: Sequence[str], random: Random, helper: str) -> Sample | None:
     """Ask a question about a maze whose way to the goal is blocked in one cell.
 
@@ -47,20 +69,22 @@ def change_maze(sample: Sample, grid: Grid, plan: Sequence[str], random: Random,
         helper: what its helper image shows, one of :data:`data_modules.vsp.pictures.HELPERS`.
 
     Returns:
-        The question with the other maze, its helper image and its plan; ``None`` if there is no such maze, or the
-        question hasn't one picture and the answer one block.
+        The question with the other maze, its helper images and its plan; ``None`` if there is no such maze, the
+        question hasn't one picture, or the answer not the blocks that such a maze has.
     """
     pictures = [part for part in sample.question if isinstance(part, Picture)]
     blocks = [part for part in sample.answer if isinstance(part, Latent)]
     mazes = block_plan(grid, plan)
-    if not mazes or len(pictures) != 1 or len(blocks) != 1:
+    count = len(plan) if helper == "policy" else 1
+    if not mazes or len(pictures) != 1 or len(blocks) != count:
         return None
     maze, cell_px = random.choice(mazes), image_size(pictures[0].path, sample.where)[0] // len(grid)
     other, image = shortest_plan(maze) or [], draw_maze(maze, cell_px)
-    shown, drawn = Picture(encode_image(image)), draw_helper(helper, maze, image, walk(maze, other), cell_px)
+    shown, drawn = Picture(encode_image(image)), draw_helpers(helper, maze, other, cell_px)
+    latents = [Latent(encode_image(each), blocks[0].size) for each in drawn]
     return Sample(
         where=sample.where,
         question=tuple(shown if isinstance(part, Picture) else part for part in sample.question),
-        answer=(Latent(encode_image(drawn), blocks[0].size), Text(f"\\boxed{{{', '.join(other)}}}")),
+        answer=interleave(write_answer(helper, other), OUTPUT_IMAGE, latents),
         meta={**sample.meta, "map_desc": maze},
     )

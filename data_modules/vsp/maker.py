@@ -11,8 +11,9 @@ from typing import Any
 from data_modules.maker import Maker, Plan, check_repeats, in_order
 from data_modules.rows.jsonl import load_samples
 from data_modules.samples import Sample
-from data_modules.vsp.maze import Grid, parse_grid, random_mazes, shortest_plan, walk
-from data_modules.vsp.pictures import HELPERS, draw_helper, draw_maze
+from data_modules.vsp.counterfactual import write_answer
+from data_modules.vsp.maze import Grid, parse_grid, random_mazes, shortest_plan
+from data_modules.vsp.pictures import HELPERS, draw_helpers, draw_maze
 
 
 def mazes_of(file: str | Path) -> set[Grid]:
@@ -93,19 +94,19 @@ class Generator(Maker):
                     number += 1
 
     def draw(self, plan: Plan, folder: Path) -> dict[str, Any]:
-        """Write map and helper image of one maze."""
+        """Write map and helper images of one maze."""
         grid: Grid = plan.content
         moves = shortest_plan(grid) or []
-        image = draw_maze(grid, self.cell_px)
-        helper = draw_helper(self.helper, grid, image, walk(grid, moves), self.cell_px)
-        names = [f"images/{plan.name}.png", f"images/{plan.name}_{self.helper}.png"]
-        for name, picture in zip(names, (image, helper), strict=True):
+        helpers = draw_helpers(self.helper, grid, moves, self.cell_px)
+        numbers = [f"_{number}" for number in range(1, len(helpers) + 1)] if len(helpers) > 1 else [""]
+        names = [f"images/{plan.name}.png", *(f"images/{plan.name}_{self.helper}{number}.png" for number in numbers)]
+        for name, picture in zip(names, (draw_maze(grid, self.cell_px), *helpers), strict=True):
             picture.save(folder / name, compress_level=1)
         return {
             "text_input": self.prompt,
-            "text_output": f"\\boxed{{{', '.join(moves)}}}",
+            "text_output": write_answer(self.helper, moves),
             "image_input": names[0],
-            "image_output": names[1],
+            "image_output": names[1:] if len(helpers) > 1 else names[1],
             "map_id": plan.name,
             "map_desc": grid,
         }

@@ -86,6 +86,19 @@ def measure_distances(grid: Grid) -> dict[Cell, int]:
     return distances
 
 
+def choose_moves(grid: Grid) -> dict[Cell, str]:
+    """The move that leads from each cell to the goal soonest; the first of equally good ones, as in shortest plans.
+
+    The goal, holes, and cells from which the goal can't be reached are left out.
+    """
+    distances = measure_distances(grid)
+    return {
+        cell: next(move for move in MOVES if distances.get(step(grid, cell, move)) == distance - 1)
+        for cell, distance in distances.items()
+        if distance
+    }
+
+
 def walk(grid: Grid, plan: Sequence[str], rule: str = "official") -> list[Cell]:
     """Return the cells a plan visits, the start first; it ends early in a cell of :data:`ENDS`."""
     cells = [find(grid, START)]

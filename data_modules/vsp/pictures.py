@@ -8,13 +8,27 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from data_modules.images import opened
-from data_modules.vsp.maze import GOAL, HOLE, START, Cell, Grid, measure_distances
+from data_modules.vsp.maze import (
+    GOAL,
+    HOLE,
+    MOVES,
+    START,
+    Cell,
+    Grid,
+    choose_moves,
+    measure_distances,
+    shortest_plan,
+    walk,
+)
 
 RED = (220, 20, 20)
 LINES = (180, 200, 230)
 NEAR, FAR = (255, 240, 200), (150, 20, 90)
-HELPERS = ("path", "values")
-"""Kinds of helper images: the way to the goal as arrows, or how far away the goal is from each cell."""
+OPEN, REACHED = (205, 215, 225), (250, 215, 60)
+HEADING = {"UP": (60, 110, 220), "LEFT": (60, 160, 80), "RIGHT": (200, 80, 60), "DOWN": (150, 70, 180)}
+HELPERS = ("path", "values", "policy")
+"""Kinds of helper images: the way to the goal as arrows; how far away the goal is from each cell; or where to move from
+each cell, as it is found cell by cell from the goal on, an image each move."""
 _LAYERS = {START: ("stool.png", "elf_down.png"), GOAL: ("goal.png",), HOLE: ("hole.png",)}
 
 
@@ -95,6 +109,30 @@ def draw_values(grid: Grid, cell_px: int) -> Image.Image:
     return canvas
 
 
-def draw_helper(kind: str, grid: Grid, maze: Image.Image, cells: Sequence[Cell], cell_px: int) -> Image.Image:
-    """Draw a helper image of one of the :data:`HELPERS`, of a maze, its picture, and the cells of its plan."""
-    return draw_values(grid, cell_px) if kind == "values" else draw_path(maze, cells, cell_px)
+def draw_policy(grid: Grid, reach: int, cell_px: int) -> Image.Image:
+    """Draw where to move from cells up to ``reach`` moves from the goal; grey: not known; black: a hole."""
+    distances, moves, side = measure_distances(grid), choose_moves(grid), len(grid)
+    canvas = Image.new("RGB", (side * cell_px, side * cell_px))
+    pen = ImageDraw.Draw(canvas)
+    for row, cells in enumerate(grid):
+        for column, cell in enumerate(cells):
+            x, y = column * cell_px, row * cell_px
+            move = moves.get((row, column)) if distances.get((row, column), reach + 1) <= reach else None
+            color = HEADING[move] if move else {HOLE: (0, 0, 0), GOAL: REACHED}.get(cell, OPEN)
+            pen.rectangle((x, y, x + cell_px - 1, y + cell_px - 1), fill=color, outline=LINES)
+            if move:
+                dy, dx = MOVES[move]
+                middle_x, middle_y, half = x + cell_px / 2, y + cell_px / 2, cell_px / 4
+                tip = (middle_x + dx * half, middle_y + dy * half)
+                sides = [(middle_x + (dy * way - dx) * half, middle_y + (dx * way - dy) * half) for way in (1, -1)]
+                pen.polygon([tip, *sides], fill=(255, 255, 255))
+    return canvas
+
+
+def draw_helpers(kind: str, grid: Grid, plan: Sequence[str], cell_px: int) -> list[Image.Image]:
+    """Draw the helper images of one of the :data:`HELPERS`, of a maze and its plan, in the order of their blocks."""
+    if kind == "policy":
+        return [draw_policy(grid, reach, cell_px) for reach in range(1, len(shortest_plan(grid) or ()) + 1)]
+    if kind == "values":
+        return [draw_values(grid, cell_px)]
+    return [draw_path(draw_maze(grid, cell_px), walk(grid, plan), cell_px)]

@@ -19,7 +19,7 @@ from data_modules.rows.drawing import GAP, captioned
 from data_modules.rows.official import OfficialRows
 from data_modules.samples import Latent, Picture, Sample, question_digest
 from data_modules.scores import Scores
-from data_modules.vsp.counterfactual import change_maze, trace_distances, trace_plan
+from data_modules.vsp.counterfactual import change_maze, trace_distances, trace_plan, trace_policy
 from data_modules.vsp.maze import ENDS, Grid, outcome, parse_grid, parse_plan, shortest_plan, walk
 from data_modules.vsp.pictures import HELPERS, draw_maze, draw_path
 from data_modules.vsp.thoughts import with_thoughts
@@ -110,7 +110,7 @@ class VSP(OfficialRows):
         """
         rows = super().read(file)
         if self.thoughts == "rules":
-            rows.samples = [with_thoughts(sample) for sample in rows.samples]
+            rows.samples = [with_thoughts(sample, self.helper) for sample in rows.samples]
         return rows
 
     def check(self, sample: Sample) -> None:
@@ -148,15 +148,24 @@ class VSP(OfficialRows):
             return None
         grid, plan = read_plan(sample, self.parser)
         changed = change_maze(sample, grid, plan, Random(self.identity(sample)), self.helper)
-        return with_thoughts(changed) if changed and self.thoughts == "rules" else changed
+        return with_thoughts(changed, self.helper) if changed and self.thoughts == "rules" else changed
 
     def states(self, sample: Sample) -> Sequence[Sequence[int]]:
-        """No move in any cell; then the plan's move in each, or moves to the goal and 1. Of a row of one block."""
-        if "map_desc" not in sample.meta or sum(isinstance(part, Latent) for part in sample.answer) != 1:
+        """What each cell shows before the first block and in each; ``()`` of a row without the blocks of its helper.
+
+        Of a path 0, then the plan's move in each cell; of values 0, then moves to the goal and 1; of a policy see
+        :func:`data_modules.vsp.counterfactual.trace_policy`.
+        """
+        if "map_desc" not in sample.meta:
             return ()
         grid, plan = read_plan(sample, self.parser)
-        shown = trace_plan(grid, plan) if self.helper == "path" else trace_distances(grid)
-        return [0] * len(shown), shown
+        if self.helper == "policy":
+            states = trace_policy(grid)
+        else:
+            shown = trace_plan(grid, plan) if self.helper == "path" else trace_distances(grid)
+            states = [[0] * len(shown), shown]
+        blocks = sum(isinstance(part, Latent) for part in sample.answer)
+        return states if len(states) == blocks + 1 else ()
 
     def draw(self, sample: Sample, text: str) -> Image.Image:
         """Draw the plan in ``text`` over the sample's first picture, without one over its map or alone."""

@@ -40,7 +40,7 @@ from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.runs.identity import hash_variant
 
-UNSEEN = logging.getLogger("unseen")
+UNSEEN = logging.getLogger("console")
 """Writes to the run's log only; the console shows the same in another form."""
 UNSEEN.propagate = False
 UNSEEN.addHandler(logging.NullHandler())

@@ -21,6 +21,8 @@ ALIKE = 0.7
 """Least similarity of two keys' last parts (0 to 1) for one to be proposed in place of the other."""
 SEVERAL = ("logger",)
 """Groups of which several options may be chosen."""
+BRACED = ("evaluate",)
+"""Keys that are nothing or a mapping, whose values are given together."""
 OPTIONAL = ("logger", "experiment", "lora")
 """Groups of which none may be chosen."""
 NO_CHOICE = "Config group override must be"
@@ -127,6 +129,10 @@ def explain_key(key: str, text: str, known: Iterable[str]) -> str:
     if takers := list_takers(key):
         return f"{key}= chooses for {', '.join(takers)} and what is built on these; leave it out, or take one of them"
     keys_there = [*known]
+    top, _, below = key.partition(".")
+    if top in BRACED and top in keys_there and below:
+        inner = f"{below.replace('.', ': {')}: {value.removeprefix('=') or 'VALUE'}{'}' * below.count('.')}"
+        return f"{key} isn't a key of its own: {top}= takes all of its values in braces; write '{top}={{{inner}}}'"
     near, beside = nearest(key, keys_there), list_siblings(key, keys_there)
     if near and not (beside and all(is_elsewhere(name, key) for name in near)):
         proposal = f"did you mean {' or '.join(f'{name}{value}' for name in near)}?"

@@ -82,7 +82,7 @@ def test_the_bar_keeps_step_and_time_left_however_many_figures_there_are(width, 
 
 
 def test_the_runs_log_has_the_lines_and_a_bar_does_not_hide_what_is_logged(tmp_path, monkeypatch):
-    unseen, root = logging.getLogger("unseen"), logging.getLogger()
+    unseen, root = logging.getLogger("console"), logging.getLogger()
     kept, shown = logging.FileHandler(tmp_path / "train.log"), logging.StreamHandler(sys.stdout)
     monkeypatch.setattr(unseen, "handlers", [kept])
     unseen.setLevel(logging.INFO)

@@ -1,5 +1,6 @@
 """Questions with one thing changed, so that their right answer is wrong."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 from data_modules.images import open_image
 from data_modules.samples import Latent, Picture, Text
 from data_modules.tracking.dataset import Tracking
-from data_modules.vsp.counterfactual import block_plan, trace_distances, trace_plan
-from data_modules.vsp.maze import GOAL, HOLE, ICE, START, parse_grid, parse_plan, walk
-from data_modules.vsp.pictures import draw_maze, draw_path, draw_values
+from data_modules.vsp.counterfactual import block_plan, trace_distances, trace_plan, trace_policy
+from data_modules.vsp.maze import GOAL, HOLE, ICE, START, choose_moves, parse_grid, parse_plan, shortest_plan, walk
+from data_modules.vsp.pictures import HEADING, OPEN, REACHED, draw_maze, draw_path, draw_policy, draw_values
 from data_modules.vsp.planning import VSP
 from tests.data_modules import test_tracking, test_vsp
 
@@ -76,6 +77,57 @@ def test_values_are_moves_to_the_goal_and_follow_the_other_maze(tmp_path):
     assert changes
     with pytest.raises(ValueError, match="task.helper=arrows is unknown; choose one of path, values"):
         test_vsp.generator(tmp_path / "other", helper="arrows")
+
+
+def test_a_policy_grows_from_the_goal_move_by_move_until_it_leads_from_the_start(tmp_path):
+    grid = ((START, ICE, HOLE), (HOLE, ICE, ICE), (HOLE, HOLE, GOAL))
+    assert choose_moves(grid) == {(0, 0): "RIGHT", (0, 1): "DOWN", (1, 1): "RIGHT", (1, 2): "DOWN"}
+    assert trace_policy(grid) == [
+        [1, 1, 0, 0, 1, 1, 0, 0, 2],
+        [1, 1, 0, 0, 1, 6, 0, 0, 2],
+        [1, 1, 0, 0, 5, 6, 0, 0, 2],
+        [1, 6, 0, 0, 5, 6, 0, 0, 2],
+        [5, 6, 0, 0, 5, 6, 0, 0, 2],
+    ]
+    picture = np.asarray(draw_policy(grid, 2, 16))
+    colours = [tuple(picture[16 * row + 2, 16 * column + 2]) for row in range(3) for column in range(3)]
+    hole, ice, goal, right, down = (0, 0, 0), OPEN, REACHED, HEADING["RIGHT"], HEADING["DOWN"]
+    assert colours == [ice, ice, hole, hole, right, down, hole, hole, goal]
+    test_vsp.generator(tmp_path / "made", helper="policy").make()
+    data, changes = VSP(helper="policy").read(tmp_path / "made" / "train.jsonl"), 0
+    for sample in data.samples:
+        for each in filter(None, (sample, data.counterfactual(sample))):
+            helpers, maze = shown(each.answer, Latent), parse_grid(each.meta["map_desc"])
+            plan = parse_plan(each.answer_text)
+            assert plan == shortest_plan(maze)
+            assert len(helpers) == len(plan) == len(data.states(each)) - 1
+            for reach, helper in enumerate(helpers, start=1):
+                assert (helper == np.asarray(draw_policy(maze, reach, 16))).all()
+            assert data.grade(each, each.answer_text).values["optimal"]
+            changes += each is not sample
+    assert changes
+
+
+def test_a_policy_as_text_says_the_moves_that_are_found_after_each_block(tmp_path):
+    test_vsp.generator(tmp_path / "made", helper="policy").make()
+    plain, said = (
+        VSP(helper="policy", thoughts=kind).read(tmp_path / "made" / "train.jsonl") for kind in ("none", "rules")
+    )
+    for before, after in zip(plain.samples, said.samples, strict=True):
+        maze, plan = parse_grid(after.meta["map_desc"]), parse_plan(before.answer_text)
+        assert [part for part in after.answer if isinstance(part, Latent)] == [
+            part for part in before.answer if isinstance(part, Latent)
+        ]
+        thoughts, box = after.answer_text.split("</think>\n")
+        assert before.answer_text.endswith(box)
+        parts = re.split(r" ?\d+ ", thoughts.removeprefix("<think>"))[1:]
+        assert len(parts) == len(plan)
+        start = sum(maze, ()).index(START)
+        for reach, part in enumerate(parts, start=1):
+            words = part.replace(" / ", " ").split()
+            assert words.count("goal") == 1
+            assert [word == "hole" for word in words] == [cell == HOLE for cell in sum(maze, ())]
+            assert (words[start] == plan[0]) == (reach == len(plan))
 
 
 def test_a_maze_with_one_way_alone_has_no_counterfactual():

@@ -145,6 +145,15 @@ def test_a_run_whose_config_is_no_yaml_is_named_by_infer(monkeypatch, capsys, tm
     assert f"{tmp_path}/config.yaml:2: no YAML" in said(infer.main, monkeypatch, capsys, f"ckpt={tmp_path}")
 
 
+def test_values_of_the_evaluation_after_training_are_told_to_go_in_braces(monkeypatch, capsys, tmp_path):
+    for word, braced in {
+        "evaluate.interventions=[zero]": "'evaluate={interventions: [zero]}'",
+        "evaluate.decoding.temperature=0.5": "'evaluate={decoding: {temperature: 0.5}}'",
+    }.items():
+        line = said(train.main, monkeypatch, capsys, word, f"run_dir={tmp_path}", *QUIET)
+        assert line.endswith(f"evaluate= takes all of its values in braces; write {braced}")
+
+
 def test_a_key_that_must_be_given_is_named(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     line = said(evaluate.main, monkeypatch, capsys, *QUIET)

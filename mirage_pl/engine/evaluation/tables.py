@@ -1,6 +1,7 @@
 """What an evaluation prints: progress, tables, and conclusions about this checkpoint."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 from rich.console import Console
@@ -19,18 +20,32 @@ from mirage_pl.engine.seams import Measure, Row, Words
 
 SHOWN = ("mean", "low", "high", "n", "groups", "difference", "measures")
 """Keys of a condition in every evaluation; the table shows the others in columns of their own."""
+LINE_EVERY_S = 30.0
+"""Seconds between two lines of progress where output is no terminal."""
 
 
 def show_progress(batches: Iterator[list[Row]], total: int, label: str) -> Iterator[list[Row]]:
-    """Yield the same batches while a progress bar counts their rows, on a terminal."""
+    """Yield the same batches while a progress bar counts their rows; without a terminal, lines do now and then."""
     if not Console().is_terminal:
-        yield from batches
+        yield from count_in_lines(batches, total, label)
         return
     with Progress(transient=True) as progress:
         bar = progress.add_task(label, total=total)
         for batch in batches:
             progress.advance(bar, len(batch))
             yield batch
+
+
+def count_in_lines(batches: Iterator[list[Row]], total: int, label: str) -> Iterator[list[Row]]:
+    """Yield the same batches; print how many rows there were, and the time that is left, every :data:`LINE_EVERY_S`."""
+    begun = said = perf_counter()
+    done = 0
+    for batch in batches:
+        done += len(batch)
+        if (now := perf_counter()) - said >= LINE_EVERY_S and done < total:
+            print(f"{label}: {done}/{total}  {(total - done) * (now - begun) / done / 60:.1f} min left", flush=True)
+            said = now
+        yield batch
 
 
 def print_losses(failures: Sequence[Mapping[str, str]], test: TestSet) -> None:

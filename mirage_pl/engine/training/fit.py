@@ -21,7 +21,7 @@ from mirage_pl.engine.evaluate import compose_evaluation, evaluate_run
 from mirage_pl.engine.runs.data_files import check_data, record_data
 from mirage_pl.engine.runs.entry import make_folder, open_run, recorded_starts, share_rows
 from mirage_pl.engine.runs.folder import CONFIG, LAST, METRICS, first_process, last_checkpoint, write_json
-from mirage_pl.engine.runs.lock import owned
+from mirage_pl.engine.runs.lock import LOCK, owned
 from mirage_pl.engine.runs.starts import find_starts
 from mirage_pl.engine.strategies.deepspeed import splitting
 from mirage_pl.engine.strategies.ready import check_machine, check_resume, check_whole
@@ -39,18 +39,24 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError: a mistake in config, data or checkpoint.
     """
-    check_config(cfg)
-    check_parts(cfg)
-    if cfg.evaluate is not None:
-        compose_evaluation(cfg, Path(cfg.run_dir))
-    check_machine(cfg)
-    if last_checkpoint(Path(cfg.run_dir)) is None:
-        check_rounds(cfg)
-    if cfg.trainer.fast_dev_run:
-        return rehearse(cfg)
-    make_folder(Path(cfg.run_dir))
-    with owned(Path(cfg.run_dir)):
-        return train(cfg)
+    folder = Path(cfg.run_dir)
+    try:
+        check_config(cfg)
+        check_parts(cfg)
+        if cfg.evaluate is not None:
+            compose_evaluation(cfg, folder)
+        check_machine(cfg)
+        if last_checkpoint(folder) is None:
+            check_rounds(cfg)
+        if cfg.trainer.fast_dev_run:
+            return rehearse(cfg)
+        make_folder(folder)
+        with owned(folder):
+            return train(cfg)
+    except ValueError:
+        if first_process() and not (folder / CONFIG).exists():  # it was refused before there was a run
+            remove_traces(folder)
+        raise
 
 
 def rehearse(cfg: DictConfig) -> dict[str, Any]:
@@ -68,10 +74,12 @@ def rehearse(cfg: DictConfig) -> dict[str, Any]:
 
 
 def remove_traces(folder: Path) -> None:
-    """Remove what Hydra wrote into the run folder, and the folder if it is empty."""
+    """Remove what Hydra and the lock wrote into a folder that is no run, and the folder if it is empty."""
     shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    if HydraConfig.initialized():
-        (folder / f"{HydraConfig.get().job.name}.log").unlink(missing_ok=True)
+    names = [LOCK, *([f"{HydraConfig.get().job.name}.log"] if HydraConfig.initialized() else [])]
+    for name in names:
+        with suppress(OSError):
+            (folder / name).unlink()
     with suppress(OSError):
         folder.rmdir()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mirage_pl.engine.evaluation.tables import print_conditions, print_scores
+from mirage_pl.engine.evaluation.tables import print_conditions, print_scores, show_progress
 from mirage_pl.engine.words import PlainWords
 from tests.engine.test_console import read_tables
 
@@ -61,6 +61,17 @@ def test_names_and_numbers_are_there_in_full_and_the_main_measure_comes_first(gr
         [text.index(name) for name in metrics["measures"] if f"\n{name}" in text and name != "psnr"], default=len(text)
     )
     assert all(f"[{19.5 + place / 100:.2f}, {20.5 + place / 100:.2f}]" in text for place in range(len(groups)))
+
+
+def test_without_a_terminal_lines_say_how_far_an_evaluation_is(capsys, monkeypatch):
+    batches = [[{}] * 3, [{}] * 3, [{}] * 2]
+    assert list(show_progress(iter(batches), 8, "Scoring 8 items")) == batches
+    assert capsys.readouterr().out == "", "it took no time"
+    monkeypatch.setattr("mirage_pl.engine.evaluation.tables.LINE_EVERY_S", 0.0)
+    list(show_progress(iter(batches), 8, "Scoring 8 items"))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("Scoring 8 items: 3/8  0.0 min left")
+    assert second.startswith("Scoring 8 items: 6/8")
 
 
 def test_conditions_with_their_differences_and_what_else_differs_fit_a_narrow_console(capsys, monkeypatch):

@@ -54,6 +54,22 @@ def test_a_rehearsal_leaves_no_run_folder(train_config):
     assert not Path(cfg.run_dir).exists()
 
 
+def test_a_refused_command_leaves_no_run_folder_and_nothing_of_others_is_lost(train_config):
+    cfg = train_config("stage=stage2")
+    folder = Path(cfg.run_dir)
+    (folder / ".hydra").mkdir(parents=True)  # as Hydra does
+    for _ in range(2):
+        with pytest.raises(ValueError, match="stage1"):
+            fit.run(cfg)
+        assert not folder.exists()
+        folder.mkdir(parents=True)
+        (folder / "notes.txt").write_text("mine")
+        with pytest.raises(ValueError, match="stage1"):
+            fit.run(cfg)
+        assert [file.name for file in folder.iterdir()] == ["notes.txt"]
+        (folder / "notes.txt").unlink()
+
+
 def test_a_rehearsal_leaves_a_run_that_is_there_as_it_is(train_config):
     cfg = train_config("stage=sft", "trainer.max_steps=1", "callbacks.scores=null")
     fit.run(cfg)
