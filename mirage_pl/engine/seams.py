@@ -228,7 +228,9 @@ class Words(Protocol):
 
     @staticmethod
     def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what else follows from a method's entry in a study's ``results.json``; it is added to the entry."""
+        """Return marks: word -> whether it is shown of a method, by its entry in a study's ``results.json``, which they
+        are added to; ``None``: unknown. The table of methods has a column of each.
+        """
 
     @staticmethod
     def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:

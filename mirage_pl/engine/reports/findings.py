@@ -93,7 +93,7 @@ def describe_method(method: Method, base: Method, words: Words) -> dict[str, Any
         Wilson's interval of all seeds' answers; ``differences`` of the other measures. Over all items: conditions and
         numbers about the model, under the same keys as in ``metrics.json``, and ``useful``: whether the first measure
         is better than the baseline's. Of training, mean over seeds: ``hours`` of ``device``, and ``steps``. ``paper``:
-        what the paper reports. Then whatever the family adds.
+        what the paper reports. Then the family's marks, and ``marks``: their names and ``useful``, if it has any.
     """
     first, *others = method.measures
     leads = compare_methods(method, base, first)
@@ -113,7 +113,8 @@ def describe_method(method: Method, base: Method, words: Words) -> dict[str, Any
         "steps": average_known(run.steps for run in method.runs),
         "paper": next((run.paper for run in method.runs if run.paper is not None), None),
     }
-    return {**numbers, **words.describe_method(numbers)}
+    marks = words.describe_method(numbers)
+    return {**numbers, **marks, "marks": [*marks, "useful"] if marks else []}
 
 
 def average_measure(method: Method, measure: str) -> dict[str, Number]:

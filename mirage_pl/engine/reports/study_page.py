@@ -49,6 +49,7 @@ JUDGED = (
 CORRECTED = (
     "P, Holm: two-sided, by the bootstrap, of single seeds McNemar's; corrected for all methods that are compared."
 )
+MARKED = "Yes: shown by intervals; useful: better than the baseline."
 DETAILS = "The difference from the baseline. Seeds: the measure of each seed alone."
 POOLED = (
     " Pooled: Wilson's interval of all seeds' answers, taken as independent, which answers to one question are not."
@@ -120,8 +121,9 @@ def explain_table(results: Mapping[str, Any]) -> str:
         [f"For {', '.join(sets)}, one number for the whole set, they are Student's over seeds alone."] if sets else []
     )
     simulated = [SIMULATED] if any(measure.kind == "share" for measure in measures.values()) else []
+    marked = [MARKED] if tables.list_marks(results) else []
     corrected = [CORRECTED] if tables.count_corrected(results) > 1 else []
-    return " ".join([INTERVALS, *simulated, *of_sets, JUDGED, *corrected, *meanings])
+    return " ".join([INTERVALS, *simulated, *of_sets, JUDGED, *corrected, *marked, *meanings])
 
 
 def describe_picture(results: Mapping[str, Any], name: str) -> str:

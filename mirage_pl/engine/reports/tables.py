@@ -39,6 +39,8 @@ class Table(NamedTuple):
 
 
 UNKNOWN = Entry("–")
+SHOWN = {True: "yes", False: "no", None: "–"}
+"""How a mark is written: whether something is shown of a method; ``None``: unknown."""
 
 
 def build_main_table(results: Mapping[str, Any]) -> Table:
@@ -46,13 +48,14 @@ def build_main_table(results: Mapping[str, Any]) -> Table:
     methods, measures = results["methods"], read_measures(results["measures"])
     first, *others = measures
     _, *groups = list_groups(results)
-    corrected = count_corrected(results)
+    corrected, marks = count_corrected(results), list_marks(results)
     heads = [
         Entry("seeds"),
         Entry(first, "", describe_direction(measures[first])),
         *map(Entry, groups),
         Entry(f"against {results['baseline']}"),
         *([Entry("p, Holm", "", f"for {corrected} comparisons")] if corrected > 1 else []),
+        *map(Entry, marks),
         *(Entry(name, "", describe_direction(measures[name])) for name in others),
         *map(Entry, ("cost a run", "steps", "paper")),
     ]
@@ -65,6 +68,7 @@ def build_main_table(results: Mapping[str, Any]) -> Table:
             *(write_measure(method[first], group, measures[first]) for group in groups),
             write_lead(method["difference"], "all", measures[first]),
             *([write_corrected(method)] if corrected > 1 else []),
+            *(Entry(SHOWN[method.get(mark)]) for mark in marks),
             *(write_other_measure(method, other, measures[other]) for other in others),
             write_cost(method),
             UNKNOWN if method["steps"] is None else Entry(f"{method['steps']:,.0f}"),
@@ -190,6 +194,12 @@ def write_lead(differences: Mapping[str, Number] | None, group: str, measure: Me
     if not differences or group not in differences:
         return UNKNOWN
     return Entry(*write_difference(measure, differences[group]), judge_difference(measure, differences[group]))
+
+
+def list_marks(results: Mapping[str, Any]) -> list[str]:
+    """List the marks that are known of some method."""
+    names = dict.fromkeys(mark for method in results["methods"].values() for mark in method.get("marks") or ())
+    return [name for name in names if any(each.get(name) is not None for each in results["methods"].values())]
 
 
 def count_corrected(results: Mapping[str, Any]) -> int:

@@ -57,6 +57,15 @@ def test_the_report_says_which_latents_are_used_and_useful(tmp_path):
         "used": (True, False),
         "neither": (False, False),
     }
+    main = markdown.split("\n\n| ")[1]
+    assert "| p, Holm | used | useful |" in main
+    assert [re.findall(r"\| (yes|no|–) \| (yes|no|–) \|", row) for row in main.splitlines()[2:7]] == [
+        [("yes", "yes")],
+        [("no", "yes")],
+        [("–", "–")],
+        [("yes", "no")],
+        [("no", "no")],
+    ]
     verdict = "\n".join(found["verdict"])
     assert re.search(r"^Best of 5: both, success 9\d\.\d % \[.*\] of 60 rows \(mean of 3 seeds\)\.$", verdict, re.M)
     assert re.search(r"^Against sft – better: both .*, useful .*; worse: neither .*; not dist.*: used ", verdict, re.M)
