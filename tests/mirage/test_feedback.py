@@ -96,6 +96,7 @@ def test_a_snapped_latent_is_the_code_whose_direction_from_the_mean_of_all_the_h
     hidden = torch.tensor([[9.0, 0.0], [0.0, 0.1], [-0.1, -0.2]], requires_grad=True)
     latents = feedback(hidden)
     assert latents.tolist() == [[3.0, 0.0], [2.0, 3.0], [1.0, 0.0]]
+    assert [feedback.name(each) for each in latents] == ["code 1 of 3", "code 2 of 3", "code 0 of 3"]
     latents.sum().backward()
     assert torch.equal(hidden.grad, torch.ones(3, 2)), "gradients pass straight through"
 
@@ -127,12 +128,14 @@ def test_words_are_said_and_read_as_those_of_text():
     feedback.build(2, torch.zeros(()))
     hidden = torch.tensor([[2.0, 1.0], [0.0, -5.0]], requires_grad=True)
     assert torch.equal(feedback(hidden), hidden), "none is known yet"
+    assert feedback.name(hidden[0]) == ""
     feedback.codes_CD[:3] = torch.tensor([[7.0, 7.0], [8.0, 7.0], [7.0, 9.0]])
     feedback.counts_C[:3] = 1
     with torch.no_grad():
         feedback.words.weight[:] = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [9.0, 9.0]])
     said = feedback(hidden)
     assert said.tolist() == [[1.0, 0.0], [0.0, -1.0]], "the fourth word isn't in use"
+    assert [feedback.name(each) for each in said] == ["code 0 of 3", "code 2 of 3"]
     taught = feedback.encode(torch.tensor([[7.9, 7.0], [7.0, 8.5]]))
     assert taught.tolist() == [[0.0, 1.0], [0.0, -1.0]]
     expected = cross_entropy(torch.tensor([[2.0, 1.0, -1.0], [0.0, -5.0, 5.0]]), torch.tensor([1, 2]), reduction="none")

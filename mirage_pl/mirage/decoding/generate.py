@@ -168,7 +168,9 @@ class Decoder:
             yield f"latent {number + 1}: {self.describe_latent(net, state, states[number - 1] if number else None)}\n"
 
     def describe_latent(self, net: LatentVLM, state_D: Tensor, before_D: Tensor | None) -> str:
-        """Describe a latent: its length and direction, and the tokens that it would be decoded to."""
+        """Describe a latent: its code; or its length and direction, and the tokens that it would be decoded to."""
+        if name := net.feedback.name(state_D):
+            return name
         words = ", ".join(f"{word!r} {share:.0%}" for word, share in self.read_latent(net, state_D))
         return f"{measure_latent(state_D, before_D)}; read as words: {words}"
 

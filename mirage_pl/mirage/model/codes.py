@@ -86,6 +86,13 @@ class Codes(Raw, ABC):
         """How much hidden states say each code, ``[…, C]``, in float32: minus infinity of those that aren't used."""
         return (hidden.to(self.codes_CD) @ self.heads_CD.T).masked_fill(~self.used_C, -torch.inf)
 
+    def name(self, latent_D: Tensor) -> str:
+        """The number of the code that a latent is, of how many are used; nothing before the first one is observed."""
+        if not bool(self.used_C.any()):
+            return ""
+        distance_C = torch.cdist(latent_D.to(self.codes_CD)[None], self.read_CD.to(self.codes_CD))[0]
+        return f"code {int(distance_C.masked_fill(~self.used_C, torch.inf).argmin())} of {int(self.used_C.sum())}"
+
     @property
     @abstractmethod
     def heads_CD(self) -> Tensor:

@@ -23,6 +23,10 @@ class Raw(nn.Module):
         """What losses compare with latents that stage 1 teaches: hidden states themselves."""
         return hidden
 
+    def name(self, latent_D: Tensor) -> str:
+        """What a latent that was fed back is called; nothing, since it can be any vector."""
+        return ""
+
     def forward(self, hidden: Tensor) -> Tensor:
         """Return hidden states unchanged."""
         return hidden
