@@ -7,7 +7,19 @@ from data_modules.files.inline import encode_image
 from data_modules.images import image_size
 from data_modules.rows.jsonl import OUTPUT_IMAGE, interleave
 from data_modules.samples import Latent, Picture, Sample
-from data_modules.vsp.maze import GOAL, HOLE, ICE, MOVES, Grid, choose_moves, measure_distances, shortest_plan, walk
+from data_modules.vsp.maze import (
+    GOAL,
+    HOLE,
+    ICE,
+    MOVES,
+    START,
+    Grid,
+    choose_moves,
+    find,
+    measure_distances,
+    shortest_plan,
+    walk,
+)
 from data_modules.vsp.pictures import draw_helpers, draw_maze
 
 
@@ -46,12 +58,13 @@ def trace_distances(grid: Grid) -> list[int]:
 def trace_policy(grid: Grid) -> list[list[int]]:
     """Return where to move from each cell, row by row, before the first image of a policy and in each.
 
-    0: a hole; 1: not known yet; 2: the goal; 3 to 6: a move in the order of ``MOVES``.
+    0: a hole; 1: not known yet; 2: the goal; 3 to 6: a move in the order of ``MOVES``; of the start 7, and 8 to 11.
     """
     distances, moves = measure_distances(grid), choose_moves(grid)
-    numbers = {cell: 3 + list(MOVES).index(move) for cell, move in moves.items()}
+    start = find(grid, START)
+    numbers = {cell: (8 if cell == start else 3) + list(MOVES).index(move) for cell, move in moves.items()}
     cells = [(row, column) for row in range(len(grid)) for column in range(len(grid))]
-    plain = {cell: {HOLE: 0, GOAL: 2}.get(grid[cell[0]][cell[1]], 1) for cell in cells}
+    plain = {cell: {HOLE: 0, GOAL: 2, START: 7}.get(grid[cell[0]][cell[1]], 1) for cell in cells}
     return [
         [numbers[cell] if distances.get(cell, 0) in range(1, reach + 1) else plain[cell] for cell in cells]
         for reach in range(len(shortest_plan(grid) or ()) + 1)

@@ -110,7 +110,7 @@ def draw_values(grid: Grid, cell_px: int) -> Image.Image:
 
 
 def draw_policy(grid: Grid, reach: int, cell_px: int) -> Image.Image:
-    """Draw where to move from cells up to ``reach`` moves from the goal; grey: not known; black: a hole."""
+    """Draw where to move from cells up to ``reach`` moves from the goal; the start is framed, holes are black."""
     distances, moves, side = measure_distances(grid), choose_moves(grid), len(grid)
     canvas = Image.new("RGB", (side * cell_px, side * cell_px))
     pen = ImageDraw.Draw(canvas)
@@ -118,8 +118,10 @@ def draw_policy(grid: Grid, reach: int, cell_px: int) -> Image.Image:
         for column, cell in enumerate(cells):
             x, y = column * cell_px, row * cell_px
             move = moves.get((row, column)) if distances.get((row, column), reach + 1) <= reach else None
-            color = HEADING[move] if move else {HOLE: (0, 0, 0), GOAL: REACHED}.get(cell, OPEN)
+            color = HEADING[move] if move else {HOLE: (0, 0, 0), GOAL: REACHED, START: (255, 255, 255)}.get(cell, OPEN)
             pen.rectangle((x, y, x + cell_px - 1, y + cell_px - 1), fill=color, outline=LINES)
+            if cell == START:
+                pen.rectangle((x, y, x + cell_px - 1, y + cell_px - 1), outline=(0, 0, 0), width=max(1, cell_px // 7))
             if move:
                 dy, dx = MOVES[move]
                 middle_x, middle_y, half = x + cell_px / 2, y + cell_px / 2, cell_px / 4

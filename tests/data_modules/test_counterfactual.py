@@ -83,16 +83,16 @@ def test_a_policy_grows_from_the_goal_move_by_move_until_it_leads_from_the_start
     grid = ((START, ICE, HOLE), (HOLE, ICE, ICE), (HOLE, HOLE, GOAL))
     assert choose_moves(grid) == {(0, 0): "RIGHT", (0, 1): "DOWN", (1, 1): "RIGHT", (1, 2): "DOWN"}
     assert trace_policy(grid) == [
-        [1, 1, 0, 0, 1, 1, 0, 0, 2],
-        [1, 1, 0, 0, 1, 6, 0, 0, 2],
-        [1, 1, 0, 0, 5, 6, 0, 0, 2],
-        [1, 6, 0, 0, 5, 6, 0, 0, 2],
-        [5, 6, 0, 0, 5, 6, 0, 0, 2],
+        [7, 1, 0, 0, 1, 1, 0, 0, 2],
+        [7, 1, 0, 0, 1, 6, 0, 0, 2],
+        [7, 1, 0, 0, 5, 6, 0, 0, 2],
+        [7, 6, 0, 0, 5, 6, 0, 0, 2],
+        [10, 6, 0, 0, 5, 6, 0, 0, 2],
     ]
     picture = np.asarray(draw_policy(grid, 2, 16))
-    colours = [tuple(picture[16 * row + 2, 16 * column + 2]) for row in range(3) for column in range(3)]
+    colours = [tuple(picture[16 * row + 3, 16 * column + 3]) for row in range(3) for column in range(3)]
     hole, ice, goal, right, down = (0, 0, 0), OPEN, REACHED, HEADING["RIGHT"], HEADING["DOWN"]
-    assert colours == [ice, ice, hole, hole, right, down, hole, hole, goal]
+    assert colours == [(255, 255, 255), ice, hole, hole, right, down, hole, hole, goal]
     test_vsp.generator(tmp_path / "made", helper="policy").make()
     data, changes = VSP(helper="policy").read(tmp_path / "made" / "train.jsonl"), 0
     for sample in data.samples:
