@@ -17,12 +17,13 @@ decode   as in stage 2
 ======== ============================== ===================================== ================================
 
 Not in the paper: ``guided`` keeps a (centered) cosine to the helper image on stage 2's latents, ``curriculum`` moves
-there from teacher forcing in one run, and ``auxiliary`` is a control with the same supervision but without latents.
+there from teacher forcing in one run, ``target`` learns what latents should be and ``imitate`` draws them there, and
+``auxiliary`` is a control with the same supervision but without latents.
 ``recurrence=jacobi`` computes the latents of a block together, in sweeps; k sweeps are exact.
 ``feedback=matched`` scales what is fed back to the length of the latents that stage 1 teaches.
 
 Read in this order: ``collator`` (samples to rows), ``batch`` (rows to columns); in ``model``: ``backbone`` (stock
-transformers), ``compression``, ``reference`` (stages and decoding, slow, row by row), ``latents`` (the same, fast, with
-``recurrence``, ``feedback`` and ``layers``); then ``losses``, ``module`` (the stages) and ``decoding``.
+transformers), ``compression``, ``encoder``, ``reference`` (stages and decoding, slow, row by row), ``latents`` (the
+same, fast, with ``recurrence``, ``feedback`` and ``layers``); then ``losses``, ``module`` (the stages) and ``decoding``.
 ``evaluation`` and ``probing`` test whether latents matter. ``tower``, ``features`` and ``prefill`` only save time.
 """

@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 from mirage_pl.engine.training.means import exact_on
 from mirage_pl.mirage.batch import Batch
 from mirage_pl.mirage.model.codes import Pads, Words
+from mirage_pl.mirage.model.encoder import Encoder
 
 EVIDENCE = "evidence"
 """The name of the loss."""
@@ -138,6 +139,11 @@ def check_stage(evidence: Evidence, stage: Any) -> None:
         raise ValueError(
             f"evidence compares the latents that a model writes, and {name} has none; "
             "set evidence=none, or take another stage"
+        )
+    if isinstance(stage.net.compression, Encoder):
+        raise ValueError(
+            "evidence compares latents with the mean feature of a helper image, and compression=encoder makes other "
+            "vectors; set evidence=none, or another compression"
         )
     if isinstance(feedback, Words | Pads):
         raise ValueError(

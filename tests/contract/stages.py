@@ -97,7 +97,7 @@ GENTLE = {
     ],
 }
 """Stage -> small steps for it, and a second optimizer that begins at once; a small world for those that play."""
-APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided", "writer")}
+APART = {name: ["stage.module.centre=false"] for name in ("auxiliary", "curriculum", "guided", "imitate", "writer")}
 APART["writing"] = [f"stage.module.{change}" for change in ("centre=false", "loss_weights={latent: 1, contrast: null}")]
 """Stage -> what makes its rows count each for itself: these compare latents with others of their batch."""
 PARTS = {"writer": [["recurrence=queries"]]}

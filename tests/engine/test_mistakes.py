@@ -58,7 +58,7 @@ REFUSED = {
     "stage=sft,stage1": "stage=sft,stage1 names several; for a sweep over these add -m",
     "logger=csv,tensorboard": "for all of them write logger=[csv,tensorboard], for a sweep over these add -m",
     "logger=none": "logger=none doesn't exist; for none write logger=null; choose from csv, mlflow",
-    "compression=null": "compression=null is no option; choose from average, grid",
+    "compression=null": "compression=null is no option; choose from average, encoder, grid",
     "latents=replay": "latents= chooses for stage=distill, stage=grpo and what is built on these; leave it",
     "recurrence=5": "recurrence=5 is no option; choose from jacobi, queries, sequential",
 }

@@ -51,7 +51,7 @@ class LatentVLM(nn.Module):
         self.compression, self.recurrence = compression, recurrence
         self.checkpointing = checkpointing
         self.feedback = feedback or Raw()
-        build_added((self.recurrence, self.feedback), self.width, next(self.backbone.parameters()))
+        build_added((self.recurrence, self.feedback, self.compression), self.width, next(self.backbone.parameters()))
 
     @property
     def decoder(self) -> Any:
@@ -270,8 +270,8 @@ class LatentVLM(nn.Module):
 
     @property
     def added(self) -> list[nn.Module]:
-        """The modules that aren't the backbone's: queries, and what feedback learns, if there are some."""
-        return list_added(self.recurrence, self.feedback)
+        """The modules that aren't the backbone's: queries, and what feedback and compression learn, if any."""
+        return list_added(self.recurrence, self.feedback, self.compression)
 
     def touch_added(self, batch: Batch, hidden_BTD: Tensor) -> Tensor:
         """Give what a batch without blocks doesn't use zero gradients: every rank must have some."""
