@@ -25,5 +25,6 @@ there from teacher forcing in one run, ``target`` learns what latents should be 
 Read in this order: ``collator`` (samples to rows), ``batch`` (rows to columns); in ``model``: ``backbone`` (stock
 transformers), ``compression``, ``encoder``, ``reference`` (stages and decoding, slow, row by row), ``latents`` (the
 same, fast, with ``recurrence``, ``feedback`` and ``layers``); then ``losses``, ``module`` (the stages) and
-``decoding``. ``evaluation`` and ``probing`` test whether latents matter. ``tower``, ``features`` and ``prefill`` only save time.
+``decoding``. ``evaluation`` and ``probing`` test whether latents matter. ``tower``, ``features`` and ``prefill`` only
+save time.
 """
