@@ -1,14 +1,16 @@
 """Latents that are learnt to be read: k queries look at all features of a helper image. Not in the paper.
 
-Shapes: n features, D width, k latents, C queries, H heads, W width of a head.
+Shapes: I images, n features of one, D width, k latents, C queries.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+from torch.nn.utils.rnn import pad_sequence
 
 HEADS = 4
 
@@ -39,16 +41,23 @@ class Pool(nn.Module):
         self.key_DD, self.value_DD, self.inner_DD = (make(width, width**-0.5) for _ in range(3))
         self.outer_DD = make(width, 0.02 * width**-0.5)  # as long as words at first
 
-    def forward(self, features_nD: Tensor, grid_hw: tuple[int, int] = (1, 1), k: int = 1) -> Tensor:
-        """Return ``[k, D]``, of the type of the features."""
-        x_nD = features_nD.to(self.key_DD.dtype)
-        x_nD = x_nD * (x_nD.shape[1] ** 0.5 / x_nD.norm(dim=1, keepdim=True).clamp(min=1e-6))
-        x_nD = x_nD + place(grid_hw, x_nD.shape[1]).to(x_nD)
-        parts = self.queries_CD[:k], linear(x_nD, self.key_DD), linear(x_nD, self.value_DD)
-        query_1HkW, key_1HnW, value_1HnW = (part.unflatten(1, (HEADS, -1)).transpose(0, 1)[None] for part in parts)
-        seen_kD = scaled_dot_product_attention(query_1HkW, key_1HnW, value_1HnW)[0].transpose(0, 1).flatten(1)
-        latents_kD = linear(gelu(linear(seen_kD, self.inner_DD)), self.outer_DD)
-        return latents_kD.to(features_nD)
+    def forward(self, placed: Tensor, real_In: Tensor | None = None) -> Tensor:
+        """Make all latents of some images.
+
+        Args:
+            placed: features with their places, ``[I, n, D]``, or ``[n, D]`` of one image.
+            real_In: which of them aren't padding; ``None``: all.
+
+        Returns:
+            ``[I, C, D]``.
+        """
+        x_InD = placed.reshape(-1, *placed.shape[-2:]).to(self.key_DD.dtype)
+        queries_ICD = self.queries_CD.expand(len(x_InD), -1, -1)
+        parts = queries_ICD, linear(x_InD, self.key_DD), linear(x_InD, self.value_DD)
+        query, key, value = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in parts)
+        mask = None if real_In is None else real_In[:, None, None]
+        seen_ICD = scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
+        return linear(gelu(linear(seen_ICD, self.inner_DD)), self.outer_DD)
 
 
 def place(grid_hw: tuple[int, int], width: int) -> Tensor:
@@ -93,7 +102,38 @@ class Encoder(nn.Module):
         Raises:
             ValueError: a block has more latents than there are queries.
         """
-        if k > self.count:
+        return self.together([features_nD], [grid_hw], [k], features_nD)[0]
+
+    def together(
+        self, features: Sequence[Tensor], grids: Sequence[tuple[int, int]], sizes: Sequence[int], like: Tensor
+    ) -> list[Tensor]:
+        """Compress any number of images, none included, in one call: where ranks hold parts of the weights, each call
+        is one of all ranks.
+
+        Args:
+            features: of each image.
+            grids: their rows and columns.
+            sizes: latents of each; 0 for none.
+            like: a tensor of the type and on the device of what is returned.
+
+        Returns:
+            The latents of each image; without images a tensor without rows, which gives the weights zero gradients.
+
+        Raises:
+            ValueError: as :meth:`forward`.
+        """
+        if sizes and (k := max(sizes)) > self.count:
             raise ValueError(f"a block has {k} latents, but compression.count={self.count} queries; raise it to {k}")
-        latents_kD: Tensor = self.pool(features_nD, grid_hw, k)
-        return latents_kD
+        placed = [put(each, grid) for each, grid in zip(features, grids, strict=True)]
+        placed = placed or [torch.zeros(1, self.pool.key_DD.shape[-1], device=like.device)]
+        real_In = pad_sequence([each.new_ones(len(each), dtype=torch.bool) for each in placed], batch_first=True)
+        made_ICD = self.pool(pad_sequence(placed, batch_first=True), real_In).to(like)
+        return [made_kD[:k] for made_kD, k in zip(made_ICD, sizes or [0], strict=True)]
+
+
+def put(features_nD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """Features at a length of sqrt(D), with their places, in float32 or better."""
+    width = features_nD.shape[1]
+    x_nD = features_nD.to(torch.promote_types(features_nD.dtype, torch.float32))
+    x_nD = x_nD * (width**0.5 / x_nD.norm(dim=1, keepdim=True).clamp(min=1e-6))
+    return x_nD + place(grid_hw, width).to(x_nD)

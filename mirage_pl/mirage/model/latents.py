@@ -18,6 +18,7 @@ from mirage_pl.engine.adapters.rows import copy_rows
 from mirage_pl.mirage.batch import Batch, Images
 from mirage_pl.mirage.model.added import build_added, list_added, touch
 from mirage_pl.mirage.model.columns import Columns, Embeds
+from mirage_pl.mirage.model.encoder import Encoder
 from mirage_pl.mirage.model.feedback import FedBack, Raw
 from mirage_pl.mirage.model.recurrence import Recurrence, Runs
 from mirage_pl.mirage.stock.find import find_architecture
@@ -151,7 +152,10 @@ class LatentVLM(nn.Module):
         if batch.helpers is None:
             if sizes:
                 raise ValueError("stage 1 needs helper images; give image_output in the rows, or train stage=sft")
-            return torch.zeros(0, self.width, device=batch.tokens_BT.device)
+            none_0D = torch.zeros(0, self.width, device=batch.tokens_BT.device)
+            return (
+                self.compression.together([], [], [], none_0D)[0] if isinstance(self.compression, Encoder) else none_0D
+            )
         targets_ND = torch.cat(self._compress(batch.helpers, sizes))
         self.feedback.observe(targets_ND)
         return self.feedback.encode(targets_ND)
@@ -168,6 +172,8 @@ class LatentVLM(nn.Module):
         grids = [(tiles * rows // merge, columns // merge) for tiles, rows, columns in helpers.grids]
         features = [feature[:, : self.width] for feature in self.image_features(helpers)]
         sizes = [*sizes, *[0] * helpers.blank]
+        if isinstance(self.compression, Encoder):
+            return self.compression.together(features, grids, sizes, features[0])
         return [self.compression(f, g, k) if k else f[:0] for f, g, k in zip(features, grids, sizes, strict=True)]
 
     def teacher_forced(

@@ -161,6 +161,7 @@ UNEVEN = {
     "uncached": ("images", "stage=guided", "stage.module.centre=false", "features=null"),
     "lean": ("blocks", "stage=stage2", *LEAN),
     "writer": ("blocks", "stage=writer"),
+    "encoder": ("blocks", "stage=target", "compression.count=6"),
     "queries": ("blocks", *WRITTEN, "recurrence.count=6"),
 }
 """Stages and options whose batches, of the files called first, differ in what they ask of the network."""

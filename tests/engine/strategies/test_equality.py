@@ -44,15 +44,17 @@ def test_stage_2_from_another_runs_weights_learns_the_same(runs, name):
 
 
 OFTEN = [("blocks", "zero3"), ("images", "fsdp2"), ("uncached", "zero3"), ("blocks", "zero2"), ("queries", "ddp")]
-EVERYWHERE = [(kind, name) for kind in ("blocks", "images", "writer", "queries") for name in ("ddp", "zero2")]
+EVERYWHERE = [
+    (kind, name) for kind in ("blocks", "images", "writer", "queries", "encoder") for name in ("ddp", "zero2")
+]
 EVERYWHERE += [(kind, name) for kind in UNEVEN for name in ("zero3", "fsdp2")]
 REST = [pair for pair in EVERYWHERE if pair not in OFTEN]
 
 
 @pytest.mark.parametrize(("kind", "name"), [*OFTEN, *slow(*REST)])
 def test_ranks_whose_rows_differ_in_blocks_or_images_learn_what_one_process_does(runs, kind, name):
-    """No latents beside three blocks, in stage 2 or where a writer or queries learn alone; no image beside two, with a
-    tower that learns or one that is asked.
+    """No latents beside three blocks, in stage 2 or where a writer, queries or an encoder learn alone; no image beside
+    two, with a tower that learns or one that is asked.
     """
     assert_same(runs[f"{kind}_{name}"], runs[f"{kind}_alone"], 8)
 
