@@ -114,7 +114,7 @@ class Encoder(nn.Module):
             features: of each image.
             grids: their rows and columns.
             sizes: latents of each; 0 for none.
-            like: a tensor of the type and on the device of what is returned.
+            like: ``[..., D]``, of the type and on the device of what is returned.
 
         Returns:
             The latents of each image; without images a tensor without rows, which gives the weights zero gradients.
@@ -125,7 +125,7 @@ class Encoder(nn.Module):
         if sizes and (k := max(sizes)) > self.count:
             raise ValueError(f"a block has {k} latents, but compression.count={self.count} queries; raise it to {k}")
         placed = [put(each, grid) for each, grid in zip(features, grids, strict=True)]
-        placed = placed or [torch.zeros(1, self.pool.key_DD.shape[-1], device=like.device)]
+        placed = placed or [like.new_zeros(1, like.shape[-1])]
         real_In = pad_sequence([each.new_ones(len(each), dtype=torch.bool) for each in placed], batch_first=True)
         made_ICD = self.pool(pad_sequence(placed, batch_first=True), real_In).to(like)
         return [made_kD[:k] for made_kD, k in zip(made_ICD, sizes or [0], strict=True)]
