@@ -6,6 +6,7 @@ without (the official spatial-reasoning rows) by comparing the boxed choice with
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -24,7 +25,13 @@ from data_modules.vsp.maze import ENDS, Grid, outcome, parse_grid, parse_plan, s
 from data_modules.vsp.pictures import HELPERS, draw_maze, draw_path
 from data_modules.vsp.thoughts import with_thoughts
 
-CHOICES = {"parser": ("lenient", "strict"), "rule": tuple(ENDS), "thoughts": ("none", "rules"), "helper": HELPERS}
+CHOICES = {
+    "parser": ("lenient", "strict"),
+    "rule": tuple(ENDS),
+    "thoughts": ("none", "rules"),
+    "helper": HELPERS,
+    "groups": ("level", "moves"),
+}
 """Values of the options that are words."""
 
 CELL_PX, BLANK_PX = 28, 168
@@ -83,9 +90,10 @@ class VSP(OfficialRows):
         thoughts: ``rules`` writes thoughts into the answers, see :func:`data_modules.vsp.thoughts.with_thoughts`;
             ``none`` leaves them as they are.
         helper: what helper images show, see :data:`data_modules.vsp.pictures.HELPERS`; for counterfactuals and states.
+        groups: what success is split by: ``level``, the maze's size, or ``moves``, the length of a shortest plan.
 
     Raises:
-        ValueError: an unknown parser, rule, kind of thoughts or of helper images.
+        ValueError: an unknown parser, rule, kind of thoughts, of helper images or of groups.
     """
 
     def __init__(
@@ -95,11 +103,13 @@ class VSP(OfficialRows):
         rule: str = "official",
         thoughts: str = "none",
         helper: str = "path",
+        groups: str = "level",
     ) -> None:
-        for name, given in {"parser": parser, "rule": rule, "thoughts": thoughts, "helper": helper}.items():
+        options = {"parser": parser, "rule": rule, "thoughts": thoughts, "helper": helper, "groups": groups}
+        for name, given in options.items():
             if given not in CHOICES[name]:
                 raise ValueError(f"task.{name}={given} is unknown; choose one of {', '.join(CHOICES[name])}")
-        self.parser, self.rule, self.thoughts, self.helper = parser, rule, thoughts, helper
+        self.parser, self.rule, self.thoughts, self.helper, self.groups = parser, rule, thoughts, helper, groups
         super().__init__(image_root)
 
     def read(self, file: str | Path) -> Self:
@@ -118,8 +128,12 @@ class VSP(OfficialRows):
         check_row(sample)
 
     def group(self, sample: Sample) -> str:
-        """The maze's size, ``level_3`` for instance; ``choice`` of rows without a map."""
-        return f"level_{len(sample.meta['map_desc'])}" if "map_desc" in sample.meta else "choice"
+        """The maze's size or shortest plan, such as ``level_3`` or ``moves_5``; ``choice`` of rows without a map."""
+        if "map_desc" not in sample.meta:
+            return "choice"
+        if self.groups == "level":
+            return f"level_{len(sample.meta['map_desc'])}"
+        return f"moves_{len(shortest_plan(parse_grid(sample.meta['map_desc'])) or ())}"
 
     def identity(self, sample: Sample) -> str:
         """Digest of what is asked: of the maze, or without ``map_desc`` of the question's texts and image files.
@@ -137,7 +151,7 @@ class VSP(OfficialRows):
     def grade(self, sample: Sample, text: str) -> Scores:
         """Grade an answer: the official simulation for planning, the boxed choice for reasoning."""
         if "map_desc" in sample.meta:
-            return grade_plan(sample, text, self.parser, self.rule)
+            return replace(grade_plan(sample, text, self.parser, self.rule), group=self.group(sample))
         if not sample.answer:
             return Scores({}, "ungraded", self.group(sample))
         return grade_choice(choice(sample.answer_text), choice(text), self.group(sample))

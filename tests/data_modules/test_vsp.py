@@ -8,6 +8,7 @@ from data_modules.images import open_image
 from data_modules.loading.datamodule import check_disjoint
 from data_modules.samples import Picture
 from data_modules.vsp.maker import Generator
+from data_modules.vsp.maze import parse_plan
 from data_modules.vsp.pictures import draw_maze
 from data_modules.vsp.planning import VSP
 from data_modules.vsp.reading import Reading
@@ -222,6 +223,20 @@ def test_a_bad_file_to_exclude_is_named_and_nothing_is_made(tmp_path, content, c
 def test_one_file_to_exclude_is_still_given_as_a_list(tmp_path):
     with pytest.raises(ValueError, match=r"task.exclude=x.jsonl must be a list of files: task.exclude=\[x.jsonl\]"):
         generator(tmp_path, exclude="x.jsonl")
+
+
+def test_success_is_split_by_the_maze_s_size_or_by_the_length_of_its_plan(tmp_path):
+    generator(tmp_path / "made").make()
+    file = tmp_path / "made" / "train.jsonl"
+    for groups, write in {"level": lambda maze, plan: len(maze), "moves": lambda maze, plan: len(plan)}.items():
+        rows = VSP(groups=groups).read(file)
+        for sample in rows.samples:
+            plan = parse_plan(sample.answer_text)
+            wanted = f"{groups}_{write(sample.meta['map_desc'], plan)}"
+            assert rows.group(sample) == rows.grade(sample, sample.answer_text).group == wanted
+            assert rows.grade(sample, "").group == wanted
+    with pytest.raises(ValueError, match="task.groups=size is unknown; choose one of level, moves"):
+        VSP(groups="size")
 
 
 @needs_shared
