@@ -228,9 +228,7 @@ class Words(Protocol):
 
     @staticmethod
     def describe_method(method: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return marks: word -> whether it is shown of a method, by its entry in a study's ``results.json``, which they
-        are added to; ``None``: unknown. The table of methods has a column of each.
-        """
+        """Return marks of a method by its entry in ``results.json``: word -> whether it is shown; ``None``: unknown."""
 
     @staticmethod
     def judge_methods(methods: Mapping[str, Mapping[str, Any]], baseline: str) -> Sequence[str]:

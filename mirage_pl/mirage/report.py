@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from mirage_pl.engine.evaluation.phrases import judge_interval, write_percent, write_points
 from mirage_pl.engine.evaluation.results import Result
-from mirage_pl.engine.evaluation.statistics import judge_interval, write_percent, write_points
 from mirage_pl.engine.reports.page import embed_medium, label_run
 
 CONDITIONS = {

@@ -10,15 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mirage_pl.engine.evaluation.statistics import (
-    Array,
-    bootstrap_units,
-    judge_interval,
-    paired_difference,
-    wilson,
-    write_percent,
-    write_points,
-)
+from mirage_pl.engine.evaluation.phrases import judge_interval, write_percent, write_points
+from mirage_pl.engine.evaluation.statistics import Array, bootstrap_units, paired_difference, wilson
 from mirage_pl.engine.seams import Measure
 
 Number = Mapping[str, Any]

@@ -3,6 +3,7 @@
 The format is that of ``docs/reference/metrics.md``. Rows are never changed.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
@@ -63,7 +64,7 @@ def summarize_measure(
 
 def split_groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Split rows by group; then come ``unseen``, if the model was trained on some rows but not these, and ``all``."""
-    names = sorted({row["group"] for row in rows})
+    names = sorted({row["group"] for row in rows}, key=split_numbers)
     groups = {name: [row for row in rows if row["group"] == name] for name in names}
     if unseen := [row for row in rows if row.get("seen") is False]:
         groups["unseen"] = unseen
@@ -149,3 +150,8 @@ def join_conditions(evaluation: Evaluation, rows: Mapping[str, Sequence[Row]]) -
     if not others:
         return list(rows[OWN])
     return [row | {evaluation.conditions_in: value} for row, value in zip(rows[OWN], values, strict=True)]
+
+
+def split_numbers(name: str) -> list[str | int]:
+    """Sort key: ``steps_2`` comes before ``steps_10``."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]

@@ -19,14 +19,9 @@ from mirage_pl.engine.evaluation.measures import (
     write_difference,
     write_value,
 )
-from mirage_pl.engine.evaluation.multiplicity import LEVEL, holm
-from mirage_pl.engine.evaluation.statistics import (
-    Array,
-    over_seeds,
-    seeds_difference,
-    wilson,
-)
+from mirage_pl.engine.evaluation.statistics import Array, over_seeds, seeds_difference, wilson
 from mirage_pl.engine.evaluation.summary import NOTHING
+from mirage_pl.engine.reports.corrected import correct, say_corrected
 from mirage_pl.engine.reports.estimates import estimate, estimate_change, estimate_difference
 from mirage_pl.engine.reports.study import Method, Study
 from mirage_pl.engine.seams import Measure, Words
@@ -75,15 +70,6 @@ def compute_findings(study: Study, baseline: str | None = None, words: str | Non
     return {"verdict": draw_verdict(results, family), **results}
 
 
-def correct(methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Add to each method's difference from the baseline over all items ``adjusted``: its p after Holm's correction."""
-    leads = {name: (method["difference"] or {}).get("all") or {} for name, method in methods.items()}
-    adjusted = holm({name: lead["p"] for name, lead in leads.items() if "p" in lead})
-    for name, p in adjusted.items():
-        leads[name]["adjusted"] = p
-    return methods
-
-
 def describe_method(method: Method, base: Method, words: Words) -> dict[str, Any]:
     """Compute the numbers of one method; what is unknown is ``None``.
 
@@ -115,6 +101,12 @@ def describe_method(method: Method, base: Method, words: Words) -> dict[str, Any
     }
     marks = words.describe_method(numbers)
     return {**numbers, **marks, "marks": [*marks, "useful"] if marks else []}
+
+
+def list_marks(results: Mapping[str, Any]) -> list[str]:
+    """List the marks that are known of some method."""
+    names = dict.fromkeys(mark for method in results["methods"].values() for mark in method.get("marks") or ())
+    return [name for name in names if any(each.get(name) is not None for each in results["methods"].values())]
 
 
 def average_measure(method: Method, measure: str) -> dict[str, Number]:
@@ -292,12 +284,3 @@ def stand_against(results: Mapping[str, Any]) -> str:
         kinds[kind].append(f"{name} {' '.join(filter(None, write_difference(measure, lead)))}")
     parts = [f"{kind}: {', '.join(entries)}" for kind, entries in kinds.items() if entries]
     return f"Against {results['baseline']} – {'; '.join(parts)}.{say_corrected(leads)}" if parts else ""
-
-
-def say_corrected(leads: Mapping[str, Number]) -> str:
-    """Say which differences hold together, of several that have a p."""
-    adjusted = {name: lead["adjusted"] for name, lead in leads.items() if "adjusted" in lead}
-    if len(adjusted) < 2:
-        return ""
-    holding = ", ".join(name for name, p in adjusted.items() if p < LEVEL) or "none"
-    return f" After Holm's correction for {len(adjusted)} comparisons these differ, p < {LEVEL}: {holding}."

@@ -4,7 +4,6 @@ Shapes: S seeds (the runs of a method), Q items, such as questions.
 """
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ import numpy as np
 
 from mirage_pl.engine.evaluation.results import Result
 from mirage_pl.engine.evaluation.statistics import Array
-from mirage_pl.engine.evaluation.summary import read_units
+from mirage_pl.engine.evaluation.summary import read_units, split_numbers
 from mirage_pl.engine.reports.lineage import Run, add_ancestors, read_run
 from mirage_pl.engine.runs.folder import METRICS, find_runs_below
 from mirage_pl.engine.seams import Measure
@@ -84,11 +83,6 @@ class Method:
             if scores:
                 pairs[name] = own_SQ[complete], np.array(scores)
         return pairs
-
-
-def split_numbers(name: str) -> list[str | int]:
-    """Sort key: ``steps_2`` comes before ``steps_10``."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from mirage_pl.engine.evaluation.measures import read_measures
 from mirage_pl.engine.reports import tables
+from mirage_pl.engine.reports.corrected import count_corrected
+from mirage_pl.engine.reports.findings import list_marks
 from mirage_pl.engine.reports.lineage import Run
 from mirage_pl.engine.reports.page import (
     choose_color,
@@ -121,8 +123,8 @@ def explain_table(results: Mapping[str, Any]) -> str:
         [f"For {', '.join(sets)}, one number for the whole set, they are Student's over seeds alone."] if sets else []
     )
     simulated = [SIMULATED] if any(measure.kind == "share" for measure in measures.values()) else []
-    marked = [MARKED] if tables.list_marks(results) else []
-    corrected = [CORRECTED] if tables.count_corrected(results) > 1 else []
+    marked = [MARKED] if list_marks(results) else []
+    corrected = [CORRECTED] if count_corrected(results) > 1 else []
     return " ".join([INTERVALS, *simulated, *of_sets, JUDGED, *corrected, *marked, *meanings])
 
 

@@ -16,8 +16,9 @@ from mirage_pl.engine.evaluation.measures import (
     write_short,
     write_value,
 )
-from mirage_pl.engine.evaluation.statistics import write_p, write_percent
-from mirage_pl.engine.reports.findings import MethodNumbers
+from mirage_pl.engine.evaluation.phrases import write_p, write_percent
+from mirage_pl.engine.reports.corrected import count_corrected
+from mirage_pl.engine.reports.findings import MethodNumbers, list_marks
 from mirage_pl.engine.reports.page import label_run, lay_out_cell, lay_out_table
 from mirage_pl.engine.seams import Measure, Words
 from mirage_pl.engine.words import order_names
@@ -194,18 +195,6 @@ def write_lead(differences: Mapping[str, Number] | None, group: str, measure: Me
     if not differences or group not in differences:
         return UNKNOWN
     return Entry(*write_difference(measure, differences[group]), judge_difference(measure, differences[group]))
-
-
-def list_marks(results: Mapping[str, Any]) -> list[str]:
-    """List the marks that are known of some method."""
-    names = dict.fromkeys(mark for method in results["methods"].values() for mark in method.get("marks") or ())
-    return [name for name in names if any(each.get(name) is not None for each in results["methods"].values())]
-
-
-def count_corrected(results: Mapping[str, Any]) -> int:
-    """Count the differences from the baseline over all items whose p were corrected together."""
-    leads = [(method["difference"] or {}).get("all") or {} for method in results["methods"].values()]
-    return sum("adjusted" in lead for lead in leads)
 
 
 def write_corrected(method: MethodNumbers) -> Entry:

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 from mirage_pl.engine.evaluation.measures import write_difference, write_value
+from mirage_pl.engine.evaluation.phrases import write_p
 from mirage_pl.engine.evaluation.results import Result
-from mirage_pl.engine.evaluation.statistics import write_p
 from mirage_pl.engine.reports.page import label_run, lay_out_cell, lay_out_legend, lay_out_note, lay_out_table
 from mirage_pl.engine.seams import Measure
 from mirage_pl.mirage import report

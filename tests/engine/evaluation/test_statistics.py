@@ -5,18 +5,16 @@ from math import sqrt
 import numpy as np
 import pytest
 
+from mirage_pl.engine.evaluation.phrases import judge_interval, write_percent, write_points
 from mirage_pl.engine.evaluation.statistics import (
     bootstrap,
     bootstrap_change,
     bootstrap_difference,
     bootstrap_units,
-    judge_interval,
     mcnemar,
     paired_difference,
     resample,
     wilson,
-    write_percent,
-    write_points,
 )
 
 
