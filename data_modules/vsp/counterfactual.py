@@ -60,15 +60,15 @@ def trace_policy(grid: Grid) -> list[list[int]]:
 
     0: a hole; 1: not known yet; 2: the goal; 3 to 6: a move in the order of ``MOVES``; of the start 7, and 8 to 11.
     """
-    distances, moves = measure_distances(grid), choose_moves(grid)
     start = find(grid, START)
-    numbers = {cell: (8 if cell == start else 3) + list(MOVES).index(move) for cell, move in moves.items()}
     cells = [(row, column) for row in range(len(grid)) for column in range(len(grid))]
     plain = {cell: {HOLE: 0, GOAL: 2, START: 7}.get(grid[cell[0]][cell[1]], 1) for cell in cells}
-    return [
-        [numbers[cell] if distances.get(cell, 0) in range(1, reach + 1) else plain[cell] for cell in cells]
-        for reach in range(len(shortest_plan(grid) or ()) + 1)
-    ]
+    states = []
+    for reach in range(len(shortest_plan(grid) or ()) + 1):
+        moves = choose_moves(grid, reach)
+        found = {cell: (8 if cell == start else 3) + list(MOVES).index(move) for cell, move in moves.items()}
+        states.append([(plain | found)[cell] for cell in cells])
+    return states
 
 
 def change_maze(sample: Sample, grid: Grid, plan: Sequence[str], random: Random, helper: str) -> Sample | None:

@@ -86,16 +86,17 @@ def measure_distances(grid: Grid) -> dict[Cell, int]:
     return distances
 
 
-def choose_moves(grid: Grid) -> dict[Cell, str]:
-    """The move that leads from each cell to the goal soonest; the first of equally good ones, as in shortest plans.
+def choose_moves(grid: Grid, reach: int) -> dict[Cell, str]:
+    """The move that leads to the goal soonest, from each cell that is up to ``reach`` moves away from it.
 
-    The goal, holes, and cells from which the goal can't be reached are left out.
+    It is the first of equally good ones, as in shortest plans. The goal, holes, and cells from which the goal can't be
+    reached are left out.
     """
     distances = measure_distances(grid)
     return {
         cell: next(move for move in MOVES if distances.get(step(grid, cell, move)) == distance - 1)
         for cell, distance in distances.items()
-        if distance
+        if 0 < distance <= reach
     }
 
 

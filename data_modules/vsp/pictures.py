@@ -111,13 +111,13 @@ def draw_values(grid: Grid, cell_px: int) -> Image.Image:
 
 def draw_policy(grid: Grid, reach: int, cell_px: int) -> Image.Image:
     """Draw where to move from cells up to ``reach`` moves from the goal; the start is framed, holes are black."""
-    distances, moves, side = measure_distances(grid), choose_moves(grid), len(grid)
+    moves, side = choose_moves(grid, reach), len(grid)
     canvas = Image.new("RGB", (side * cell_px, side * cell_px))
     pen = ImageDraw.Draw(canvas)
     for row, cells in enumerate(grid):
         for column, cell in enumerate(cells):
             x, y = column * cell_px, row * cell_px
-            move = moves.get((row, column)) if distances.get((row, column), reach + 1) <= reach else None
+            move = moves.get((row, column))
             color = HEADING[move] if move else {HOLE: (0, 0, 0), GOAL: REACHED, START: (255, 255, 255)}.get(cell, OPEN)
             pen.rectangle((x, y, x + cell_px - 1, y + cell_px - 1), fill=color, outline=LINES)
             if cell == START:

@@ -15,7 +15,6 @@ from data_modules.vsp.maze import (
     Cell,
     Grid,
     choose_moves,
-    measure_distances,
     parse_grid,
     parse_plan,
     shortest_plan,
@@ -71,11 +70,7 @@ def with_policy(sample: Sample) -> Sample:
     blocks = [part for part in sample.answer if isinstance(part, Latent)]
     if not blocks or len(blocks) != len(shortest_plan(grid) or ()) or "<think>" in sample.answer_text:
         return sample
-    distances, moves = measure_distances(grid), choose_moves(grid)
-    said = []
-    for reach in range(1, len(blocks) + 1):
-        found = {cell: move for cell, move in moves.items() if distances[cell] <= reach}
-        said.append(f"{reach}{OUTPUT_IMAGE} {read_map(grid, found)}")
+    said = [f"{reach}{OUTPUT_IMAGE} {read_map(grid, choose_moves(grid, reach))}" for reach in range(1, len(blocks) + 1)]
     box = sample.answer_text[sample.answer_text.rindex("\\boxed") :]
     text = f"<think>{' '.join(said)}</think>\n{box}"
     return replace(sample, answer=interleave(text, OUTPUT_IMAGE, blocks))

@@ -81,7 +81,7 @@ def test_values_are_moves_to_the_goal_and_follow_the_other_maze(tmp_path):
 
 def test_a_policy_grows_from_the_goal_move_by_move_until_it_leads_from_the_start(tmp_path):
     grid = ((START, ICE, HOLE), (HOLE, ICE, ICE), (HOLE, HOLE, GOAL))
-    assert choose_moves(grid) == {(0, 0): "RIGHT", (0, 1): "DOWN", (1, 1): "RIGHT", (1, 2): "DOWN"}
+    assert choose_moves(grid, 4) == {(0, 0): "RIGHT", (0, 1): "DOWN", (1, 1): "RIGHT", (1, 2): "DOWN"}
     assert trace_policy(grid) == [
         [7, 1, 0, 0, 1, 1, 0, 0, 2],
         [7, 1, 0, 0, 1, 6, 0, 0, 2],

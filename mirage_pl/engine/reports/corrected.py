@@ -9,7 +9,7 @@ from mirage_pl.engine.evaluation.multiplicity import LEVEL, holm
 
 def correct(methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Add to each method's difference from the baseline over all items ``adjusted``: its p after Holm's correction."""
-    leads = {name: (method["difference"] or {}).get("all") or {} for name, method in methods.items()}
+    leads = {name: find_lead(method) for name, method in methods.items()}
     adjusted = holm({name: lead["p"] for name, lead in leads.items() if "p" in lead})
     for name, p in adjusted.items():
         leads[name]["adjusted"] = p
@@ -27,5 +27,10 @@ def say_corrected(leads: Mapping[str, Number]) -> str:
 
 def count_corrected(results: Mapping[str, Any]) -> int:
     """Count the differences from the baseline over all items whose p were corrected together."""
-    leads = [(method["difference"] or {}).get("all") or {} for method in results["methods"].values()]
-    return sum("adjusted" in lead for lead in leads)
+    return sum("adjusted" in find_lead(method) for method in results["methods"].values())
+
+
+def find_lead(method: Mapping[str, Any]) -> dict[str, Any]:
+    """Find a method's difference from the baseline over all items; empty for the baseline, and where there is none."""
+    lead: dict[str, Any] = (method["difference"] or {}).get("all") or {}
+    return lead

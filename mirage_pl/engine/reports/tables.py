@@ -17,7 +17,7 @@ from mirage_pl.engine.evaluation.measures import (
     write_value,
 )
 from mirage_pl.engine.evaluation.phrases import write_p, write_percent
-from mirage_pl.engine.reports.corrected import count_corrected
+from mirage_pl.engine.reports.corrected import count_corrected, find_lead
 from mirage_pl.engine.reports.findings import MethodNumbers, list_marks
 from mirage_pl.engine.reports.page import label_run, lay_out_cell, lay_out_table
 from mirage_pl.engine.seams import Measure, Words
@@ -199,7 +199,7 @@ def write_lead(differences: Mapping[str, Number] | None, group: str, measure: Me
 
 def write_corrected(method: MethodNumbers) -> Entry:
     """Write the p of the difference from the baseline, after Holm's correction."""
-    lead = (method["difference"] or {}).get("all") or {}
+    lead = find_lead(method)
     return Entry(write_p(lead["adjusted"])) if "adjusted" in lead else UNKNOWN
 
 

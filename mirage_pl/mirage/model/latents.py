@@ -153,9 +153,7 @@ class LatentVLM(nn.Module):
             if sizes:
                 raise ValueError("stage 1 needs helper images; give image_output in the rows, or train stage=sft")
             none_0D = torch.zeros(0, self.width, device=batch.tokens_BT.device)
-            return (
-                self.compression.together([], [], [], none_0D)[0] if isinstance(self.compression, Encoder) else none_0D
-            )
+            return torch.cat([none_0D, *self._compress_features([], [], [], none_0D)])
         targets_ND = torch.cat(self._compress(batch.helpers, sizes))
         self.feedback.observe(targets_ND)
         return self.feedback.encode(targets_ND)
@@ -172,8 +170,13 @@ class LatentVLM(nn.Module):
         grids = [(tiles * rows // merge, columns // merge) for tiles, rows, columns in helpers.grids]
         features = [feature[:, : self.width] for feature in self.image_features(helpers)]
         sizes = [*sizes, *[0] * helpers.blank]
+        return self._compress_features(features, grids, sizes, features[0])
+
+    def _compress_features(
+        self, features: Sequence[Tensor], grids: Sequence[tuple[int, int]], sizes: Sequence[int], like: Tensor
+    ) -> list[Tensor]:
         if isinstance(self.compression, Encoder):
-            return self.compression.together(features, grids, sizes, features[0])
+            return self.compression.together(features, grids, sizes, like)
         return [self.compression(f, g, k) if k else f[:0] for f, g, k in zip(features, grids, sizes, strict=True)]
 
     def teacher_forced(
