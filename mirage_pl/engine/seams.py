@@ -180,7 +180,7 @@ class Evaluation(Protocol):
     Its constructor refuses, as ``ValueError``, conditions that there aren't: before anything heavy is loaded.
 
     Attributes:
-        name: ``answers``, ``reconstruction``, ``prediction``, ``control``.
+        name: ``answers``, ``prediction``, ``control``. A class may name in ``like`` another whose tasks it scores, too.
         measures: by name; the first one ranks runs.
         conditions_in: the key of ``metrics.json`` and of rows that holds conditions by name.
         numbers_in: the key of ``metrics.json`` that holds :meth:`Trial.describe`, and the folder of its pictures.

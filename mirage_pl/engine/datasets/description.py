@@ -15,10 +15,11 @@ from data_modules.missing import make_missing
 from mirage_pl.engine.arguments import check_arguments
 from mirage_pl.engine.console import Grid, print_grid
 from mirage_pl.engine.datasets import split as data_split
+from mirage_pl.engine.datasets.keep import keep_rows
 from mirage_pl.engine.datasets.sheet import write_sheet
 from mirage_pl.engine.keys import check_keys
 
-ACTIONS = ("validate", "split", "dedupe", "convert")
+ACTIONS = ("validate", "split", "dedupe", "keep", "convert")
 """Options that replace making and describing; at most one may be set."""
 
 
@@ -31,7 +32,7 @@ class Convertible(Protocol):
 
 
 def run(cfg: DictConfig) -> None:
-    """Make missing data and describe it; or print bad rows, divide a file, drop copies, or write it in another form.
+    """Make missing data and describe it; or print bad rows, divide a file, drop copies, keep rows, or convert a file.
 
     Raises:
         ValueError: there are bad rows, or a mistake in the config.
@@ -43,17 +44,29 @@ def run(cfg: DictConfig) -> None:
     out = None if cfg.out is None else Path(cfg.out)
     if cfg.validate:
         print_bad_rows(dataset, files, instantiate(cfg.collator), cfg.loader.max_length)
-    elif cfg.split:
-        if "train" not in files:
-            raise ValueError("split= divides the rows of task.train_file, which is null; set it")
-        shares: Any = OmegaConf.to_container(cfg.split) if OmegaConf.is_config(cfg.split) else cfg.split
-        data_split.print_files(data_split.split_rows(dataset, files["train"], shares, cfg.seed, out))
+    elif cfg.split or cfg.keep:
+        data_split.print_files(choose_rows(cfg, dataset, files, out))
     elif cfg.dedupe:
         data_split.print_files(data_split.drop_copies(dataset, files, out))
     elif cfg.convert:
         convert_files(dataset, files, Path(cfg.convert))
     else:
         describe_data(cfg, {split: dataset.read(file) for split, file in files.items()}, files)
+
+
+def choose_rows(cfg: DictConfig, dataset: Any, files: Mapping[str, Any], out: Path | None) -> dict[str, list[Path]]:
+    """Divide the training rows, or keep some; return split -> its new files.
+
+    Raises:
+        ValueError: there are no training rows, or they can't be chosen so.
+    """
+    key = "split" if cfg.split else "keep"
+    if "train" not in files:
+        raise ValueError(f"{key}= chooses from the rows of task.train_file, which is null; set it")
+    rule: Any = OmegaConf.to_container(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key]
+    if key == "split":
+        return data_split.split_rows(dataset, files["train"], rule, cfg.seed, out)
+    return keep_rows(dataset, files["train"], rule, out)
 
 
 def convert_files(dataset: Any, files: Mapping[str, Any], folder: Path) -> None:

@@ -112,7 +112,7 @@ def check_kind(cfg: DictConfig) -> None:
     """
     kind: Any = get_class(cfg.evaluation._target_)
     kinds, name = list_kinds(cfg.task.get("evaluation")), kind.name
-    if name not in [kind.rpartition("/")[2] for kind in kinds]:
+    if getattr(kind, "like", name) not in [kind.rpartition("/")[2] for kind in kinds]:
         stage = OmegaConf.select(cfg, "stage.name")
         run = f"task={cfg.task.name}" + (f" and a run of stage={stage}" if stage else "")
         raise ValueError(f"evaluation={name} doesn't score {run}; give evaluation={' or '.join(kinds)}")

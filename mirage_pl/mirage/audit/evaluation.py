@@ -5,10 +5,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from mirage_pl.engine.evaluation.results import Result, read_result
+from mirage_pl.engine.evaluation.results import Result
 from mirage_pl.engine.evaluation.statistics import paired_difference
-from mirage_pl.engine.runs.folder import CONFIG, METRICS
 from mirage_pl.engine.seams import Drawn, Once, Row
+from mirage_pl.mirage.against import find_results, match_success
 from mirage_pl.mirage.audit.attention import share_attention
 from mirage_pl.mirage.audit.decodability import probe_states
 from mirage_pl.mirage.audit.interventions import AuditInterventions
@@ -118,32 +118,12 @@ class AuditTrial(LatentTrial):
         return iter(())
 
 
-def find_results(run: Path) -> list[Result]:
-    """Read the evaluations of a run.
-
-    Raises:
-        ValueError: there is none, or it is no run folder.
-    """
-    if not (run / CONFIG).is_file():
-        raise ValueError(f"against={run} is no run folder")
-    files = sorted(run.glob(f"evaluation/*/{METRICS}"))
-    if not files:
-        raise ValueError(f"against={run} has no evaluation; run python -m mirage_pl.evaluate ckpt={run} first")
-    return [read_result(file.parent) for file in files]
-
-
 def compare_runs(run: str, results: Sequence[Result], rows: Sequence[Row]) -> dict[str, Any]:
     """Compare success with a run's that has answered the same questions.
 
     Raises:
         ValueError: it hasn't.
     """
-    for result in results:
-        theirs = {str(row.get("id")): row.get("success") for row in result.rows}
-        pairs = [(theirs.get(row["id"]), row["success"]) for row in rows]
-        if len(theirs) == len(rows) and all(None not in pair for pair in pairs):
-            difference = paired_difference(*zip(*pairs, strict=True))
-            return {"name": result.name, "steps": result.metrics.get("steps"), "difference": difference}
-    raise ValueError(
-        f"against={run} was scored on other questions; run python -m mirage_pl.evaluate ckpt={run} with this test file"
-    )
+    result, before = match_success(run, results, rows)
+    difference = paired_difference(before, [bool(row["success"]) for row in rows])
+    return {"name": result.name, "steps": result.metrics.get("steps"), "difference": difference}

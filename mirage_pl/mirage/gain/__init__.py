@@ -1,0 +1,1 @@
+"""How much a row's helper images help to answer it."""
