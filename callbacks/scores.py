@@ -103,13 +103,17 @@ class Scores(pl.Callback):
         return trial, [row for batch in trial.score(OWN) for row in batch]
 
     def measure(self, trial: Any, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """The mean of each measure over the items that have a value."""
+        """The mean of each measure over the items that have a value, without those that say nothing of them."""
         values = dict(trial.over_all(OWN, rows)) if rows else {}
         for name, measure in self.evaluation.measures.items():
             scores = [float(row[name]) for row in rows if measure.kind != "set" and row.get(name) is not None]
             if scores:
                 values[name] = sum(scores) / len(scores)
-        return {name: float(values[name]) for name in self.evaluation.measures if name in values}
+        return {
+            name: float(values[name])
+            for name in self.evaluation.measures
+            if name in values and name not in trial.hidden
+        }
 
     def show_items(self, trainer: pl.Trainer, trial: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         """Show some items: pictures side by side, and a table of what the rows say."""
@@ -119,7 +123,7 @@ class Scores(pl.Callback):
                 show_picture(
                     trainer.loggers, f"{self.evaluation.name}/{number}", side_by_side(panels), trainer.global_step
                 )
-        columns = [name for name in (shown[0] if shown else ()) if name not in HIDDEN]
+        columns = [name for name in (shown[0] if shown else ()) if name not in (*HIDDEN, *trial.hidden)]
         cells = [[row.get(name) for name in columns] for row in shown]
         show_table(trainer.loggers, self.evaluation.name, columns, cells, trainer.global_step)
 

@@ -115,10 +115,8 @@ Drawn: TypeAlias = "Image | Sequence[Image]"
 """A picture, or a clip's frames."""
 
 Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
-"""``once(name, make)``: what ``make()`` returned when it was called first, in this process or in an interrupted one.
-
-Plain values and tensors. See :meth:`mirage_pl.engine.evaluation.journal.Journal.once`.
-"""
+"""``once(name, make)``: what ``make()``, plain values and tensors, returned when it was called first, in this process
+or in an interrupted one (``evaluation/journal.py``)."""
 
 
 class Trial(Protocol):
@@ -126,9 +124,11 @@ class Trial(Protocol):
 
     Attributes:
         failures: ``where`` and ``error`` of each item that can't be scored, once ``own`` was.
+        hidden: measures that say nothing of these items, once ``own`` was scored: not in tables, pages and logs.
     """
 
     failures: Sequence[Mapping[str, str]]
+    hidden: Sequence[str] = ()
 
     def score(self, condition: str) -> Iterator[list[Row]]:
         """Score all items, batch by batch and always in the same order: as the model is (``own``, first), or tampered.

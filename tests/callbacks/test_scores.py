@@ -19,11 +19,14 @@ MEASURES = {
     "near": SimpleNamespace(kind="share", better="higher"),
     "error": SimpleNamespace(kind="mean", better="lower"),
     "spread": SimpleNamespace(kind="set", better="lower"),
+    "same": SimpleNamespace(kind="share", better="higher"),
 }
 
 
 class Trial:
     """Says of each number how far it is from 110; every fifth can't be graded."""
+
+    hidden = ("same",)
 
     def __init__(self, evaluation, numbers):
         self.evaluation, self.numbers = evaluation, numbers
@@ -32,7 +35,7 @@ class Trial:
         self.evaluation.scored.append((condition, self.numbers))
         for number in self.numbers:
             error = None if number % 5 == 0 else float(abs(number - 110))
-            yield [{"where": f"n:{number}", "id": "x", "near": error and error < 10, "error": error}]
+            yield [{"where": f"n:{number}", "id": "x", "near": error and error < 10, "error": error, "same": True}]
 
     def over_all(self, condition, rows):
         return {"spread": len(rows)}

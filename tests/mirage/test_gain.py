@@ -135,7 +135,7 @@ def write_run(folder, success):
     evaluation = SimpleNamespace(
         name="answers", conditions_in="interventions", numbers_in="latents", words=None, facts={}, measures=MEASURES
     )
-    trial = SimpleNamespace(failures=(), over_all=lambda *_: {}, summarize=lambda _: {}, describe=dict)
+    trial = SimpleNamespace(failures=(), hidden=(), over_all=lambda *_: {}, summarize=lambda _: {}, describe=dict)
     scores = summarize_scores(evaluation, trial, {"own": rows}, {})
     facts = {"name": folder.name, "task": "vsp", "steps": 5, "ckpt": "x"}
     publishing.write_scores(
@@ -179,5 +179,5 @@ def test_what_is_said_follows_from_the_intervals():
     assert verdict({}) == []
     assert verdict(metrics(0.5)) == ["For this run, helper images make true answers likelier."]
     assert "aren't shown to make" in verdict(metrics(-0.5))[0]
-    assert "; by what they show: another row's give -0.5" in verdict(metrics(0.5, -0.1))[0]
+    assert "; by what they show: with another row's -0.5" in verdict(metrics(0.5, -0.1))[0]
     assert "not shown to be by what they show" in verdict(metrics(0.5, 0.1))[0]

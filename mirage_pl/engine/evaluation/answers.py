@@ -136,14 +136,15 @@ class AnswersTrial(Trial):
         return facts | values | {"outcome": outcome} | texts
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        """Count answers by outcome (``outcomes``) and those cut at ``max_new_tokens`` (``cut``); see ``every_time``.
-
-        ``hidden`` names measures that say the same as ``success``, as the data set doesn't grade them.
-        """
+        """Count answers by outcome (``outcomes``) and those cut at ``max_new_tokens`` (``cut``); see ``every_time``."""
         outcomes = Counter(row["outcome"] for row in rows)
         counts = {"outcomes": dict(outcomes), "cut": sum(not row["finished"] for row in rows)}
-        same = [name for name in ("optimal",) if name in self.measures and name not in self.graded]
-        return counts | ({"hidden": same} if same else {}) | count_every_time(rows)
+        return counts | count_every_time(rows)
+
+    @property
+    def hidden(self) -> Sequence[str]:  # type: ignore[override]
+        """Measures that say the same as ``success``, as the data set doesn't grade them."""
+        return [name for name in ("optimal",) if name in self.measures and name not in self.graded]
 
     def remark(self, rows: Sequence[Row]) -> Sequence[str]:
         """Say how many answers were cut, and how many questions were right each time that they were asked."""

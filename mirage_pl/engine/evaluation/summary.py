@@ -36,6 +36,7 @@ def summarize_scores(
     return {
         **{name: summarize_measure(evaluation, trial, name, OWN, own) for name in evaluation.measures},
         **trial.summarize(own),
+        **({"hidden": list(trial.hidden)} if trial.hidden else {}),
         "ungraded": count_ungraded(evaluation.measures, own),
         "failures": [dict(failure) for failure in trial.failures],
         **({evaluation.conditions_in: conditions} if conditions else {}),

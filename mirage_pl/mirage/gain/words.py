@@ -32,7 +32,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     if not other.get("difference"):
         return [f"For this run, helper images {helps}."]
     own = "by what they show" if other["difference"]["high"] < 0 else "not shown to be by what they show"
-    return [f"For this run, helper images {helps}; {own}: another row's give {write_nats(other['difference'])}."]
+    return [f"For this run, helper images {helps}; {own}: with another row's {write_nats(other['difference'])}."]
 
 
 def write_nats(difference: Mapping[str, Any]) -> str:

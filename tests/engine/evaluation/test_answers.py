@@ -12,6 +12,7 @@ from mirage_pl.engine import evaluate
 from mirage_pl.engine.evaluation.answers import MEASURES, AnswersTrial, ask_batch, count_every_time
 from mirage_pl.engine.evaluation.setup import add_kind, complete_config, find_kind, list_kinds
 from mirage_pl.engine.evaluation.statistics import wilson
+from mirage_pl.engine.evaluation.summary import summarize_scores
 from mirage_pl.engine.training import fit
 from tests.conftest import SMALL, compose
 
@@ -253,7 +254,7 @@ def test_a_question_that_is_asked_several_times_counts_once_and_has_to_be_right_
 
 @pytest.mark.parametrize(
     ("values", "hidden"),
-    [({"success": True}, {"hidden": ["optimal"]}), ({"success": True, "optimal": False}, {})],
+    [({"success": True}, ["optimal"]), ({"success": True, "optimal": False}, [])],
 )
 def test_a_measure_that_the_task_does_not_grade_is_hidden_and_its_values_stay_those_of_success(values, hidden):
     dataset = SimpleNamespace(grade=lambda sample, text: Scores(values, "success", "all"), identity=lambda sample: "a")
@@ -263,5 +264,7 @@ def test_a_measure_that_the_task_does_not_grade_is_hidden_and_its_values_stay_th
     sample = SimpleNamespace(where="a:1", answer=None, question=())
     row = trial.grade_answer(sample, "yes") | {"finished": True}
     assert row["optimal"] == values.get("optimal", True)
-    summary = trial.summarize([row])
-    assert {name: summary[name] for name in summary if name == "hidden"} == hidden
+    assert trial.hidden == hidden
+    kind = SimpleNamespace(measures=MEASURES, conditions_in="conditions", numbers_in="numbers")
+    described = summarize_scores(kind, trial, {"own": [row]}, {})
+    assert described.get("hidden", []) == hidden
