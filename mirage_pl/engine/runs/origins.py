@@ -44,7 +44,8 @@ def explain_short(path: str) -> str:
 def explain_other(cfg: DictConfig, start: Start, path: str) -> str:
     """Say of a start that it was trained for another use than this run's weights; nothing where it can't be read.
 
-    A run that is named needs none of the values by which others are found, and one that is found none of ``liked``.
+    A run that is named needs none of the values by which others are found, and one that is found none of ``liked``. One
+    of another stage than is looked for needn't depend on these values; those count that its own starts share.
 
     Args:
         cfg: of the run that takes its weights.
@@ -53,18 +54,25 @@ def explain_other(cfg: DictConfig, start: Start, path: str) -> str:
     """
     try:
         other = read_config(folder_of(Path(path)) / CONFIG)
-        nodes = [start, *read_starts(other).values()]
+        shared = list(read_starts(other).values())
     except ValueError:
         return ""
-    keys = {key: None for node in nodes for key in (*node.alike, *node.liked) if key not in OFTEN_OTHER}
+    stage = OmegaConf.select(other, "stage.name")
+    if as_a_rule := start.stage in (None, stage):
+        shared = [start, *shared]
+    keys = {key: None for each in shared for key in (*each.alike, *each.liked) if key not in OFTEN_OTHER}
     theirs, ours = ({key: OmegaConf.select(config, key) for key in keys} for config in (other, cfg))
     differing = [key for key in keys if None not in (theirs[key], ours[key]) and theirs[key] != ours[key]]
-    if not differing:
-        return ""
-    had, has = (", ".join(write_pair(key, values[key]) for key in differing) for values in (theirs, ours))
-    return (
-        f"{path} was trained with {had}, and this run has {has}; set the same, unless its weights are meant for another"
+    sentences = (
+        [] if as_a_rule else [f"{path} is a run of stage={stage}, and this one starts from {start.stage} as a rule"]
     )
+    if differing:
+        had, has = (", ".join(write_pair(key, values[key]) for key in differing) for values in (theirs, ours))
+        sentences.append(
+            f"{path} was trained with {had}, and this run has {has}; set the same, unless its weights are meant for "
+            "another"
+        )
+    return "; ".join(sentences)
 
 
 def write_pair(key: str, value: Any) -> str:

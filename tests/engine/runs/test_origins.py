@@ -63,6 +63,14 @@ def test_a_start_whose_values_are_another_uses_is_warned_of(tmp_path, caplog, wo
         assert explain_other(found, read_starts(found)["codec"], place) == "".join(warned)
 
 
+def test_a_start_of_another_stage_is_warned_of_and_its_values_do_not_count(tmp_path):
+    policy = tiny_config(tmp_path, "policy")
+    fit.run(policy)
+    cfg = tiny_config(tmp_path, "world", f"init_from={policy.run_dir}", "loader.prefetch=3", codec=CODEC)
+    line = explain_other(cfg, read_starts(cfg)["codec"], policy.run_dir)
+    assert line == f"{policy.run_dir} is a run of stage=policy, and this one starts from tokenizer as a rule"
+
+
 def test_a_stage_without_starts_goes_by_what_the_other_runs_starts_share(tmp_path):
     tokenizer = tiny_config(tmp_path, "tokenizer")
     fit.run(tokenizer)
