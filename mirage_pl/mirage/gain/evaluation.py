@@ -30,6 +30,8 @@ from mirage_pl.mirage.losses import to_float32
 
 SHUFFLED = "shuffled"
 QUARTERS = 4
+CHUNK = 1024
+"""Places whose logits are in memory at a time."""
 
 
 class HelperGain:
@@ -139,19 +141,9 @@ class GainTrial(Trial):
         return self.collate.problem(reveal(sample))
 
     def choose_givers(self) -> list[Sample]:
-        """Of each scored row the next one of another answer with as many helper images; itself if there is none."""
+        """Of each scored row the one whose helper images it is shown, see :func:`find_giver`."""
         samples = [sample for sample, _ in self.kept]
-        return [
-            next(
-                (
-                    other
-                    for other in samples[number + 1 :] + samples[:number]
-                    if len(blocks(other)) == len(blocks(sample)) and other.answer_text != sample.answer_text
-                ),
-                sample,
-            )
-            for number, sample in enumerate(samples)
-        ]
+        return [find_giver(samples, number) for number in range(len(samples))]
 
     @torch.no_grad()
     def measure(self, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -210,10 +202,20 @@ class GainTrial(Trial):
 def sum_logs(hidden_BTD: Tensor, targets_BT: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
     """The log-likelihood of the supervised tokens of each row, summed: ``[B]``."""
     supervised_BT = targets_BT != IGNORE
-    logits_MV = to_float32(head(hidden_BTD[supervised_BT]))
-    losses_M = cross_entropy(logits_MV, targets_BT[supervised_BT], reduction="none")
+    pieces = zip(hidden_BTD[supervised_BT].split(CHUNK), targets_BT[supervised_BT].split(CHUNK), strict=True)
+    losses_M = torch.cat([cross_entropy(to_float32(head(each)), right, reduction="none") for each, right in pieces])
     row_M = supervised_BT.nonzero()[:, 0]
     return -losses_M.new_zeros(len(targets_BT)).index_add(0, row_M, losses_M)
+
+
+def find_giver(samples: Sequence[Sample], number: int) -> Sample:
+    """The next row after one, and around, of another answer with as many helper images; itself if there is none."""
+    sample = samples[number]
+    for step in range(1, len(samples)):
+        other = samples[(number + step) % len(samples)]
+        if len(blocks(other)) == len(blocks(sample)) and other.answer_text != sample.answer_text:
+            return other
+    return sample
 
 
 def lend(sample: Sample, giver: Sample) -> Sample:
