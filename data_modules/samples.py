@@ -1,6 +1,6 @@
 """What every data set serves: a question and an answer, each a sequence of text, pictures and latent blocks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -93,11 +93,26 @@ def question_digest(sample: Sample) -> str:
     Raises:
         ValueError: an image file can't be read; names the row.
     """
-    parts = [_content(part, sample.where) for part in sample.question]
-    return sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()[:12]
+    return _digest(sample.question, sample.where)
 
 
-def _content(part: Text | Picture, where: str) -> bytes:
+def answer_digest(sample: Sample) -> str:
+    """Digest of the answer: of its texts and helper images, wherever they lie.
+
+    Returns:
+        12 hex digits.
+
+    Raises:
+        ValueError: an image file can't be read; names the row.
+    """
+    return _digest(sample.answer, sample.where)
+
+
+def _digest(parts: Sequence[Text | Picture | Latent], where: str) -> str:
+    return sha256(b"".join(sha256(_content(part, where)).digest() for part in parts)).hexdigest()[:12]
+
+
+def _content(part: Text | Picture | Latent, where: str) -> bytes:
     if isinstance(part, Text):
         return part.text.encode()
     with named(part.path, where):

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from data_modules.images import image_size
 from data_modules.rows.drawing import draw_images
-from data_modules.samples import Latent, Picture, Problem, Sample, Text, question_digest
+from data_modules.samples import Latent, Picture, Problem, Sample, Text, answer_digest, question_digest
 from data_modules.scores import Scores
 
 MOST_CHECKED = 10_000
@@ -100,6 +100,10 @@ class Questions(Dataset[Sample], ABC):
             ValueError: an image file can't be read.
         """
         return question_digest(sample)
+
+    def answer_identity(self, sample: Sample) -> str:
+        """Digest of the answer and its helper images, by which a score of these is known to be of this row."""
+        return answer_digest(sample)
 
     def identities(self) -> Mapping[str, str]:
         """Map the identity of every row to a row that has it, so that splits can be proved disjoint."""

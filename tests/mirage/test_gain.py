@@ -25,6 +25,9 @@ class Questions(list):
     def grade(self, sample, text):
         return SimpleNamespace(group="maze")
 
+    def answer_identity(self, sample):
+        return sample.answer_text
+
     def picture(self, sample):
         raise AssertionError("nothing is drawn here")
 
@@ -171,13 +174,14 @@ def test_other_runs_are_shown_by_quarter_of_the_gain(tmp_path):
 
 
 def test_what_is_said_follows_from_the_intervals():
-    def metrics(low, high=None):
-        gain = {"all": {"mean": 1.0, "low": low, "high": 2.0, "n": 9}}
+    def metrics(low, high=None, gain_high=2.0):
+        gain = {"all": {"mean": 1.0, "low": low, "high": gain_high, "n": 9}}
         other = {"difference": {"difference": -0.5, "low": -0.9, "high": high, "n": 9}}
         return {"gain": gain, "conditions": {} if high is None else {"shuffled": other}}
 
     assert verdict({}) == []
-    assert verdict(metrics(0.5)) == ["For this run, helper images make true answers likelier."]
-    assert "aren't shown to make" in verdict(metrics(-0.5))[0]
-    assert "; by what they show: with another row's -0.5" in verdict(metrics(0.5, -0.1))[0]
-    assert "not shown to be by what they show" in verdict(metrics(0.5, 0.1))[0]
+    assert verdict(metrics(0.5)) == ["With their helper images in the question, this run finds true answers likelier."]
+    assert "isn't shown to change" in verdict(metrics(-0.5))[0]
+    assert "less likely: it can't read them" in verdict(metrics(-3, gain_high=-1.0))[0]
+    assert "It matters whose they are: with another row's, -0.5" in verdict(metrics(0.5, -0.1))[0]
+    assert "Nothing shows that it matters" in verdict(metrics(0.5, 0.1))[0]

@@ -8,8 +8,9 @@ from typing import Any
 
 from mirage_pl.engine.datasets.split import name_kind, write_files
 from mirage_pl.engine.evaluation.results import Result, is_number, read_result
+from mirage_pl.engine.runs.folder import CONFIG, METRICS
 
-FORM = "{by: EVALUATION_FOLDER, measure: NAME, share: 0.5}, or above: or below: a number in place of share:"
+FORM = "{by: EVALUATION_FOLDER, measure: NAME, share: 0.5}; 'above: 0' or 'below: 1' may stand in place of the share"
 
 
 def keep_rows(dataset: Any, file: Any, rule: Any, out: Path | None) -> dict[str, list[Path]]:
@@ -27,35 +28,61 @@ def keep_rows(dataset: Any, file: Any, rule: Any, out: Path | None) -> dict[str,
         ``train`` -> its new files, ``NAME-kept.SUFFIX``.
 
     Raises:
-        ValueError: a bad rule, a row that wasn't scored, or no row or all of them would be kept.
+        ValueError: a bad rule, a row that wasn't scored as it is, no row or all of them would be kept, or the new file
+            exists already.
     """
     check_rule(rule)
-    result, measure = read_result(Path(rule["by"])), str(rule["measure"])
+    result, measure = read_result(find_evaluation(Path(rule["by"]))), str(rule["measure"])
     scores = average_scores(result, measure)
     failed = {str(failure.get("where")) for failure in result.metrics.get("failures") or ()}
-    rows = dataset.read(file)
+    known = {(str(row.get("id")), row.get("answer_id")) for row in result.rows}
+    rows, kind, without = dataset.read(file), name_kind(dataset), 0
     places: dict[str, set[str]] = defaultdict(set)
     for index in range(len(rows)):
         sample = rows[index]
-        if sample.where in failed:
-            continue
         identity = rows.identity(sample)
-        if identity not in scores:
+        if sample.where in failed:
+            without += 1
+        elif identity in scores and {(identity, None), (identity, name_answer(rows, sample))} & known:
+            places[identity].add(sample.where)
+        else:
             raise ValueError(
-                f"{sample.where} has no {measure} in {result.folder}; score the file first: python -m "
-                f"mirage_pl.evaluate ckpt={result.run} task.test_file={file}, with the same evaluation= and label="
+                f"{sample.where} has no {measure} in {result.folder}, or had another answer there, or other "
+                f"pictures with it; score this file, under a new label: python -m mirage_pl.evaluate ckpt={result.run} "
+                f"{result.kind_option} task.test_file={file} label=NAME"
             )
-        places[identity].add(sample.where)
     kept = choose_rows({identity: scores[identity] for identity in places}, rule)
-    kind = name_kind(dataset)
-    if not kept or len(kept) == len(places):
+    if not kept or (len(kept) == len(places) and not without):
         raise ValueError(
             f"keep={rule} keeps {'all' if kept else 'none'} of {len(places)} {kind}, whose {measure} is "
             f"{min(scores.values()):.4g} to {max(scores.values()):.4g}; give another number"
         )
+    written = write_files({"train": ("kept", [where for each in kept for where in places[each]])}, out, dataset)
     low, high = (end(scores[identity] for identity in kept) for end in (min, max))
     print(f"{len(kept)} of {len(places)} different {kind} kept, whose {measure} is {low:.4g} to {high:.4g}")
-    return write_files({"train": ("kept", [where for each in kept for where in places[each]])}, out, dataset)
+    if without:
+        print(f"{without} row(s) that couldn't be scored are left out")
+    return written
+
+
+def find_evaluation(folder: Path) -> Path:
+    """Return an evaluation folder.
+
+    Raises:
+        ValueError: it is a run folder, or isn't there.
+    """
+    if (folder / CONFIG).is_file():
+        there = ", ".join(str(file.parent) for file in sorted(folder.glob(f"evaluation/*/{METRICS}"))) or "none yet"
+        raise ValueError(f"keep: by={folder} is a run folder; give one of its evaluations: {there}")
+    if not folder.is_dir():
+        raise ValueError(f"keep: by={folder} is no folder; give an evaluation's, RUN/evaluation/LABEL")
+    return folder
+
+
+def name_answer(rows: Any, sample: Any) -> str | None:
+    """What an evaluation that depends on answers calls a row's; ``None`` where the data set has no such names."""
+    of = getattr(rows, "answer_identity", None)
+    return of(sample) if of else None
 
 
 def check_rule(rule: Any) -> None:

@@ -4,6 +4,7 @@ Imports no torch.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -91,6 +92,11 @@ class Result:
     def items(self) -> list[tuple[str, ...]]:
         """Identities of the scored items: equal lists mean the same test set, whose rows can be paired."""
         return [tuple(str(row.get(key)) for key in ("where", "group", "id", "truth")) for row in self.rows]
+
+    @property
+    def kind_option(self) -> str:
+        """``evaluation=KIND`` as the command said it; empty where it is the run's own kind."""
+        return "".join(re.findall(r"(?<= )evaluation=\S+", str(self.metrics.get("command")))[:1])
 
     @property
     def remedy(self) -> str:

@@ -52,6 +52,7 @@ def run(cfg: DictConfig, report: Callable[[Path, Sequence[Path], str | None], No
     others = [find_evaluation(other, cfg.label) for other in cfg.compare]
     data = open_split(cfg.task, trained.collator)
     test = describe_test_set(data.datasets["test"], cfg.task.test_file, trained.config.task)
+    check_other_file(out, test.facts)
     facts = describe_run(trained, cfg, evaluation, test)
     journal = Journal(out / "unfinished", identify_work(facts, trained, data), trained.device)
     trial = evaluation.open(trained.module, data, journal.once)
@@ -89,6 +90,21 @@ def check_other_kind(out: Path, evaluation: Evaluation) -> None:
         raise ValueError(
             f"{out} holds finished scores of another kind, evaluation={kept.get('evaluation')}, which this "
             f"{evaluation.name} would replace; give label=NAME to write beside them, or remove {out}"
+        )
+
+
+def check_other_file(out: Path, test: Mapping[str, Any]) -> None:
+    """Refuse to replace finished scores of another test file; those of the same one, made anew, are replaced.
+
+    Raises:
+        ValueError: names the file whose scores would be lost.
+    """
+    kept = read_kept(out)
+    had = kept.get("test") or {}
+    if kept.get("finished") and had and had.get("file") != test["file"] and had.get("digest") != test["digest"]:
+        raise ValueError(
+            f"{out} holds finished scores of {had.get('file')}, which those of {test['file']} would replace; give "
+            f"label=NAME to write beside them, or remove {out}"
         )
 
 

@@ -91,6 +91,8 @@ def write_verdict(results: Sequence[Result]) -> str:
     value, of = " ".join(filter(None, write_value(measure, total))), "of" if measure.kind == "share" else "over"
     sentence = f"{first.name}: {name} {value} {of} {total['n']} {items}"
     sentence = f"{sentence}; that is {', and '.join(leads)}." if leads else f"{sentence}."
+    if failures := first.metrics.get("failures"):
+        sentence += f" {len(failures)} more couldn't be scored; the first: {failures[0].get('error')}."
     if ungraded := first.metrics.get("ungraded"):
         sentence += f" {ungraded} more can't be graded, because the test file withholds their answers."
     return sentence

@@ -36,6 +36,7 @@ class Run:
         result: its evaluation under the study's label; ``None`` if there is none.
         ancestors: the runs that its weights came from, and theirs in turn: each once, after its own ancestors.
         lost: a path that it or an ancestor took weights from, if no run is found there.
+        task: that it was trained on; ``None``: its config names none.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Run:
     result: Result | None
     ancestors: tuple["Run", ...] = ()
     lost: str | None = None
+    task: str | None = None
 
     @property
     def own_hours(self) -> float | None:
@@ -124,6 +126,7 @@ def read_run(folder: Path, label: str | None) -> Run:
         records[METRICS],
         records[ENVIRONMENT],
         read_items(folder / "evaluation" / label) if label else None,
+        task=OmegaConf.select(config, "task.name"),
     )
 
 

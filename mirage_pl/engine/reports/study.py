@@ -164,9 +164,8 @@ def find_label(folders: Sequence[Path]) -> str:
 def list_gaps(runs: Sequence[Run], label: str) -> list[str]:
     """List the runs that should be evaluated, since none starts from them, half evaluated ones, and unknown costs."""
     parents = {parent.folder for run in runs for parent in run.ancestors}
-    task = next((run.result.task for run in runs if run.result), None)
-    options = f"task={task}" if task == label else f"task={task} label={label}" if task else f"label={label}"
-    again = {run.folder: f"run python -m mirage_pl.evaluate ckpt={run.folder} {options}" for run in runs}
+    example = next((run.result for run in runs if run.result), None)
+    again = {run.folder: f"run python -m mirage_pl.evaluate {list_options(run, example, label)}" for run in runs}
     gaps = [
         f"{run.folder} is not evaluated: {again[run.folder]}"
         for run in runs
@@ -184,6 +183,17 @@ def list_gaps(runs: Sequence[Run], label: str) -> list[str]:
         if run.result and run.lost
     ]
     return gaps
+
+
+def list_options(run: Run, example: Result | None, label: str) -> str:
+    """Options that evaluate a run as another one was: kind, task where its own is another, label."""
+    words = [f"ckpt={run.folder}"]
+    if example is not None:
+        words += [example.kind_option] if example.kind_option else []
+        words += [f"task={example.task}"] if run.task != example.task else []
+    if example is None or label != example.task:
+        words.append(f"label={label}")
+    return " ".join(words)
 
 
 def check_alike(results: Sequence[Result]) -> None:

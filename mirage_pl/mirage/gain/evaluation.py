@@ -156,6 +156,7 @@ class GainTrial(Trial):
         """A row of ``predictions.jsonl``."""
         gain = shown - unshown
         facts = {"where": sample.where, "id": self.dataset.identity(sample)}
+        facts["answer_id"] = self.dataset.answer_identity(sample)
         facts["group"] = self.dataset.grade(sample, sample.answer_text).group
         scores = {"gain": gain, "helped": gain > 0, "shown": shown, "unshown": unshown}
         return facts | scores | {"question": write_question(sample), "truth": sample.answer_text}

@@ -17,6 +17,11 @@ CONDITIONS = {"shuffled": "helper images of another row with another answer"}
 """What is shown in place of the row's own."""
 NUMBERS: Mapping[str, str] = {}
 SHARE = Measure("share")
+HELPS = {
+    1: "With their helper images in the question, this run finds true answers likelier",
+    -1: "With their helper images in the question, this run finds true answers less likely: it can't read them there",
+    0: "How likely this run finds true answers isn't shown to change with their helper images in the question",
+}
 
 describe_method = PlainWords.describe_method
 judge_methods = PlainWords.judge_methods
@@ -27,12 +32,12 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     gain = (metrics.get("gain") or {}).get("all") or {}
     if not gain.get("n"):
         return []
-    helps = "make true answers likelier" if gain["low"] > 0 else "aren't shown to make true answers likelier"
+    helps = HELPS[(gain["low"] > 0) - (gain["high"] < 0)]
     other = (metrics.get("conditions") or {}).get("shuffled") or {}
     if not other.get("difference"):
-        return [f"For this run, helper images {helps}."]
-    own = "by what they show" if other["difference"]["high"] < 0 else "not shown to be by what they show"
-    return [f"For this run, helper images {helps}; {own}: with another row's {write_nats(other['difference'])}."]
+        return [f"{helps}."]
+    own = "It matters" if other["difference"]["high"] < 0 else "Nothing shows that it matters"
+    return [f"{helps}. {own} whose they are: with another row's, {write_nats(other['difference'])} against its own."]
 
 
 def write_nats(difference: Mapping[str, Any]) -> str:
@@ -62,6 +67,8 @@ def lay_out_quarters(result: Result) -> str:
             rows.append((f"{escape(run['name'])}, less the first", leads))
     note = (
         "Questions are sorted by their gain and cut into four equal parts; shares are success of other runs on the "
-        "same questions. Where latents stand in for helper images, a run with latents should be ahead on the right."
+        "same questions. Where latents stand in for helper images, a run with latents should be ahead on the right. "
+        "A gain is high also where a question is hard without help, so that a run without latents is low there for "
+        "that alone."
     )
     return lay_out_table(heads, rows) + lay_out_note(note)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mirage_pl.engine.evaluation.journal import Journal
-from mirage_pl.engine.evaluation.scoring import Scoring, check_other_kind, score
+from mirage_pl.engine.evaluation.scoring import Scoring, check_other_file, check_other_kind, score
 from mirage_pl.engine.evaluation.summary import describe_evaluation
 from mirage_pl.engine.evaluation.test_set import TestSet
 from mirage_pl.engine.seams import Measure, Trial
@@ -314,3 +314,19 @@ def test_the_familys_verdict_is_printed_below_the_conditions(tmp_path, capsys, m
     assert capsys.readouterr().out.splitlines()[-1] == "This checkpoint sees 40%."
     throw(tmp_path / "none", Throws(wanted=()))
     assert "This checkpoint" not in capsys.readouterr().out
+
+
+def test_finished_scores_are_not_replaced_by_those_of_another_file(tmp_path):
+    throw(tmp_path)
+    kept = json.loads((tmp_path / "metrics.json").read_text())
+    had = {"file": "test.jsonl", "digest": "1"}
+    other = {"file": "train.jsonl", "digest": "2"}
+    (tmp_path / "metrics.json").write_text(json.dumps(kept | {"test": None}))
+    check_other_file(tmp_path, other)  # nothing is known of what was scored
+    (tmp_path / "metrics.json").write_text(json.dumps(kept | {"test": had}))
+    check_other_file(tmp_path, had | {"digest": "3"})  # the same file, made anew
+    check_other_file(tmp_path, had | {"file": "/work/test.jsonl"})  # the same questions, under another path
+    with pytest.raises(ValueError, match=r"finished scores of test.jsonl, which those of train.jsonl .*label=NAME"):
+        check_other_file(tmp_path, other)
+    (tmp_path / "metrics.json").write_text(json.dumps(kept | {"test": had, "finished": False}))
+    check_other_file(tmp_path, other)

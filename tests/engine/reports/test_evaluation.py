@@ -286,6 +286,15 @@ def test_the_question_stands_beside_its_answers(tmp_path):
     assert re.search(r"data/test\.jsonl:3 Where to, 2\? truth", text)
 
 
+def test_what_could_not_be_scored_is_said_first(tmp_path):
+    lost = [
+        {"where": "own.jsonl:3", "error": "own.jsonl:3: no helper image"},
+        {"where": "own.jsonl:5", "error": "torn"},
+    ]
+    html = report(tmp_path, change(evaluation(tmp_path, "sft", "yyyn"), failures=lost))
+    assert "2 more couldn’t be scored; the first: own.jsonl:3: no helper image." in html.replace("&#x27;", "’")
+
+
 def test_answers_that_cannot_be_graded_are_shown_and_said_to_be_so(tmp_path):
     nothing = dict.fromkeys(ANSWERS) | {"outcome": "ungraded", "truth": None, "text": ""}
     html = report(tmp_path, change(evaluation(tmp_path, "sft", "yyyn", **nothing), ungraded=4))

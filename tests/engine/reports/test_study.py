@@ -134,6 +134,17 @@ def test_a_broken_run_is_left_out_and_the_others_are_not_lost(tmp_path):
     assert f"cut-seed1 is not evaluated: run python -m mirage_pl.evaluate ckpt={tmp_path}/cut-seed1" in said["cut"]
 
 
+def test_a_gap_is_filled_by_a_command_of_the_same_kind_under_the_same_label(tmp_path):
+    answer(make_run(tmp_path / "a-seed1"), "yn", label="mine", command="evaluate.py ckpt=a evaluation=gain label=mine")
+    gap = make_run(tmp_path / "b-seed1")
+    ask = f"run python -m mirage_pl.evaluate ckpt={gap} evaluation=gain task=vsp label=mine"
+    assert read_study([tmp_path]).notes == (f"{gap} is not evaluated: {ask}",)
+    config = json.loads((gap / "config.yaml").read_text())
+    (gap / "config.yaml").write_text(json.dumps(config | {"task": {"name": "vsp"}}))
+    (note,) = read_study([tmp_path]).notes
+    assert note.endswith("evaluation=gain label=mine"), "its own task has the user's values, which task= would drop"
+
+
 def test_an_evaluation_that_was_interrupted_is_named_with_the_command_that_continues_it(tmp_path):
     answer(make_run(tmp_path / "half-seed1"), "yn", {"zero": "ny"}, finished=False)
     answer(make_run(tmp_path / "whole-seed1"), "yn", {"zero": "ny", "noise": "nn"}, finished=True)
