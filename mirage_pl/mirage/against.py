@@ -27,12 +27,12 @@ def match_success(run: str, results: Sequence[Result], rows: Sequence[Row]) -> t
     """Find the evaluation of a run that has scored the same questions, and its success of each.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or a question has no grade.
     """
     for result in results:
         theirs = {str(row.get("id")): row.get("success") for row in result.rows}
         values = [theirs.get(row["id"]) for row in rows]
-        if len(theirs) == len(rows) and None not in values:
+        if len(theirs) == len(rows) and None not in values and all(row.get("success", 0) is not None for row in rows):
             return result, values
     raise ValueError(
         f"against={run} was scored on other questions; run python -m mirage_pl.evaluate ckpt={run} with this test file"

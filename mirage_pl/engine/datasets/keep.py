@@ -1,7 +1,7 @@
 """Keep the rows of a file that an evaluation has scored high, or low: those where a model fails, say."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -40,17 +40,16 @@ def keep_rows(dataset: Any, file: Any, rule: Any, out: Path | None) -> dict[str,
     places: dict[str, set[str]] = defaultdict(set)
     for index in range(len(rows)):
         sample = rows[index]
-        identity = rows.identity(sample)
         if sample.where in failed:
             without += 1
-        elif identity in scores and {(identity, None), (identity, name_answer(rows, sample))} & known:
-            places[identity].add(sample.where)
-        else:
+            continue
+        identity = rows.identity(sample)
+        if identity not in scores or not is_known(rows, sample, identity, known):
             raise ValueError(
-                f"{sample.where} has no {measure} in {result.folder}, or had another answer there, or other "
-                f"pictures with it; score this file, under a new label: python -m mirage_pl.evaluate ckpt={result.run} "
-                f"{result.kind_option} task.test_file={file} label=NAME"
+                f"{sample.where} has no {measure} in {result.folder}, or had another answer there, or other pictures "
+                f"with it; score this file, under a new label: {write_command(result, file)}"
             )
+        places[identity].add(sample.where)
     kept = choose_rows({identity: scores[identity] for identity in places}, rule)
     if not kept or (len(kept) == len(places) and not without):
         raise ValueError(
@@ -79,10 +78,15 @@ def find_evaluation(folder: Path) -> Path:
     return folder
 
 
-def name_answer(rows: Any, sample: Any) -> str | None:
-    """What an evaluation that depends on answers calls a row's; ``None`` where the data set has no such names."""
-    of = getattr(rows, "answer_identity", None)
-    return of(sample) if of else None
+def is_known(rows: Any, sample: Any, identity: str, known: Collection[tuple[str, str | None]]) -> bool:
+    """Whether a row was scored as it is: with its answer, where the evaluation depends on answers and says so."""
+    return (identity, None) in known or (identity, rows.answer_identity(sample)) in known
+
+
+def write_command(result: Result, file: Any) -> str:
+    """The command that scores a file as an evaluation has scored another."""
+    words = [f"ckpt={result.run}", result.kind_option, f"task.test_file={file}", "label=NAME"]
+    return " ".join(["python -m mirage_pl.evaluate", *filter(None, words)])
 
 
 def check_rule(rule: Any) -> None:

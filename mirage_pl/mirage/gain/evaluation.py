@@ -83,7 +83,7 @@ class GainTrial(Trial):
     """How likely one module finds the answers of some rows.
 
     Attributes:
-        kept: the rows that could be scored, with their log-likelihood without helper images.
+        kept: the samples that could be scored, with their row of ``own``.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class GainTrial(Trial):
         self.collate.revealed, self.collate.helpers = None, False
         self.picks = range(len(self.dataset)) if picks is None else picks
         self.failures: list[dict[str, str]] = []
-        self.kept: list[tuple[Sample, float]] = []
+        self.kept: list[tuple[Sample, Row]] = []
 
     @property
     def conditions(self) -> Sequence[str]:
@@ -115,7 +115,7 @@ class GainTrial(Trial):
             part = self.kept[first : first + self.width]
             told = [lend(sample, giver) for (sample, _), giver in zip(part, givers[first:], strict=False)]
             shown = self.once(f"{condition}-{first}", partial(self.measure, told))["logs"]
-            yield [self.write_row(*each) for each in zip(*zip(*part, strict=True), shown, strict=True)]
+            yield [row | judge(row["unshown"], logs) for (_, row), logs in zip(part, shown, strict=True)]
 
     def score_own(self, first: int) -> list[Row]:
         """Score some rows with their own helper images and without."""
@@ -131,8 +131,10 @@ class GainTrial(Trial):
             return []
         shown = self.once(f"shown-{first}", partial(self.measure, list(map(reveal, samples))))["logs"]
         unshown = self.once(f"unshown-{first}", partial(self.measure, samples))["logs"]
-        self.kept += zip(samples, unshown, strict=True)
-        return [self.write_row(*each) for each in zip(samples, unshown, shown, strict=True)]
+        rows = [self.describe_row(sample) for sample in samples]
+        rows = [row | judge(*logs) for row, *logs in zip(rows, unshown, shown, strict=True)]
+        self.kept += zip(samples, rows, strict=True)
+        return rows
 
     def find_problem(self, sample: Sample) -> str | None:
         """Say why a row can't be scored; ``None`` if it can."""
@@ -152,14 +154,12 @@ class GainTrial(Trial):
         hidden_BTD = self.module.net.recurrent(batch)
         return {"logs": sum_logs(hidden_BTD, batch.targets_BT, self.module.net.logits).tolist()}
 
-    def write_row(self, sample: Sample, unshown: float, shown: float) -> Row:
-        """A row of ``predictions.jsonl``."""
-        gain = shown - unshown
-        facts = {"where": sample.where, "id": self.dataset.identity(sample)}
-        facts["answer_id"] = self.dataset.answer_identity(sample)
-        facts["group"] = self.dataset.grade(sample, sample.answer_text).group
-        scores = {"gain": gain, "helped": gain > 0, "shown": shown, "unshown": unshown}
-        return facts | scores | {"question": write_question(sample), "truth": sample.answer_text}
+    def describe_row(self, sample: Sample) -> Row:
+        """A row of ``predictions.jsonl`` without its scores."""
+        names = {"id": self.dataset.identity(sample), "answer_id": self.dataset.answer_identity(sample)}
+        group = self.dataset.grade(sample, sample.answer_text).group
+        texts = {"question": write_question(sample), "truth": sample.answer_text}
+        return {"where": sample.where, **names, "group": group, **texts}
 
     def summarize(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """``quarters``: ends of the gain in each; ``by_quarter``: run of ``against`` -> its success there."""
@@ -198,6 +198,11 @@ class GainTrial(Trial):
         """Draw the row's images, those that help framed."""
         sample = next(sample for sample, _ in self.kept if sample.where == row["where"])
         yield "", self.dataset.picture(sample)
+
+
+def judge(unshown: float, shown: float) -> dict[str, Any]:
+    """The measures of a row, from its log-likelihoods."""
+    return {"gain": shown - unshown, "helped": shown > unshown, "shown": shown, "unshown": unshown}
 
 
 def sum_logs(hidden_BTD: Tensor, targets_BT: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:

@@ -325,7 +325,7 @@ def test_finished_scores_are_not_replaced_by_those_of_another_file(tmp_path):
     check_other_file(tmp_path, other)  # nothing is known of what was scored
     (tmp_path / "metrics.json").write_text(json.dumps(kept | {"test": had}))
     check_other_file(tmp_path, had | {"digest": "3"})  # the same file, made anew
-    check_other_file(tmp_path, had | {"file": "/work/test.jsonl"})  # the same questions, under another path
+    check_other_file(tmp_path, had | {"file": "elsewhere/test.jsonl"})  # the same questions, under another path
     with pytest.raises(ValueError, match=r"finished scores of test.jsonl, which those of train.jsonl .*label=NAME"):
         check_other_file(tmp_path, other)
     (tmp_path / "metrics.json").write_text(json.dumps(kept | {"test": had, "finished": False}))
