@@ -118,7 +118,7 @@ def test_some_interventions_are_made_or_none(run_folder, data):
 
 def test_comparing_with_a_run_that_was_not_evaluated_says_what_to_run(run_folder, tmp_path, data):
     given = [f"ckpt={run_folder}", f"compare=[{tmp_path}]", "label=mine", f"data={data}"]
-    with pytest.raises(ValueError, match=f"^compare={tmp_path} is no run folder; give those of runs that"):
+    with pytest.raises(ValueError, match=f"^compare={tmp_path} is no run folder; give those of evaluated runs"):
         evaluate.run(compose("evaluate", *given))
     (tmp_path / "config.yaml").write_text("seed: 1")
     with pytest.raises(ValueError, match=f"run python -m mirage_pl.evaluate ckpt={tmp_path} label=mine first, with"):

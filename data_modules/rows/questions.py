@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, Self
 
 from PIL import Image
@@ -129,9 +130,11 @@ class Questions(Dataset[Sample], ABC):
         return draw_images(sample)
 
     def caption(self, sample: Sample) -> str:
-        """Return what is asked and answered."""
+        """Return what is asked and answered, with helper images by number where a block stands."""
         question = "".join(part.text for part in sample.question if isinstance(part, Text))
-        return f"{question}\nanswer: {sample.answer_text}"
+        numbers = count(1)
+        answer = (part.text if isinstance(part, Text) else f"[helper image {next(numbers)}]" for part in sample.answer)
+        return f"{question}\nanswer: {''.join(answer)}"
 
 
 def sizes(parts: Sequence[Picture | Latent], where: str) -> list[str]:

@@ -16,7 +16,7 @@ def find_results(run: Path) -> list[Result]:
         ValueError: there is none, or it is no run folder.
     """
     if not (run / CONFIG).is_file():
-        raise ValueError(f"against={run} is no run folder")
+        raise ValueError(f"against={run} is no run folder; give those of evaluated runs, as against=[RUN,RUN]")
     files = sorted(run.glob(f"evaluation/*/{METRICS}"))
     if not files:
         raise ValueError(f"against={run} has no evaluation; run python -m mirage_pl.evaluate ckpt={run} first")

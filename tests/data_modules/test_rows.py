@@ -44,6 +44,15 @@ def test_blinks_rows_are_asked_in_their_own_words_and_graded_by_letter(tmp_path)
         task("blink_jigsaw").read(hidden)
 
 
+def test_a_caption_says_where_helper_images_stand(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(picture(0))
+    text = "First<output_image>then<output_image>\n\\boxed{A}"
+    row = {"text_input": "Why?", "text_output": text, "image_output": ["a.png", "b.png"]}
+    rows = task("jsonl").read(jsonl(tmp_path / "train.jsonl", [row]))
+    assert rows.caption(rows[0]) == "Why?\nanswer: First[helper image 1]then[helper image 2]\n\\boxed{A}"
+
+
 def asked(sample):
     """The choices of a question, by letter, read off its text."""
     lines = sample.question[-1].text.split("\n")

@@ -192,6 +192,18 @@ def test_a_stream_says_what_the_batch_says(talkative, decoder, collator, questio
     assert sum(piece.startswith("latent") for piece in pieces) == len(answer.latents[0])
 
 
+def test_that_a_streamed_answer_is_cut_is_said_on_a_line_of_its_own(talkative, decoder, collator, questions, caplog):
+    said = []
+    for piece in decoder.stream(talkative, collator.prompts(questions[:1]), Decoding(2)):
+        said.append(piece)
+        if caplog.records:
+            break
+    assert "cut at decoding.max_new_tokens=2" in caplog.text
+    *answer, first_said_after = said
+    assert "".join(answer).endswith("\n")
+    assert first_said_after.startswith("latent 1: ")
+
+
 def test_an_answer_that_does_not_end_is_reported_unfinished(random_net, decoder, collator, samples):
     answer = decoder(random_net, collator.prompts(samples[:2]), Decoding(2))
     assert answer.finished == [False, False]

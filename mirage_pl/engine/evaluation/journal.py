@@ -20,20 +20,27 @@ class Journal:
     """A folder that holds the finished parts of one job.
 
     Args:
-        folder: created here, removed by :meth:`close`.
-        identity: what the results depend on; parts saved under another identity are deleted.
+        folder: created on first use, removed by :meth:`close`.
+        identity: what the results depend on.
         device: where saved tensors are loaded to.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], device: Any = "cpu") -> None:
         self.folder, self.device = folder, device
-        content = json.dumps(make_strict(identity), indent=2, sort_keys=True, allow_nan=False)
-        if not (folder / IDENTITY).is_file() or (folder / IDENTITY).read_text() != content:
-            if any(folder.glob("*.pt")):
-                log.warning("%s was left by a command with other settings; it is removed, and all begins anew", folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            (folder / IDENTITY).write_text(content)
+        self.identity = json.dumps(make_strict(identity), indent=2, sort_keys=True, allow_nan=False)
+
+    def make_folder(self) -> Path:
+        """Create the folder, if it isn't there; parts that were saved under another identity are deleted."""
+        name = self.folder / IDENTITY
+        if not name.is_file() or name.read_text() != self.identity:
+            if any(self.folder.glob("*.pt")):
+                log.warning(
+                    "%s was left by a command with other settings; it is removed, and all begins anew", self.folder
+                )
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            name.write_text(self.identity)
+        return self.folder
 
     def once(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the saved part of this name, or compute and save it; a damaged file is computed again.
@@ -42,7 +49,7 @@ class Journal:
             name: of the part.
             make: returns plain values and tensors.
         """
-        file = self.folder / f"{name}.pt"
+        file = self.make_folder() / f"{name}.pt"
         if file.is_file():
             try:
                 part: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)

@@ -146,7 +146,7 @@ def score(scoring: Scoring, test: TestSet, journal: Journal, cfg: DictConfig) ->
     """Score the model as it is, then under each condition; write the files after each. Then describe and draw it."""
     out, trial = scoring.out, scoring.trial
     list(trial.conditions)  # refuses what this run can't have, before anything is scored
-    own = test.mark(score_own(trial, journal.folder, test))
+    own = test.mark(score_own(trial, journal.make_folder(), test))
     check_kept(out, scoring.facts, trial.conditions)
     scoring.rows[OWN] = own
     metrics = scoring.publish(finished=False)
@@ -230,7 +230,7 @@ def find_evaluation(run_folder: str, label: str) -> Path:
     """
     folder = Path(run_folder) / "evaluation" / label
     if not (Path(run_folder) / CONFIG).is_file():
-        raise ValueError(f"compare={run_folder} is no run folder; give those of runs that were evaluated before")
+        raise ValueError(f"compare={run_folder} is no run folder; give those of evaluated runs, as compare=[RUN,RUN]")
     if not (folder / METRICS).is_file():
         command = f"python -m mirage_pl.evaluate ckpt={run_folder} label={label}"
         raise ValueError(f"compare={run_folder} has no {folder}; run {command} first, with this one's evaluation=")

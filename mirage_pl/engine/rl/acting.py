@@ -141,9 +141,10 @@ class Acting(BaseModule):
         """Make the engine; go on with the rollouts that the checkpoint had.
 
         Raises:
-            ValueError: rollouts don't go into whole steps.
+            ValueError: rollouts don't go into whole steps, or a round asks more prompts than there are.
         """
         self.rollouts.steps(self.rows_a_step)
+        self.draw(0)
         self.engine = self.make_engine() if self.make_engine is not None else None
         self.round = Round.load(self.saved, self.prompts) if self.saved else Round()
 

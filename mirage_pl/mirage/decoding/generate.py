@@ -160,10 +160,10 @@ class Decoder:
             empty = empty and not text.strip()
             yield text
             cut = not (step.ended_B[0] or writing.stopped)
-        if cut:
-            log.warning("the answer was cut at decoding.max_new_tokens=%d", decoding.max_new_tokens)
         text = writing.end()
         yield ("(the answer is empty)" if empty and not text.strip() else text) + "\n"
+        if cut:
+            log.warning("the answer was cut at decoding.max_new_tokens=%d", decoding.max_new_tokens)
         for number, state in enumerate(states):
             yield f"latent {number + 1}: {self.describe_latent(net, state, states[number - 1] if number else None)}\n"
 

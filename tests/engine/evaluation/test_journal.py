@@ -42,3 +42,8 @@ def test_nothing_is_kept_of_a_piece_that_failed(tmp_path):
 def test_finished_work_leaves_no_folder(tmp_path):
     Journal(tmp_path / "work", {}).close()
     assert not (tmp_path / "work").exists()
+
+
+def test_work_that_is_refused_before_it_begins_leaves_no_folder(tmp_path):
+    Journal(tmp_path / "work", {})
+    assert not (tmp_path / "work").exists()
