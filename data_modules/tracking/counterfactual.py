@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product, starmap
 from random import Random
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from data_modules.files.inline import encode_image
 from data_modules.images import image_size
 from data_modules.rows.jsonl import OUTPUT_IMAGE, interleave
 from data_modules.samples import Latent, Picture, Sample, Text
-from data_modules.tracking.maker import write_answer, write_steps
+from data_modules.tracking.maker import THOUGHTS, write_answer, write_steps
 from data_modules.tracking.puzzle import Places, Puzzle, Step, follow, side
 
 
@@ -82,9 +83,9 @@ def find_writing(
     puzzle: Puzzle, sample: Sample, places: Places, steps: Sequence[Step], blocks: Sequence[Latent]
 ) -> Writing | None:
     """Find out how a row is written; ``None`` if the maker hasn't written it."""
-    thoughts = "rules" if "<think>" in sample.answer_text else "none"
+    kinds = [kind for kind in THOUGHTS if (kind != "none") == ("<think>" in sample.answer_text)]
     asked = [part.text for part in sample.question if isinstance(part, Text)]
-    for writing in (Writing(thoughts, False), Writing(thoughts, True)):
+    for writing in starmap(Writing, product(kinds, (False, True))):
         named = sum(text.count(write_steps(puzzle, steps, writing.numbered)) for text in asked)
         if named == 1 and sample.answer == place_blocks(puzzle, places, steps, writing, blocks):
             return writing

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 from data_modules.maker import Maker, Plan, check_repeats, in_order, write_value
 from data_modules.tracking.puzzle import Places, Puzzle, Step, follow, normalize_steps, shape
 
+THOUGHTS = "none", "rules", "cells"
+"""What answers say after each block: nothing; what the answer depends on; what each cell shows."""
 MAX_MISSES = 3000
 """Draws without a new question that has the wanted answer after which there are taken to be no more."""
 
@@ -56,7 +58,7 @@ class Questions(Maker):
         puzzle: what they are about.
         rows: rows of each split and number of steps.
         steps: how many steps a question may have, each number once.
-        thoughts: ``none``, or ``rules``: the answer says after each block what there is.
+        thoughts: one of :data:`THOUGHTS`.
         numbered: steps have numbers, and the answer writes them before the blocks.
         cell_px: pixels a cell.
         prompt: ``text_input`` of every row; ``<image>`` is the board; ``{steps}``, and where it is ``{start}``, what
@@ -79,8 +81,8 @@ class Questions(Maker):
         if not self.steps or min(self.steps) < 1:
             raise ValueError(f"task.steps={list(self.steps)} must be numbers of 1 or more, such as [2, 4, 6]")
         check_repeats("task.steps", self.steps)
-        if self.thoughts not in ("none", "rules"):
-            raise ValueError(f"task.thoughts={self.thoughts} must be none or rules")
+        if self.thoughts not in THOUGHTS:
+            raise ValueError(f"task.thoughts={self.thoughts} is unknown; choose one of {', '.join(THOUGHTS)}")
         if missing := [part for part in ("<image>", "{steps}") if self.prompt.count(part) != 1]:
             raise ValueError(f"task.question={self.prompt!r} must hold {' and '.join(missing)} once")
 
@@ -161,12 +163,12 @@ def write_steps(puzzle: Puzzle, steps: Sequence[Step], numbered: bool = False) -
 
 
 def write_answer(puzzle: Puzzle, boards: Sequence[Places], thoughts: str, numbered: bool = False) -> str:
-    r"""Write ``text_output``: a block each step, with ``rules`` what there is after it; then the answer in a box.
+    r"""Write ``text_output``: a block each step, with thoughts what there is after it; then the answer in a box.
 
     Args:
         puzzle: what it is about.
         boards: the board after each step.
-        thoughts: ``none`` or ``rules``.
+        thoughts: one of :data:`THOUGHTS`.
         numbered: write the number of its step before each block.
     """
     box = f"\\boxed{{{puzzle.answer(boards[-1])}}}"
@@ -174,5 +176,11 @@ def write_answer(puzzle: Puzzle, boards: Sequence[Places], thoughts: str, number
     # the line break keeps "\boxed" a token of its own; after ">" its backslash would be torn off
     if thoughts == "none":
         return "".join(blocks) + ("\n" if numbered else "") + box
-    said = [f"{block} {puzzle.describe(board)}" for block, board in zip(blocks, boards, strict=True)]
+    describe = write_cells if thoughts == "cells" else puzzle.describe
+    said = [f"{block} {describe(board)}" for block, board in zip(blocks, boards, strict=True)]
     return "<think>" + (" " if numbered else "").join(said) + f"</think>\n{box}"
+
+
+def write_cells(places: Places) -> str:
+    """What each cell shows, a digit each."""
+    return "".join(map(str, places))

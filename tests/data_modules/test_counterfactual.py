@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def mazes(tmp_path_factory):
     return folder / "train.jsonl"
 
 
-WRITINGS = [("none", False), ("rules", False), ("none", True), ("rules", True)]
+WRITINGS = list(product(("none", "rules", "cells"), (False, True)))
 TRACKED = [("swaps", *writing) for writing in WRITINGS] + [(name, "rules", True) for name in test_tracking.PUZZLES]
 
 

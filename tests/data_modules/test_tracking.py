@@ -181,6 +181,7 @@ def test_steps_may_be_numbered_and_the_answer_says_which_one_a_block_is_after(tm
     for thoughts, expected in (
         ("none", r"12\n\\boxed{([A-I])}"),
         ("rules", r"<think>1 [A-I] 2 ([A-I])</think>\n\\boxed{\1}"),
+        ("cells", r"<think>1 \d{9} 2 \d{9}</think>\n\\boxed{([A-I])}"),
     ):
         maker(tmp_path / thoughts, numbered=True, thoughts=thoughts, steps=[2], rows={"train": 9}).make()
         for sample in Tracking(PUZZLES["swaps"]).read(tmp_path / thoughts / "train.jsonl").samples:
@@ -191,6 +192,15 @@ def test_steps_may_be_numbered_and_the_answer_says_which_one_a_block_is_after(tm
             assert [
                 text[-1:] for text, part in zip(texts, sample.answer[1:], strict=False) if isinstance(part, Latent)
             ] == ["1", "2"]
+
+
+@pytest.mark.parametrize("puzzle", PUZZLES)
+def test_thoughts_may_say_what_each_cell_shows(tmp_path, puzzle):
+    maker(tmp_path / "made", puzzle, thoughts="cells", steps=[2], rows={"train": 9}).make()
+    rows = Tracking(PUZZLES[puzzle]).read(tmp_path / "made" / "train.jsonl")
+    for sample in rows.samples:
+        said = sample.answer_text.split("</think>")[0].removeprefix("<think>").split()
+        assert [tuple(map(int, board)) for board in said] == rows.follow(sample)
 
 
 @pytest.mark.parametrize("puzzle", PUZZLES)
@@ -303,7 +313,7 @@ def test_a_letter_or_a_number_is_read_from_the_last_box():
             lambda: maker("unused", steps=[3, 2, 3]),
             r"task.steps=\[3,2,3\] names 3 more than once; .*: task.steps=\[3,2\]",
         ),
-        (lambda: maker("unused", thoughts="free"), "task.thoughts=free must be none or rules"),
+        (lambda: maker("unused", thoughts="free"), "task.thoughts=free is unknown; choose one of none, rules, cells"),
         (lambda: maker("unused", prompt="Do {steps}."), "must hold <image> once"),
     ],
 )
