@@ -260,12 +260,13 @@ def name_best(results: Mapping[str, Any]) -> str:
         if each[name].get("all") and each[name]["all"]["mean"] == number["mean"]
     ]
     best = best if len(alike) == 1 else f"{', '.join(alike)} alike"
-    seeds = len(method["seeds"])
+    counts = sorted({len(results["methods"][other]["seeds"]) for other in alike})
+    span = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     value = " ".join(filter(None, write_value(measure, number)))
     over = {"share": f" of {number['n']} rows", "mean": f" over {number['n']} rows", "set": ""}[measure.kind]
     return (
         f"Best of {len(results['methods'])}: {best}, {name} {value}{over} "
-        f"({f'mean of {seeds} seeds' if seeds > 1 else '1 seed'})."
+        f"({'1 seed' if counts == [1] else f'mean of {span} seeds'})."
     )
 
 

@@ -244,9 +244,11 @@ def group_methods(evaluated: Iterable[tuple[Run, Result]]) -> tuple[Method, ...]
     return tuple(sorted(methods, key=rank_method))
 
 
-def rank_method(method: Method) -> float:
-    """Sort key: the best method by the first measure comes first, methods without a number last."""
+def rank_method(method: Method) -> tuple[float, int]:
+    """Sort key: the best method by the first measure comes first, of equal ones that of the most seeds; methods without
+    a number come last.
+    """
     values_S = method.values_S(method.first, "all")
     if values_S is None:
-        return float("inf")
-    return float(values_S.mean()) * (-1 if method.measures[method.first].better == "higher" else 1)
+        return float("inf"), 0
+    return float(values_S.mean()) * (-1 if method.measures[method.first].better == "higher" else 1), -len(values_S)

@@ -136,6 +136,14 @@ def test_differences_from_the_baseline_are_corrected_for_being_several(tmp_path)
         assert "McNemar" in text
 
 
+def test_of_equal_methods_that_of_the_most_seeds_comes_first_and_all_are_counted(tmp_path):
+    for name, seeds in {"few": (1,), "many": (1, 2, 3)}.items():
+        method(tmp_path, name, 1.0, seeds=seeds)
+    found, _, _ = made(tmp_path)
+    assert list(found["methods"]) == ["many", "few"]
+    assert re.match(r"Best of 2: many, few alike, .* \(mean of 1 to 3 seeds\)\.", found["verdict"][0])
+
+
 def test_one_comparison_needs_no_correction(tmp_path):
     for name, share in {"sft": 0.4, "ahead": 0.9}.items():
         method(tmp_path, name, share)
