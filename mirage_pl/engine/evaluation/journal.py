@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,28 @@ class Journal:
     """A folder that holds the finished parts of one job.
 
     Args:
-        folder: created on first use, removed by :meth:`close`.
+        place: the folder's, which is created on first use and removed by :meth:`close`.
         identity: what the results depend on.
         device: where saved tensors are loaded to.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], device: Any = "cpu") -> None:
-        self.folder, self.device = folder, device
+    def __init__(self, place: Path, identity: Mapping[str, Any], device: Any = "cpu") -> None:
+        self.place, self.device = place, device
         self.identity = json.dumps(make_strict(identity), indent=2, sort_keys=True, allow_nan=False)
 
-    def make_folder(self) -> Path:
-        """Create the folder, if it isn't there; parts that were saved under another identity are deleted."""
-        name = self.folder / IDENTITY
+    @cached_property
+    def folder(self) -> Path:
+        """The folder, created here if it isn't there; parts that were saved under another identity are deleted."""
+        name = self.place / IDENTITY
         if not name.is_file() or name.read_text() != self.identity:
-            if any(self.folder.glob("*.pt")):
+            if any(self.place.glob("*.pt")):
                 log.warning(
-                    "%s was left by a command with other settings; it is removed, and all begins anew", self.folder
+                    "%s was left by a command with other settings; it is removed, and all begins anew", self.place
                 )
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
+            shutil.rmtree(self.place, ignore_errors=True)
+            self.place.mkdir(parents=True)
             name.write_text(self.identity)
-        return self.folder
+        return self.place
 
     def once(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the saved part of this name, or compute and save it; a damaged file is computed again.
@@ -49,7 +51,7 @@ class Journal:
             name: of the part.
             make: returns plain values and tensors.
         """
-        file = self.make_folder() / f"{name}.pt"
+        file = self.folder / f"{name}.pt"
         if file.is_file():
             try:
                 part: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
@@ -65,4 +67,4 @@ class Journal:
 
     def close(self) -> None:
         """Delete the folder: the job is done and its results are written elsewhere."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.place, ignore_errors=True)

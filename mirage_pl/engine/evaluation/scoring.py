@@ -146,7 +146,7 @@ def score(scoring: Scoring, test: TestSet, journal: Journal, cfg: DictConfig) ->
     """Score the model as it is, then under each condition; write the files after each. Then describe and draw it."""
     out, trial = scoring.out, scoring.trial
     list(trial.conditions)  # refuses what this run can't have, before anything is scored
-    own = test.mark(score_own(trial, journal.make_folder(), test))
+    own = test.mark(score_own(trial, journal.folder, test))
     check_kept(out, scoring.facts, trial.conditions)
     scoring.rows[OWN] = own
     metrics = scoring.publish(finished=False)

@@ -260,14 +260,12 @@ def name_best(results: Mapping[str, Any]) -> str:
         if each[name].get("all") and each[name]["all"]["mean"] == number["mean"]
     ]
     best = best if len(alike) == 1 else f"{', '.join(alike)} alike"
-    counts = sorted({len(results["methods"][other]["seeds"]) for other in alike})
-    span = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    counts = [len(results["methods"][other]["seeds"]) for other in alike]
+    fewest, most = min(counts), max(counts)
+    seeds = "1 seed" if most == 1 else f"mean of {most if fewest == most else f'{fewest} to {most}'} seeds"
     value = " ".join(filter(None, write_value(measure, number)))
     over = {"share": f" of {number['n']} rows", "mean": f" over {number['n']} rows", "set": ""}[measure.kind]
-    return (
-        f"Best of {len(results['methods'])}: {best}, {name} {value}{over} "
-        f"({'1 seed' if counts == [1] else f'mean of {span} seeds'})."
-    )
+    return f"Best of {len(results['methods'])}: {best}, {name} {value}{over} ({seeds})."
 
 
 def stand_against(results: Mapping[str, Any]) -> str:

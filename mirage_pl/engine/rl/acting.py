@@ -144,7 +144,7 @@ class Acting(BaseModule):
             ValueError: rollouts don't go into whole steps, or a round asks more prompts than there are.
         """
         self.rollouts.steps(self.rows_a_step)
-        self.draw(0)
+        self.draw(0)  # refuses a round of more prompts than there are
         self.engine = self.make_engine() if self.make_engine is not None else None
         self.round = Round.load(self.saved, self.prompts) if self.saved else Round()
 
