@@ -5,6 +5,7 @@ import logging
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -113,6 +114,18 @@ def test_a_task_without_a_grader_is_refused_before_the_first_answer(data):
         datamodule=SimpleNamespace(loader=loader, datasets={"train": [1, 2]}), world_size=1, accumulate_grad_batches=1
     )
     with pytest.raises(ValueError, match="a task that grades answers, and list doesn't"):
+        module.on_fit_start()
+
+
+def test_a_round_of_more_prompts_than_there_are_is_refused_before_the_first_answer(data):
+    module, questions = build(data), MagicMock()
+    questions.__len__.return_value = module.rollouts.prompts - 1
+    module._trainer = SimpleNamespace(
+        datamodule=SimpleNamespace(loader=SimpleNamespace(batch_size=4), datasets={"train": questions}),
+        world_size=1,
+        accumulate_grad_batches=1,
+    )
+    with pytest.raises(ValueError, match=r"rollouts.prompts=\d+, but there are \d+ prompts to train on; lower it"):
         module.on_fit_start()
 
 
