@@ -13,8 +13,8 @@ from launch.layouts import LAYOUTS, Cluster, Layout, Load, share
 from mirage_pl.engine.cli import verb
 from mirage_pl.engine.console import Grid, print_grid
 from mirage_pl.engine.keys import check_keys
-from mirage_pl.engine.mistakes import write_value
 from mirage_pl.engine.seams import Footprint
+from mirage_pl.engine.value_types import write_value
 
 GIB = 2**30
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}

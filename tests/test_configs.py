@@ -1,5 +1,7 @@
 """Every config composes, and every constructor it names takes the arguments and the values it gives."""
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -230,6 +232,31 @@ def test_help_and_cfg_answer_without_torch(verb):
         modules = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
         assert "hydra" in modules
         assert not modules & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["hydra.sweeper.only=[stf]"], "error: hydra.sweeper.only names stf; did you mean sft? the runs are sft, "),
+        (["--cfg", "job"], "error: Only one of --run, --multirun, --cfg, "),
+    ],
+)
+def test_a_study_that_is_refused_says_why_in_one_line(words, line):
+    command = [sys.executable, "-m", "mirage_pl.train", "-m", "experiment=study/writing", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPO, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_whose_reader_has_left_ends_without_a_word():
+    """As in ``python -m mirage_pl.train --help | head -1``."""
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "mirage_pl.train", "--help"]
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, cwd=REPO, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,9 @@ def test_a_wave_is_launched_in_parts_of_the_wanted_size():
         ),
         ({"a": {"into": "init_from"}}, None, "runs.a has into=init_from and no after"),
         ({"a": {}}, ["b"], "only names b; the runs are a"),
+        ({"words": {}, "text": {}}, ["word"], r"only names word; did you mean words\? the runs are words, text"),
+        ({"a": {}}, "a", r"only=a must be a list; write hydra.sweeper.only=\[a\]"),
+        ({"a": {}}, [], r"only=\[\] makes no run; leave it out for all"),
     ],
 )
 def test_an_impossible_study_is_refused(runs, only, message):

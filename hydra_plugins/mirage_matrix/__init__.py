@@ -7,6 +7,7 @@ namespace only.
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -27,7 +28,8 @@ class Matrix(BasicSweeper):
         max_batch_size: most jobs launched together; ``None``: all of a wave.
 
     Raises:
-        ValueError: no runs, an unknown name, ``after`` in a circle, or after a run of several seeds one of one seed.
+        ValueError: no runs, an unknown name, ``only`` is no list or an empty one, ``after`` in a circle, or after a run
+            of several seeds one of one seed.
     """
 
     def __init__(
@@ -41,26 +43,37 @@ class Matrix(BasicSweeper):
         self.runs = {name: dict(run) for name, run in runs.items()}
         if not self.runs:
             raise ValueError("hydra.sweeper.runs is empty; a study names its runs there, see conf/experiment/study")
-        for name, run in self.runs.items():
-            if unknown := run.keys() - {"set", "after", "into", "seed"}:
-                raise ValueError(
-                    f"hydra.sweeper.runs.{name} has {sorted(unknown)}; it may have set, after, into and seed"
-                )
-            if "into" in run and "after" not in run:
-                raise ValueError(
-                    f"hydra.sweeper.runs.{name} has into={run['into']} and no after; say which run goes there"
-                )
-            before = self.line(name)[1:2]
-            if "seed" in run and any(self.runs[other].get("seed") != run["seed"] for other in before):
-                raise ValueError(
-                    f"hydra.sweeper.runs.{name} is of seed {run['seed']} only, and {before[0]}, which it starts from, "
-                    "isn't; give it the same seed"
-                )
-        for name in only or ():
-            if name not in self.runs:
-                raise ValueError(f"hydra.sweeper.only names {name}; the runs are {', '.join(self.runs)}")
+        for name in self.runs:
+            self.check(name)
+        if only is not None:
+            self.check_only(only)
         needed = {before for name in only or self.runs for before in self.line(name)}
         self.runs = {name: run for name, run in self.runs.items() if name in needed}
+
+    def check(self, name: str) -> None:
+        """Refuse a run that can't be made; see the class."""
+        run, before = self.runs[name], self.line(name)[1:2]
+        if unknown := run.keys() - {"set", "after", "into", "seed"}:
+            raise ValueError(f"hydra.sweeper.runs.{name} has {sorted(unknown)}; it may have set, after, into and seed")
+        if "into" in run and not before:
+            raise ValueError(f"hydra.sweeper.runs.{name} has into={run['into']} and no after; say which run goes there")
+        if "seed" in run and any(self.runs[other].get("seed") != run["seed"] for other in before):
+            raise ValueError(
+                f"hydra.sweeper.runs.{name} is of seed {run['seed']} only, and {before[0]}, which it starts from, "
+                "isn't; give it the same seed"
+            )
+
+    def check_only(self, only: Sequence[str]) -> None:
+        """Refuse what isn't a list of runs; see the class."""
+        if isinstance(only, str):
+            raise ValueError(f"hydra.sweeper.only={only} must be a list; write hydra.sweeper.only=[{only}]")
+        if not only:
+            raise ValueError("hydra.sweeper.only=[] makes no run; leave it out for all of the study")
+        for name in only:
+            if name not in self.runs:
+                near = get_close_matches(name, self.runs, 1)
+                proposal = f"did you mean {near[0]}? " if near else ""
+                raise ValueError(f"hydra.sweeper.only names {name}; {proposal}the runs are {', '.join(self.runs)}")
 
     def line(self, name: str) -> list[str]:
         """Return a run and its predecessors, from last to first.

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mirage_pl.engine.mistakes import write_value
+from mirage_pl.engine.value_types import write_value
 from mirage_pl.engine.values import describe, fits
 
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")

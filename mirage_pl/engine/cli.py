@@ -7,6 +7,7 @@ import sys
 import warnings
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
@@ -24,21 +25,14 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mirage_pl.engine.arguments import takes_value
-from mirage_pl.engine.errors import find_mistake, one_line
+from mirage_pl.engine.errors import find_mistake, leave_unread, one_line
 from mirage_pl.engine.help import improve_help
-from mirage_pl.engine.mistakes import (
-    NO_CHOICE,
-    OPTIONAL,
-    check_types,
-    explain_choice,
-    explain_refusal,
-    list_keys,
-    list_value_overrides,
-)
+from mirage_pl.engine.mistakes import OPTIONAL, describe_refusal, list_keys
 from mirage_pl.engine.options import OWN, explain_no_option
 from mirage_pl.engine.place import CONF, HOME, own_configs
 from mirage_pl.engine.quoting import quote_words
 from mirage_pl.engine.runs.identity import hash_variant
+from mirage_pl.engine.value_types import check_types, list_value_overrides
 
 UNSEEN = logging.getLogger("console")
 """Writes to the run's log only; the console shows the same in another form."""
@@ -136,6 +130,8 @@ def command(path: str, parser: Callable[[], ArgumentParser] | None = None) -> Ca
             parser().parse_args(sys.argv[1:])
         try:
             get_method(path)(sys.argv[1:])
+        except BrokenPipeError:
+            leave_unread()
         except (ValueError, OSError) as error:
             fail(one_line(error))
         except KeyboardInterrupt:
@@ -238,24 +234,15 @@ def guide_main(
             compose_and_run()
         except KeyboardInterrupt:  # in a sweep
             stop("the same command skips what is done and goes on with the rest")
+        except BrokenPipeError:
+            leave_unread()
         except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-            line = describe_refusal(error, config)
+            line = describe_refusal(error, partial(list_known_keys, config))
             if line is None or wants_tracebacks():
                 raise
             fail(line)
 
     return main
-
-
-def describe_refusal(error: Exception, config: str) -> str | None:
-    """The line for an error in composing a config or making the run folder; ``None`` if it isn't the user's mistake."""
-    if isinstance(error, InstantiationException):
-        return None
-    if str(error).startswith(NO_CHOICE):
-        return explain_choice()
-    if isinstance(error, HydraException | OmegaConfBaseException | YAMLError):  # some are an OSError, too
-        return explain_refusal(error, list_known_keys(config))
-    return one_line(mistake) if isinstance(error, OSError) and (mistake := find_mistake(error)) else None
 
 
 def wants_tracebacks() -> bool:

@@ -1,12 +1,14 @@
 """Which errors are a user's mistakes, and their one line. Imports no torch."""
 
 import errno
+import os
 import re
+import signal
 import sys
 from difflib import get_close_matches
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
@@ -112,3 +114,9 @@ def list_partners(word: str) -> list[str]:
     other, family = {"model": "stage", "stage": "model"}.get(group), option.rpartition("/")[0]
     files = sorted((CONF / other / family).glob("*.yaml")) if other and family else []
     return [f"{other}={family}/{file.stem}" for file in files]
+
+
+def leave_unread() -> NoReturn:
+    """Exit as commands do whose output nobody reads any more, as in ``... --help | head``: without a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)

@@ -2,18 +2,17 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from mirage_pl.engine.errors import explain_absence
+from mirage_pl.engine.errors import explain_absence, find_mistake, one_line
 from mirage_pl.engine.options import list_options
 from mirage_pl.engine.place import CONF
 
@@ -21,23 +20,39 @@ ALIKE = 0.7
 """Least similarity of two keys' last parts (0 to 1) for one to be proposed in place of the other."""
 SEVERAL = ("logger",)
 """Groups of which several options may be chosen."""
+GLOBAL = "# @package _global_"
+"""In a config whose keys stand at the top."""
 BRACED = ("evaluate",)
 """Keys that are nothing or a mapping, whose values are given together."""
 OPTIONAL = ("logger", "experiment", "lora")
 """Groups of which none may be chosen."""
 NO_CHOICE = "Config group override must be"
 """Begins Hydra's refusal of a value that isn't the name of an option."""
+ONE_FLAG = "Only one of --run, --multirun"
+"""Begins Hydra's refusal of flags that exclude each other."""
 NOTHING = ("none", "no", "off", "false", "nothing", "~")
 """Words for nothing."""
 UNNAMED = re.compile(r"null|true|false|[-+.\d][-+.\de]*", re.IGNORECASE)
 """Values that aren't the name of an option in Hydra's grammar."""
-ALSO = {
-    "trainer.devices": (str, ListConfig),
-    "trainer.fast_dev_run": (int,),
-    "trainer.deterministic": (str,),
-    "trainer.val_check_interval": (float,),
-}
-"""Key -> types that it takes besides that of its value in YAML."""
+
+
+def describe_refusal(error: Exception, list_known: Callable[[], Iterable[str]]) -> str | None:
+    """The line for an error before a run has begun; ``None`` if it isn't the user's mistake.
+
+    Args:
+        error: in composing a config, making a sweep or the run's folder.
+        list_known: finds the keys and groups of the config.
+    """
+    text = str(error)
+    if text.startswith(NO_CHOICE):
+        return explain_choice()
+    if text.startswith(ONE_FLAG):
+        return f"{text}; leave out -m (--cfg hydra -p hydra.sweeper shows the runs of a study)"
+    refused = isinstance(error, HydraException | OmegaConfBaseException | YAMLError)  # some are an OSError, too
+    if refused and not isinstance(error, InstantiationException):
+        return explain_refusal(error, list_known())
+    mistake = find_mistake(error) if refused or isinstance(error, OSError) else None
+    return one_line(mistake) if mistake else None
 
 
 def explain_refusal(error: Exception, known: Iterable[str]) -> str:
@@ -138,9 +153,19 @@ def explain_key(key: str, text: str, known: Iterable[str]) -> str:
         proposal = f"did you mean {' or '.join(f'{name}{value}' for name in near)}?"
     elif beside:
         proposal = f"{key.rpartition('.')[0]} has {', '.join(beside)}"
+    elif owners := list_owners(top):
+        proposal = f"it is one of {', '.join(owners)}"
     else:
         proposal = "--cfg job shows all keys"
     return f"{key} isn't a key of the config; {proposal}"
+
+
+def list_owners(key: str) -> list[str]:
+    """The options of groups that bring a key at the top of the config."""
+    own = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
+    files = [file for file in sorted(CONF.rglob("*/*.yaml")) if own.search(text := file.read_text()) and GLOBAL in text]
+    places = [file.relative_to(CONF).with_suffix("").as_posix().partition("/") for file in files]
+    return [f"{group}={option}" for group, _, option in places if group != "experiment"]
 
 
 def explain_run() -> str | None:
@@ -219,75 +244,6 @@ def list_keys(config: Any, prefix: str = "") -> Iterator[str]:
             yield from list_keys(config[key], f"{name}.")
 
 
-def check_types(
-    cfg: DictConfig, defaults: DictConfig, overrides: Sequence[str], takes: Callable[[str, Any], bool]
-) -> None:
-    """Refuse values of another type than in YAML. ``null``, lists of numbers, and fractions that are taken pass.
-
-    Args:
-        cfg: the config.
-        defaults: the same without the overrides of single values.
-        overrides: of single values, as typed.
-        takes: whether what is built of a key takes a fraction, though its value in YAML is a whole number.
-
-    Raises:
-        ValueError: names the key, the value, and what may be given.
-    """
-    for override in overrides:
-        key, _, written = override.partition("=")
-        try:
-            value, default = (OmegaConf.select(config, key) for config in (cfg, defaults))
-        except OmegaConfBaseException:
-            continue
-        wanted = None if isinstance(value, ALSO.get(key, ())) else required_type(value, default)
-        if wanted and not (is_number(value) and is_number(default) and takes(key, value)):
-            sweep = "; for a sweep over these add -m" if isinstance(value, str) and "," in value else ""
-            fitting = f"[{unquote(written)}]" if wanted == "a list" else write_value(default)
-            raise ValueError(f"{key}={unquote(written)} must be {wanted}, as {key}={fitting}{sweep}")
-
-
 def unquote(written: str) -> str:
     """A value without the quotes that were added for Hydra."""
     return written[1:-1] if written[:1] == written[-1:] == "'" else written
-
-
-def required_type(value: Any, default: Any) -> str | None:
-    """The type that a value should have, in words; ``None`` if it may replace the default."""
-    if value is None or default is None:
-        return None
-    number = is_number(value)
-    if isinstance(default, bool):
-        return None if isinstance(value, bool) else "true or false"
-    if isinstance(default, int):
-        whole = number and float(value).is_integer()
-        return None if whole else "a whole number"
-    if isinstance(default, float):
-        return None if number or isinstance(value, ListConfig | list) else "a number"
-    if isinstance(default, ListConfig):
-        return None if isinstance(value, ListConfig) else "a list"
-    return None
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def write_value(value: Any) -> str:
-    """A value as it is written on the command line."""
-    if isinstance(value, ListConfig):
-        return f"[{','.join(map(write_value, value))}]"
-    if value is None or isinstance(value, bool):
-        return {True: "true", False: "false", None: "null"}[value]
-    return str(value)
-
-
-def list_value_overrides() -> list[str]:
-    """Overrides of this command that set single values, not options of groups."""
-    given = HydraConfig.get()
-    groups = {str(group).split("@")[0] for group in given.runtime.choices}
-    return [
-        item
-        for item in given.overrides.task
-        if not item.startswith(("~", "+")) and item.partition("=")[0].split("@")[0] not in groups
-    ]

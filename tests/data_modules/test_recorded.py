@@ -16,8 +16,8 @@ from PIL import Image
 
 from data_modules.demonstrations.recorded import RecordedDemonstrations
 from mirage_pl.engine.datasets import description
-from mirage_pl.engine.mistakes import check_types
 from mirage_pl.engine.place import CONF
+from mirage_pl.engine.value_types import check_types
 from tests.conftest import compose
 from tests.data_modules.test_lerobot import EPISODES, LENGTHS, VERSIONS, alike, change_info, write
 

@@ -13,8 +13,9 @@ from mirage_pl import evaluate, infer, train
 from mirage_pl.engine import cli
 from mirage_pl.engine.arguments import takes_value
 from mirage_pl.engine.errors import find_mistake
-from mirage_pl.engine.mistakes import check_types, nearest
+from mirage_pl.engine.mistakes import nearest
 from mirage_pl.engine.options import explain_no_option, is_offered
+from mirage_pl.engine.value_types import check_types
 from tests.conftest import compose
 
 
@@ -230,6 +231,12 @@ def test_a_run_that_is_not_there_is_named_before_the_keys_that_it_would_bring(
     )
     (tmp_path / "config.yaml").write_text("seed: 1")
     assert "isn't a key of the config" in said(main, monkeypatch, capsys, f"ckpt={tmp_path}", word)
+
+
+def test_a_key_that_other_options_bring_names_them(monkeypatch, capsys, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 1")
+    line = said(evaluate.main, monkeypatch, capsys, f"ckpt={tmp_path}", "against=[a]")
+    assert line == "error: against isn't a key of the config; it is one of evaluation=audit, evaluation=gain"
 
 
 def test_a_place_that_cannot_be_written_to_is_named_by_the_key_that_was_typed(monkeypatch, tmp_path):

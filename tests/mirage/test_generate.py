@@ -204,6 +204,17 @@ def test_that_a_streamed_answer_is_cut_is_said_on_a_line_of_its_own(talkative, d
     assert first_said_after.startswith("latent 1: ")
 
 
+@pytest.mark.parametrize("most", [2, 5])
+def test_a_streamed_answer_that_ends_is_not_said_to_be_cut(
+    most, random_net, decoder, collator, questions, caplog, monkeypatch
+):
+    prompts = collator.prompts(questions[:1])
+    monkeypatch.setattr(decoder, "end", decoder(random_net, prompts, Decoding(2)).tokens[0][1])
+    said = "".join(decoder.stream(random_net, prompts, Decoding(most)))
+    assert said.endswith("\n")
+    assert caplog.text == ""
+
+
 def test_an_answer_that_does_not_end_is_reported_unfinished(random_net, decoder, collator, samples):
     answer = decoder(random_net, collator.prompts(samples[:2]), Decoding(2))
     assert answer.finished == [False, False]

@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
-from mirage_pl.engine.evaluation.publishing import FRAME_MS, spread_evenly
+from mirage_pl.engine.evaluation.publishing import FRAME_MS
 from mirage_pl.engine.reports.page import write_file, write_page
 from mirage_pl.engine.seams import Drawn
 
@@ -71,7 +71,8 @@ def as_picture(drawn: Drawn) -> Image.Image:
     """A picture; of a clip, some of its frames beside each other."""
     if isinstance(drawn, Image.Image):
         return drawn
-    frames = [drawn[place] for place in spread_evenly(len(drawn), MAX_FRAMES)]
+    count = min(len(drawn), MAX_FRAMES)
+    frames = [drawn[number * len(drawn) // count] for number in range(count)]
     strip = Image.new("RGB", (sum(frame.width + GAP for frame in frames) - GAP, frames[0].height), "white")
     for number, frame in enumerate(frames):
         strip.paste(frame, (number * (frame.width + GAP), 0))

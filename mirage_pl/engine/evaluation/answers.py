@@ -151,7 +151,7 @@ class AnswersTrial(Trial):
         cut, limit = sum(not row["finished"] for row in rows), self.decoding["max_new_tokens"]
         lines = [f"{cut} answer(s) were cut at decoding.max_new_tokens={limit}; consider raising it"] if cut else []
         for share in count_every_time(rows).values():
-            lines.append(f"right every time that it is asked: {share['mean']:.1%} of {share['n']} questions")
+            lines.append(f"right every time that it is asked: {100 * share['mean']:.1f} % of {share['n']} questions")
         return lines
 
     def draw(self, row: Row) -> Iterator[tuple[str, Drawn]]:

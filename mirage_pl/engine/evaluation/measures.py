@@ -4,7 +4,7 @@ An interval has the keys ``mean``, ``low``, ``high``, ``n``; a difference has ``
 ``low`` and ``high`` are ``None`` where there is no interval, as for one number of a whole set.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import floor, isfinite, log10
 from typing import Any
 
@@ -48,6 +48,17 @@ def read_measures(content: Any) -> dict[str, Measure]:
             raise ValueError(f"measures.{name} needs {expected}; got {measure.kind} and {measure.better}")
         measures[name] = measure
     return measures
+
+
+def list_groups(measured: Iterable[Mapping[str, Number]]) -> list[str]:
+    """List the groups to be shown beside ``all``: none where all items are of one, whose numbers are those of ``all``.
+
+    Args:
+        measured: group -> number, of each run or method.
+    """
+    names = dict.fromkeys(name for numbers in measured for name in numbers if name != "all")
+    whole = [name for name in names if name != "unseen"]  # a part of the items of any group
+    return [name for name in names if len(whole) > 1 or name == "unseen"]
 
 
 def estimate_interval(measure: Measure, values: Sequence[float], units: Sequence[Any] | None = None) -> dict[str, Any]:

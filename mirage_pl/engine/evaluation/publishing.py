@@ -4,7 +4,9 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -41,15 +43,20 @@ def write_row(row: Row) -> str:
     return json.dumps(make_strict(row), allow_nan=False) + "\n"
 
 
-def spread_evenly(total: int, count: int) -> list[int]:
-    """Return ``count`` indices spread evenly over ``total``; all of them if there are fewer."""
-    return [number * total // min(count, total) for number in range(min(count, total))]
+def choose_rows(total: int, count: int) -> list[int]:
+    """Choose ``count`` of ``total`` rows, one out of each equal share, always the same; all if there are fewer.
+
+    Which one of a share is drawn by lot: in many test sets answers take turns, so rows at equal distances have one.
+    """
+    lot, count = Random(total), min(count, total)
+    bounds = [number * total // count for number in range(count + 1)] if count else []
+    return [lot.randrange(first, end) for first, end in pairwise(bounds)]
 
 
 def draw_gallery(folder: Path, trial: Trial, rows: Sequence[Row], count: int) -> None:
-    """Draw ``count`` rows, spread evenly over the test set."""
+    """Draw ``count`` rows, spread over the test set."""
     empty_folder(folder)
-    for index in spread_evenly(len(rows), count):
+    for index in choose_rows(len(rows), count):
         for name, drawn in draw_row(trial, rows[index]):
             save_drawing(drawn, folder, f"{index}_{name}" if name else str(index))
 

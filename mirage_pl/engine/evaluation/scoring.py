@@ -157,9 +157,8 @@ def score(scoring: Scoring, test: TestSet, journal: Journal, cfg: DictConfig) ->
         metrics = scoring.publish(finished=False)
     scoring.numbers = trial.describe()
     tables.print_conditions(metrics, load_words(scoring.evaluation.words, trusted=scoring.evaluation.words))
-    publishing.draw_pictures(
-        out / scoring.evaluation.numbers_in, trial, publishing.spread_evenly(len(own), cfg.num_pictured)
-    )
+    pictured = publishing.choose_rows(len(own), cfg.num_pictured)
+    publishing.draw_pictures(out / scoring.evaluation.numbers_in, trial, pictured)
     return scoring
 
 

@@ -10,6 +10,7 @@ from rich.progress import Progress
 from mirage_pl.engine.console import Grid, fits_console, join_columns, print_grid
 from mirage_pl.engine.evaluation.measures import (
     judge_difference,
+    list_groups,
     read_measures,
     write_difference,
     write_extra,
@@ -17,6 +18,7 @@ from mirage_pl.engine.evaluation.measures import (
 )
 from mirage_pl.engine.evaluation.test_set import TestSet
 from mirage_pl.engine.seams import Measure, Row, Words
+from mirage_pl.engine.words import order_names
 
 SHOWN = ("mean", "low", "high", "n", "groups", "difference", "measures")
 """Keys of a condition in every evaluation; the table shows the others in columns of their own."""
@@ -78,6 +80,7 @@ def build_scores(metrics: Mapping[str, Any]) -> list[Grid]:
     (first, numbers), *others = (
         (name, metrics[name]) for name in measures if name not in (metrics.get("hidden") or ())
     )
+    numbers = {group: numbers[group] for group in [*list_groups([numbers]), "all"]}
     cells = [[group, join_lines(*write_number(measures[first], number))] for group, number in numbers.items()]
     main = Grid(["group", f"{first}\n[95 % interval]"], cells)
     counts = Grid(["n"], [[str(number["n"])] for number in numbers.values()])
@@ -102,7 +105,8 @@ def print_conditions(metrics: Mapping[str, Any], words: Words) -> None:
     name, measure = next(iter(read_measures(metrics["measures"]).items()))
     further = list(dict.fromkeys(key for number in conditions.values() for key in number if key not in SHOWN))
     rows = []
-    for condition, number in conditions.items():
+    for condition in order_names(words.CONDITIONS, [conditions]):
+        number = conditions[condition]
         paired = number["difference"]["n"] > 0
         change = join_lines(*write_difference(measure, number["difference"])) if paired else "–"
         judgement = judge_difference(measure, number["difference"]) if paired else ""

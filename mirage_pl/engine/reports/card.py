@@ -14,7 +14,13 @@ from huggingface_hub.repocard import metadata_load
 from omegaconf import OmegaConf
 from yaml import safe_dump
 
-from mirage_pl.engine.evaluation.measures import judge_difference, read_measures, write_difference, write_value
+from mirage_pl.engine.evaluation.measures import (
+    judge_difference,
+    list_groups,
+    read_measures,
+    write_difference,
+    write_value,
+)
 from mirage_pl.engine.reports.lineage import Run, add_ancestors, read_run
 from mirage_pl.engine.runs.config import read_config, read_record
 from mirage_pl.engine.runs.folder import CONFIG, METRICS
@@ -86,25 +92,26 @@ def describe_figures(run: Path, checkpoint: Path, step: int, rounded: str | None
         if metrics.get("steps") != step or Path(str(metrics.get("ckpt"))).name != checkpoint.name:
             others += 1
             continue
-        texts.append("\n\n".join(describe_evaluation(metrics)))
+        texts.append("\n\n".join(describe_evaluation(file.parent.name, metrics)))
     more = f" {others} evaluation(s) of other checkpoints of the run say nothing of it." if others else ""
     if rounded and texts:
         texts.append(f"Scored with the weights as they were trained; in this folder they are {rounded}.")
     return "\n\n".join(texts) or f"Not evaluated.{more}"
 
 
-def describe_evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
+def describe_evaluation(label: str, metrics: Mapping[str, Any]) -> Iterator[str]:
     """Yield paragraphs on one evaluation: the test set, each measure by group, each condition."""
-    test, measures = metrics.get("test") or {}, read_measures(metrics.get("measures"))
+    test, hidden = metrics.get("test") or {}, metrics.get("hidden") or ()
+    measures = {name: each for name, each in read_measures(metrics.get("measures")).items() if name not in hidden}
     seen = {0: "none of them", None: "not known how many"}.get(test.get("seen"), f"{test.get('seen')} of them")
     file = "/".join(Path(str(test.get("file"))).parts[-2:])
     ended = "" if metrics.get("finished") else " The evaluation wasn't finished."
-    yield f"On `{file}` of {test.get('rows')} rows ({seen} in the training file).{ended}"
+    yield f"`{label}`: on `{file}` of {test.get('rows')} rows ({seen} in the training file).{ended}"
     rows = [
         [name, group, *write_value(measure, number), number["n"]]
         for name, measure in measures.items()
-        for group, number in metrics[name].items()
-        if number["n"]
+        for group in [*list_groups([metrics[name]]), "all"]
+        if (number := metrics[name][group])["n"]
     ]
     yield lay_out_table(["measure", "group", "value", "95 % interval", "items"], rows)
     first, measure = next(iter(measures.items()))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-from mirage_pl.engine.evaluation.measures import judge_difference, write_difference, write_value
+from mirage_pl.engine.evaluation.measures import judge_difference, list_groups, write_difference, write_value
 from mirage_pl.engine.evaluation.results import Result, read_result
 from mirage_pl.engine.reports.conditions import lay_out_conditions, lay_out_numbers
 from mirage_pl.engine.reports.examples import lay_out_examples
@@ -127,16 +127,16 @@ def lay_out_groups(results: Sequence[Result], labels: Sequence[str]) -> str:
     )
 
 
-def list_groups(results: Sequence[Result], name: str) -> list[str]:
-    """List the groups of all runs, ``all`` last."""
-    groups = dict.fromkeys(group for result in results for group in result.by_group(name) if group != "all")
-    return [*groups, *(["all"] if any(result.by_group(name) for result in results) else [])]
+def list_rows(results: Sequence[Result], name: str) -> list[str]:
+    """List the groups of all runs, ``all`` last; none if no run has a graded item."""
+    measured = [result.by_group(name) for result in results]
+    return [*list_groups(measured), "all"] if any(measured) else []
 
 
 def build_group_rows(results: Sequence[Result], name: str) -> list[tuple[str, list[str]]]:
     """Build table rows of a measure by group; the heads of measures after the first begin with its name."""
     measure, rows = results[0].measures[name], []
-    for group in list_groups(results, name):
+    for group in list_rows(results, name):
         numbers = [result.by_group(name).get(group) for result in results]
         counts = " / ".join(dict.fromkeys(str(number["n"]) for number in numbers if number))
         head = lay_out_cell(group if name == results[0].first else f"{name}, {group}", f"n = {counts}")
@@ -161,7 +161,7 @@ def build_lead_rows(results: Sequence[Result], labels: Sequence[str], name: str)
 
 def plot_groups(results: Sequence[Result], name: str, labels: Sequence[str] = ()) -> str:
     """Plot a measure by group, below a legend of the runs."""
-    groups = list_groups(results, name)
+    groups = list_rows(results, name)
     if not groups:
         return ""
     numbers = {place: result.by_group(name) for place, result in enumerate(results) if result.by_group(name)}
@@ -209,7 +209,7 @@ def lay_out_outcomes(results: Sequence[Result], labels: Sequence[str]) -> str:
     rows = []
     for word in sorted(total, key=lambda word: (word != "success", -total[word], word)):
         shares = [count[word] / max(1, count.total()) for count in counts]
-        bars = [f'{share:.1%}<span class="bar"><i style="width:{share:.1%}"></i></span>' for share in shares]
+        bars = [f'{100 * share:.1f} %<span class="bar"><i style="width:{share:.1%}"></i></span>' for share in shares]
         cells = [f"<b>{count[word]}</b> <small>{bar}</small>" for count, bar in zip(counts, bars, strict=True)]
         rows.append((escape(word), cells))
     return lay_out_table(labels, rows) if rows else ""

@@ -4,6 +4,7 @@ Shapes: S seeds (the runs of a method), Q items, such as questions.
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -109,32 +110,35 @@ def read_study(paths: Sequence[Path], label: str | None = None) -> Study:
 
     Args:
         paths: run folders, or folders that contain some at any depth.
-        label: name of the evaluations; ``None``: the only name there is.
+        label: name of the evaluations; ``None``: the only name that all evaluated runs have.
 
     Raises:
         ValueError: no runs or no evaluations; or runs that can't be compared: different tasks or items, or two runs
             of one method and seed.
     """
     folders = find_runs(paths)
-    label = label or find_label(folders)
-    by_folder, broken = {}, []
+    names = list_names(folders)
+    notes = [] if label else list_others(names)
+    label = label or choose_name(names, folders)
+    by_folder = {}
     for folder in folders:
         try:
             by_folder[folder] = read_run(folder, label)
         except (ValueError, OSError) as error:
-            broken.append(f"{folder} is left out: {error}")
+            notes.append(f"{folder} is left out: {error}")
     runs = [add_ancestors(run, by_folder) for run in by_folder.values()]
-    notes = (*broken, *list_gaps(runs, label))
+    notes += list_gaps(runs, label)
     evaluated = [(run, run.result) for run in runs if run.result]
     if not evaluated:
-        raise ValueError(f"none of {len(folders)} runs has a whole evaluation named {label}: {notes[0]}")
+        there = f" (they have {', '.join(names)})" if names else ""
+        raise ValueError(f"none of {len(folders)} runs has a whole evaluation named {label}{there}: {notes[0]}")
     check_alike([result for _, result in evaluated])
     shared, others = share_measures([result for _, result in evaluated])
     if others:
-        notes += (f"{', '.join(others)}: not measured of every run, so runs aren't compared by it",)
+        notes.append(f"{', '.join(others)}: not measured of every run, so runs aren't compared by it")
     root = Path(os.path.commonpath([folder.parent for folder in folders]))
     methods = group_methods([(run, replace(result, measures=shared)) for run, result in evaluated])
-    return Study(root, evaluated[0][1].task, label, methods, notes)
+    return Study(root, evaluated[0][1].task, label, methods, tuple(notes))
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -146,19 +150,44 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     return sorted({run.resolve() for folder in paths for run in find_runs_below(folder)})
 
 
-def find_label(folders: Sequence[Path]) -> str:
-    """Find the one name that evaluations have.
+def list_names(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """Name of evaluations -> the runs that have one of it."""
+    names: dict[str, list[Path]] = defaultdict(list)
+    for folder in folders:
+        for file in sorted(folder.glob(f"evaluation/*/{METRICS}")):
+            names[file.parent.name].append(folder)
+    return dict(sorted(names.items()))
+
+
+def choose_name(names: Mapping[str, Sequence[Path]], folders: Sequence[Path]) -> str:
+    """Choose the one name of which every evaluated run has an evaluation.
 
     Raises:
-        ValueError: there is no evaluation, or there are several names; gives a run of each.
+        ValueError: there is no evaluation, or there are several such names or none; gives a run of each.
     """
-    holders = {file.parent.name: folder for folder in folders for file in folder.glob(f"evaluation/*/{METRICS}")}
-    if len(holders) == 1:
-        return next(iter(holders))
-    if not holders:
+    whole = find_whole(names)
+    if len(whole) == 1:
+        return whole[0]
+    if not names:
         raise ValueError(f"no run is evaluated; run python -m mirage_pl.evaluate ckpt={folders[0]} first")
-    listed = ", ".join(f"{name} (as in {folder})" for name, folder in sorted(holders.items()))
-    raise ValueError(f"the runs have evaluations of {len(holders)} names: {listed}; choose one by --label")
+    listed = ", ".join(f"{name} (as in {runs[-1]})" for name, runs in names.items())
+    raise ValueError(f"the runs have evaluations of {len(names)} names: {listed}; choose one by --label")
+
+
+def find_whole(names: Mapping[str, Sequence[Path]]) -> list[str]:
+    """The names of which every evaluated run has an evaluation."""
+    evaluated = {run for runs in names.values() for run in runs}
+    return [name for name, runs in names.items() if len(runs) == len(evaluated)]
+
+
+def list_others(names: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Say which names of evaluations only some runs have."""
+    whole = find_whole(names)
+    return [
+        f"evaluations named {name}, of {len(runs)} run(s) only: --label {name} shows them"
+        for name, runs in names.items()
+        if name not in whole
+    ]
 
 
 def list_gaps(runs: Sequence[Run], label: str) -> list[str]:

@@ -29,7 +29,7 @@ from mirage_pl.engine.reports.study import Study
 from mirage_pl.engine.runs.curves import Curve
 from mirage_pl.engine.runs.folder import write_json
 from mirage_pl.engine.seams import Words
-from mirage_pl.engine.words import load_words
+from mirage_pl.engine.words import load_words, order_names
 
 OWN = "its own"
 CURVES = "curves"
@@ -80,7 +80,7 @@ def write_study(folder: Path, study: Study, results: Mapping[str, Any], words: s
     gathered = {place: gather_curves(method.runs) for place, method in enumerate(study.methods)}
     scored = study.methods[0].results[0]
     curves = sort_curves(gathered, scored.measures, scored.hidden)
-    figures = draw_figures(results, curves)
+    figures = draw_figures(results, curves, family)
     for name, figure in figures.items():
         write_file(folder / f"{name}.png", render_png(figure))
     write_json(folder / "results.json", results)
@@ -149,7 +149,9 @@ def gather_curves(runs: Sequence[Run]) -> dict[str, list[Curve]]:
     return {tag: [run.curves[tag] for run in runs if tag in run.curves] for tag in tags}
 
 
-def draw_figures(results: Mapping[str, Any], curves: Mapping[str, Mapping[int, Sequence[Curve]]]) -> dict[str, Figure]:
+def draw_figures(
+    results: Mapping[str, Any], curves: Mapping[str, Mapping[int, Sequence[Curve]]], words: Words
+) -> dict[str, Figure]:
     """File name -> picture: the first measure by group and by condition, and learning curves."""
     measures, methods = read_measures(results["measures"]), results["methods"]
     first, measure = next(iter(measures.items()))
@@ -160,15 +162,16 @@ def draw_figures(results: Mapping[str, Any], curves: Mapping[str, Mapping[int, S
             for name, method in methods.items()
             if group in method[first]
         }
-        for group in tables.list_groups(results)
+        for group in tables.list_columns(results)
     }
     by_condition = {}
     for name, method in methods.items():
         conditions = method.get(results["conditions_in"]) or {}
         if scored := {key: number for key, number in conditions.items() if number["n"]}:
-            numbers = {OWN: method[first]["all"]} | scored
+            ordered = {key: scored[key] for key in order_names(words.CONDITIONS, [scored])}
+            numbers = {OWN: method[first]["all"]} | ordered
             by_condition[name] = {key: Bar(number, colors[name]) for key, number in numbers.items()}
-    figures = {first: draw_panels(by_group, measure)} if by_group else {}
+    figures = {first: draw_panels(by_group, measure)}
     counted, numbers = number_groups(by_group)
     if counted:
         bars = {number: by_group[group] for group, number in numbers.items()}

@@ -82,6 +82,8 @@ def summarize_runs(runs: Mapping[str, str], out: Path) -> dict[str, Any]:
     if (figure := draw_sweep(list(results.values()), measures)) is not None:
         save_picture(out / "sweep.png", figure)
         print(f"plot: {out / 'sweep.png'}")
+    else:  # one of an earlier table would stand beside this one
+        (out / "sweep.png").unlink(missing_ok=True)
     print(f"sweep: {out / 'sweep.json'}")
     return results
 

@@ -10,6 +10,7 @@ from mirage_pl.engine.console import Grid, print_grid
 from mirage_pl.engine.evaluation.measures import (
     Number,
     judge_difference,
+    list_groups,
     read_measures,
     write_difference,
     write_number,
@@ -48,7 +49,7 @@ def build_main_table(results: Mapping[str, Any]) -> Table:
     """Build the main table: all measures, the first by group and against the baseline, cost, and the paper's number."""
     methods, measures = results["methods"], read_measures(results["measures"])
     first, *others = measures
-    _, *groups = list_groups(results)
+    _, *groups = list_columns(results)
     corrected, marks = count_corrected(results), list_marks(results)
     heads = [
         Entry("seeds"),
@@ -95,7 +96,7 @@ def build_differences_table(results: Mapping[str, Any]) -> Table:
 def build_details_table(results: Mapping[str, Any]) -> Table:
     """Build the table of details by group: difference from the baseline, each seed alone, all answers pooled."""
     name, measure = next(iter(read_measures(results["measures"]).items()))
-    groups = list_groups(results)
+    groups = list_columns(results)
     rows = {}
     for method_name, method in results["methods"].items():
         entries = []
@@ -160,11 +161,10 @@ def build_numbers_table(results: Mapping[str, Any], words: Words) -> Table:
     return Table([Entry(name, "", words.NUMBERS.get(name, "")) for name in names], rows)
 
 
-def list_groups(results: Mapping[str, Any]) -> list[str]:
+def list_columns(results: Mapping[str, Any]) -> list[str]:
     """List ``all``, then the groups of items."""
     first = next(iter(results["measures"]))
-    groups = dict.fromkeys(group for method in results["methods"].values() for group in method[first])
-    return sorted(groups, key=lambda group: group != "all")
+    return ["all", *list_groups(method[first] for method in results["methods"].values())]
 
 
 def describe_direction(measure: Measure) -> str:

@@ -14,7 +14,7 @@ from mirage_pl.engine.adapters.bits import need_bitsandbytes
 from mirage_pl.engine.checkpoints.recut import count_ranks
 from mirage_pl.engine.checkpoints.weights import ZERO, ZERO3, read_checkpoint
 from mirage_pl.engine.checkpoints.zero3 import read_part
-from mirage_pl.engine.mistakes import write_value
+from mirage_pl.engine.value_types import write_value
 
 NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
 """Keys of a checkpoint that resuming needs."""

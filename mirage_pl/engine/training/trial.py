@@ -11,8 +11,8 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mirage_pl.engine.arguments import HYDRAS, Call, check_arguments
-from mirage_pl.engine.mistakes import write_value
 from mirage_pl.engine.training.muon import MARK
+from mirage_pl.engine.value_types import write_value
 
 PARTS: Mapping[str, Sequence[str]] = {
     "loader": (),

@@ -44,8 +44,17 @@ class Test:
     @property
     def holds(self) -> bool:
         """Whether it is shown."""
-        end = self.difference["low"] if self.sign > 0 else self.difference["high"]
-        return end is not None and self.sign * end > 0 and self.adjusted < LEVEL
+        return self.excludes_0(self.sign)
+
+    @property
+    def reversed(self) -> bool:
+        """Whether the opposite is shown."""
+        return self.excludes_0(-self.sign)
+
+    def excludes_0(self, sign: int) -> bool:
+        """Whether the difference is shown to have a sign."""
+        end = self.difference["low"] if sign > 0 else self.difference["high"]
+        return end is not None and sign * end > 0 and self.adjusted < LEVEL
 
 
 def list_tests(metrics: Mapping[str, Any]) -> list[Test]:

@@ -96,6 +96,9 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         sentences.append("Whether they are useful needs a baseline: against=[RUN], such as one of stage=sft.")
     if shown["readable"] is None:
         sentences.append("Readable needs helper images, and answers with as many latents as they should have.")
+    opposite = [f"{t.what}, {' '.join(write_difference(SHARE, t.difference))}" for t in tests if t.word and t.reversed]
+    if opposite:
+        sentences.append(f"The opposite is shown: {'; '.join(opposite)}.")
     return [" ".join(sentences), *filter(None, [write_leak(audit)])]
 
 
@@ -118,7 +121,14 @@ def write_leak(audit: Mapping[str, Any]) -> str:
     for source, words in (("free", "free-running"), ("last", "if the picture before is copied")):
         if measure[source]["all"]["n"]:
             parts.append(f"{words}: {' '.join(write_value(SHARE, measure[source]['all']))}")
+    if measure["chance"] is not None:
+        parts.append(f"by chance: {write_share(measure['chance'])}")
     return f"{'; '.join(parts)}."
+
+
+def write_share(share: float) -> str:
+    """Write a share without an interval."""
+    return f"{100 * share:.1f} %"
 
 
 def sections(results: Sequence[Result]) -> dict[str, str]:
@@ -158,7 +168,7 @@ def describe_test(test: Test) -> list[str]:
     """Write a test's difference, its p, that after correction, and the word that rests on it."""
     difference = lay_out_cell(*write_difference(SHARE, test.difference))
     numbers = [escape(write_p(p)) for p in (test.difference["p"], test.adjusted)]
-    shown = "shown" if test.holds else "not shown"
+    shown = "shown" if test.holds else "the opposite is shown" if test.reversed else "not shown"
     return [difference, *numbers, f"{test.word}: {shown}" if test.word else shown]
 
 
@@ -199,10 +209,10 @@ def lay_out_writing(result: Result, place: int) -> str:
     return (
         lay_out_table(heads, rows)
         + lay_out_note(
-            f"{written:.0%} of the answers have as many latents as they should; free-running counts these. Features of "
-            "one picture know of each other: true latents in the first places of a block give the later ones away, so "
-            "that only its first place, and free-running, say what the model can write. What copying the picture "
-            "before gets isn't written at all."
+            f"{write_share(written)} of the answers have as many latents as they should; free-running counts these. "
+            "Features of one picture know of each other: true latents in the first places of a block give the later "
+            "ones away, so that only its first place, and free-running, say what the model can write. What copying the "
+            "picture before gets isn't written at all."
         )
         + lay_out_legend(label_run(number, words) for number, words in enumerate(SOURCES.values()))
         + f'<div class="curves">{"".join(plots)}</div>'
@@ -214,7 +224,7 @@ def describe_measure(measure: Mapping[str, Any]) -> list[str]:
     """Write a measure for each source, and chance."""
     forced, free, last = (measure[source] for source in SOURCES)
     first = describe_share(forced["places"][0])
-    chance = "–" if measure["chance"] is None else f"{100 * measure['chance']:.1f} %"
+    chance = "–" if measure["chance"] is None else write_share(measure["chance"])
     return [describe_share(forced["all"]), first, *map(describe_share, (free["all"], last["all"])), chance]
 
 

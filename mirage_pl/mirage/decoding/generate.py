@@ -149,8 +149,9 @@ class Decoder:
 
     def stream(self, net: LatentVLM, prompts: Batch, decoding: Decoding) -> Iterator[str]:
         """Yield the answer to the first prompt piece by piece, then a line on each of its latents."""
-        writing, states, empty, cut = Writing(self.tokenizer, decoding.stop), list[Tensor](), True, False
+        writing, states, empty, ended = Writing(self.tokenizer, decoding.stop), list[Tensor](), True, False
         for step in self.steps(net, prompts, decoding):
+            ended = bool(step.ended_B[0])
             if not step.written_B[0]:
                 continue
             if step.latent_B[0]:
@@ -159,10 +160,9 @@ class Decoder:
             text = writing.add(int(step.tokens_B[0]))
             empty = empty and not text.strip()
             yield text
-            cut = not (step.ended_B[0] or writing.stopped)
         text = writing.end()
         yield ("(the answer is empty)" if empty and not text.strip() else text) + "\n"
-        if cut:
+        if not (ended or writing.stopped):
             log.warning("the answer was cut at decoding.max_new_tokens=%d", decoding.max_new_tokens)
         for number, state in enumerate(states):
             yield f"latent {number + 1}: {self.describe_latent(net, state, states[number - 1] if number else None)}\n"

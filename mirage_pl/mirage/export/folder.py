@@ -42,9 +42,18 @@ answers = Mirage.load(".").generate([question], [["image.png"]], max_new_tokens=
 print(answers[0].text, len(answers[0].latents))
 ```
 
-The model writes latents among its words, {latents} a block: its own hidden states, fed back as input. Stock `generate`
-runs on this folder, too, but feeds nothing back.
+The model writes latents among its words, {latents} a block: {fed}.
+Stock `generate` runs on this folder, too, but feeds nothing back.
 """
+FED: dict[type, str] = {
+    Raw: "its own hidden states, fed back as input",
+    Matched: "its own hidden states, fed back as input at the mean length of the latents that it was taught",
+    Writer: "its own hidden states, fed back as input with a learnt correction",
+    Snapped: "of some codes of helper images the one that its hidden state says, read as input",
+    Words: "of some learnt words for what helper images show the one that its hidden state says, read as input",
+    Pads: "one learnt vector in place of each, which tells nothing",
+}
+"""What the card says of latents, by the feedback that makes them."""
 
 
 def write_folder(folder: Path, module: Any, trained: Trained, shard_size: str) -> dict[str, Tensor]:
@@ -75,7 +84,8 @@ def write_folder(folder: Path, module: Any, trained: Trained, shard_size: str) -
     task = trained.config.task
     prompt, most = task.get("prompt") or "What do you see?", task.get("max_new_tokens") or 512
     words = {"question": json.dumps(prompt, ensure_ascii=False), "quoted": shlex.quote(prompt)}
-    (folder / "README.md").write_text(USAGE.format(**words, max_new_tokens=most, latents=back.latent_size))
+    words |= {"latents": back.latent_size, "fed": FED[type(net.feedback)]}
+    (folder / "README.md").write_text(USAGE.format(**words, max_new_tokens=most))
     return {f"net.backbone.{name}": tensor for name, tensor in back.model.state_dict().items()}
 
 
@@ -86,7 +96,7 @@ def note_latents(net: LatentVLM, decoder: Decoder, stage: str) -> None:
         ValueError: feedback or recurrence are no part of ours.
     """
     for part, kinds in (
-        (net.feedback, (Raw, Matched, Snapped, Words, Pads, Writer)),
+        (net.feedback, tuple(FED)),
         (net.recurrence, (Sequential, Jacobi, OnePass)),
     ):
         if type(part) not in kinds:

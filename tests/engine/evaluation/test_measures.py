@@ -9,6 +9,7 @@ from mirage_pl.engine.evaluation.measures import (
     is_gain,
     is_loss,
     judge_difference,
+    list_groups,
     read_measures,
     reverse_difference,
     say_against,
@@ -103,6 +104,21 @@ def test_better_and_worse_follow_the_direction(measure, change, judged, gain, lo
         gain,
         loss,
     )
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown"),
+    [
+        ([["steps_4", "all"]], []),
+        ([["steps_4", "all"], ["steps_4", "all"]], []),
+        ([["steps_4", "unseen", "all"]], ["unseen"]),
+        ([["steps_4", "steps_5", "all"]], ["steps_4", "steps_5"]),
+        ([["steps_4", "all"], ["steps_5", "all"]], ["steps_4", "steps_5"]),
+        ([["all"], {}], []),
+    ],
+)
+def test_a_group_of_all_items_is_not_shown_beside_all(measured, shown):
+    assert list_groups([dict.fromkeys(groups, {"n": 4}) for groups in measured]) == shown
 
 
 def test_shares_have_wilsons_interval_and_means_a_bootstrap_that_holds_their_mean():

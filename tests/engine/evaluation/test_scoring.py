@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mirage_pl.engine.evaluation.journal import Journal
+from mirage_pl.engine.evaluation.publishing import choose_rows
 from mirage_pl.engine.evaluation.scoring import Scoring, check_other_file, check_other_kind, score
 from mirage_pl.engine.evaluation.summary import describe_evaluation
 from mirage_pl.engine.evaluation.test_set import TestSet
@@ -90,7 +91,7 @@ class Series(Trial):
         yield "flight", [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
 
     def draw(self, row):
-        if row["where"] == "wall:5":
+        if row["where"] == "wall:6":
             raise StopIteration
         yield "", Image.new("L", (2, 2))
         yield "truth", [Image.new("RGB", (2, 2), color) for color in ("red", "blue")]
@@ -202,9 +203,17 @@ def test_numbers_and_pictures_are_kept_and_what_is_not_finite_is_null(tmp_path):
     assert metrics["numbers"] == {"mass": None, "size": 3}
     assert sorted(file.name for file in (tmp_path / "numbers").iterdir()) == ["flight.gif", "wall.png"]
     gallery = sorted(file.name for file in (tmp_path / "gallery").iterdir())
-    assert gallery == ["0.png", "0_truth.gif", "2.png", "2_truth.gif", "7.png", "7_truth.gif"], "5 can't be drawn"
+    assert gallery == ["0.png", "0_truth.gif", "3.png", "3_truth.gif", "9.png", "9_truth.gif"], "6 can't be drawn"
     with Image.open(tmp_path / "gallery" / "0_truth.gif") as clip:
         assert clip.n_frames == 2
+
+
+def test_rows_that_are_shown_are_spread_and_not_in_step_with_answers_that_take_turns():
+    shown = choose_rows(48, 12)
+    assert [row // 4 for row in shown] == list(range(12)), "one of each share"
+    assert {row % 4 for row in shown} == {0, 1, 2, 3}
+    assert shown == choose_rows(48, 12)
+    assert (choose_rows(3, 5), choose_rows(0, 3), choose_rows(5, 0)) == ([0, 1, 2], [], [])
 
 
 @pytest.mark.parametrize("stop", [("own", 4), ("own", 8), ("blind", 0), ("windy", 8)])

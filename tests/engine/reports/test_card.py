@@ -68,9 +68,11 @@ def test_figures_come_with_intervals_and_what_was_replaced(run, tmp_path):
         finished=True,
         test={"file": "/home/me/data/walks/test.jsonl", "rows": 8, "seen": 0},
         decoding={"temperature": 0.0},
+        hidden=["optimal"],
     )
     text = written(run, tmp_path)
-    assert "On `walks/test.jsonl` of 8 rows (none of them in the training file)." in text
+    assert "optimal" not in text
+    assert "`vsp`: on `walks/test.jsonl` of 8 rows (none of them in the training file)." in text
     assert "| success | all | 87.5 % | [52.9, 97.8] | 8 |" in text
     assert "| 0.0 % [0.0, 32.4] | -87.5 points [" in text
     assert "worse" in text

@@ -151,6 +151,15 @@ def test_one_comparison_needs_no_correction(tmp_path):
     assert "Holm" not in page + markdown + "".join(found["verdict"])
 
 
+def test_the_only_group_is_no_column_beside_all(tmp_path):
+    for seed in (1, 2):
+        answer(make_run(tmp_path / f"m-seed{seed}", seed), "yy", levels=1)
+        answer(make_run(tmp_path / f"direct_sft-seed{seed}", seed), "ny", levels=1)
+    found, _, markdown = made(tmp_path)
+    assert list(found["methods"]["m"]["success"]) == ["level_3", "all"]
+    assert "|  | seeds | success | against direct_sft | " in markdown
+
+
 def test_groups_that_count_something_are_a_curve_on_the_page_and_beside_the_markdown(tmp_path):
     answer(make_run(tmp_path / "mirage-seed1"), answers(0.5, 0), levels=9)
     found, page, markdown = made(tmp_path)

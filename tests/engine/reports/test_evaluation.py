@@ -101,12 +101,18 @@ def test_the_sections_come_in_order_and_every_run_has_its_column(tmp_path: Path)
     assert "all n = 4 75.0 % [30.1, 95.4] 50.0 % [15.0, 85.0]" in page.text
     assert "invalid, all n = 4 0.0 % [0.0, 49.0]" in page.text
     assert "lead of stage2" in page.text
-    assert "hole 1 25.0% 2 50.0%" in page.text
+    assert "hole 1 25.0 % 2 50.0 %" in page.text
 
 
 def test_a_group_that_one_run_lacks_leaves_a_dash(tmp_path: Path) -> None:
     folders = [evaluation(tmp_path, "big", "ynyy"), evaluation(tmp_path, "small", "y", file="small.jsonl")]
     assert re.search(r"level_4 n = 2 50\.0 % \[[^]]*\] –", Reader(report(tmp_path, *folders)).text)
+
+
+def test_the_only_group_is_not_shown_beside_all(tmp_path: Path) -> None:
+    page = Reader(report(tmp_path, evaluation(tmp_path, "one", "yyn", group="level_3")))
+    assert "all n = 3 66.7 %" in page.text
+    assert "level_3 n = 3" not in page.text
 
 
 def test_runs_of_different_test_files_share_the_table_but_are_not_paired(tmp_path: Path) -> None:

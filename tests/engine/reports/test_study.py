@@ -191,10 +191,22 @@ def test_evaluations_of_several_names_need_a_label(tmp_path):
     with pytest.raises(ValueError, match=r"2 names: hard \(as in .*a-seed1\), vsp .*; choose one by --label"):
         read_study([run])
     assert read_study([run], "hard").methods[0].values_SQ("success").all()
-    with pytest.raises(
-        ValueError, match="none of 1 runs has a whole evaluation named typo: .* ckpt=.*a-seed1 label=typo$"
-    ):
+    with pytest.raises(ValueError, match=r"named typo \(they have hard, vsp\): .* ckpt=.*a-seed1 label=typo$"):
         read_study([run], "typo")
+
+
+def test_the_name_that_all_evaluated_runs_have_needs_no_label(tmp_path):
+    for name in ("a-seed1", "b-seed1"):
+        answer(make_run(tmp_path / name), "yn")
+    answer(tmp_path / "a-seed1", "yy", label="audit")
+    make_run(tmp_path / "c-seed1")
+    study = read_study([tmp_path])
+    assert study.label == "vsp"
+    assert study.notes[0] == "evaluations named audit, of 1 run(s) only: --label audit shows them"
+    assert read_study([tmp_path], "audit").methods[0].name == "a"
+    answer(tmp_path / "b-seed1", "yy", label="audit")
+    with pytest.raises(ValueError, match="evaluations of 2 names: audit .*choose one by --label"):
+        read_study([tmp_path])
 
 
 def test_folders_without_runs_or_evaluations_are_refused_with_what_to_do(tmp_path):

@@ -112,6 +112,8 @@ def test_values_that_span_a_factor_of_ten_stand_on_a_logarithmic_scale(values, s
 
 def test_nothing_to_compare_is_no_plot(tmp_path, capsys):
     runs = [write_run(tmp_path, 1.0), write_run(tmp_path, 2.0)]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sweep.png").write_bytes(b"of an earlier table")
     summarize_runs(dict.fromkeys(map(str, runs), ""), tmp_path / "out")
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["sweep.json"]
     assert draw_sweep([{"axes": {"k": 1}}, {"axes": {"k": 2}}], {}) is None

@@ -1,5 +1,7 @@
 """Used, useful, readable: decided by hand-made differences, and said on a page."""
 
+import re
+
 import pytest
 
 from mirage_pl.engine.evaluation.statistics import paired_difference
@@ -87,6 +89,10 @@ def test_the_verdict_says_the_words_and_how_useful_can_be_told():
     assert not others
     (said,) = verdict(metrics(against=[change(20, 20)]))
     assert said.startswith("Latents: used: yes, useful: not shown, readable: not tested. Readable needs helper images")
+    (said,) = verdict(metrics(against=[change(30, 2), change(20, 20), change(2, 30)]))
+    assert said.startswith("Latents: used: yes, useful: not shown, ")
+    assert said.count("against sft") == 1
+    assert re.search(r"The opposite is shown: against sft \(.*\): success, -28\.0 points \[-\S+, -\S+\]\.$", said)
     assert verdict({"audit": {"emitted": 0.0}}) == [
         "No answer has latents: there is nothing that could be used, useful or readable."
     ]
@@ -99,12 +105,12 @@ def test_the_leak_is_said_by_place_beside_free_running_and_a_copy():
 
     forced = {"all": number(0.5), "places": [number(0.0), number(0.6), number(0.9)]}
     sources = {"free": {"all": number(0.1)}, "last": {"all": number(0.0)}, "gain": GAIN}
-    audit = {"writing": {"measures": {"changed": {"forced": forced, **sources}}}}
+    audit = {"writing": {"measures": {"changed": {"forced": forced, "chance": 0.25, **sources}}}}
     said = write_leak(audit)
     assert said == (
         "Changed parts (that show what they should, by the nearest target of all), teacher-forced: 0.0 % [0.0, 0.0] in "
         "the first place of a block, 90.0 % [90.0, 90.0] in the last; free-running: 10.0 % [10.0, 10.0]; if the "
-        "picture before is copied: 0.0 % [0.0, 0.0]."
+        "picture before is copied: 0.0 % [0.0, 0.0]; by chance: 25.0 %."
     )
     assert write_leak({}) == ""
     numbers = list_numbers(audit | {"decodability": {"gain": GAIN}})
