@@ -308,7 +308,7 @@ def test_answers_that_cannot_be_graded_are_shown_and_said_to_be_so(tmp_path):
     assert "none of 4 answers could be graded, because the test file withholds them" in text
     assert "not graded" in text[text.index("Examples") :]
     assert "(empty)" in text[text.index("Examples") :]
-    assert "ungraded 4 100.0%" in text
+    assert "ungraded 4 100.0 %" in text
     assert "None" not in text
 
 
